@@ -1,0 +1,193 @@
+"""The types that flow from the reader to the loss.
+
+Shapes: R requests, N candidates of all requests of the batch, F id fields, M number fields, W width of a
+vector field, K tasks. `request_index` maps each candidate to its request and is sorted, so the candidates of
+a request are contiguous. Flat data has R = N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+_T = TypeVar("_T", bound="TensorStruct")
+
+
+class Stage(IntEnum):
+    """How far a candidate got in the cascade."""
+
+    RECALLED = 0
+    PRERANKED = 1
+    RANKED = 2
+    EXPOSED = 3
+
+
+class Origin(IntEnum):
+    """Which rule produced a row of a batch."""
+
+    LOG = 0
+    PADDING = 1
+    PSEUDO_POSITIVE = 2
+    PSEUDO_NEGATIVE = 3
+    STAGE_NEGATIVE = 4
+    RANDOM_NEGATIVE = 5
+    IN_BATCH_NEGATIVE = 6
+
+
+def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, TensorStruct):
+        return value.map(function)
+    if isinstance(value, Mapping):
+        return {name: _map(item, function) for name, item in value.items()}
+    return value
+
+
+class TensorStruct:
+    """Base of the frozen dataclasses of tensors: moves and pins every tensor below it."""
+
+    def map(self: _T, function: Callable[[Tensor], Tensor]) -> _T:
+        """Returns a copy with `function` applied to every tensor."""
+        changes = {f.name: _map(getattr(self, f.name), function) for f in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **changes)  # type: ignore[type-var]
+
+    def to(self: _T, device: torch.device | str, non_blocking: bool = False) -> _T:
+        """Returns a copy on `device`."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self: _T) -> _T:
+        """Returns a copy in page-locked memory."""
+        return self.map(lambda tensor: tensor.pin_memory())
+
+
+@dataclass(frozen=True)
+class Ragged(TensorStruct):
+    """Variable-length rows without padding.
+
+    Attributes:
+        values: Ids of all rows, one row after the other `[sum(lengths)]` int64.
+        lengths: Length of each row `[B]` int64.
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True)
+class FeatureBlock(TensorStruct):
+    """The fields of one side, in schema order.
+
+    Attributes:
+        ids: `[B, F]` int64, local to each field's embedding table.
+        numbers: `[B, M]` float32.
+        vectors: Field name to `[B, W]` float32.
+        sequences: Field name to a `Ragged` of B rows.
+    """
+
+    ids: Tensor
+    numbers: Tensor
+    vectors: Mapping[str, Tensor]
+    sequences: Mapping[str, Ragged]
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return int(self.ids.shape[0])
+
+
+@dataclass(frozen=True)
+class TeacherSignals(TensorStruct):
+    """What the teacher says of the candidates of a batch, wherever it comes from.
+
+    Attributes:
+        logits: `[N, K]` float32; rows that are not `valid` hold 0.
+        valid: `[N]` bool, whether the teacher scored the row.
+        hidden: Declared name to hidden vectors `[N, W]`.
+    """
+
+    logits: Tensor
+    valid: Tensor
+    hidden: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch(TensorStruct):
+    """Whole requests with all their candidates.
+
+    Attributes:
+        request: Request-side fields, R rows.
+        candidate: Candidate-side fields (the item alone), N rows.
+        cross: Fields of the (request, candidate) pair, N rows.
+        request_index: `[N]` int64, sorted.
+        labels: `[N, K]` float32; 0 where not observed.
+        observed: `[N, K]` bool.
+        stage: `[N]` int64, values of `Stage`.
+        origin: `[N]` int64, values of `Origin`.
+        weight: `[N]` float32; 0 on padding rows.
+        request_id: `[R]` int64, for grouping.
+        user_id: `[R]` int64, for grouping.
+        item_id: `[N]` int64, for grouping.
+        row: `[N]` int64, position of the row in its split, unique; -1 on rows that a sampler made.
+        columns: Column name to `[N]` float32: columns of the ranking score and of evaluation.
+        signals: Teacher signals that came with the data.
+    """
+
+    request: FeatureBlock
+    candidate: FeatureBlock
+    cross: FeatureBlock
+    request_index: Tensor
+    labels: Tensor
+    observed: Tensor
+    stage: Tensor
+    origin: Tensor
+    weight: Tensor
+    request_id: Tensor
+    user_id: Tensor
+    item_id: Tensor
+    row: Tensor
+    columns: Mapping[str, Tensor]
+    signals: TeacherSignals | None = None
+
+    @property
+    def num_requests(self) -> int:
+        """R."""
+        return int(self.request_id.shape[0])
+
+    @property
+    def num_candidates(self) -> int:
+        """N."""
+        return int(self.request_index.shape[0])
+
+
+@dataclass(frozen=True)
+class RankerOutput(TensorStruct):
+    """What a model says of the candidates of a batch.
+
+    Attributes:
+        logits: `[N, K]` float32.
+        hidden: Declared name to hidden vectors `[N, W]`.
+    """
+
+    logits: Tensor
+    hidden: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """The value of a composite loss.
+
+    Attributes:
+        total: Scalar with gradient.
+        parts: Term name to its detached, unweighted scalar.
+        weights: Term name to the weight in force at this step.
+    """
+
+    total: Tensor
+    parts: Mapping[str, Tensor]
+    weights: Mapping[str, float]

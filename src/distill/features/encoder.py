@@ -1,0 +1,99 @@
+"""Embeds the fields of one side and lays them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from distill.batch import FeatureBlock
+from distill.features.tables import EmbeddingTables
+from distill.schema import FieldSpec, Kind, Schema, Side
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a field lies in the encoded row: columns `start` to `start + width`."""
+
+    name: str
+    start: int
+    width: int
+
+
+@dataclass(frozen=True)
+class _IdGroup:
+    """Id fields of one width: their columns in `ids`, and where each one's table starts."""
+
+    width: int
+    columns: tuple[int, ...]
+    offsets: tuple[int, ...]
+
+
+class SideEncoder(nn.Module):
+    """Encodes a `FeatureBlock` as one row per request or candidate: [ids by width | sequences | vectors | numbers].
+
+    Sequences are averaged (target-agnostic mean pooling).
+
+    Args:
+        schema: Prepared schema, the same view as the batch was read with.
+        side: Which fields.
+        tables: Embedding tables, shared between the sides of a model.
+    """
+
+    def __init__(self, schema: Schema, side: Side, tables: EmbeddingTables) -> None:
+        super().__init__()
+        self.tables = tables
+        fields = schema.side(side)
+        ids = [f for f in fields if f.is_id]
+        self._groups = _group_by_width(ids, tables)
+        self._sequences = [f for f in fields if f.kind is Kind.SEQUENCE]
+        self._vectors = [f for f in fields if f.kind is Kind.VECTOR]
+        numbers = [f for f in fields if f.is_number]
+        self._num_numbers = len(numbers)
+        names = [(ids[c].name, group.width) for group in self._groups for c in group.columns]
+        names += [(f.name, tables.width(f)) for f in self._sequences]
+        names += [(f.name, f.width or 0) for f in self._vectors]
+        names += [(f.name, 1) for f in numbers]
+        self.slots = _lay_out(names)
+        self.out_features = sum(width for _, width in names)
+        for i, group in enumerate(self._groups):
+            self.register_buffer(f"_offsets_{i}", torch.tensor(group.offsets), persistent=False)
+            self.register_buffer(f"_columns_{i}", torch.tensor(group.columns), persistent=False)
+        self._single = len(self._groups) == 1
+
+    def forward(self, block: FeatureBlock) -> Tensor:
+        """Returns `[B, out_features]`."""
+        parts: list[Tensor] = []
+        for i, group in enumerate(self._groups):
+            ids = block.ids if self._single else block.ids.index_select(1, self.get_buffer(f"_columns_{i}"))
+            rows = self.tables.rows(group.width, ids + self.get_buffer(f"_offsets_{i}"))
+            parts.append(rows.flatten(1))
+        for spec in self._sequences:
+            ragged = block.sequences[spec.name]
+            values = ragged.values + self.tables.offset(spec)
+            parts.append(self.tables.mean(self.tables.width(spec), values, ragged.lengths))
+        parts.extend(block.vectors[spec.name] for spec in self._vectors)
+        if self._num_numbers:
+            parts.append(block.numbers)
+        if not parts:
+            return block.numbers.new_zeros((block.num_rows, 0))
+        return torch.cat(parts, dim=1)
+
+
+def _group_by_width(ids: Sequence[FieldSpec], tables: EmbeddingTables) -> list[_IdGroup]:
+    widths = sorted({tables.width(f) for f in ids})
+    groups = []
+    for width in widths:
+        members = [(i, tables.offset(f)) for i, f in enumerate(ids) if tables.width(f) == width]
+        groups.append(_IdGroup(width, tuple(i for i, _ in members), tuple(o for _, o in members)))
+    return groups
+
+
+def _lay_out(names: Sequence[tuple[str, int]]) -> tuple[Slot, ...]:
+    slots, start = [], 0
+    for name, width in names:
+        slots.append(Slot(name, start, width))
+        start += width
+    return tuple(slots)

@@ -1,0 +1,79 @@
+"""Fused embedding tables: all tables of one width are one parameter, so that a block costs one gather per width."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from distill.errors import SchemaError
+from distill.schema import FieldSpec, Schema
+
+
+class EmbeddingTables(nn.Module):
+    """All embedding tables of a model, fused by width.
+
+    Fields that name the same table share its rows, whatever their side (a history and the candidate's id, say).
+    Gradients are sparse: an optimiser can update the touched rows only.
+
+    Args:
+        schema: Prepared schema: every id field knows its `size`.
+        embedding_dim: Width of fields that do not name their own.
+        init_std: Standard deviation of the initial rows.
+        sparse: Whether gradients are sparse.
+    """
+
+    def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05, sparse: bool = True) -> None:
+        super().__init__()
+        self.sparse = sparse
+        self._location: dict[str, tuple[int, int]] = {}
+        rows: dict[int, int] = {}
+        for spec in schema.fields:
+            if not spec.encoding.makes_ids or spec.table in self._location:
+                continue
+            if spec.size is None:
+                raise SchemaError(
+                    "The schema is not prepared: a field does not know how many ids it has.",
+                    where=f"field {spec.name}",
+                    remedy="Build models from the schema.yaml that `prepare` wrote.",
+                )
+            width = spec.embedding_dim or embedding_dim
+            self._location[spec.table] = (width, rows.get(width, 0))
+            rows[width] = rows.get(width, 0) + spec.size
+        self.weights = nn.ParameterDict(
+            {str(width): nn.Parameter(torch.randn(count, width) * init_std) for width, count in rows.items()}
+        )
+
+    def width(self, spec: FieldSpec) -> int:
+        """Width of a field's embedding."""
+        return self._location[spec.table][0]
+
+    def offset(self, spec: FieldSpec) -> int:
+        """First row of a field's table within the fused table of its width."""
+        return self._location[spec.table][1]
+
+    def rows(self, width: int, ids: Tensor) -> Tensor:
+        """Gathers rows of the fused table of one width.
+
+        Args:
+            width: Which fused table.
+            ids: Any shape `[…]` int64, offsets added.
+
+        Returns:
+            `[…, width]`.
+        """
+        return functional.embedding(ids, self.weights[str(width)], sparse=self.sparse)
+
+    def mean(self, width: int, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Averages the rows of each sequence.
+
+        Args:
+            width: Which fused table.
+            ids: Values of all sequences `[sum(lengths)]`, offsets added.
+            lengths: `[B]`.
+
+        Returns:
+            `[B, width]`; 0 for an empty sequence.
+        """
+        starts = lengths.cumsum(0) - lengths
+        return functional.embedding_bag(ids, self.weights[str(width)], starts, mode="mean", sparse=self.sparse)

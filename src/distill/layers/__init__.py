@@ -1,0 +1,1 @@
+"""Blocks from tensors to tensors, one idea a file."""

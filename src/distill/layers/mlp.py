@@ -1,0 +1,69 @@
+"""Multi-layer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor, nn
+
+from distill.errors import ConfigError
+
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
+Norm = Literal["none", "batch", "layer"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+
+
+class MLP(nn.Module):
+    """Hidden layers h ← dropout(act(norm(W h + b))), without an output layer of its own.
+
+    Args:
+        in_features: Width of the input.
+        hidden_units: Width of each layer; none makes the identity.
+        activation: Name of the non-linearity.
+        norm: Normalisation before the non-linearity. Batch norm wants more than one row in training.
+        dropout: Probability of dropping a hidden unit.
+        residual: Adds the input of a layer to its output where the widths agree.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden_units: Sequence[int],
+        activation: Activation = "relu",
+        norm: Norm = "none",
+        dropout: float = 0.0,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        if activation not in _ACTIVATIONS:
+            raise ConfigError("Unknown activation.", expected=", ".join(_ACTIVATIONS), found=str(activation))
+        if norm not in ("none", "batch", "layer"):
+            raise ConfigError("Unknown normalisation.", expected="none, batch or layer", found=str(norm))
+        widths = [in_features, *hidden_units]
+        self.out_features = widths[-1]
+        self.residual = residual
+        self.blocks = nn.ModuleList()
+        for width_in, width_out in pairwise(widths):
+            block: list[nn.Module] = [nn.Linear(width_in, width_out)]
+            if norm != "none":
+                block.append(nn.BatchNorm1d(width_out) if norm == "batch" else nn.LayerNorm(width_out))
+            block.append(_ACTIVATIONS[activation]())
+            if dropout > 0:
+                block.append(nn.Dropout(dropout))
+            self.blocks.append(nn.Sequential(*block))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `x [B, in_features]` to `[B, out_features]`."""
+        for block in self.blocks:
+            hidden = block(x)
+            x = hidden + x if self.residual and hidden.shape == x.shape else hidden
+        return x

@@ -1,0 +1,1 @@
+"""Pre-rankers (students): cheap scorers that say what can be precomputed."""

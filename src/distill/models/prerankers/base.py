@@ -1,0 +1,46 @@
+"""The split contract of pre-rankers: export, cost and serving follow from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from distill.batch import Batch, FeatureBlock, RankerOutput
+
+
+class PreRanker(nn.Module, ABC):
+    """A cheap scorer in three parts.
+
+    Attributes:
+        precomputable: Which of `request` and `candidate` vectors depend on their own side alone and may be computed
+            ahead and stored.
+    """
+
+    precomputable: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def encode_request(self, block: FeatureBlock) -> Tensor:
+        """Encodes the request side of R rows `[R, …]`."""
+
+    @abstractmethod
+    def encode_candidate(self, block: FeatureBlock) -> Tensor:
+        """Encodes the candidate side of N rows `[N, …]`."""
+
+    @abstractmethod
+    def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
+        """Scores candidates from the vectors of both sides.
+
+        Args:
+            request: `[R, …]` from `encode_request`.
+            candidate: `[N, …]` from `encode_candidate`.
+            cross: Cross fields, N rows.
+            request_index: Request of each candidate `[N]`.
+        """
+
+    def forward(self, batch: Batch) -> RankerOutput:
+        """Scores the candidates of a batch."""
+        request = self.encode_request(batch.request)
+        candidate = self.encode_candidate(batch.candidate)
+        return self.interact(request, candidate, batch.cross, batch.request_index)

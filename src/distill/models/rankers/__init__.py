@@ -1,0 +1,1 @@
+"""Rankers (teachers): score (request, candidate) pairs jointly, with all fields."""

@@ -1,0 +1,1 @@
+"""Tensor operations over ragged requests."""

@@ -1,0 +1,24 @@
+"""Fields, tasks, score and keys of a dataset; YAML in and out; checks."""
+
+from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
+from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
+from distill.schema.schema import FieldSpec, Keys, Kind, Schema, Score, Side, StageKey, Task, TeacherColumns
+
+__all__ = [
+    "MISSING_ID",
+    "NUM_RESERVED",
+    "OOV_ID",
+    "FieldSpec",
+    "Keys",
+    "Kind",
+    "Schema",
+    "Score",
+    "Side",
+    "StageKey",
+    "Task",
+    "TeacherColumns",
+    "dump_schema",
+    "load_schema",
+    "parse_schema",
+    "save_schema",
+]

@@ -1,0 +1,92 @@
+"""How a raw column becomes model input. Ids 0 and 1 are reserved: missing, and out of vocabulary."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MISSING_ID = 0
+OOV_ID = 1
+NUM_RESERVED = 2
+
+
+class Encoding(BaseModel):
+    """Base of the encodings: immutable, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def makes_ids(self) -> bool:
+        """Whether the encoded column holds ids of an embedding table (else float32 numbers)."""
+        return False
+
+
+class Vocabulary(Encoding):
+    """One id per value seen at least `min_count` times in the training split, most frequent first."""
+
+    type: Literal["vocabulary"] = "vocabulary"
+    min_count: int = Field(default=1, ge=1)
+    max_size: int | None = Field(default=None, ge=1)
+
+    @property
+    def makes_ids(self) -> bool:
+        return True
+
+
+class HashBuckets(Encoding):
+    """A stable 64-bit hash of the value modulo `buckets`; the same on every machine and version."""
+
+    type: Literal["hash"] = "hash"
+    buckets: int = Field(ge=1)
+
+    @property
+    def makes_ids(self) -> bool:
+        return True
+
+
+class QuantileBuckets(Encoding):
+    """The quantile bucket of a number, with boundaries from the training split."""
+
+    type: Literal["quantile"] = "quantile"
+    buckets: int = Field(ge=2)
+
+    @property
+    def makes_ids(self) -> bool:
+        return True
+
+
+class IdentityIds(Encoding):
+    """Integers in `0..size-1`, used as they are behind the reserved ids; larger ones are out of vocabulary."""
+
+    type: Literal["ids"] = "ids"
+    size: int = Field(ge=1)
+
+    @property
+    def makes_ids(self) -> bool:
+        return True
+
+
+class Standardise(Encoding):
+    """(x − mean) / deviation, of the training split."""
+
+    type: Literal["standardise"] = "standardise"
+
+
+class Log(Encoding):
+    """sign(x)·log(1 + |x|), then standardised on the training split unless `standardise` is off."""
+
+    type: Literal["log"] = "log"
+    standardise: bool = True
+
+
+class Identity(Encoding):
+    """The number as it is."""
+
+    type: Literal["identity"] = "identity"
+
+
+AnyEncoding = Annotated[
+    Union[Vocabulary, HashBuckets, QuantileBuckets, IdentityIds, Standardise, Log, Identity],  # noqa: UP007
+    Field(discriminator="type"),
+]

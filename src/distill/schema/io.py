@@ -1,0 +1,115 @@
+"""Reads and writes `schema.yaml`, turning every mistake into one error that names its place."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from distill.errors import SchemaError
+from distill.schema.schema import FieldSpec, Keys, Schema, Score, StageKey, Task, TeacherColumns
+
+_KNOWN: dict[str, type[BaseModel]] = {
+    "fields": FieldSpec,
+    "tasks": Task,
+    "keys": Keys,
+    "score": Score,
+    "teacher": TeacherColumns,
+    "stage": StageKey,
+}
+
+
+def load_schema(path: Path) -> Schema:
+    """Reads a schema.
+
+    Args:
+        path: A `schema.yaml`.
+
+    Raises:
+        SchemaError: It is missing, not YAML, or does not describe a dataset.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SchemaError(
+            "The schema does not exist.", where=str(path), remedy="Give its path: data.schema=FILE"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SchemaError("The schema cannot be read as YAML.", where=str(path), found=str(error)) from error
+    return parse_schema(data, str(path))
+
+
+def parse_schema(data: Any, where: str) -> Schema:
+    """Builds a schema from plain data.
+
+    Args:
+        data: What a `schema.yaml` holds.
+        where: The place to name in errors.
+
+    Raises:
+        SchemaError: It does not describe a dataset.
+    """
+    if not isinstance(data, dict):
+        raise SchemaError(
+            "A schema is a mapping.",
+            where=where,
+            found=type(data).__name__,
+            expected="keys such as name, layout, fields, tasks",
+        )
+    try:
+        return Schema.model_validate(data)
+    except ValidationError as error:
+        raise _first_error(error, data, where) from error
+
+
+def save_schema(schema: Schema, path: Path) -> None:
+    """Writes a schema such that `load_schema` returns an equal one."""
+    path.write_text(dump_schema(schema), encoding="utf-8")
+
+
+def dump_schema(schema: Schema) -> str:
+    """Returns a schema as YAML text."""
+    return yaml.safe_dump(schema.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def _first_error(error: ValidationError, data: dict[str, Any], where: str) -> SchemaError:
+    first = error.errors()[0]
+    place = _place(first["loc"], data)
+    found = first["input"]
+    shown = None if isinstance(found, dict) else repr(found)
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    remedy = None
+    if first["type"] == "extra_forbidden":
+        message, shown = f"Unknown key {first['loc'][-1]!r}", None
+        remedy = _suggest(first["loc"])
+    elif first["type"] == "missing":
+        message, shown = f"Key {first['loc'][-1]!r} is missing", None
+    return SchemaError(f"{message}{more}.", where=f"{where}: {place}" if place else where, found=shown, remedy=remedy)
+
+
+def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
+    """Turns a location into `fields[3] (item_id).kind`."""
+    text = ""
+    node: Any = data
+    for part in loc:
+        if isinstance(part, int):
+            node = node[part] if isinstance(node, list) and part < len(node) else {}
+            name = node.get("name") if isinstance(node, dict) else None
+            text += f"[{part}]" + (f" ({name})" if name else "")
+        else:
+            inner = node.get(part) if isinstance(node, dict) else None
+            node = inner if inner is not None else {}
+            text += f".{part}" if text else str(part)
+    return text
+
+
+def _suggest(loc: tuple[int | str, ...]) -> str:
+    names = [part for part in loc[:-1] if isinstance(part, str)]
+    model = next((_KNOWN[name] for name in reversed(names) if name in _KNOWN), Schema)
+    known = list(model.model_fields)
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"The keys here are: {', '.join(known)}"
