@@ -59,8 +59,8 @@ def segment_log_softmax(logits: Tensor, index: Tensor, num_segments: int) -> Ten
     """
     peak = segment_max(logits.detach(), index, num_segments).index_select(0, index)
     shifted = logits - peak
-    log_total = segment_sum(shifted.exp(), index, num_segments).log()
-    return shifted - log_total.index_select(0, index)
+    total = segment_sum(shifted.exp(), index, num_segments).index_select(0, index)
+    return shifted - total.log()
 
 
 def segment_softmax(logits: Tensor, index: Tensor, num_segments: int) -> Tensor:

@@ -1,0 +1,19 @@
+"""Losses: pure functions, weighted terms, and their sum."""
+
+from distill.losses.composite import CompositeLoss, first_non_finite
+from distill.losses.schedule import Constant, Cosine, Linear, Schedule, Warmup
+from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
+
+__all__ = [
+    "CompositeLoss",
+    "Constant",
+    "Cosine",
+    "Linear",
+    "LossInputs",
+    "LossTerm",
+    "Schedule",
+    "TaskInfo",
+    "TermSums",
+    "Warmup",
+    "first_non_finite",
+]

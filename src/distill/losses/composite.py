@@ -1,0 +1,135 @@
+"""The loss of a training step: a weighted sum of named terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill.batch import LossReport
+from distill.errors import ConfigError
+from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
+
+
+def _same(denominators: Tensor) -> Tensor:
+    return denominators
+
+
+def _check(terms: Mapping[str, LossTerm]) -> None:
+    if not terms:
+        raise ConfigError("The loss has no terms.", where="loss.terms", expected="at least one loss term", found="none")
+    for name, term in terms.items():
+        if not isinstance(term, LossTerm):
+            raise ConfigError(
+                "The loss holds something that is not a loss term.",
+                where=f"loss.terms.{name}",
+                expected="a term of distill.losses.terms",
+                found=f"{type(term).__name__}: {term!r}",
+                remedy="give its `_target_`, or remove the whole key (`~loss.terms.<name>`)",
+            )
+        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+            raise ConfigError(
+                "A loss term has a name that a module cannot have.",
+                where=f"loss.terms.{name}",
+                expected="a Python identifier that is not an attribute of torch.nn.ModuleDict",
+                found=repr(name),
+                remedy="choose another name",
+            )
+
+
+def _setup_term(name: str, term: LossTerm, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+    try:
+        term.setup(tasks, has_signals)
+    except ConfigError as error:
+        raise ConfigError(
+            error.problem,
+            where=f"loss.terms.{name}" if error.where is None else f"loss.terms.{name} ({error.where})",
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error
+
+
+class CompositeLoss(nn.Module):
+    """The sum of the terms' means, each multiplied by its weight at the step.
+
+    ``total = Σ_m weight_m(step) · mean_m``. A term whose weight is 0 at a step is not computed: its part is reported as
+    0 and its weight as 0, so that the log shows when it joins. Such a term sends no gradient to parameters of its own.
+
+    Several processes: `reduce_denominators` gets the detached denominators of all computed terms in one vector `[U]`,
+    once a step, and returns the vector to divide by. With the mean of the denominators over the processes (sum divided
+    by the world size), the mean over processes of the gradients, and of the parts, is what one process would have got
+    from all rows, however unevenly they are spread. It is left out when no term has a weight, which is so on all
+    processes at once, since weights depend on the step alone.
+
+    Args:
+        terms: Name to term; parts and weights are reported in this order.
+
+    Raises:
+        ConfigError: If there is no term, something is not a term, or a name cannot be that of a module.
+    """
+
+    def __init__(self, terms: Mapping[str, LossTerm]) -> None:
+        super().__init__()
+        _check(terms)
+        self.terms = nn.ModuleDict(dict(terms))
+        self.reduce_denominators: Callable[[Tensor], Tensor] = _same
+
+    def _named_terms(self) -> dict[str, LossTerm]:
+        return {name: term for name, term in self.terms.items() if isinstance(term, LossTerm)}
+
+    @property
+    def needs_signals(self) -> bool:
+        """Whether any term reads the teacher signals."""
+        return any(term.uses_signals for term in self._named_terms().values())
+
+    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+        """Tells every term the tasks of the schema; called once before training.
+
+        Args:
+            tasks: Tasks in the order of the logits' columns.
+            has_signals: Whether batches will come with teacher signals.
+
+        Raises:
+            ConfigError: If a term asks for an unknown task or for signals that there will not be; it names the term.
+        """
+        for name, term in self._named_terms().items():
+            _setup_term(name, term, tasks, has_signals)
+
+    def forward(self, inputs: LossInputs) -> LossReport:
+        """Computes the loss of a batch.
+
+        Args:
+            inputs: The batch, the student's output, the teacher's signals and the step.
+
+        Returns:
+            The total with gradient, 0 if no term has a weight or a row; the unweighted means and the weights of all
+            terms.
+        """
+        terms = self._named_terms()
+        weights = {name: term.weight.value(inputs.step) for name, term in terms.items()}
+        means = self._means({name: term(inputs) for name, term in terms.items() if weights[name] != 0})
+        logits = inputs.output.logits
+        weighted = [weights[name] * mean for name, mean in means.items()]
+        total = torch.stack(weighted).sum() if weighted else (logits * 0).sum()
+        parts = {name: means[name].detach() if name in means else logits.new_zeros(()) for name in terms}
+        return LossReport(total=total, parts=parts, weights=weights)
+
+    def _means(self, sums: Mapping[str, TermSums]) -> dict[str, Tensor]:
+        if not sums:
+            return {}
+        with torch.no_grad():
+            joined = self.reduce_denominators(torch.cat([term.denominators for term in sums.values()]))
+        shares = torch.split(joined, [term.denominators.numel() for term in sums.values()])
+        return {name: term.mean(share) for (name, term), share in zip(sums.items(), shares, strict=True)}
+
+
+def first_non_finite(report: LossReport) -> str | None:
+    """Finds the first term whose part is infinite or NaN.
+
+    Returns:
+        Its name, or None if all parts are finite.
+    """
+    finite = torch.stack(list(report.parts.values())).isfinite().tolist()
+    return next((name for name, is_finite in zip(report.parts, finite, strict=True) if not is_finite), None)

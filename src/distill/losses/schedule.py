@@ -1,0 +1,217 @@
+"""Weights and temperatures that follow the training step."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from distill.errors import ConfigError
+
+
+class Schedule(ABC):
+    """A number that depends on the global training step."""
+
+    @abstractmethod
+    def value(self, step: int) -> float:
+        """Returns the number in force at `step`, counted from 0."""
+
+    @abstractmethod
+    def lowest(self) -> float:
+        """Returns the smallest value over all steps."""
+
+
+def _require(condition: bool, where: str, expected: str, found: object) -> None:
+    if not condition:
+        raise ConfigError("A schedule has an impossible argument.", where=where, expected=expected, found=repr(found))
+
+
+def _require_number(where: str, found: object) -> None:
+    is_number = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
+    _require(is_number, where, "a finite number", found)
+
+
+def _require_count(where: str, found: object, lowest: int) -> None:
+    is_count = isinstance(found, int) and not isinstance(found, bool) and found >= lowest
+    _require(is_count, where, f"an integer of at least {lowest}", found)
+
+
+def _progress(step: int, begin: int, steps: int) -> float:
+    """Returns the share of `steps` done since `begin`, within [0, 1]."""
+    return min(max((step - begin) / steps, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same number at every step.
+
+    Args:
+        constant: The number.
+
+    Raises:
+        ConfigError: If it is not a finite number.
+    """
+
+    constant: float
+
+    def __post_init__(self) -> None:
+        _require_number("Constant.constant", self.constant)
+
+    def value(self, step: int) -> float:
+        """Returns `constant`."""
+        return float(self.constant)
+
+    def lowest(self) -> float:
+        """Returns `constant`."""
+        return float(self.constant)
+
+
+@dataclass(frozen=True)
+class _Ramp(Schedule):
+    """Goes from `start` to `end` within `steps` steps from step `begin` on."""
+
+    start: float
+    end: float
+    steps: int
+    begin: int = 0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        _require_number(f"{name}.start", self.start)
+        _require_number(f"{name}.end", self.end)
+        _require_count(f"{name}.steps", self.steps, lowest=1)
+        _require_count(f"{name}.begin", self.begin, lowest=0)
+
+    def lowest(self) -> float:
+        """Returns the smaller of `start` and `end`."""
+        return float(min(self.start, self.end))
+
+
+@dataclass(frozen=True)
+class Linear(_Ramp):
+    """A straight line from `start` at step `begin` to `end` at step `begin + steps`; constant before and after.
+
+    Args:
+        start: Value up to step `begin`.
+        end: Value from step `begin + steps` on.
+        steps: Length of the line.
+        begin: First step of the line.
+
+    Raises:
+        ConfigError: If a value is not finite, `steps` is below 1 or `begin` below 0.
+    """
+
+    def value(self, step: int) -> float:
+        """Returns ``start + (end - start) · progress``."""
+        progress = _progress(step, self.begin, self.steps)
+        return self.start * (1.0 - progress) + self.end * progress
+
+
+@dataclass(frozen=True)
+class Cosine(_Ramp):
+    """Half a cosine wave from `start` at step `begin` to `end` at step `begin + steps`; constant before and after.
+
+    Args:
+        start: Value up to step `begin`.
+        end: Value from step `begin + steps` on.
+        steps: Length of the half wave.
+        begin: First step of the half wave.
+
+    Raises:
+        ConfigError: If a value is not finite, `steps` is below 1 or `begin` below 0.
+    """
+
+    def value(self, step: int) -> float:
+        """Returns ``end + (start - end) · (1 + cos(π · progress)) / 2``."""
+        share = (1.0 + math.cos(math.pi * _progress(step, self.begin, self.steps))) / 2.0
+        return self.start * share + self.end * (1.0 - share)
+
+
+@dataclass(frozen=True)
+class Warmup(Schedule):
+    """0 during the first `steps` steps, then `target`: a term that joins once the teacher has learnt something.
+
+    For a gradual rise use `Linear(0, target, steps)`.
+
+    Args:
+        target: Value from step `steps` on.
+        steps: Number of steps at 0.
+
+    Raises:
+        ConfigError: If `target` is not finite or `steps` is below 0.
+
+    Reference:
+        Xu et al., "Privileged Features Distillation at Taobao Recommendations", 2020, arXiv 1907.05171
+        (λ is 0 at first, then constant).
+    """
+
+    target: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        _require_number("Warmup.target", self.target)
+        _require_count("Warmup.steps", self.steps, lowest=0)
+
+    def value(self, step: int) -> float:
+        """Returns 0 or `target`."""
+        return float(self.target) if step >= self.steps else 0.0
+
+    def lowest(self) -> float:
+        """Returns the smaller of 0 and `target`, or `target` if there is no warm-up."""
+        return min(0.0, float(self.target)) if self.steps else float(self.target)
+
+
+def as_schedule(value: float | Schedule, where: str) -> Schedule:
+    """Takes a number for a constant schedule.
+
+    Args:
+        value: A number or a schedule.
+        where: Config key, for the error.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if isinstance(value, Schedule):
+        return value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    _require(is_number, where, "a finite number or a schedule of distill.losses.schedule", value)
+    return Constant(float(value))
+
+
+def weight_schedule(value: float | Schedule, where: str) -> Schedule:
+    """Takes a number or a schedule for a weight.
+
+    Args:
+        value: A number or a schedule.
+        where: Config key, for the error.
+
+    Returns:
+        A schedule that is never negative.
+
+    Raises:
+        ConfigError: If it is neither or becomes negative.
+    """
+    schedule = as_schedule(value, where)
+    _require(schedule.lowest() >= 0.0, where, "a weight of at least 0 at every step", value)
+    return schedule
+
+
+def temperature_schedule(value: float | Schedule, where: str) -> Schedule:
+    """Takes a number or a schedule for a temperature.
+
+    Args:
+        value: A number or a schedule.
+        where: Config key, for the error.
+
+    Returns:
+        A schedule that is always positive.
+
+    Raises:
+        ConfigError: If it is neither or is not positive at every step.
+    """
+    schedule = as_schedule(value, where)
+    _require(schedule.lowest() > 0.0, where, "a temperature above 0 at every step", value)
+    return schedule

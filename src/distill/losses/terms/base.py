@@ -1,0 +1,225 @@
+"""What all loss terms have in common: their inputs, their result, and how they pick rows and tasks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from distill.batch import Batch, RankerOutput, TeacherSignals
+from distill.errors import ConfigError, SignalError
+from distill.losses.rows import parse_rows, select_rows
+from distill.losses.schedule import Schedule, weight_schedule
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """A task of the schema, as far as a loss needs to know it.
+
+    Attributes:
+        name: Its name.
+        weight: Its weight among the tasks.
+        kind: binary | graded | value.
+    """
+
+    name: str
+    weight: float
+    kind: str = "binary"
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """What a loss term looks at.
+
+    Attributes:
+        batch: The batch.
+        output: The student's output for it.
+        signals: The teacher's signals for it, if there is a teacher.
+        step: Global training step, counted from 0.
+    """
+
+    batch: Batch
+    output: RankerOutput
+    signals: TeacherSignals | None
+    step: int
+
+
+@dataclass(frozen=True)
+class TermSums:
+    """The sums behind the mean of a loss term, one entry a unit: a task, or the only one of a term without tasks.
+
+    The mean is ``Σ_u weights_u · numerators_u / denominators_u``, where a unit without rows counts as 0. Numerators and
+    denominators stay apart so that several processes can divide their own numerators by common denominators.
+
+    Attributes:
+        numerators: `[U]` weighted sums of the loss, with gradient; exactly 0 where the denominator is 0.
+        denominators: `[U]` sums of the weights of the rows or requests that took part, detached.
+        weights: `[U]` weights of the units, detached.
+    """
+
+    numerators: Tensor
+    denominators: Tensor
+    weights: Tensor
+
+    def mean(self, denominators: Tensor | None = None) -> Tensor:
+        """Divides and adds up.
+
+        Args:
+            denominators: Denominators `[U]` to divide by instead of the own ones.
+
+        Returns:
+            A scalar with gradient; 0, not NaN, if no row took part.
+        """
+        divisor = self.denominators if denominators is None else denominators
+        divisor = torch.where(divisor > 0, divisor, torch.ones_like(divisor))
+        return (self.weights * self.numerators / divisor).sum()
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Returns half-precision values as float32 and others as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+class LossTerm(nn.Module, ABC):
+    """One named part of the loss: a weight, the rows and the tasks that it acts on, and a formula.
+
+    Args:
+        weight: Weight of the term in the total, a number or a schedule.
+        rows: Name of a row selector, or several for their union (see `distill.losses.rows.parse_rows`).
+        tasks: Names of the tasks it acts on; all of the schema's if None.
+
+    Raises:
+        ConfigError: If the weight can be negative, or a row selector or a task list is malformed.
+    """
+
+    needs_signals: ClassVar[bool] = False
+    """Whether the formula reads the teacher signals; if so, only rows that the teacher scored take part."""
+
+    task_columns: Tensor
+    task_weights: Tensor
+
+    def __init__(self, weight: float | Schedule, rows: str | Sequence[str], tasks: Sequence[str] | None) -> None:
+        super().__init__()
+        kind = type(self).__name__
+        self.weight = weight_schedule(weight, where=f"{kind}.weight")
+        self.rows = parse_rows(rows, where=f"{kind}.rows")
+        self.tasks = None if tasks is None else tuple(tasks)
+        self._num_tasks = 0
+        self.register_buffer("task_columns", torch.empty(0, dtype=torch.int64), persistent=False)
+        self.register_buffer("task_weights", torch.empty(0), persistent=False)
+
+    @property
+    def uses_signals(self) -> bool:
+        """Whether the formula or the choice of rows reads the teacher signals."""
+        return self.needs_signals or "scored" in self.rows
+
+    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+        """Learns the tasks of the schema; called once before training.
+
+        Args:
+            tasks: Tasks in the order of the logits' columns.
+            has_signals: Whether batches will come with teacher signals.
+
+        Raises:
+            ConfigError: If the term asks for an unknown task or for signals that there will not be.
+        """
+        kind = type(self).__name__
+        if self.uses_signals and not has_signals:
+            raise ConfigError(
+                f"The loss term {kind} needs teacher signals, but there is no teacher.",
+                where=kind,
+                expected="a configured source of teacher signals",
+                found="none",
+                remedy="choose a teacher, or remove the term from the loss",
+            )
+        known = [task.name for task in tasks]
+        wanted = known if self.tasks is None else list(self.tasks)
+        if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(known):
+            raise ConfigError(
+                f"The loss term {kind} names tasks that it cannot act on.",
+                where=f"{kind}.tasks",
+                expected="one or more different tasks of: " + ", ".join(known),
+                found=", ".join(wanted) or "none",
+            )
+        columns = [known.index(name) for name in wanted]
+        device = self.task_columns.device
+        self._num_tasks = len(known)
+        self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
+        self.task_weights = torch.tensor([tasks[k].weight for k in columns], device=device)
+
+    @abstractmethod
+    def forward(self, inputs: LossInputs) -> TermSums:
+        """Computes the sums of the term over the rows that it acts on."""
+
+    def columns_of(self, values: Tensor) -> Tensor:
+        """Takes the columns of the term's tasks.
+
+        Args:
+            values: `[N, K]`, a column for each task of the schema.
+
+        Returns:
+            `[N, K']`.
+
+        Raises:
+            ConfigError: If `setup` was not called or K is not the number of tasks it was given.
+        """
+        if not self._num_tasks:
+            raise ConfigError(
+                f"The loss term {type(self).__name__} was used before `setup`.",
+                remedy="call `setup` with the schema's tasks once before training",
+            )
+        if values.dim() != 2 or values.shape[1] != self._num_tasks:
+            raise ConfigError(
+                f"The loss term {type(self).__name__} got a tensor that does not fit the schema's tasks.",
+                expected=f"shape [N, {self._num_tasks}]",
+                found=f"shape {list(values.shape)}",
+            )
+        return values if self.tasks is None else values.index_select(1, self.task_columns)
+
+    def student_logits(self, inputs: LossInputs) -> Tensor:
+        """Returns the student's logits `[N, K']`, float32 or better, with gradient."""
+        return at_least_float32(self.columns_of(inputs.output.logits))
+
+    def teacher_logits(self, inputs: LossInputs) -> Tensor:
+        """Returns the teacher's logits `[N, K']` in the dtype of `student_logits`, detached.
+
+        Raises:
+            SignalError: If there are none or their shape is not that of the student's logits.
+        """
+        student = inputs.output.logits
+        if inputs.signals is None or inputs.signals.logits.shape != student.shape:
+            raise SignalError(
+                f"The loss term {type(self).__name__} got no teacher logits that fit the student's.",
+                expected=f"shape {list(student.shape)}",
+                found="none" if inputs.signals is None else f"shape {list(inputs.signals.logits.shape)}",
+                remedy="let the teacher and the student predict the same tasks for the same batch",
+            )
+        dtype = torch.promote_types(student.dtype, torch.float32)
+        return self.columns_of(inputs.signals.logits.detach()).to(dtype)
+
+    def selected(self, inputs: LossInputs) -> Tensor:
+        """Returns which rows take part `[N]` bool; of a term that needs signals, only rows that the teacher scored."""
+        rows = select_rows(self.rows, inputs.batch, inputs.signals)
+        if self.needs_signals and inputs.signals is not None:
+            rows = rows & inputs.signals.valid
+        return rows
+
+    def row_sums(self, values: Tensor, mask: Tensor, row_weight: Tensor) -> TermSums:
+        """Sums values over rows (or requests), each task over the rows of its own mask.
+
+        Args:
+            values: `[B, K']` with gradient.
+            mask: Which values take part, `[B, K']` or `[B, 1]` bool.
+            row_weight: `[B]`.
+
+        Returns:
+            Sums with one unit a task, weighted by the schema's task weights.
+        """
+        weights = torch.where(mask, row_weight.to(values.dtype).unsqueeze(1), values.new_zeros(()))
+        numerators = (torch.where(mask, values, values.new_zeros(())) * weights).sum(0)
+        denominators = weights.sum(0).expand_as(numerators).detach()
+        return TermSums(numerators, denominators, self.task_weights.to(values.dtype))

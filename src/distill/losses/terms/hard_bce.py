@@ -1,0 +1,53 @@
+"""Binary cross-entropy against the observed labels, as a loss term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill.errors import ConfigError
+from distill.losses.functional.bce import bce_with_logits
+from distill.losses.schedule import Schedule
+from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums, at_least_float32
+
+
+class HardBCE(LossTerm):
+    """The multi-task binary cross-entropy of the student's logits against the labels.
+
+    ``Σ_k λ_k · Σ_i w_i o_ik BCE(s_ik, y_ik) / Σ_i w_i o_ik`` with task weights λ, row weights w and ``o_ik`` = 1 where
+    row i is selected and task k observed on it. Reduction: each task is averaged over its own observed rows, then tasks
+    are added with their weights. Gradient path: to the student's logits. Temperature scaling: none.
+
+    Args:
+        weight: Weight of the term in the total, a number or a schedule.
+        rows: Row selector or several for their union.
+        tasks: Names of the tasks it acts on, which must be binary; all of the schema's if None.
+    """
+
+    def __init__(
+        self, weight: float | Schedule = 1.0, rows: str | Sequence[str] = "all", tasks: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(weight, rows, tasks)
+
+    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+        """Learns the tasks; see `LossTerm.setup`.
+
+        Raises:
+            ConfigError: Also if a task that it acts on is not binary.
+        """
+        super().setup(tasks, has_signals)
+        others = [tasks[k].name for k in self.task_columns.tolist() if tasks[k].kind != "binary"]
+        if others:
+            raise ConfigError(
+                "Cross-entropy of labels wants binary tasks.",
+                where="HardBCE.tasks",
+                expected=", ".join(task.name for task in tasks if task.kind == "binary") or "a binary task",
+                found=", ".join(others),
+                remedy="name the binary tasks in `tasks`",
+            )
+
+    def forward(self, inputs: LossInputs) -> TermSums:
+        """Computes the sums, one unit a task."""
+        student = self.student_logits(inputs)
+        labels = at_least_float32(self.columns_of(inputs.batch.labels)).to(student.dtype)
+        mask = self.columns_of(inputs.batch.observed) & self.selected(inputs).unsqueeze(1)
+        return self.row_sums(bce_with_logits(student, labels), mask, inputs.batch.weight)

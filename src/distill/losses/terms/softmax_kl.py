@@ -1,0 +1,67 @@
+"""Divergence between the teacher's and the student's softmax over each request's candidates, as a loss term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from distill.losses.functional.softmax_kl import softmax_kl
+from distill.losses.schedule import Schedule, temperature_schedule
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums
+from distill.ops.segment import segment_count, segment_mean
+
+
+class SoftmaxKL(LossTerm):
+    """The divergence of the student's from the teacher's distribution over a request's candidates, task by task.
+
+    ``Σ_k λ_k · Σ_r w_r T² KL(softmax_r(t_k/T) ‖ softmax_r(s_k/T)) / Σ_r w_r`` over requests with at least two selected
+    rows that the teacher scored; the softmax runs over these rows, ``w_r`` is their mean row weight and λ the task
+    weights. Reduction: sum over the candidates of a request, weighted mean over requests, weighted sum over tasks.
+    Gradient path: to the student's logits only. Temperature scaling: T², so that the gradient keeps its size.
+    It orders candidates and does not see a shift of a request's logits: calibration needs another term beside it.
+
+    Args:
+        weight: Weight of the term in the total, a number or a schedule.
+        rows: Row selector or several for their union.
+        tasks: Names of the tasks it acts on; all of the schema's if None.
+        temperature: T > 0, a number or a schedule.
+    """
+
+    needs_signals: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        weight: float | Schedule = 1.0,
+        rows: str | Sequence[str] = "scored",
+        tasks: Sequence[str] | None = None,
+        temperature: float | Schedule = 1.0,
+    ) -> None:
+        super().__init__(weight, rows, tasks)
+        self.temperature = temperature_schedule(temperature, where="SoftmaxKL.temperature")
+
+    def forward(self, inputs: LossInputs) -> TermSums:
+        """Computes the sums, one unit a task."""
+        (kept,) = self.selected(inputs).nonzero(as_tuple=True)
+        num_requests = inputs.batch.num_requests
+        index = inputs.batch.request_index.index_select(0, kept)
+        student = self.student_logits(inputs).index_select(0, kept)
+        teacher = self.teacher_logits(inputs).index_select(0, kept)
+        weight = segment_mean(inputs.batch.weight.index_select(0, kept).to(student.dtype), index, num_requests)
+        values = _softmax_kl_by_task(student, teacher, index, num_requests, self.temperature.value(inputs.step))
+        comparable = segment_count(index, num_requests) >= 2
+        return self.row_sums(values, comparable.unsqueeze(1), weight)
+
+
+def _softmax_kl_by_task(
+    student: Tensor, teacher: Tensor, index: Tensor, num_requests: int, temperature: float
+) -> Tensor:
+    """Computes the softmax divergence of all tasks at once, `[N, K]` to `[R, K]`: each (task, request) is a segment."""
+    num_tasks = student.shape[1]
+    first = torch.arange(num_tasks, device=index.device).unsqueeze(1) * num_requests
+    values = softmax_kl(
+        student.T.reshape(-1), teacher.T.reshape(-1), (first + index).reshape(-1), num_tasks * num_requests, temperature
+    )
+    return values.view(num_tasks, num_requests).T

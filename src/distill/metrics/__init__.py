@@ -1,0 +1,41 @@
+"""Metrics of an evaluation, computed on the gathered rows of all ranks."""
+
+from distill.metrics.agreement import OrderAgreement, OverlapWithColumn, OverlapWithTeacher
+from distill.metrics.base import Metric
+from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
+from distill.metrics.ranking import NDCG, HitRate, Recall
+from distill.metrics.rows import (
+    CanonicalRows,
+    ScoredRows,
+    canonical,
+    concatenate,
+    request_ids,
+    request_index,
+    teacher_rows,
+)
+from distill.metrics.state import MetricState
+from distill.metrics.suite import MetricSuite
+
+__all__ = [
+    "AUC",
+    "NDCG",
+    "Calibration",
+    "CanonicalRows",
+    "GroupedAUC",
+    "HitRate",
+    "LogLoss",
+    "Metric",
+    "MetricState",
+    "MetricSuite",
+    "OrderAgreement",
+    "OverlapWithColumn",
+    "OverlapWithTeacher",
+    "Recall",
+    "ScoredRows",
+    "Threshold",
+    "canonical",
+    "concatenate",
+    "request_ids",
+    "request_index",
+    "teacher_rows",
+]

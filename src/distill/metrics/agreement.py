@@ -1,0 +1,134 @@
+"""Metrics of the student's order against a reference order of the same candidates: the teacher's, or a column's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from distill.metrics.base import RequestMetric, cutoffs
+from distill.metrics.functional.kendall import count_pairs
+from distill.metrics.functional.overlap import overlap_per_request
+from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.functional.ties import tied_ranks
+from distill.metrics.rows import ScoredRows, request_index
+
+
+class _Reference(NamedTuple):
+    """A number to order candidates by `[N]`, and the rows `[N]` that have it."""
+
+    score: Tensor
+    valid: Tensor
+
+    def uncovered(self, what: str) -> str | None:
+        """Says how many rows are left out, or None when all have the number."""
+        have, rows = int(self.valid.sum()), self.valid.numel()
+        return None if have == rows else f"{what} of {have} of {rows} rows; the other rows are left out"
+
+
+class OverlapWithTeacher(RequestMetric):
+    """`teacher_recall@<k>_<m>`: share of the teacher's top-m in the student's top-k, by the ranking score of each.
+
+    On the candidates that the teacher scored. Requests with no more than k of them would give 1 whatever the student
+    does: they are skipped and counted. Expected value under random, independent breaking of ties.
+
+    Args:
+        ks: How many the student passes on: one result each.
+        m: How many of the teacher's best are wanted.
+    """
+
+    def __init__(self, ks: Sequence[int] = (20,), m: int = 10) -> None:
+        self.ks = cutoffs(ks, "metrics.*.ks")
+        (self.m,) = cutoffs((m,), "metrics.*.m")
+
+    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+        """Returns `teacher_recall@<k>_<m>` of each request."""
+        return _overlaps("teacher_recall", rows, _teacher(rows), self.ks, self.m)
+
+    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+        """Says that there are no teacher scores, or not for all rows."""
+        return _teacher_missing(rows)
+
+
+class OverlapWithColumn(RequestMetric):
+    """`<name>@<k>_<m>`: share of the top-m by a column (a known utility, a logged score) in the student's top-k.
+
+    As `OverlapWithTeacher`, on the rows whose column is not NaN.
+
+    Args:
+        column: Name of the column; higher is better.
+        name: First part of the name of the results, such as `best_recall`.
+        ks: How many the student passes on: one result each.
+        m: How many of the column's best are wanted.
+    """
+
+    def __init__(self, column: str, name: str, ks: Sequence[int] = (20,), m: int = 10) -> None:
+        self.column = column
+        self.name = name
+        self.ks = cutoffs(ks, "metrics.*.ks")
+        (self.m,) = cutoffs((m,), "metrics.*.m")
+
+    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+        """Returns `<name>@<k>_<m>` of each request."""
+        return _overlaps(self.name, rows, self._reference(rows), self.ks, self.m)
+
+    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+        """Says that there is no such column, or that it is NaN in places."""
+        reference = self._reference(rows)
+        if reference is None:
+            return f"no column {self.column!r} (there are: {', '.join(sorted(rows.columns)) or 'none'})"
+        return reference.uncovered(f"column {self.column!r}")
+
+    def _reference(self, rows: ScoredRows) -> _Reference | None:
+        values = rows.columns.get(self.column)
+        return None if values is None else _Reference(values, ~torch.isnan(values))
+
+
+class OrderAgreement(RequestMetric):
+    """`teacher_kendall_tau` (τ-b) and `teacher_inversion_rate` of the student's order against the teacher's.
+
+    Both by the ranking score, on the candidates that the teacher scored. τ-b is not defined for requests of which one
+    side ties all candidates; the inversion rate (ties ½) for those that the teacher does not order. They are skipped
+    and counted.
+    """
+
+    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+        """Returns both for each request."""
+        reference = _teacher(rows)
+        if reference is None:
+            return {}
+        index, num_requests = request_index(rows)
+        score, valid = reference
+        counts = count_pairs(rows.score[valid], score[valid], index[valid], num_requests)
+        return {"teacher_kendall_tau": counts.tau_b(), "teacher_inversion_rate": counts.inversion_rate()}
+
+    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+        """Says that there are no teacher scores, or not for all rows."""
+        return _teacher_missing(rows)
+
+
+def _teacher(rows: ScoredRows) -> _Reference | None:
+    if rows.teacher_score is None:
+        return None
+    everywhere = torch.ones_like(rows.row, dtype=torch.bool)
+    return _Reference(rows.teacher_score, everywhere if rows.teacher_valid is None else rows.teacher_valid)
+
+
+def _teacher_missing(rows: ScoredRows) -> str | None:
+    reference = _teacher(rows)
+    return "no teacher scores came with the rows" if reference is None else reference.uncovered("teacher scores")
+
+
+def _overlaps(
+    name: str, rows: ScoredRows, reference: _Reference | None, ks: Sequence[int], m: int
+) -> dict[str, PerRequest]:
+    """Overlaps at every k; none without a reference. Requests keep their numbers when rows are left out."""
+    if reference is None:
+        return {}
+    index, num_requests = request_index(rows)
+    score, valid = reference
+    student = tied_ranks(rows.score[valid], index[valid], num_requests)
+    wanted = tied_ranks(score[valid], index[valid], num_requests)
+    return {f"{name}@{k}_{m}": overlap_per_request(student, wanted, k, m) for k in ks}

@@ -1,0 +1,67 @@
+"""Calibration: predicted over observed clicks, and the expected calibration error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distill.errors import ConfigError
+from distill.metrics.functional.reduce import total
+from distill.metrics.functional.ties import sort_with_ties
+from distill.ops.segment import segment_sum
+
+
+def pcoc(probs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Predicted clicks over clicks: Σ w·p / Σ w·y.
+
+    Args:
+        probs: `[N]`.
+        labels: `[N]` in [0, 1].
+        weight: `[N]` or None.
+
+    Returns:
+        Scalar float64, 1 when calibrated on average; NaN without any positive.
+    """
+    rows = torch.ones_like(probs, dtype=torch.float64) if weight is None else weight
+    clicks = total(labels.to(torch.float64) * rows)
+    predicted = total(probs.to(torch.float64) * rows)
+    return torch.where(clicks > 0, predicted / clicks, float("nan"))
+
+
+def expected_calibration_error(
+    probs: Tensor, labels: Tensor, num_bins: int = 20, weight: Tensor | None = None
+) -> Tensor:
+    """Mean distance of prediction and outcome over bins of equal mass.
+
+    ECE = Σ_b W_b/W · |mean_b p − mean_b y|, bins holding W/num_bins of the weight each in order of p. Rows of equal p
+    are never separated: they fall into the bin of the middle of their mass, so bins are equal only up to ties, and the
+    value does not depend on the order of rows. Empty bins weigh nothing.
+
+    Args:
+        probs: `[N]`.
+        labels: `[N]` in [0, 1].
+        num_bins: Number of bins.
+        weight: `[N]` or None.
+
+    Returns:
+        Scalar float64; NaN for no rows.
+
+    Raises:
+        ConfigError: If `num_bins` is not positive.
+        DataError: If a probability is NaN.
+
+    Reference:
+        Nguyen and O'Connor, Posterior calibration and exploratory analysis for natural language processing models,
+        2015, arXiv:1508.05154, section 3.2 (equal-mass bins; absolute instead of squared distance here).
+    """
+    if num_bins < 1:
+        raise ConfigError("The calibration error has no bins", expected="num_bins ≥ 1", found=str(num_bins))
+    order, block = sort_with_ties(probs, torch.zeros(probs.shape, dtype=torch.int64, device=probs.device))
+    rows = torch.ones_like(probs, dtype=torch.float64) if weight is None else weight.to(torch.float64)
+    rows = rows[order]
+    mass = segment_sum(rows, block, int(block[-1]) + 1 if block.numel() else 0)
+    middle = mass.cumsum(0) - 0.5 * mass
+    whole = total(rows)
+    bins = (middle / whole * num_bins).long().clamp(max=num_bins - 1)[block]
+    gap = rows * (probs.to(torch.float64) - labels.to(torch.float64))[order]
+    return total(segment_sum(gap, bins, num_bins).abs()) / whole

@@ -1,0 +1,133 @@
+"""Agreement of two orders of the same candidates: Kendall's τ-b and the inversion rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.functional.ties import sort_with_ties, tied_ranks
+from distill.ops.segment import segment_count, segment_start, segment_sum
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Pairs of candidates of each request, by how two orders see them.
+
+    Attributes:
+        pairs: `[R]` float64, all pairs.
+        student_ties: `[R]` float64, pairs that the student ties (and the reference perhaps too).
+        reference_ties: `[R]` float64, pairs that the reference ties.
+        both_ties: `[R]` float64, pairs that both tie.
+        discordant: `[R]` float64, pairs that the two order strictly and oppositely.
+    """
+
+    pairs: Tensor
+    student_ties: Tensor
+    reference_ties: Tensor
+    both_ties: Tensor
+    discordant: Tensor
+
+    def tau_b(self) -> PerRequest:
+        """Kendall's τ-b.
+
+        τ_b = (C − D) / √((pairs − student ties) · (pairs − reference ties)), C concordant and D discordant pairs.
+
+        Returns:
+            `[R]` values in [−1, 1]; requests of which one order ties all candidates (or that have one candidate only)
+            are not used.
+
+        Reference:
+            Kendall, The treatment of ties in ranking problems, Biometrika 1945.
+        """
+        untied = self.pairs - self.student_ties - self.reference_ties + self.both_ties
+        by_student = self.pairs - self.student_ties
+        by_reference = self.pairs - self.reference_ties
+        tau = (untied - 2 * self.discordant) / (by_student * by_reference).sqrt()
+        return PerRequest.of(tau.clamp(-1, 1), (by_student > 0) & (by_reference > 0))
+
+    def inversion_rate(self) -> PerRequest:
+        """Share of the pairs that the reference orders strictly which the student orders the other way, ties ½.
+
+        Returns:
+            `[R]` values in [0, 1], ½ for a student that does not order at all; requests without such a pair are not
+            used.
+        """
+        ordered = self.pairs - self.reference_ties
+        half = 0.5 * (self.student_ties - self.both_ties)
+        return PerRequest.of((self.discordant + half) / ordered, ordered > 0)
+
+
+def count_pairs(student: Tensor, reference: Tensor, index: Tensor, num_requests: int) -> PairCounts:
+    """Counts concordant, discordant and tied pairs of every request, exactly, in O(N log N).
+
+    Knight's algorithm, with the inversions counted bit by bit: rows are sorted by student score and carry the dense
+    rank of the reference score; a pair is inverted at the highest bit in which the two dense ranks differ.
+
+    Args:
+        student: `[N]` scores.
+        reference: `[N]` scores of the same candidates.
+        index: `[N]` int64, sorted, in `0..R-1`.
+        num_requests: R.
+
+    Returns:
+        The counts of each request.
+
+    Raises:
+        DataError: If a score is NaN, the shapes differ, or `index` is not sorted.
+
+    Reference:
+        Knight, A computer method for calculating Kendall's tau with ungrouped data, JASA 1966.
+    """
+    size = segment_count(index, num_requests).to(torch.float64)
+    student_ties = _tied_pairs(tied_ranks(student, index, num_requests).tied, index, num_requests)
+    reference_ties = _tied_pairs(tied_ranks(reference, index, num_requests).tied, index, num_requests)
+
+    by_reference, reference_block = sort_with_ties(reference, index)
+    by_both, student_block = sort_with_ties(student[by_reference], index)
+    start = segment_start(index, num_requests)[index]
+    code = (reference_block - reference_block[start])[by_both]
+
+    same = torch.zeros_like(code)
+    same[1:] = (student_block[1:] == student_block[:-1]) & (code[1:] == code[:-1])
+    twins = (1 - same).cumsum(0) - 1
+    both_ties = _tied_pairs(torch.bincount(twins)[twins], index, num_requests)
+    discordant = _inversions(code, index, num_requests)
+    return PairCounts(size * (size - 1) / 2, student_ties, reference_ties, both_ties, discordant)
+
+
+def _tied_pairs(tied: Tensor, index: Tensor, num_requests: int) -> Tensor:
+    """Pairs within ties `[R]`, from the size of the tie of each row."""
+    return segment_sum((tied - 1).to(torch.float64) / 2, index, num_requests)
+
+
+def _inversions(code: Tensor, index: Tensor, num_requests: int) -> Tensor:
+    """Counts the pairs i < j of a request with code_i > code_j `[R]` float64, `code [N]` being non-negative integers.
+
+    From the highest bit down, rows that agree in all higher bits lie together, in their first order: a 1 before a 0
+    there is an inversion. Then zeros and ones are parted, stably, for the next bit.
+    """
+    count = torch.zeros(num_requests, dtype=torch.float64, device=code.device)
+    if code.numel() == 0:
+        return count
+    start = segment_start(index, num_requests)[index]
+    stop = start + segment_count(index, num_requests)[index]
+    position = torch.arange(code.numel(), device=code.device)
+    for shift in reversed(range(int(code.max()).bit_length())):
+        bit = (code >> shift) & 1
+        ones = torch.cat([bit.new_zeros(1), bit.cumsum(0)])
+        ones_before = ones[position] - ones[start]
+        count.index_add_(0, index, ((1 - bit) * ones_before).to(torch.float64))
+        first_one = stop - (ones[stop] - ones[start])
+        target = torch.where(bit == 1, first_one + ones_before, position - ones_before)
+        code, start, stop = _move(
+            target, code, torch.where(bit == 1, first_one, start), torch.where(bit == 1, stop, first_one)
+        )
+    return count
+
+
+def _move(target: Tensor, *columns: Tensor) -> list[Tensor]:
+    """Puts row i of each column at `target[i]`."""
+    return [torch.empty_like(column).scatter_(0, target, column) for column in columns]

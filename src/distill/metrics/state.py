@@ -1,0 +1,81 @@
+"""Rows of one evaluation, kept while batches go by and gathered over all ranks."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from distill.errors import DataError
+from distill.metrics.packing import Layout, decode_layout, encode_layout, layout_of, pack, row_bytes, unpack
+from distill.metrics.rows import CanonicalRows, ScoredRows, canonical, concatenate
+
+
+class MetricState:
+    """Collects the rows of an evaluation on the CPU.
+
+    Metrics are computed on the rows of all ranks in canonical order, never averaged over ranks, so 1 and n processes
+    agree exactly.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[ScoredRows] = []
+
+    def update(self, rows: ScoredRows) -> None:
+        """Adds the rows of a batch, copied and without gradient."""
+        self._parts.append(rows.map(lambda tensor: tensor.detach().to("cpu", copy=True)))
+
+    def reset(self) -> None:
+        """Forgets all rows."""
+        self._parts.clear()
+
+    def gather(self) -> CanonicalRows:
+        """Brings the rows of all ranks together, on every rank.
+
+        With several ranks this is a collective call: all of them must make it. A rank may hold no rows.
+
+        Returns:
+            The same canonical table on every rank, on the CPU, with the counts of dropped rows.
+
+        Raises:
+            DataError: If no rank holds rows, or ranks differ in their columns; then it is raised on all ranks.
+        """
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            return canonical(_gather_ranks(concatenate(self._parts) if self._parts else None))
+        return canonical(concatenate(self._parts))
+
+
+def _gather_ranks(rows: ScoredRows | None) -> ScoredRows:
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    own = torch.empty(0, dtype=torch.uint8) if rows is None else encode_layout(layout_of(rows))
+    layout = _agree([decode_layout(part.cpu()) for part in _all_gather(own.to(device)) if part.numel()])
+    data = torch.empty(0, row_bytes(layout), dtype=torch.uint8) if rows is None else pack(rows)
+    return unpack(layout, torch.cat([part.cpu() for part in _all_gather(data.to(device))]))
+
+
+def _agree(layouts: list[Layout]) -> Layout:
+    if not layouts:
+        raise DataError("There are no rows to measure on any rank", remedy="check that the split is not empty")
+    for other in layouts[1:]:
+        if other != layouts[0]:
+            raise DataError(
+                "Ranks of one evaluation differ in their columns",
+                expected=", ".join(f"{name}:{dtype}" for name, dtype, _ in layouts[0]),
+                found=", ".join(f"{name}:{dtype}" for name, dtype, _ in other),
+                remedy="give every rank the same files and the same configuration",
+            )
+    return layouts[0]
+
+
+def _all_gather(tensor: Tensor) -> list[Tensor]:
+    """Gathers tensors that differ in their first dimension, padded to the longest on the way."""
+    world = dist.get_world_size()
+    size = torch.tensor([tensor.shape[0]], device=tensor.device)
+    sizes = [torch.empty_like(size) for _ in range(world)]
+    dist.all_gather(sizes, size)
+    longest = max(int(other) for other in sizes)
+    padded = tensor.new_zeros((longest, *tensor.shape[1:]))
+    padded[: tensor.shape[0]] = tensor
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded)
+    return [part[: int(other)] for part, other in zip(parts, sizes, strict=True)]

@@ -1,0 +1,82 @@
+"""Whose signals a folder holds, and for which dataset: stale signals are refused, never used."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from distill.errors import SignalError
+
+PROVENANCE_FILE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where signals come from.
+
+    Attributes:
+        teacher: Content hash of the teacher's checkpoint.
+        dataset: Fingerprint of the dataset that was scored.
+        tasks: Tasks with a logit column.
+    """
+
+    teacher: str
+    dataset: str
+    tasks: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Returns the text of `provenance.json`."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read_provenance(folder: Path) -> Provenance:
+    """Reads the provenance of a finished signals folder.
+
+    Raises:
+        SignalError: The folder is not there, not finished, or damaged.
+    """
+    path = folder / PROVENANCE_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]))
+    except FileNotFoundError as error:
+        raise SignalError(
+            "There are no finished teacher signals here.",
+            where=str(folder),
+            expected=f"{PROVENANCE_FILE}, written last by the score job",
+            remedy="Run scripts/score.py (it goes on where it stopped).",
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SignalError("The provenance is damaged.", where=str(path), remedy="Score the dataset again.") from error
+
+
+def check_provenance(folder: Path, dataset: str, tasks: tuple[str, ...]) -> Provenance:
+    """Checks that signals belong to a dataset and cover its tasks.
+
+    Args:
+        folder: Signals folder.
+        dataset: Fingerprint of the dataset that is to be trained on.
+        tasks: Its tasks.
+
+    Raises:
+        SignalError: They belong to another dataset or lack a task.
+    """
+    found = read_provenance(folder)
+    if found.dataset != dataset:
+        raise SignalError(
+            "The teacher signals belong to another dataset.",
+            where=str(folder),
+            expected=f"dataset {dataset}",
+            found=f"dataset {found.dataset}",
+            remedy="Score this dataset: scripts/score.py with the same data=… and teacher.",
+        )
+    missing = [task for task in tasks if task not in found.tasks]
+    if missing:
+        raise SignalError(
+            "The teacher signals lack a task.",
+            where=str(folder),
+            expected=", ".join(tasks),
+            found=", ".join(found.tasks),
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The one LightningModule, optimisers, schedules, callbacks and distributed launch."""

@@ -1,0 +1,215 @@
+"""The one LightningModule: teacher, student and control are this module with other parts plugged in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from distill.batch import Batch, LossReport, RankerOutput, TeacherSignals
+from distill.features import ServingProjection
+from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.metrics import MetricState, MetricSuite, ScoredRows
+from distill.models.score import RankingScore
+from distill.schema import Schema
+from distill.signals import SignalSource
+from distill.training.lr_schedule import LRSchedule
+from distill.training.optim import OptimizerFactory, table_parameters
+from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables
+
+_log = logging.getLogger(__name__)
+_SIGNALS_PREFIX = "signals."
+
+
+class RankingModule(pl.LightningModule):
+    """Trains a model with a composite loss, with or without a teacher, and measures it.
+
+    Args:
+        model: Ranker or pre-ranker; a pre-ranker never sees privileged fields.
+        loss: Terms, weighted and scheduled.
+        optimizer: Builds the optimiser.
+        schedule: Learning rate by step.
+        schema: The view that batches are read with.
+        metrics: What validation and test measure.
+        signals: Teacher signals, for the loss and for the metrics of agreement.
+        total_steps: Optimiser steps of the whole training, for the schedule.
+        card: Plain data that a checkpoint must carry to be loaded alone: model config, schema, dataset fingerprint.
+        serving: Whether the model must not see privileged fields, as every student; they are removed from its batches.
+        log_every: Steps between two logs; the trainer's `log_every_n_steps`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: CompositeLoss,
+        optimizer: OptimizerFactory,
+        schedule: LRSchedule,
+        schema: Schema,
+        metrics: MetricSuite,
+        signals: SignalSource | None,
+        total_steps: int,
+        card: Mapping[str, Any],
+        serving: bool,
+        log_every: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.signals = signals
+        self.metrics = metrics
+        self.card = dict(card)
+        self.tasks: Sequence[str] = schema.task_names
+        self.score = RankingScore(schema)
+        self.projection = ServingProjection(schema) if serving else nn.Identity()
+        self._optimizer_factory = optimizer
+        self._schedule = schedule
+        self._total_steps = total_steps
+        self._log_every = log_every
+        self._rows = MetricState()
+        self._told: set[str] = set()
+        self.test_rows: ScoredRows | None = None
+        self.last_parts: Mapping[str, Tensor] = {}
+        self.last_batch: Batch | None = None
+        loss.setup(
+            [TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=signals is not None
+        )
+        self._leave_tables_out_of_ddp()
+
+    def forward(self, batch: Batch) -> RankerOutput:
+        """Scores a batch with the model, privileged fields removed if it is a student."""
+        output: RankerOutput = self.model(self.projection(batch))
+        return output
+
+    def setup(self, stage: str) -> None:
+        """Makes every rank start from rank 0's embedding tables and divide by the rows of all ranks."""
+        if self.trainer.world_size > 1:
+            broadcast_tables(table_parameters(self))
+            self.loss.reduce_denominators = _average_over_ranks
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Returns the loss of a batch; logs its terms every `log_every` steps."""
+        signals = self.signals(batch) if self.signals is not None and self.loss.needs_signals else None
+        report: LossReport = self.loss(LossInputs(batch, self(batch), signals, self.global_step))
+        self.last_parts, self.last_batch = report.parts, batch
+        if (self.global_step + 1) % self._log_every == 0:
+            terms = {f"train/loss_{name}": value for name, value in report.parts.items()}
+            weights = {f"train/weight_{name}": value for name, value in report.weights.items()}
+            sync = self.trainer.world_size > 1
+            self.log("train/loss", report.total.detach(), prog_bar=True, sync_dist=sync)
+            self.log_dict({**terms, **weights} if len(terms) > 1 else terms, sync_dist=sync)
+        return report.total
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Exchanges touched-row gradients between ranks and clips dense gradients."""
+        tables = table_parameters(self)
+        if self.trainer.world_size > 1:
+            average_sparse_gradients(tables)
+        clip = self._optimizer_factory.clip_norm
+        if clip > 0:
+            in_tables = {id(p) for p in tables}
+            dense = [p for p in self.parameters() if p.grad is not None and id(p) not in in_tables]
+            torch.nn.utils.clip_grad_norm_(dense, clip)
+
+    def configure_optimizers(self) -> Any:
+        """Returns the combined optimiser and its schedule by step."""
+        optimizer = self._optimizer_factory.build(self)
+        schedule = LambdaLR(optimizer, lambda step: self._schedule.factor(step, self._total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the scored rows of a batch."""
+        self._rows.update(self.scored_rows(batch))
+
+    def on_validation_epoch_start(self) -> None:
+        """Forgets earlier rows."""
+        self._rows.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the metrics of all rows of all ranks."""
+        values = self.metrics.compute(self._gathered("val"), self.tasks)
+        self.log_dict({f"val/{name}": value for name, value in values.items()}, rank_zero_only=False)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the scored rows of a batch."""
+        self._rows.update(self.scored_rows(batch))
+
+    def on_test_epoch_start(self) -> None:
+        """Forgets earlier rows."""
+        self._rows.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the metrics of all rows of all ranks and keeps the rows in `test_rows`."""
+        self.test_rows = self._gathered("test")
+        values = self.metrics.compute(self.test_rows, self.tasks)
+        self.log_dict({f"test/{name}": value for name, value in values.items()}, rank_zero_only=False)
+
+    def _gathered(self, split: str) -> ScoredRows:
+        """Returns the rows of all ranks; says once what was left out and which metrics lack their input."""
+        found = self._rows.gather()
+        self._rows.reset()
+        notes = {
+            f"{found.num_duplicates} rows came twice and were counted once": found.num_duplicates > 0,
+            f"{found.num_cut_requests} requests were in pieces and were put together": found.num_cut_requests > 0,
+            **{
+                f"metric {name} is left out or partial: {reason}": True
+                for name, reason in self.metrics.missing(found.rows, self.tasks).items()
+            },
+        }
+        if self.trainer.is_global_zero and split not in self._told:
+            for note in (note for note, happened in notes.items() if happened):
+                _log.info("%s: %s", split, note)
+        self._told.add(split)
+        return found.rows
+
+    @torch.no_grad()
+    def scored_rows(self, batch: Batch) -> ScoredRows:
+        """Scores a batch and pairs the scores with labels, keys and the teacher's scores."""
+        logits = self(batch).logits.float()
+        signals: TeacherSignals | None = self.signals(batch) if self.signals is not None else None
+        return ScoredRows(
+            row=batch.row,
+            request_id=batch.request_id.index_select(0, batch.request_index),
+            user_id=batch.user_id.index_select(0, batch.request_index),
+            item_id=batch.item_id,
+            logits=logits,
+            score=self.score(logits, batch.columns),
+            labels=batch.labels,
+            observed=batch.observed,
+            stage=batch.stage,
+            weight=batch.weight,
+            columns=batch.columns,
+            teacher_logits=None if signals is None else signals.logits,
+            teacher_score=None if signals is None else self.score(signals.logits, batch.columns),
+            teacher_valid=None if signals is None else signals.valid,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the card, and leaves the teacher's weights out: they have a file of their own."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith(_SIGNALS_PREFIX)}
+        checkpoint["distill"] = self.card
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts the teacher's weights back beside those of the checkpoint."""
+        own = {k: v for k, v in self.state_dict().items() if k.startswith(_SIGNALS_PREFIX)}
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], **own}
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Moves a batch."""
+        return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
+
+    def _leave_tables_out_of_ddp(self) -> None:
+        tables = {id(p) for p in table_parameters(self)}
+        self._ddp_params_and_buffers_to_ignore = [n for n, p in self.named_parameters() if id(p) in tables]
+
+
+def _average_over_ranks(denominators: Tensor) -> Tensor:
+    total = denominators.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()

@@ -1,0 +1,66 @@
+"""Adagrad with one accumulator per embedding row, updating touched rows only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from distill.errors import ConfigError
+
+
+class RowwiseAdagrad(Optimizer):
+    """Updates G_r ← G_r + mean(g_r²), w_r ← w_r − lr·g_r / (√G_r + eps) on the rows of a sparse gradient.
+
+    One float of state per row instead of one or two per weight.
+
+    Args:
+        params: Two-dimensional parameters with sparse gradients.
+        lr: Learning rate.
+        eps: Added to the denominator.
+        initial_accumulator: G_r before the first update; damps the first steps of a row.
+
+    Raises:
+        ConfigError: A gradient is not sparse.
+
+    Reference: Duchi et al., "Adaptive Subgradient Methods", 2011; row-wise form as in the DLRM reference, 2019,
+    arXiv:1906.00091.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], lr: float = 0.05, eps: float = 1e-8, initial_accumulator: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "eps": eps, "initial_accumulator": initial_accumulator})
+        for group in self.param_groups:
+            for param in group["params"]:
+                start = group["initial_accumulator"]
+                dtype = torch.promote_types(param.dtype, torch.float32)
+                self.state[param]["sum"] = torch.full((param.shape[0],), start, dtype=dtype, device=param.device)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Performs one update and returns what `closure`, if given, returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    self._update(param, group["lr"], group["eps"])
+        return loss
+
+    def _update(self, param: Tensor, lr: float, eps: float) -> None:
+        grad = param.grad
+        if grad is None or not grad.is_sparse:
+            raise ConfigError("Row-wise Adagrad wants sparse gradients.", remedy="Use it for embedding tables only.")
+        grad = grad.coalesce()
+        rows, values = grad.indices()[0], grad.values()
+        total: Tensor = self.state[param]["sum"]
+        touched = total.index_select(0, rows) + values.square().mean(dim=1)
+        total.index_copy_(0, rows, touched)
+        step = values * (-lr / (touched.sqrt() + eps)).unsqueeze(1)
+        param.index_add_(0, rows, step)

@@ -1,0 +1,51 @@
+"""Exchanges touched-row gradients between ranks: (row ids, row gradients) by all-gather.
+
+Stock NCCL has no sparse all-reduce, so embedding tables are left out of DDP's reducer and every rank applies the same
+update. Works on gloo and NCCL alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def broadcast_tables(params: Iterable[nn.Parameter]) -> None:
+    """Copies rank 0's rows to every rank (DDP does not, for parameters that it ignores)."""
+    for param in params:
+        dist.broadcast(param.data, src=0)
+
+
+def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
+    """Replaces each parameter's gradient by the mean over ranks, in the same order of summation on every rank."""
+    for param in params:
+        rows, values = _local_gradient(param)
+        all_rows = torch.cat(gather_ragged(rows))
+        all_values = torch.cat(gather_ragged(values)) / dist.get_world_size()
+        grad = torch.sparse_coo_tensor(all_rows.unsqueeze(0), all_values, param.shape, check_invariants=False)
+        param.grad = grad.coalesce()
+
+
+def gather_ragged(tensor: Tensor) -> list[Tensor]:
+    """Gathers tensors `[n_r, …]` whose first dimension differs from rank to rank, in rank order."""
+    world = dist.get_world_size()
+    count = torch.tensor([tensor.shape[0]], device=tensor.device)
+    counts = [torch.empty_like(count) for _ in range(world)]
+    dist.all_gather(counts, count)
+    sizes = [int(c.item()) for c in counts]
+    padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
+    padded[: tensor.shape[0]] = tensor
+    buffers = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(buffers, padded)
+    return [buffer[:size] for buffer, size in zip(buffers, sizes, strict=True)]
+
+
+def _local_gradient(param: nn.Parameter) -> tuple[Tensor, Tensor]:
+    if param.grad is None:
+        empty = torch.empty(0, dtype=torch.long, device=param.device)
+        return empty, param.new_empty((0, *param.shape[1:]))
+    grad = param.grad.coalesce()
+    return grad.indices()[0], grad.values()
