@@ -157,7 +157,7 @@ class RankingModule(pl.LightningModule):
             f"{found.num_duplicates} rows came twice and were counted once": found.num_duplicates > 0,
             f"{found.num_cut_requests} requests were in pieces and were put together": found.num_cut_requests > 0,
             **{
-                f"metric {name} is left out or partial: {reason}": True
+                f"metric {name} is left out or partial: {reason}": split == "test"
                 for name, reason in self.metrics.missing(found.rows, self.tasks).items()
             },
         }
@@ -199,10 +199,6 @@ class RankingModule(pl.LightningModule):
         """Puts the teacher's weights back beside those of the checkpoint."""
         own = {k: v for k, v in self.state_dict().items() if k.startswith(_SIGNALS_PREFIX)}
         checkpoint["state_dict"] = {**checkpoint["state_dict"], **own}
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Moves a batch."""
-        return batch if device.type == "cpu" else batch.to(device, non_blocking=True)
 
     def _leave_tables_out_of_ddp(self) -> None:
         tables = {id(p) for p in table_parameters(self)}

@@ -41,7 +41,7 @@ class Tower(nn.Module):
     def forward(self, block: FeatureBlock) -> Tensor:
         """Returns `[B, num_vectors, vector_dim]`."""
         vectors: Tensor = self.project(self.mlp(self.encoder(block)))
-        return vectors.unflatten(1, self._shape)
+        return vectors.view(-1, *self._shape)
 
 
 class TwoTower(PreRanker):

@@ -1,0 +1,15 @@
+"""Turns raw logs into a prepared dataset: python scripts/prepare.py data=NAME."""
+
+import hydra
+from omegaconf import DictConfig
+
+from distill.jobs import app, prepare
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
+def main(cfg: DictConfig) -> None:
+    app.execute(prepare.run, cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Writes a teacher's logits beside a dataset: python scripts/score.py teacher.path=FILE.ckpt."""
+
+import hydra
+from omegaconf import DictConfig
+
+from distill.jobs import app, score
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="score")
+def main(cfg: DictConfig) -> None:
+    app.execute(score.run, cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Models that several runs share (teachers, controls): trained once, kept by the hash of all that makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from distill.data.files import hash_file, write_text_atomic
+from distill.jobs.fit import FitJob, FitResult
+from distill.training.launch import agree, barrier, rank
+
+_RESULT = "result.json"
+_log = logging.getLogger(__name__)
+
+
+def content_key(content: Mapping[str, Any]) -> str:
+    """Hashes plain data (24 hex digits)."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds a lock file on rank 0 while all ranks do the body; says so when it has to wait for another run."""
+    if rank() != 0:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.info("Waiting for another run that holds %s", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResult, bool]:
+    """Returns the cached result in `job.folder`, or trains and caches it; all ranks call it together.
+
+    A damaged entry (its checkpoint no longer has the recorded hash) is reported and trained again.
+
+    Args:
+        job: What to train; its folder is named by the hash of its content.
+        make: Trains it.
+
+    Returns:
+        The result, and whether it was in the cache.
+    """
+    with exclusive(job.folder.with_suffix(".lock")):
+        found = read_result(job.folder) if rank() == 0 else None
+        if agree(found is not None):
+            barrier()
+            return found or _require(job.folder), True
+        result = make()
+        if rank() == 0:
+            _write_result(job.folder, result)
+        barrier()
+        return result, False
+
+
+def read_result(folder: Path) -> FitResult | None:
+    """Reads a finished fit; None if there is none or it is damaged."""
+    path = folder / _RESULT
+    if not path.exists():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        digest = data.pop("blake2b")
+        result = FitResult(**{**data, "checkpoint": folder / data["checkpoint"]})
+        if hash_file(result.checkpoint) == digest:
+            return result
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("The cached model in %s is damaged (%s); it is trained again.", folder, error)
+        return None
+    _log.warning("The cached model in %s does not match its hash; it is trained again.", folder)
+    return None
+
+
+def _require(folder: Path) -> FitResult:
+    result = read_result(folder)
+    if result is None:
+        raise RuntimeError(f"rank 0 found a model in {folder} that this rank cannot read: is the folder shared?")
+    return result
+
+
+def _write_result(folder: Path, result: FitResult) -> None:
+    data = {
+        "checkpoint": result.checkpoint.name,
+        "blake2b": hash_file(result.checkpoint),
+        "parameters": result.parameters,
+        "seconds": result.seconds,
+        "epochs": result.epochs,
+        "steps": result.steps,
+    }
+    write_text_atomic(folder / _RESULT, json.dumps(data, indent=2) + "\n")

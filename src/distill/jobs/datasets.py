@@ -1,0 +1,32 @@
+"""Finds or prepares the dataset that a config names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from distill.data.build import build_dataset
+from distill.data.format import Dataset, load_dataset
+from distill.errors import ConfigError
+from distill.jobs.parts import build
+from distill.training.launch import barrier, rank
+
+
+def open_dataset(cfg: DictConfig) -> Dataset:
+    """Opens the prepared dataset `data.root`, or prepares the one that `data.adapter` describes; all ranks call it.
+
+    Raises:
+        ConfigError: The config names neither.
+    """
+    if cfg.data.get("root") is not None:
+        return load_dataset(Path(cfg.data.root))
+    if cfg.data.get("adapter") is None:
+        raise ConfigError("The config names no dataset.", where="data", expected="data.root or data.adapter")
+    source = build(cfg.data.adapter, "data.adapter")
+    if rank() == 0:
+        dataset = build_dataset(source, Path(cfg.paths.data))
+        barrier()
+        return dataset
+    barrier()
+    return build_dataset(source, Path(cfg.paths.data))

@@ -1,0 +1,273 @@
+"""Trains one model: teacher, control or student."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from torch import nn
+
+from distill.data.datamodule import RankingDataModule
+from distill.data.format import Dataset
+from distill.errors import ConfigError
+from distill.jobs.parts import build, build_model, model_card, plain
+from distill.losses.composite import CompositeLoss
+from distill.metrics import ScoredRows
+from distill.schema import Schema
+from distill.signals import SignalSource
+from distill.training.callbacks import CheckpointOnInterrupt, DataWait, StopOnNonFinite
+from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from distill.training.launch import rank
+from distill.training.module import RankingModule
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """What to train and how.
+
+    Attributes:
+        role: teacher | control | student; also the name in logs.
+        net: Config of the model.
+        loss, optimizer, scheduler: Configs of those parts.
+        max_epochs: How often the training split is read.
+        serving: Whether the model must not see privileged fields.
+        taught: Whether the loss reads teacher signals.
+    """
+
+    role: str
+    net: Mapping[str, Any]
+    loss: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    scheduler: Mapping[str, Any]
+    max_epochs: int
+    serving: bool
+    taught: bool
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Where a fit finds its teacher: beside the data (`reader`: "dataset" or a folder) or in the step (`model`).
+
+    Attributes:
+        reader: Given to the reader, or None.
+        source: Gives the signals of a batch.
+    """
+
+    reader: str | None
+    source: SignalSource
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained model.
+
+    Attributes:
+        checkpoint: The best by the monitored metric.
+        parameters: Number of weights.
+        seconds: Of training, validation included.
+        epochs: Started.
+        steps: Optimiser steps.
+    """
+
+    checkpoint: Path
+    parameters: int
+    seconds: float
+    epochs: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """A plan with everything around it: data, teacher, folders."""
+
+    cfg: DictConfig
+    plan: FitPlan
+    dataset: Dataset
+    signals: Signals | None
+    folder: Path
+    log_dir: Path
+    resume: bool
+
+    def run(self) -> FitResult:
+        """Trains, and returns the best checkpoint."""
+        data = self._data()
+        module = self._module(data, build_model(self.plan.net, self._model_schema(), f"{self.plan.role}.net"))
+        trainer = self._trainer(self._callbacks(), self._logger())
+        last = self.folder / "last.ckpt"
+        start = time.perf_counter()
+        trainer.fit(module, datamodule=data, ckpt_path=last if self.resume and last.exists() else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        best = self._best(trainer)
+        return FitResult(
+            checkpoint=best,
+            parameters=sum(p.numel() for p in module.model.parameters()),
+            seconds=time.perf_counter() - start,
+            epochs=trainer.current_epoch,
+            steps=trainer.global_step,
+        )
+
+    def test(self, checkpoint: Path) -> ScoredRows:
+        """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""
+        data = self._data()
+        module = self._module(data, build_model(self.plan.net, self._model_schema(), f"{self.plan.role}.net"))
+        state = {"state_dict": dict(read_checkpoint(checkpoint)["state_dict"])}
+        module.on_load_checkpoint(state)
+        module.load_state_dict(state["state_dict"])
+        self._trainer([self._progress_bar()] if self.cfg.callbacks.progress_bar else [], False).test(
+            module, datamodule=data, verbose=False
+        )
+        if module.test_rows is None:
+            raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")
+        return module.test_rows
+
+    def _model_schema(self) -> Schema:
+        return self.dataset.schema.serving_view() if self.plan.serving else self.dataset.schema
+
+    def _data(self) -> RankingDataModule:
+        online = self.signals is not None and self.signals.reader is None
+        return RankingDataModule(
+            root=self.dataset.root,
+            view="full" if online or not self.plan.serving else "serving",
+            signals=None if self.signals is None else self._reader_signals(self.signals.reader),
+            seed=self.cfg.seed,
+            **plain(self.cfg.data.loader),
+        )
+
+    def _reader_signals(self, reader: str | None) -> dict[str, str | None]:
+        """Every split is measured against the teacher; training reads its signals only if the loss wants them."""
+        return {"train": reader if self.plan.taught else None, "val": reader, "test": reader}
+
+    def _module(self, data: RankingDataModule, model: nn.Module) -> RankingModule:
+        loss = build(self.plan.loss, f"{self.plan.role}.loss")
+        if not isinstance(loss, CompositeLoss):
+            raise ConfigError(
+                "The loss must be a CompositeLoss.", where=f"{self.plan.role}.loss", found=str(type(loss))
+            )
+        steps = data.steps_per_epoch() * self.plan.max_epochs
+        if self.cfg.trainer.max_steps > 0:
+            steps = min(steps, self.cfg.trainer.max_steps)
+        return RankingModule(
+            model=model,
+            loss=loss,
+            optimizer=build(self.plan.optimizer, f"{self.plan.role}.optimizer"),
+            schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler"),
+            schema=data.schema,
+            metrics=build(self.cfg.metrics, "metrics"),
+            signals=None if self.signals is None else self.signals.source,
+            total_steps=steps,
+            card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),
+            serving=self.plan.serving,
+            log_every=int(self.cfg.trainer.log_every_n_steps),
+        )
+
+    def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
+        trainer: pl.Trainer = build(
+            self.cfg.trainer,
+            "trainer",
+            max_epochs=self.plan.max_epochs,
+            callbacks=callbacks,
+            logger=logger,
+            plugins=[AtomicCheckpointIO()],
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            reload_dataloaders_every_n_epochs=1,
+            enable_model_summary=False,
+            enable_progress_bar=bool(self.cfg.callbacks.progress_bar),
+            enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
+            default_root_dir=self.folder,
+        )
+        return trainer
+
+    def _callbacks(self) -> list[pl.Callback]:
+        options = self.cfg.callbacks
+        found: list[pl.Callback] = [
+            ModelCheckpoint(
+                dirpath=self.folder,
+                filename="best",
+                monitor=options.monitor,
+                mode=options.mode,
+                save_last=True,
+                enable_version_counter=False,
+            ),
+            StopOnNonFinite(str(self.folder)),
+            CheckpointOnInterrupt(str(self.folder), "the same command with resume=last"),
+            DataWait(),
+        ]
+        if options.checkpoint_every_n_steps is not None:
+            every = int(options.checkpoint_every_n_steps)
+            found.append(
+                ModelCheckpoint(
+                    dirpath=self.folder,
+                    filename="last",
+                    every_n_train_steps=every,
+                    save_top_k=1,
+                    enable_version_counter=False,
+                )
+            )
+        if options.patience is not None:
+            found.append(
+                EarlyStopping(
+                    monitor=options.monitor, mode=options.mode, patience=options.patience, min_delta=options.min_delta
+                )
+            )
+        if options.progress_bar:
+            found.append(self._progress_bar())
+        if self.cfg.logger.tensorboard:
+            found.append(LearningRateMonitor("step"))
+        return [*found, *(build(node, f"callbacks.extra.{name}") for name, node in options.extra.items())]
+
+    def _progress_bar(self) -> TQDMProgressBar:
+        return NamedProgressBar(self.plan.role)
+
+    def _logger(self) -> Logger | bool:
+        if not self.cfg.logger.tensorboard:
+            return False
+        return TensorBoardLogger(self.log_dir, name=self.plan.role, version="", default_hp_metric=False)
+
+    def _best(self, trainer: pl.Trainer) -> Path:
+        path = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or self.folder / "last.ckpt")
+        if rank() == 0 and not path.exists():
+            raise ConfigError(
+                "No checkpoint was written: the monitored metric never came.",
+                where="callbacks.monitor",
+                found=str(self.cfg.callbacks.monitor),
+                expected=", ".join(sorted(k for k in trainer.callback_metrics if k.startswith("val/")))
+                or "a validation",
+            )
+        return path
+
+
+class NamedProgressBar(TQDMProgressBar):
+    """Lightning's progress bar, which also says which model is trained.
+
+    Args:
+        role: teacher | control | student.
+    """
+
+    def __init__(self, role: str) -> None:
+        super().__init__(refresh_rate=10)
+        self.role = role
+
+    def init_train_tqdm(self) -> Any:
+        """Returns the bar of an epoch."""
+        bar = super().init_train_tqdm()
+        bar.leave = False
+        return bar
+
+    @property
+    def train_description(self) -> str:
+        """What stands before the epoch."""
+        return self.role
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Names the model and the epoch."""
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"{self.role} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")

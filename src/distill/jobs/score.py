@@ -1,0 +1,185 @@
+"""Writes a teacher's logits for a whole dataset, beside the data: sharded over ranks, resumable, with provenance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from hydra.core.hydra_config import HydraConfig
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+from rich.console import Console
+
+from distill.batch import RankerOutput
+from distill.data.files import hash_file, temporary_sibling, write_text_atomic
+from distill.data.format import NUM_CANDIDATES, SPLITS, Dataset, PartFile, Split, teacher_column
+from distill.data.stream import iterate_part
+from distill.errors import ConfigError, SignalError
+from distill.jobs.cache import exclusive
+from distill.jobs.datasets import open_dataset
+from distill.jobs.machine import device, devices, uses_cuda
+from distill.jobs.parts import LoadedModel, load_model
+from distill.signals.provenance import PROVENANCE_FILE, Provenance
+from distill.training.launch import barrier, rank, ranks, world_size
+
+_BATCH_CANDIDATES = 32_768
+_TEACHER_KEY, _DATASET_KEY = b"distill.teacher", b"distill.dataset"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was written: the folder, how many candidates, how many of them now rather than before, and the seconds."""
+
+    folder: Path
+    candidates: int
+    scored_now: int
+    seconds: float
+
+
+def run(cfg: DictConfig) -> Scored:
+    """Scores `data` with `teacher.path` and writes the signals to `out` (by default below paths.cache)."""
+    if cfg.teacher.get("path") is None:
+        raise ConfigError(
+            "Name the teacher's checkpoint.", where="teacher.path", remedy="teacher=checkpoint teacher.path=FILE.ckpt"
+        )
+    console = Console()
+    with ranks(devices(cfg), uses_cuda(cfg), Path(HydraConfig.get().runtime.output_dir)):
+        dataset = open_dataset(cfg)
+        scored = score_dataset(Path(cfg.teacher.path), dataset, Path(cfg.paths.cache), cfg.get("out"), device(cfg))
+        if rank() == 0:
+            console.print(
+                f"Teacher signals of {scored.candidates:,} candidates ({scored.scored_now:,} scored now, "
+                f"{scored.seconds:.0f} s) are in {scored.folder}\n"
+                f"Use them with teacher=column teacher.path={scored.folder}"
+            )
+    return scored
+
+
+def check_teacher(loaded: LoadedModel, path: Path, dataset: Dataset) -> None:
+    """Refuses a teacher that was trained on another dataset: its ids would mean other things.
+
+    Raises:
+        SignalError: It was.
+    """
+    if loaded.dataset != dataset.fingerprint:
+        raise SignalError(
+            "The teacher was trained on another dataset; its ids mean other things.",
+            where=str(path),
+            expected=f"dataset {dataset.fingerprint} ({dataset.root})",
+            found=f"dataset {loaded.dataset}",
+            remedy="Train the teacher on this dataset, or choose the dataset that it was trained on.",
+        )
+
+
+def score_dataset(checkpoint: Path, dataset: Dataset, cache: Path, out: str | None, target: torch.device) -> Scored:
+    """Scores every split with a checkpoint; parts that are there already are kept. All ranks call it together.
+
+    Args:
+        checkpoint: The teacher.
+        dataset: What to score.
+        cache: Where the signals go (named by the content of teacher and dataset) unless `out` is given.
+        out: Folder of the signals.
+        target: Where to compute.
+
+    Raises:
+        SignalError: The teacher belongs to another dataset.
+    """
+    start = time.perf_counter()
+    loaded = load_model(checkpoint)
+    check_teacher(loaded, checkpoint, dataset)
+    provenance = Provenance(hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names)
+    name = f"{provenance.teacher[:12]}-{provenance.dataset[:12]}"
+    folder = Path(out) if out is not None else cache / "signals" / name
+    loaded.model.to(target)
+    now = 0
+    with exclusive(folder.with_suffix(".lock")):
+        barrier()
+        for i, (split, index, part) in enumerate(_parts(dataset)):
+            if i % world_size() == rank() and not _is_scored(folder / part.path, part, provenance):
+                _score_part(loaded, dataset, split, index, folder / part.path, provenance, target)
+                now += part.candidates
+        barrier()
+        if rank() == 0:
+            write_text_atomic(folder / PROVENANCE_FILE, provenance.to_json())
+        barrier()
+    total = sum(part.candidates for _, _, part in _parts(dataset))
+    return Scored(folder, total, now, time.perf_counter() - start)
+
+
+def _parts(dataset: Dataset) -> Iterator[tuple[Split, int, PartFile]]:
+    for split in SPLITS:
+        for index, part in enumerate(dataset.manifest.splits.get(split, ())):
+            yield split, index, part
+
+
+def _is_scored(path: Path, part: PartFile, provenance: Provenance) -> bool:
+    if not path.exists():
+        return False
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid):
+        return False
+    found = metadata.metadata or {}
+    same = (
+        found.get(_TEACHER_KEY) == provenance.teacher.encode()
+        and found.get(_DATASET_KEY) == provenance.dataset.encode()
+    )
+    return same and int(metadata.num_rows) == part.rows
+
+
+@torch.no_grad()
+def _score_part(
+    loaded: LoadedModel,
+    dataset: Dataset,
+    split: Split,
+    index: int,
+    path: Path,
+    provenance: Provenance,
+    target: torch.device,
+) -> None:
+    logits: list[NDArray[np.float32]] = []
+    for batch in iterate_part(dataset, split, index, loaded.schema, _BATCH_CANDIDATES):
+        output: RankerOutput = loaded.model(batch.to(target))
+        logits.append(output.logits.float().cpu().numpy())
+    source = pq.ParquetFile(dataset.root / dataset.parts(split)[index].path)
+    joined = np.concatenate(logits) if logits else np.zeros((0, len(provenance.tasks)), np.float32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = temporary_sibling(path)
+    try:
+        _write_aligned(joined, source, beside, provenance, nested=loaded.schema.layout == "requests")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_aligned(
+    logits: NDArray[np.float32], source: pq.ParquetFile, path: Path, provenance: Provenance, nested: bool
+) -> None:
+    """Writes logits in the rows and row groups of the part file that they belong to."""
+    kind = pa.list_(pa.float32()) if nested else pa.float32()
+    schema = pa.schema(
+        [pa.field(teacher_column(task), kind, nullable=False) for task in provenance.tasks],
+        metadata={_TEACHER_KEY: provenance.teacher.encode(), _DATASET_KEY: provenance.dataset.encode()},
+    )
+    start = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for group in range(source.num_row_groups):
+            rows = source.metadata.row_group(group).num_rows
+            if nested:
+                lengths = source.read_row_group(group, columns=[NUM_CANDIDATES]).column(0).to_numpy()
+                offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+                stop = start + int(lengths.sum())
+            else:
+                stop = start + rows
+            columns: list[pa.Array] = []
+            for k in range(len(provenance.tasks)):
+                values = pa.array(logits[start:stop, k])
+                columns.append(pa.ListArray.from_arrays(offsets, values) if nested else values)
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(rows, 1))
+            start = stop

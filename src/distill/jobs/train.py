@@ -1,0 +1,255 @@
+"""The main job: teacher (if needed), control and student, tested on the same rows and shown side by side."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from distill.data.format import Dataset, teacher_column
+from distill.errors import ConfigError, SignalError
+from distill.jobs.cache import content_key, train_or_reuse
+from distill.jobs.datasets import open_dataset
+from distill.jobs.fit import FitJob, FitPlan, FitResult, Signals
+from distill.jobs.machine import device, devices, uses_cuda
+from distill.jobs.manifest import write_manifest
+from distill.jobs.parts import build, is_preranker, load_model, plain
+from distill.jobs.score import check_teacher, score_dataset
+from distill.jobs.tensorboard import log_comparison
+from distill.losses.terms.base import LossTerm
+from distill.metrics import MetricSuite, ScoredRows, teacher_rows
+from distill.reports.summary import Difference, Summary, gap_recovered
+from distill.reports.table import print_summary
+from distill.signals import CheckpointSignals, ColumnSignals
+from distill.signals.provenance import check_provenance
+from distill.training.launch import rank, ranks
+
+_log = logging.getLogger(__name__)
+# What does not change what a model becomes.
+_NOT_CONTENT = ("log_every_n_steps", "accelerator", "enable_progress_bar")
+
+
+def run(cfg: DictConfig) -> Summary:
+    """Trains and tests everything that a config asks for, in as many processes as it asks for."""
+    job_dir = Path(HydraConfig.get().runtime.output_dir)
+    with ranks(devices(cfg), uses_cuda(cfg), job_dir):
+        return _Run(cfg, job_dir).run()
+
+
+class _Run:
+    """One run: the config, its folder, and what has been trained so far."""
+
+    def __init__(self, cfg: DictConfig, job_dir: Path) -> None:
+        self.cfg = cfg
+        self.job_dir = job_dir
+        self.dataset: Dataset = open_dataset(cfg)
+        self.results: dict[str, FitResult] = {}
+        self.cached: list[str] = []
+
+    def run(self) -> Summary:
+        if rank() == 0:
+            write_manifest(self.job_dir, self.cfg, self.dataset)
+        signals = self._signals()
+        rows: dict[str, ScoredRows] = {}
+        main = "distilled" if signals is not None else "model"
+        if signals is not None and self.cfg.control:
+            rows["control"] = self._control(signals)
+        rows[main] = self._main(signals, main)
+        summary = self._summary(rows)
+        if rank() == 0:
+            self._report(summary)
+        return summary
+
+    def _report(self, summary: Summary) -> None:
+        summary.save(self.job_dir)
+        if self.cfg.logger.tensorboard:
+            log_comparison(self.job_dir / "tensorboard", summary, self.cfg)
+        print_summary(summary, Console())
+        _log.info("Run folder: %s", self.job_dir)
+
+    def _signals(self) -> Signals | None:
+        teacher = self.cfg.teacher
+        if teacher.source == "none":
+            return None
+        if teacher.source == "column":
+            return self._column_signals()
+        if teacher.source == "trained":
+            checkpoint = self._teacher().checkpoint
+        elif teacher.source == "checkpoint":
+            checkpoint = Path(teacher.path)
+        else:
+            raise ConfigError(
+                "Unknown source of teacher signals.",
+                where="teacher.source",
+                expected="none, trained, checkpoint or column",
+                found=str(teacher.source),
+            )
+        if teacher.signals == "cached":
+            scored = score_dataset(checkpoint, self.dataset, Path(self.cfg.paths.cache), None, device(self.cfg))
+            return Signals(str(scored.folder), ColumnSignals())
+        if teacher.signals != "online":
+            raise ConfigError(
+                "Unknown way to use a teacher.",
+                where="teacher.signals",
+                expected="cached or online",
+                found=teacher.signals,
+            )
+        loaded = load_model(checkpoint)
+        check_teacher(loaded, checkpoint, self.dataset)
+        return Signals(None, CheckpointSignals(loaded.model))
+
+    def _column_signals(self) -> Signals:
+        tasks = self.dataset.schema.task_names
+        if self.cfg.teacher.path is not None:
+            folder = Path(self.cfg.teacher.path)
+            check_provenance(folder, self.dataset.fingerprint, tasks)
+            return Signals(str(folder), ColumnSignals())
+        declared = self.dataset.schema.teacher
+        missing = [task for task in tasks if declared is None or task not in declared.columns]
+        if missing:
+            raise SignalError(
+                "The dataset holds no teacher scores for every task.",
+                where=str(self.dataset.root),
+                expected=", ".join(teacher_column(task) for task in tasks),
+                found=f"none for {', '.join(missing)}",
+                remedy="Declare them under `teacher` in the schema and prepare again, or give teacher.path=DIR.",
+            )
+        return Signals("dataset", ColumnSignals())
+
+    def _teacher(self) -> FitResult:
+        node = self.cfg.teacher
+        plan = FitPlan(
+            role="teacher",
+            net=plain(node.model.net),
+            loss=plain(node.loss),
+            optimizer=plain(node.optimizer),
+            scheduler=plain(node.scheduler),
+            max_epochs=int(node.max_epochs),
+            serving=False,
+            taught=False,
+        )
+        return self._cached(plan, None)
+
+    def _control(self, signals: Signals) -> ScoredRows:
+        terms = {n: t for n, t in plain(self.cfg.loss.terms).items() if not self._uses_signals(n, t)}
+        if not terms:
+            raise ConfigError(
+                "Without the teacher no loss term is left to train the control with.",
+                where="loss.terms",
+                remedy="Add a term on labels, or switch the control off: control=false",
+            )
+        plan = replace(
+            self._student_plan(serving=True),
+            role="control",
+            taught=False,
+            loss={**plain(self.cfg.loss), "terms": terms},
+        )
+        result = self._cached(plan, signals)
+        return self._job(plan, signals, result.checkpoint.parent).test(result.checkpoint)
+
+    def _main(self, signals: Signals | None, name: str) -> ScoredRows:
+        serving = signals is not None or is_preranker(plain(self.cfg.model.net), "model.net")
+        plan = self._student_plan(serving)
+        job = self._job(plan, signals, self.job_dir / "checkpoints")
+        result = self._train(job)
+        self.results[name] = result
+        return job.test(result.checkpoint)
+
+    def _student_plan(self, serving: bool) -> FitPlan:
+        return FitPlan(
+            role="student" if serving else "model",
+            net=plain(self.cfg.model.net),
+            loss=plain(self.cfg.loss),
+            optimizer=plain(self.cfg.optimizer),
+            scheduler=plain(self.cfg.scheduler),
+            max_epochs=int(self.cfg.trainer.max_epochs),
+            serving=serving,
+            taught=any(self._uses_signals(n, t) for n, t in plain(self.cfg.loss.terms).items()),
+        )
+
+    def _job(self, plan: FitPlan, signals: Signals | None, folder: Path) -> FitJob:
+        resume = self.cfg.resume is not None
+        return FitJob(self.cfg, plan, self.dataset, signals, folder, self.job_dir / "tensorboard", resume)
+
+    def _cached(self, plan: FitPlan, signals: Signals | None) -> FitResult:
+        """Trains a model, or takes it from the cache. A teacher that is only measured does not change the key."""
+        trainer = {k: v for k, v in plain(self.cfg.trainer).items() if k not in _NOT_CONTENT}
+        content = {
+            "plan": {name: getattr(plan, name) for name in plan.__dataclass_fields__},
+            "trainer": trainer,
+            "stopping": plain(self.cfg.callbacks),
+            "loader": plain(self.cfg.data.loader),
+            "seed": self.cfg.seed,
+            "dataset": self.dataset.fingerprint,
+            "devices": devices(self.cfg),
+        }
+        folder = Path(self.cfg.paths.cache) / "models" / f"{plan.role}-{content_key(content)}"
+        job = self._job(plan, signals, folder)
+        result, cached = train_or_reuse(job, partial(self._train, job))
+        self.results[plan.role] = result
+        if cached:
+            self.cached.append(plan.role)
+            if rank() == 0:
+                _log.info("The %s is in the cache: %s", plan.role, folder)
+        return result
+
+    def _train(self, job: FitJob) -> FitResult:
+        pl.seed_everything(self.cfg.seed, workers=True, verbose=False)
+        if rank() == 0 and not job.resume and job.folder.exists():
+            shutil.rmtree(job.folder)
+        if rank() == 0:
+            job.folder.mkdir(parents=True, exist_ok=True)
+        return job.run()
+
+    def _uses_signals(self, name: str, node: Mapping[str, Any]) -> bool:
+        term = build(node, f"loss.terms.{name}")
+        return isinstance(term, LossTerm) and term.uses_signals
+
+    def _summary(self, rows: Mapping[str, ScoredRows]) -> Summary:
+        suite: MetricSuite = build(self.cfg.metrics, "metrics")
+        tasks = self.dataset.schema.task_names
+        tables = dict(rows)
+        teacher = teacher_rows(rows["distilled"]) if "distilled" in rows else None
+        if teacher is not None:
+            tables = {"teacher": teacher, **tables}
+        metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
+        config = plain(self.cfg)
+        content = {k: v for k, v in config.items() if k not in ("seed", "paths", "resume", "name")}
+        return Summary(
+            name=self.cfg.name,
+            seed=self.cfg.seed,
+            metrics=metrics,
+            gap_recovered=gap_recovered(metrics),
+            differences=_differences(suite, rows, tasks),
+            parameters={role: result.parameters for role, result in self.results.items()},
+            seconds={role: result.seconds for role, result in self.results.items()},
+            steps={role: result.steps for role, result in self.results.items()},
+            cached=self.cached,
+            config_hash=content_key(content),
+            dataset=self.dataset.fingerprint,
+            overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
+        )
+
+
+def _differences(suite: MetricSuite, rows: Mapping[str, ScoredRows], tasks: tuple[str, ...]) -> dict[str, Difference]:
+    """Compares distilled and control request by request."""
+    if "control" not in rows or "distilled" not in rows:
+        return {}
+    control, distilled = (suite.per_request(rows[role], tasks) for role in ("control", "distilled"))
+    found = {}
+    for name, values in distilled.items():
+        both = values.used & control[name].used
+        difference = (values.values - control[name].values)[both]
+        if difference.numel() > 1:
+            error = float(difference.std()) / difference.numel() ** 0.5
+            found[name] = Difference(float(difference.mean()), error, int(both.sum()))
+    return found

@@ -1,0 +1,164 @@
+"""Several runs in one table: configurations as rows, mean ± deviation over seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from distill.data.files import write_text_atomic
+from distill.reports.summary import ROLES, Summary, lower_is_better
+
+_ROLES = (*ROLES, "model")
+_NOT_COMPARED = ("seed=", "+experiment=", "resume=", "paths.", "name=")
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Mean and sample standard deviation of n values; values that are not defined are left out."""
+
+    mean: float
+    deviation: float
+    n: int
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Statistic:
+        """Summarises values; NaN if there is none (deviation: if there are fewer than two)."""
+        known = [v for v in values if not math.isnan(v)]
+        mean = statistics.fmean(known) if known else math.nan
+        return Statistic(mean, statistics.stdev(known) if len(known) > 1 else math.nan, len(known))
+
+    def __str__(self) -> str:
+        if math.isnan(self.mean):
+            return "–"
+        return f"{self.mean:.4f}" + ("" if math.isnan(self.deviation) else f" ± {self.deviation:.4f}")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of one configuration.
+
+    Attributes:
+        configuration: What distinguishes it from the others.
+        role: teacher | control | distilled | model.
+        seeds: Seeds of its runs.
+        metrics: Metric name to statistic over the seeds.
+        gap_recovered: The same of the share of the gap, for `distilled`.
+    """
+
+    configuration: str
+    role: str
+    seeds: tuple[int, ...]
+    metrics: dict[str, Statistic]
+    gap_recovered: dict[str, Statistic]
+
+
+def compare(runs: Sequence[Summary]) -> list[Row]:
+    """Groups runs that differ in their seed only and summarises each group.
+
+    A teacher or control that several configurations share is listed once, with the first of them.
+    """
+    common = set.intersection(*(set(changes(run)) for run in runs)) if len(runs) > 1 else set()
+    groups: dict[tuple[str, str], list[Summary]] = {}
+    for run in runs:
+        own = " ".join(change for change in changes(run) if change not in common)
+        groups.setdefault((run.config_hash, own or run.name), []).append(run)
+    rows: list[Row] = []
+    seen: set[tuple[str, tuple[int, ...], str]] = set()
+    for (_, name), members in groups.items():
+        for role in _ROLES:
+            row = _row(name, role, members)
+            if row is None:
+                continue
+            identity = (role, row.seeds, json.dumps({k: s.mean for k, s in row.metrics.items()}))
+            if role in ("teacher", "control") and identity in seen:
+                continue
+            seen.add(identity)
+            rows.append(row)
+    return rows
+
+
+def changes(run: Summary) -> list[str]:
+    """Returns what tells a run from others: its name and what the command line changed, seed and folders left out."""
+    return [run.name, *(o for o in run.overrides if not o.startswith(_NOT_COMPARED))]
+
+
+def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) -> Table:
+    """Builds the table; the best of each metric among distilled (or plain) models is bold."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("configuration", "model", "seeds"):
+        table.add_column(name, overflow="fold")
+    for name in metrics:
+        table.add_column(name.replace("@", "\n@"), justify="right")
+    best = {name: _best(rows, name) for name in metrics}
+    for row in rows:
+        cells = []
+        for name in metrics:
+            statistic = row.metrics.get(name, Statistic.of([]))
+            share = row.gap_recovered.get(name)
+            text = str(statistic).replace(" ± ", "\n±") + (f"\n{share.mean:.0%} of gap" if share and share.n else "")
+            cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
+        table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
+    return table
+
+
+def main_metrics(rows: Sequence[Row]) -> list[str]:
+    """Chooses the metrics that fit a terminal: AUC and GAUC of the first task and all recalls of a reference order."""
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    first = [n for n in names if n.endswith("/auc")][:1] + [n for n in names if n.endswith("/gauc")][:1]
+    return first + [n for n in names if "/" not in n and not n.endswith("_skipped")]
+
+
+def save_comparison(rows: Sequence[Row], path: Path) -> None:
+    """Writes all rows and metrics as JSON; a value that is not defined is null."""
+
+    def plain(values: Mapping[str, Statistic]) -> dict[str, dict[str, float | int | None]]:
+        return {
+            name: {"mean": _known(s.mean), "deviation": _known(s.deviation), "n": s.n} for name, s in values.items()
+        }
+
+    content = [
+        {
+            "configuration": row.configuration,
+            "role": row.role,
+            "seeds": row.seeds,
+            "metrics": plain(row.metrics),
+            "gap_recovered": plain(row.gap_recovered),
+        }
+        for row in rows
+    ]
+    write_text_atomic(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
+    runs = [run for run in members if role in run.metrics]
+    if not runs:
+        return None
+    names = dict.fromkeys(metric for run in runs for metric in run.metrics[role])
+    metrics = {m: Statistic.of([run.metrics[role].get(m, math.nan) for run in runs]) for m in names}
+    shares: dict[str, Statistic] = {}
+    if role == "distilled":
+        recovered = dict.fromkeys(metric for run in runs for metric in run.gap_recovered)
+        shares = {m: Statistic.of([run.gap_recovered.get(m, math.nan) for run in runs]) for m in recovered}
+    return Row(name, role, tuple(run.seed for run in runs), metrics, shares)
+
+
+def _best(rows: Sequence[Row], metric: str) -> Row | None:
+    candidates = [r for r in rows if r.role in ("distilled", "model") and not math.isnan(_mean(r, metric))]
+    if len(candidates) < 2 or metric.endswith("pcoc"):
+        return None
+    return (min if lower_is_better(metric) else max)(candidates, key=lambda row: _mean(row, metric))
+
+
+def _mean(row: Row, metric: str) -> float:
+    return row.metrics.get(metric, Statistic.of([])).mean
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,75 @@
+"""The result of one run as a table in the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from distill.reports.summary import ROLES, Summary
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Prints teacher, control and distilled side by side, with sizes and times."""
+    console.print(summary_table(summary))
+    notes = ["± standard error over requests, * where the difference is more than two of them"] * bool(
+        summary.differences
+    )
+    notes += ["seconds*: trained before, taken from the cache"] * bool(summary.cached)
+    if notes:
+        console.print("; ".join(notes) + ".", style="dim")
+
+
+def summary_table(summary: Summary) -> Table:
+    """Builds the table of a run."""
+    roles = [role for role in (*ROLES, "model") if role in summary.metrics]
+    title = f"{summary.name}, seed {summary.seed}, test split"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    for role in roles:
+        table.add_column(role, justify="right")
+    if summary.gap_recovered:
+        table.add_column("gap re-\ncovered", justify="right")
+        table.add_column("distilled\n− control", justify="right", no_wrap=True)
+    for name in metric_names(summary):
+        cells = [number(summary.metrics[role].get(name, math.nan)) for role in roles]
+        if summary.gap_recovered:
+            share = summary.gap_recovered.get(name)
+            cells += ["" if share is None else f"{share:.0%}", _difference(summary, name)]
+        table.add_row(name, *cells)
+    table.add_section()
+    for label, values in (("parameters", summary.parameters), ("steps", summary.steps)):
+        table.add_row(label, *(f"{values[role]:,}" if role in values else "–" for role in roles))
+    table.add_row("seconds", *(_seconds(summary, role) for role in roles))
+    return table
+
+
+def metric_names(summary: Summary) -> Sequence[str]:
+    """Returns the names of all metrics, in the order in which they were computed."""
+    names: dict[str, None] = {}
+    for values in summary.metrics.values():
+        names |= dict.fromkeys(values)
+    return list(names)
+
+
+def number(value: float) -> str:
+    """Formats a metric; a dash if it is not defined."""
+    return "–" if math.isnan(value) else f"{value:.4f}"
+
+
+def _difference(summary: Summary, name: str) -> str:
+    found = summary.differences.get(name)
+    if found is None:
+        values = [summary.metrics[role].get(name, math.nan) for role in ("distilled", "control")]
+        return "" if any(math.isnan(v) for v in values) else f"{values[0] - values[1]:+.4f}        "
+    mark = "*" if abs(found.mean) > 2 * found.standard_error else " "
+    return f"{found.mean:+.4f}±{found.standard_error:.4f}{mark}"
+
+
+def _seconds(summary: Summary, role: str) -> str:
+    if role not in summary.seconds:
+        return "–"
+    return f"{summary.seconds[role]:.0f}" + ("*" if role in summary.cached else "")

@@ -1,0 +1,137 @@
+"""The main job through its real entry point, on a tiny cascade."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.batch import Batch
+from distill.data.format import load_dataset
+from distill.jobs.parts import load_model
+from distill.reports.summary import Summary, load_summary
+from distill.training.module import RankingModule
+from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a listwise distillation."""
+    root = tmp_path_factory.mktemp("distilled")
+    train("+experiment=quickstart", *tiny_arguments(root), "name=run")
+    return next(iter(run_dirs(root, "run")))
+
+
+def test_leaves_what_it_promises(distilled: Path) -> None:
+    found = {path.name for path in distilled.iterdir()}
+    assert {"summary.json", "manifest.json", "config.yaml", "checkpoints", "tensorboard", ".hydra"} <= found
+    assert {path.name for path in (distilled / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
+    manifest = json.loads((distilled / "manifest.json").read_text())
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert len(manifest["dataset"]["fingerprint"]) == 32
+
+
+def test_summary_puts_three_models_side_by_side(distilled: Path) -> None:
+    summary = load_summary(distilled)
+    assert list(summary.metrics) == ["teacher", "control", "distilled"]
+    names = {"click/auc", "click/gauc", "click/logloss", "click/pcoc", "click/recall@10", "click/ndcg@10"}
+    for values in summary.metrics.values():
+        assert names | {"teacher_recall@20_10", "best_recall@20_10"} <= values.keys()
+    assert summary.metrics["teacher"]["teacher_recall@20_10"] == 1.0
+    assert summary.parameters["control"] == summary.parameters["distilled"] < summary.parameters["teacher"]
+    assert summary.cached == []
+    control, teacher = (summary.metrics[r]["teacher_recall@20_10"] for r in ("control", "teacher"))
+    expected = (summary.metrics["distilled"]["teacher_recall@20_10"] - control) / (teacher - control)
+    assert summary.gap_recovered["teacher_recall@20_10"] == pytest.approx(expected)
+    assert summary.differences["teacher_recall@20_10"].requests == 30
+
+
+def test_checkpoint_loads_alone_and_its_student_is_a_serving_view(distilled: Path) -> None:
+    loaded = load_model(distilled / "checkpoints" / "best.ckpt")
+    assert not any(f.privileged for f in loaded.schema.fields)
+    dataset = load_dataset(next((distilled.parent.parent.parent / "data").glob("funnel-*")))
+    assert any(f.privileged for f in dataset.schema.fields)
+    assert loaded.dataset == dataset.fingerprint
+    assert not loaded.model.training
+
+
+def test_tensorboard_holds_terms_metrics_and_hparams(distilled: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def tags(folder: str) -> dict[str, list[str]]:
+        events = EventAccumulator(str(distilled / "tensorboard" / folder))
+        events.Reload()
+        return events.Tags()
+
+    scalars = tags("student")["scalars"]
+    assert {"train/loss", "train/loss_hard", "train/loss_soft", "train/loss_list", "val/click/auc"} <= set(scalars)
+    test = tags("test/distilled")
+    assert "test/click/auc" in test["scalars"]
+    assert "config/text_summary" in test["tensors"]
+    assert {p.name for p in (distilled / "tensorboard" / "test").iterdir()} == {"teacher", "control", "distilled"}
+
+
+def test_same_seed_same_result_and_caches_are_used(distilled: Path, tmp_path: Path) -> None:
+    root = distilled.parent.parent.parent
+    train("+experiment=quickstart", *tiny_arguments(root), "name=again")
+    again = load_summary(next(iter(run_dirs(root, "again"))))
+    assert again.cached == ["teacher", "control"]
+    assert _finite(again) == _finite(load_summary(distilled))
+
+
+def test_online_teacher_equals_cached_signals(distilled: Path) -> None:
+    root = distilled.parent.parent.parent
+    train("+experiment=quickstart", *tiny_arguments(root), "name=online", "teacher.signals=online")
+    online = load_summary(next(iter(run_dirs(root, "online"))))
+    cached = load_summary(distilled)
+    for name, value in _finite(online)["distilled"].items():
+        assert value == pytest.approx(_finite(cached)["distilled"][name], abs=2e-3), name
+
+
+def test_a_privileged_field_cannot_reach_a_student(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Batch] = []
+    forward = RankingModule.forward
+
+    def spy(self: RankingModule, batch: Batch) -> object:
+        model = self.model.forward
+        monkeypatch.setattr(self.model, "forward", lambda b: (seen.append(b), model(b))[1])
+        return forward(self, batch)
+
+    monkeypatch.setattr(RankingModule, "forward", spy)
+    root = distilled.parent.parent.parent
+    train("+experiment=quickstart", *tiny_arguments(root), "name=spy", "teacher.signals=online", "control=false")
+    schema = load_dataset(next((root / "data").glob("funnel-*"))).schema
+    numbers = [f for f in schema.fields if f.side.value == "cross" and f.is_number]
+    assert any(f.privileged for f in numbers)
+    assert seen
+    assert all(b.cross.numbers.shape[1] == sum(not f.privileged for f in numbers) for b in seen)
+
+
+def test_two_processes_through_the_entry_point(tmp_path: Path) -> None:
+    """Two ranks train, score and test together; both see the same global batches as one process with two shards."""
+    arguments = [*tiny_arguments(tmp_path), "callbacks.progress_bar=false", "paths.data=" + str(tmp_path / "data")]
+    arguments = [a for a in arguments if not a.startswith("trainer=")]
+    train("+experiment=quickstart", *arguments, "trainer=cpu", "name=one", "data.loader.num_shards=2",
+          f"paths.cache={tmp_path / 'cache_one'}")  # fmt: skip
+    command = [sys.executable, "train.py", "+experiment=quickstart", *arguments, "trainer=ddp_sim", "name=two",
+               "data.loader.num_shards=2", f"paths.cache={tmp_path / 'cache_two'}"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ}, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (load_summary(next(iter(run_dirs(tmp_path, name)))) for name in ("one", "two"))
+    assert len(run_dirs(tmp_path, "two")) == 1
+    assert one.steps == two.steps
+    for role, values in _finite(one).items():
+        for name, value in values.items():
+            assert value == pytest.approx(_finite(two)[role][name], abs=5e-3), (role, name)
+
+
+def _finite(summary: Summary) -> dict[str, dict[str, float]]:
+    return {role: {n: v for n, v in values.items() if math.isfinite(v)} for role, values in summary.metrics.items()}

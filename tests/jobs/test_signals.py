@@ -1,0 +1,134 @@
+"""The score job, the column source and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from distill.data.format import NUM_CANDIDATES, load_dataset, teacher_column
+from distill.reports.summary import load_summary
+from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained teacher, and its signals in `signals`."""
+    root = tmp_path_factory.mktemp("signals")
+    arguments = [a for a in tiny_arguments(root) if not a.startswith("teacher.")]
+    train("+experiment=funnel/teacher_dcn_v2", *arguments, "name=teacher")
+    run_script("scripts/score.py", *_score_arguments(root), f"out={root / 'signals'}")
+    return root
+
+
+def _checkpoint(root: Path) -> Path:
+    return run_dirs(root, "teacher")[0] / "checkpoints" / "best.ckpt"
+
+
+def _score_arguments(root: Path) -> list[str]:
+    return ["data=funnel_tiny", f"teacher.path={_checkpoint(root)}", "trainer=cpu", *path_arguments(root)]
+
+
+def _distil(root: Path, name: str, *arguments: str) -> None:
+    tiny = [a for a in tiny_arguments(root) if not a.startswith("teacher.")]
+    train(*tiny, "metrics=funnel", "loss=pointwise", f"name={name}", *arguments)
+
+
+def _failure(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_signals_lie_row_by_row_beside_the_data(root: Path) -> None:
+    dataset = load_dataset(next((root / "data").glob("funnel-*")))
+    provenance = json.loads((root / "signals" / "provenance.json").read_text())
+    assert provenance["dataset"] == dataset.fingerprint
+    assert provenance["tasks"] == list(dataset.schema.task_names)
+    for split in ("train", "val", "test"):
+        for part in dataset.parts(split):
+            data, signals = (pq.ParquetFile(folder / part.path) for folder in (dataset.root, root / "signals"))
+            assert signals.num_row_groups == data.num_row_groups
+            lengths = data.read(columns=[NUM_CANDIDATES]).column(0).to_numpy()
+            column = signals.read(columns=[teacher_column("click")]).column(0)
+            assert [len(row) for row in column] == lengths.tolist()
+
+
+def test_column_gives_the_same_student_as_the_checkpoint_that_was_scored(root: Path) -> None:
+    _distil(root, "column", "teacher=column", f"teacher.path={root / 'signals'}", "control=false")
+    _distil(root, "checkpoint", "teacher=checkpoint", f"teacher.path={_checkpoint(root)}", "control=false")
+    column, checkpoint = (load_summary(run_dirs(root, name)[0]).metrics for name in ("column", "checkpoint"))
+    assert column["distilled"]["click/auc"] == checkpoint["distilled"]["click/auc"]
+    assert column["teacher"]["click/logloss"] == checkpoint["teacher"]["click/logloss"]
+
+
+def test_teacher_in_the_table_is_the_teacher_that_was_tested(root: Path) -> None:
+    _distil(root, "table", "teacher=column", f"teacher.path={root / 'signals'}", "control=false")
+    tested = load_summary(run_dirs(root, "teacher")[0]).metrics["model"]
+    shown = load_summary(run_dirs(root, "table")[0]).metrics["teacher"]
+    assert {n: v for n, v in shown.items() if n in tested and np.isfinite(v)} == pytest.approx(
+        {n: v for n, v in tested.items() if np.isfinite(v)}, abs=1e-5
+    )
+
+
+def test_scoring_goes_on_where_it_stopped(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = root / "signals"
+    before = {p: p.read_bytes() for p in folder.rglob("*.parquet")}
+    lost = sorted(before)[0]
+    kept = sorted(before)[-1]
+    stamp = kept.stat().st_mtime_ns
+    lost.unlink()
+    (folder / "provenance.json").unlink()
+    run_script("scripts/score.py", *_score_arguments(root), f"out={folder}")
+    assert {p: p.read_bytes() for p in folder.rglob("*.parquet")} == before
+    assert kept.stat().st_mtime_ns == stamp
+    assert "scored now" in capsys.readouterr().out
+
+
+def test_unfinished_signals_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _distil(root, "unfinished", "teacher=column", f"teacher.path={tmp_path}")
+    assert "There are no finished teacher signals here." in _failure(capsys)
+
+
+def test_signals_of_another_dataset_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _distil(root, "other", "teacher=column", f"teacher.path={root / 'signals'}", "data.adapter.seed=1")
+    message = _failure(capsys)
+    assert "belong to another dataset" in message
+    assert "remedy" in message
+
+
+def test_teacher_of_another_dataset_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _distil(root, "other", "teacher=checkpoint", f"teacher.path={_checkpoint(root)}", "data.adapter.seed=1")
+    assert "trained on another dataset" in _failure(capsys)
+
+
+def test_missing_checkpoint_is_one_clear_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        _distil(root, "missing", "teacher=checkpoint", "teacher.path=/nowhere/x.ckpt")
+    assert ending.value.code == 2
+    message = _failure(capsys)
+    assert "The checkpoint does not exist." in message
+    assert "/nowhere/x.ckpt" in message
+    assert "Traceback" not in message
+
+
+def test_dataset_without_production_scores_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _distil(root, "none", "teacher=column")
+    assert "teacher_click" in _failure(capsys)
+
+
+def test_damaged_cache_entry_is_noticed_and_trained_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["teacher=trained", "teacher.max_epochs=1", "control=false"]
+    _distil(root, "first", *arguments)
+    (entry,) = (root / "cache" / "models").glob("teacher-*/best.ckpt")
+    entry.write_bytes(entry.read_bytes()[:-100])
+    _distil(root, "second", *arguments)
+    assert "does not match its hash" in _failure(capsys)
+    first, second = (load_summary(run_dirs(root, name)[0]) for name in ("first", "second"))
+    assert second.cached == []
+    assert first.metrics["distilled"]["click/auc"] == second.metrics["distilled"]["click/auc"]

@@ -1,0 +1,17 @@
+"""Trains a ranker, or distils one into a pre-ranker: python train.py +experiment=NAME."""
+
+import hydra
+from omegaconf import DictConfig
+
+from distill.jobs import app, train
+
+app.register_resolvers()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    app.execute(train.run, cfg)
+
+
+if __name__ == "__main__":
+    main()
