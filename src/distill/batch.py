@@ -78,6 +78,14 @@ class Ragged(TensorStruct):
     values: Tensor
     lengths: Tensor
 
+    def select(self, rows: Tensor) -> Ragged:
+        """Returns the rows at positions `rows [B']`."""
+        lengths = self.lengths.index_select(0, rows)
+        starts = (self.lengths.cumsum(0) - self.lengths).index_select(0, rows)
+        shift = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths)
+        positions = torch.arange(shift.shape[0], device=shift.device) + shift
+        return Ragged(self.values.index_select(0, positions), lengths)
+
 
 @dataclass(frozen=True)
 class FeatureBlock(TensorStruct):
@@ -100,6 +108,15 @@ class FeatureBlock(TensorStruct):
         """B."""
         return int(self.ids.shape[0])
 
+    def select(self, rows: Tensor) -> FeatureBlock:
+        """Returns the rows at positions `rows [B']`."""
+        return FeatureBlock(
+            ids=self.ids.index_select(0, rows),
+            numbers=self.numbers.index_select(0, rows),
+            vectors={name: value.index_select(0, rows) for name, value in self.vectors.items()},
+            sequences={name: value.select(rows) for name, value in self.sequences.items()},
+        )
+
 
 @dataclass(frozen=True)
 class TeacherSignals(TensorStruct):
@@ -114,6 +131,10 @@ class TeacherSignals(TensorStruct):
     logits: Tensor
     valid: Tensor
     hidden: Mapping[str, Tensor]
+
+    def select(self, rows: Tensor) -> TeacherSignals:
+        """Returns the signals of the candidates at positions `rows [N']`."""
+        return self.map(lambda tensor: tensor.index_select(0, rows))
 
 
 @dataclass(frozen=True)
@@ -163,6 +184,21 @@ class Batch(TensorStruct):
     def num_candidates(self) -> int:
         """N."""
         return int(self.request_index.shape[0])
+
+    def select(self, rows: Tensor) -> Batch:
+        """Returns the candidates at ascending positions `rows [N']`; requests stay, even those left without any."""
+        per_candidate = {
+            name: getattr(self, name).index_select(0, rows)
+            for name in ("request_index", "labels", "observed", "stage", "origin", "weight", "item_id", "row")
+        }
+        return replace(
+            self,
+            candidate=self.candidate.select(rows),
+            cross=self.cross.select(rows),
+            columns={name: value.index_select(0, rows) for name, value in self.columns.items()},
+            signals=None if self.signals is None else self.signals.select(rows),
+            **per_candidate,
+        )
 
 
 @dataclass(frozen=True)

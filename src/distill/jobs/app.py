@@ -15,32 +15,21 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.text import Text
 
-from distill.errors import ConfigError, DistillError
+from distill.errors import DistillError
+from distill.jobs.manifest import MANIFEST_FILE
 
 _Result = TypeVar("_Result")
-
-
-def latest_run(runs: str, name: str) -> Path:
-    """Returns the newest run folder of a name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    folders = sorted(path for path in (Path(runs) / name).glob("*") if (path / ".hydra").is_dir())
-    if not folders:
-        raise ConfigError("There is no run to resume.", where=f"{runs}/{name}", remedy="Start it without resume=last.")
-    return folders[-1]
+_INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def _run_dir(runs: str, name: str, resume: str | None) -> str:
+    """Names the folder of a run: a new one, or that of the run to continue (the job checks that it is one)."""
+    new = Path(runs) / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
     if resume is None:
-        return str(Path(runs) / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f"))
-    folder = latest_run(runs, name) if resume == "last" else Path(resume)
-    if not folder.is_dir():
-        raise ConfigError(
-            "The run to resume does not exist.", where="resume", found=str(resume), expected="a run folder"
-        )
-    return str(folder)
+        return str(new)
+    if resume != "last":
+        return str(Path(resume))
+    return str(max((path.parent for path in new.parent.glob(f"*/{MANIFEST_FILE}")), default=new))
 
 
 def register_resolvers() -> None:
@@ -60,6 +49,8 @@ def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:
         message.stylize("bold red", 0, len(error.problem))
         Console(stderr=True, soft_wrap=True).print(message)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
 
 
 def _quiet_libraries() -> None:

@@ -17,6 +17,7 @@ from distill.data.format import Dataset
 from distill.jobs.cache import content_key
 from distill.jobs.parts import plain
 
+MANIFEST_FILE = "manifest.json"
 _PACKAGES = (
     "distill-ranker",
     "torch",
@@ -41,7 +42,7 @@ def write_manifest(folder: Path, cfg: DictConfig, dataset: Dataset) -> None:
         "dataset": {"root": str(dataset.root), "fingerprint": dataset.fingerprint},
         "config_hash": content_key(plain(cfg)),
     }
-    write_text_atomic(folder / "manifest.json", json.dumps(content, indent=2) + "\n")
+    write_text_atomic(folder / MANIFEST_FILE, json.dumps(content, indent=2) + "\n")
     write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
 
 

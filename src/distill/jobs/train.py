@@ -21,7 +21,7 @@ from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob, FitPlan, FitResult, Signals
 from distill.jobs.machine import device, devices, uses_cuda
-from distill.jobs.manifest import write_manifest
+from distill.jobs.manifest import MANIFEST_FILE, write_manifest
 from distill.jobs.parts import build, is_preranker, load_model, plain
 from distill.jobs.score import check_teacher, score_dataset
 from distill.jobs.tensorboard import log_comparison
@@ -41,6 +41,13 @@ _NOT_CONTENT = ("log_every_n_steps", "accelerator", "enable_progress_bar")
 def run(cfg: DictConfig) -> Summary:
     """Trains and tests everything that a config asks for, in as many processes as it asks for."""
     job_dir = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.resume is not None and not (job_dir / MANIFEST_FILE).exists():
+        raise ConfigError(
+            "There is no run to resume.",
+            where=str(job_dir.parent if cfg.resume == "last" else job_dir),
+            expected=f"a run folder with {MANIFEST_FILE}",
+            remedy="Start the run without resume, or give resume=RUN_FOLDER.",
+        )
     with ranks(devices(cfg), uses_cuda(cfg), job_dir):
         return _Run(cfg, job_dir).run()
 

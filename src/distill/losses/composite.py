@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.batch import LossReport
+from distill.batch import Batch, LossReport, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
 
@@ -96,6 +96,18 @@ class CompositeLoss(nn.Module):
         """
         for name, term in self._named_terms().items():
             _setup_term(name, term, tasks, has_signals)
+
+    def acts_on(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Tensor:
+        """Says which candidates any term with a weight at `step` acts on: the others need not be scored.
+
+        Returns:
+            `[N]` bool.
+        """
+        rows = torch.zeros_like(batch.weight, dtype=torch.bool)
+        for term in self._named_terms().values():
+            if term.weight.value(step) != 0:
+                rows = rows | term.acts_on(batch, signals)
+        return rows
 
     def forward(self, inputs: LossInputs) -> LossReport:
         """Computes the loss of a batch.

@@ -84,6 +84,10 @@ class CheckpointOnInterrupt(pl.Callback):
 class DataWait(pl.Callback):
     """Logs `train/data_wait`, the share of an epoch's wall time that training waited for data."""
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock of an epoch that goes on after a restart."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock."""
         self._start = time.perf_counter()

@@ -95,6 +95,7 @@ class RankingModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; logs its terms every `log_every` steps."""
         signals = self.signals(batch) if self.signals is not None and self.loss.needs_signals else None
+        batch, signals = self._needed(batch, signals)
         report: LossReport = self.loss(LossInputs(batch, self(batch), signals, self.global_step))
         self.last_parts, self.last_batch = report.parts, batch
         if (self.global_step + 1) % self._log_every == 0:
@@ -104,6 +105,14 @@ class RankingModule(pl.LightningModule):
             self.log("train/loss", report.total.detach(), prog_bar=True, sync_dist=sync)
             self.log_dict({**terms, **weights} if len(terms) > 1 else terms, sync_dist=sync)
         return report.total
+
+    def _needed(self, batch: Batch, signals: TeacherSignals | None) -> tuple[Batch, TeacherSignals | None]:
+        """Leaves out candidates that no loss term acts on, such as unlabelled ones without a teacher: a model scores
+        each candidate for itself, so they would be scored for nothing."""
+        rows = self.loss.acts_on(batch, signals, self.global_step).nonzero().flatten()
+        if rows.shape[0] == batch.num_candidates:
+            return batch, signals
+        return batch.select(rows), None if signals is None else signals.select(rows)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Exchanges touched-row gradients between ranks and clips dense gradients."""

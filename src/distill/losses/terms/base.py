@@ -151,6 +151,15 @@ class LossTerm(nn.Module, ABC):
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
         self.task_weights = torch.tensor([tasks[k].weight for k in columns], device=device)
 
+    def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
+        """Says on which candidates the term acts, before any of them is scored.
+
+        Returns:
+            `[N]` bool; the value and gradients of the term do not depend on the others.
+        """
+        rows = select_rows(self.rows, batch, signals)
+        return rows & signals.valid if self.needs_signals and signals is not None else rows
+
     @abstractmethod
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums of the term over the rows that it acts on."""
@@ -203,10 +212,7 @@ class LossTerm(nn.Module, ABC):
 
     def selected(self, inputs: LossInputs) -> Tensor:
         """Returns which rows take part `[N]` bool; of a term that needs signals, only rows that the teacher scored."""
-        rows = select_rows(self.rows, inputs.batch, inputs.signals)
-        if self.needs_signals and inputs.signals is not None:
-            rows = rows & inputs.signals.valid
-        return rows
+        return LossTerm.acts_on(self, inputs.batch, inputs.signals)
 
     def row_sums(self, values: Tensor, mask: Tensor, row_weight: Tensor) -> TermSums:
         """Sums values over rows (or requests), each task over the rows of its own mask.

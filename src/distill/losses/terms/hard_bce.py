@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
+from distill.batch import Batch, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.functional.bce import bce_with_logits
 from distill.losses.schedule import Schedule
@@ -44,6 +47,10 @@ class HardBCE(LossTerm):
                 found=", ".join(others),
                 remedy="name the binary tasks in `tasks`",
             )
+
+    def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
+        """Says which candidates are selected and observed in any of the tasks; see `LossTerm.acts_on`."""
+        return super().acts_on(batch, signals) & self.columns_of(batch.observed).any(dim=1)
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""

@@ -1,0 +1,105 @@
+"""An interrupted run goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill.reports.summary import load_summary
+from distill.training.checkpoint_io import read_checkpoint
+from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
+
+_ARGUMENTS = ["+experiment=quickstart", "control=false", "callbacks.checkpoint_every_n_steps=3", "trainer.max_epochs=2"]
+
+
+def _arguments(root: Path, name: str) -> list[str]:
+    tiny = [a for a in tiny_arguments(root) if not a.startswith(("trainer.max_epochs", "data."))]
+    return [*_ARGUMENTS, *tiny, f"name={name}"]
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    return {name: checkpoint[name] for name in ("state_dict", "optimizer_states", "lr_schedulers", "global_step")}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an uninterrupted run named `whole`."""
+    root = tmp_path_factory.mktemp("resume")
+    train(*_arguments(root, "whole"))
+    return root
+
+
+@pytest.mark.parametrize("step", [4, 20])
+def test_interrupt_leaves_a_checkpoint_from_which_the_run_ends_as_it_would_have(
+    whole: Path, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from distill.training.module import RankingModule
+
+    training_step = RankingModule.training_step
+    name = f"stopped_{step}"
+
+    def stop(self: RankingModule, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == step:
+            raise KeyboardInterrupt
+        return training_step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RankingModule, "training_step", stop)
+        with pytest.raises((SystemExit, KeyboardInterrupt)):
+            train(*_arguments(whole, name))
+    assert "resume=last" in capsys.readouterr().err
+    (folder,) = run_dirs(whole, name)
+    assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == step
+    train(*_arguments(whole, name), "resume=last")
+    assert run_dirs(whole, name) == [folder]
+    assert _equal(_state(folder), _state(run_dirs(whole, "whole")[0]))
+    metrics = load_summary(folder).metrics["distilled"]
+    assert _equal(_text(metrics), _text(load_summary(run_dirs(whole, "whole")[0]).metrics["distilled"]))
+
+
+def test_kill_and_resume(whole: Path) -> None:
+    name = "killed"
+    command = [sys.executable, "train.py", *_arguments(whole, name), "trainer.max_epochs=2"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
+    )
+    deadline = time.monotonic() + 120
+    while not list((whole / "runs" / name).glob("*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (folder,) = run_dirs(whole, name)
+    assert not (folder / "summary.json").exists()
+    train(*_arguments(whole, name), "resume=last")
+    assert _equal(_state(folder), _state(run_dirs(whole, "whole")[0]))
+
+
+def test_resume_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train(*_arguments(tmp_path, "nothing"), "resume=last")
+    assert "no run to resume" in capsys.readouterr().err
+
+
+def _text(metrics: dict[str, float]) -> dict[str, str]:
+    return {name: repr(value) for name, value in metrics.items()}
