@@ -58,10 +58,12 @@ class Signals:
     Attributes:
         reader: Given to the reader, or None.
         source: Gives the signals of a batch.
+        privileged: Whether the source wants batches with privileged fields.
     """
 
     reader: str | None
     source: SignalSource
+    privileged: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,10 @@ class FitJob:
         return self.dataset.schema.serving_view() if self.plan.serving else self.dataset.schema
 
     def _data(self) -> RankingDataModule:
-        online = self.signals is not None and self.signals.reader is None
+        full = not self.plan.serving or (self.signals is not None and self.signals.privileged)
         return RankingDataModule(
             root=self.dataset.root,
-            view="full" if online or not self.plan.serving else "serving",
+            view="full" if full else "serving",
             signals=None if self.signals is None else self._reader_signals(self.signals.reader),
             seed=self.cfg.seed,
             **plain(self.cfg.data.loader),

@@ -1,0 +1,279 @@
+"""Gives Lightning the batches of a prepared dataset, and keeps the place in the data across restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_info
+from torch import distributed
+
+from distill.batch import Batch
+from distill.data.format import SPLITS, Dataset, Split, load_dataset
+from distill.data.stream import BatchLoader, EpochPlan, SplitReader, StreamOrder, plan_epoch
+from distill.errors import ConfigError
+from distill.schema import Schema
+
+View = Literal["full", "serving"]
+
+
+class RankingDataModule(LightningDataModule):
+    """Batches of a prepared dataset; works with and without a trainer.
+
+    The trainer must be told `reload_dataloaders_every_n_epochs=1`: each epoch has its own plan and may differ a
+    little in steps. A checkpoint holds the epoch and the number of its batches that were trained on, so that a resumed
+    run sees exactly the batches that remain.
+
+    Args:
+        root: Folder of the prepared dataset.
+        batch_candidates: Most candidates in a shard's training batch; a longer request is a batch alone.
+        eval_batch_candidates: The same in evaluation; as in training if not given.
+        shuffle_buffer: Least candidates within which requests are shuffled; bounds memory.
+        seed: Of the shuffling.
+        num_shards: Batches that make up a global step; the number of processes if not given.
+        view: `full`, or `serving` to leave privileged fields on disk.
+        signals: Split to `dataset` (its teacher columns) or to a folder of aligned signal files.
+        prefetch: Whether to read on a background thread.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        batch_candidates: int,
+        eval_batch_candidates: int | None = None,
+        shuffle_buffer: int = 262144,
+        seed: int = 0,
+        num_shards: int | None = None,
+        view: View = "full",
+        signals: Mapping[str, str | None] | None = None,
+        prefetch: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_choice("data.view", [view], get_args(View))
+        _check_choice("data.signals", list(signals or {}), SPLITS)
+        self._root = Path(root)
+        self._batch_candidates = batch_candidates
+        self._eval_batch_candidates = eval_batch_candidates or batch_candidates
+        self._shuffle_buffer = shuffle_buffer
+        self._seed = seed
+        self._num_shards = num_shards
+        self._view = view
+        self._signals = dict(signals or {})
+        self._prefetch = prefetch
+        self._readers: dict[Split, SplitReader] = {}
+        self._plans: dict[Split, EpochPlan] = {}
+        self._training: TrainingLoader | None = None
+        self._restored: dict[str, Any] | None = None
+        self._resumed_at_end = False
+        self._waited = 0.0
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset on disk, opened when first asked for."""
+        return load_dataset(self._root)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Fields that the batches hold: all, or the serving view."""
+        return self.dataset.schema if self._view == "full" else self.dataset.schema.serving_view()
+
+    @property
+    def data_wait(self) -> float:
+        """Seconds that training has waited for batches so far."""
+        return self._waited + (self._training.loader.data_wait if self._training is not None else 0.0)
+
+    def loader(
+        self,
+        split: Split,
+        shuffle: bool = False,
+        epoch: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> BatchLoader:
+        """Returns the batches of a split.
+
+        Args:
+            split: Which split; the training split has training's batch size.
+            shuffle: Whether to shuffle, else every row comes once in file order within its shard.
+            epoch: Changes the shuffling.
+            rank: This process; that of the trainer or process group if not given.
+            world_size: Number of processes; that of the trainer or process group if not given.
+
+        Raises:
+            DataError: The files are not what the format says.
+            SignalError: The signals are not there or do not belong to the dataset.
+            ConfigError: There are fewer shards than processes.
+        """
+        here = self._place()
+        rank = here[0] if rank is None else rank
+        world_size = here[1] if world_size is None else world_size
+        plan = self._plan(split, shuffle, epoch, world_size)
+        return BatchLoader(self._reader(split), plan, rank, world_size, self._prefetch, self._on_cuda())
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Returns the shuffled batches of the trainer's epoch, from the restored position on."""
+        trainer = self.trainer
+        if trainer is None:
+            return TrainingLoader(self.loader("train", shuffle=True), None)
+        _check_reload(trainer)
+        overfit = _setting(trainer, "overfit_batches") > 0
+        loader = self.loader("train", shuffle=not overfit, epoch=0 if overfit else trainer.current_epoch)
+        if self._resumed_at_end:
+            # Lightning takes the batches of the finished epoch for those of a longer next one, and skips as many.
+            done = trainer.fit_loop.epoch_loop.batch_progress.current
+            done.completed = max(done.completed, len(loader))
+        self._resumed_at_end = self._restore(loader)
+        self._waited = self.data_wait
+        self._training = TrainingLoader(loader, trainer)
+        return self._training
+
+    def val_dataloader(self) -> BatchLoader:
+        """Returns the validation batches, every row once."""
+        return self.loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        """Returns the test batches, every row once."""
+        return self.loader("test")
+
+    def steps_per_epoch(self, epoch: int = 0) -> int:
+        """Counts the training steps of an epoch on every rank; epochs of ragged requests differ a little."""
+        return self._plan("train", True, epoch, self._place()[1]).num_steps
+
+    def total_candidates(self, split: Split) -> int:
+        """Counts the candidates of a split."""
+        return sum(part.candidates for part in self.dataset.parts(split))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the place in the data: batches trained on, and what fixes which batches they are."""
+        if self._training is None:
+            return {}
+        plan = self._training.loader.plan
+        return {**self._training.state_dict(), **self._identity(plan)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps a place for the next training loader; evaluation ignores it."""
+        trainer = self.trainer
+        if trainer is None or trainer.state.fn == TrainerFn.FITTING:
+            self._restored = dict(state_dict)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Copies a batch without waiting, which page-locked memory allows."""
+        return batch.to(device, non_blocking=True)
+
+    def _place(self) -> tuple[int, int]:
+        trainer = self.trainer
+        if trainer is not None:
+            return trainer.global_rank, trainer.world_size
+        if distributed.is_available() and distributed.is_initialized():
+            return distributed.get_rank(), distributed.get_world_size()
+        return 0, 1
+
+    def _on_cuda(self) -> bool:
+        trainer = self.trainer
+        return trainer is not None and trainer.strategy.root_device.type == "cuda"
+
+    def _reader(self, split: Split) -> SplitReader:
+        if split not in self._readers:
+            reader = SplitReader.open(self.dataset, self.schema, split, self._signals.get(split))
+            if reader.index.num_empty_requests:
+                count = reader.index.num_empty_requests
+                rank_zero_info(f"{count} requests of the {split} split have no candidate and are in no batch.")
+            self._readers[split] = reader
+        return self._readers[split]
+
+    def _plan(self, split: Split, shuffle: bool, epoch: int, world_size: int) -> EpochPlan:
+        order = StreamOrder(
+            self._batch_candidates if split == "train" else self._eval_batch_candidates,
+            self._shuffle_buffer,
+            world_size if self._num_shards is None else self._num_shards,
+            self._seed,
+            shuffle,
+        )
+        plan = self._plans.get(split)
+        if plan is None or (plan.order, plan.epoch) != (order, epoch):
+            plan = self._plans[split] = plan_epoch(self._reader(split).index, order, epoch)
+        return plan
+
+    def _restore(self, loader: BatchLoader) -> bool:
+        """Moves a loader to the restored position, once; tells whether that is the end of its epoch."""
+        restored, self._restored = self._restored, None
+        if restored is None or restored["epoch"] != loader.plan.epoch or restored["step"] == 0:
+            return False
+        self._check_restored(restored, loader.plan)
+        loader.position = restored["step"]
+        return loader.position == len(loader)
+
+    def _identity(self, plan: EpochPlan) -> dict[str, Any]:
+        return {"fingerprint": self.dataset.fingerprint, "order": asdict(plan.order)}
+
+    def _check_restored(self, restored: dict[str, Any], plan: EpochPlan) -> None:
+        """The middle of an epoch is the same place only in the same data, read in the same order."""
+        now, then = _flat(self._identity(plan)), _flat(restored)
+        changed = [name for name in now if now[name] != then.get(name)]
+        if changed:
+            raise ConfigError(
+                "The checkpoint is from the middle of an epoch that was read in another way.",
+                where=", ".join(f"data.{name}" for name in changed),
+                expected=", ".join(f"{name}={then.get(name)}" for name in changed),
+                found=", ".join(f"{name}={now[name]}" for name in changed),
+                remedy="Resume with the expected values, or from a checkpoint at the end of an epoch.",
+            )
+
+
+class TrainingLoader:
+    """A training loader whose state counts the batches trained on, not those that were only handed out."""
+
+    def __init__(self, loader: BatchLoader, trainer: Trainer | None) -> None:
+        self.loader = loader
+        self._trainer = trainer
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.loader)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns epoch and step; a batch that failed half-way through its step is not counted."""
+        step = self.loader.position
+        if self._trainer is not None:
+            done = self._trainer.fit_loop.epoch_loop.batch_progress.current
+            step = min(step, _setting(done, "processed"))
+        return {"epoch": self.loader.plan.epoch, "step": step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Moves to a saved position of the same epoch."""
+        if state_dict["epoch"] == self.loader.plan.epoch:
+            self.loader.position = state_dict["step"]
+
+
+def _check_choice(where: str, found: list[str], known: tuple[str, ...]) -> None:
+    unknown = [name for name in found if name not in known]
+    if unknown:
+        raise ConfigError("Unknown value.", where=where, expected=" | ".join(known), found=unknown[0])
+
+
+def _check_reload(trainer: Trainer) -> None:
+    every = _setting(trainer, "reload_dataloaders_every_n_epochs")
+    if every != 1 and trainer.max_epochs != 1:
+        raise ConfigError(
+            "Every epoch would see the order of the first.",
+            where="trainer.reload_dataloaders_every_n_epochs",
+            expected="1",
+            found=str(every),
+        )
+
+
+def _setting(owner: object, name: str) -> Any:
+    """Reads an attribute that Lightning sets without declaring it."""
+    return getattr(owner, name)
+
+
+def _flat(state: dict[str, Any]) -> dict[str, Any]:
+    return {"fingerprint": state.get("fingerprint"), **state.get("order", {})}

@@ -1,0 +1,100 @@
+"""Files that appear whole or not at all: write beside, fsync, rename."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distill.errors import DataError
+
+_BLOCK = 1 << 22
+_TEMPORARY = ".writing-"
+
+
+def temporary_sibling(path: Path) -> Path:
+    """Returns an unused hidden name beside `path`, on the same file system."""
+    return path.parent / f".{path.name}{_TEMPORARY}{uuid.uuid4().hex[:12]}"
+
+
+def remove_leftovers(path: Path) -> None:
+    """Deletes what an interrupted write of `path` left beside it; the caller holds the lock that guards `path`."""
+    for leftover in path.parent.glob(f".{path.name}{_TEMPORARY}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def fsync_path(path: Path) -> None:
+    """Forces a file or a folder's entries to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(root: Path) -> None:
+    """Forces every file and folder below `root`, and `root` itself, to disk."""
+    for path in sorted(root.rglob("*")):
+        fsync_path(path)
+    fsync_path(root)
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all, replacing an older one."""
+    beside = temporary_sibling(path)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        fsync_path(beside)
+        beside.replace(path)
+        fsync_path(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yields an empty folder that becomes `path` when the block ends well, and disappears when it raises.
+
+    Args:
+        path: The final folder; it must not exist, or be empty.
+
+    Raises:
+        DataError: There is something at `path` already, before or after the block.
+    """
+    _refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = temporary_sibling(path)
+    beside.mkdir()
+    try:
+        yield beside
+        fsync_tree(beside)
+        _refuse_existing(path)
+        beside.replace(path)
+        fsync_path(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def hash_file(path: Path) -> str:
+    """Hashes the content of a file (blake2b, 32 hex digits)."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise DataError(
+            "There is something at the output folder already; nothing was overwritten.",
+            where=str(path),
+            remedy="Give another folder, or delete this one.",
+        )

@@ -1,0 +1,205 @@
+"""The model-ready dataset on disk: column names, Arrow types and the manifest.
+
+A dataset is a folder with `schema.yaml`, `manifest.json`, `train/`, `val/`, `test/` (Parquet part files), `encodings/`
+(fitted vocabularies) and, if a catalogue was given, `items/`. In the requests layout a part file holds one row per
+request and its candidate and cross columns are lists of equal length; in the flat layout all columns are scalars.
+No column holds nulls: an absent label is NaN, a missing id is 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distill.errors import DataError
+from distill.schema import FieldSpec, Kind, Schema, Side, load_schema
+
+FORMAT_VERSION = 1
+SCHEMA_FILE = "schema.yaml"
+MANIFEST_FILE = "manifest.json"
+SPLITS: tuple[Split, ...]
+Split = Literal["train", "val", "test"]
+SPLITS = ("train", "val", "test")
+
+REQUEST_KEY = "key_request"
+USER_KEY = "key_user"
+ITEM_KEY = "key_item"
+STAGE = "stage"
+NUM_CANDIDATES = "num_candidates"
+
+
+def field_column(name: str) -> str:
+    """Column of an encoded field."""
+    return f"field_{name}"
+
+
+def label_column(task: str) -> str:
+    """Column of a task's labels (float32, NaN where not observed)."""
+    return f"label_{task}"
+
+
+def value_column(column: str) -> str:
+    """Column of the ranking score or of evaluation (float32)."""
+    return f"value_{column}"
+
+
+def teacher_column(task: str) -> str:
+    """Column of a teacher's logits (float32, NaN where it did not score)."""
+    return f"teacher_{task}"
+
+
+def field_type(spec: FieldSpec) -> pa.DataType:
+    """Arrow type of one value of an encoded field."""
+    if spec.kind is Kind.SEQUENCE:
+        return pa.list_(pa.int32())
+    if spec.kind is Kind.VECTOR:
+        return pa.list_(pa.float32(), spec.width)
+    return pa.int32() if spec.encoding.makes_ids else pa.float32()
+
+
+def arrow_schema(schema: Schema, split: Split) -> pa.Schema:
+    """Returns the columns of a split's part files, in order.
+
+    Evaluation columns are left out of the training split. Teacher columns are there if the schema declares any.
+    """
+    nested = schema.layout == "requests"
+
+    def per_candidate(kind: pa.DataType) -> pa.DataType:
+        return pa.list_(kind) if nested else kind
+
+    columns = [pa.field(REQUEST_KEY, pa.int64()), pa.field(USER_KEY, pa.int64())]
+    if nested:
+        columns.append(pa.field(NUM_CANDIDATES, pa.int32()))
+    columns += [pa.field(ITEM_KEY, per_candidate(pa.int64())), pa.field(STAGE, per_candidate(pa.int8()))]
+    for spec in schema.fields:
+        kind = field_type(spec)
+        columns.append(pa.field(field_column(spec.name), kind if spec.side is Side.REQUEST else per_candidate(kind)))
+    columns += [pa.field(label_column(task.name), per_candidate(pa.float32())) for task in schema.tasks]
+    values = schema.value_columns if split != "train" else tuple(schema.score.columns)
+    columns += [pa.field(value_column(name), per_candidate(pa.float32())) for name in values]
+    if schema.teacher is not None:
+        columns += [pa.field(teacher_column(t), per_candidate(pa.float32())) for t in schema.teacher.columns]
+    return pa.schema([column.with_nullable(False) for column in columns])
+
+
+def items_schema(schema: Schema) -> pa.Schema:
+    """Returns the columns of the catalogue: the item key and the candidate-side fields, one row per item."""
+    columns = [pa.field(ITEM_KEY, pa.int64())]
+    columns += [pa.field(field_column(f.name), field_type(f)) for f in schema.side(Side.CANDIDATE)]
+    return pa.schema([column.with_nullable(False) for column in columns])
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PartFile(_Model):
+    """One Parquet file: path below the dataset, rows (requests, or candidates if flat), candidates, size, content hash."""
+
+    path: str
+    rows: int
+    candidates: int
+    bytes: int
+    blake2b: str
+
+
+class Manifest(_Model):
+    """What is in a dataset.
+
+    Attributes:
+        fingerprint: Hash of the schema and of all part files; changes with any byte of the data.
+        source: Where the data came from: names, sizes and a hash of the raw files, and how they were split.
+        splits: Part files of each split.
+        items: Part files of the catalogue, empty without one.
+        encodings: Per table or field, the fitted numbers (mean, deviation, boundaries) or the file of its vocabulary.
+        ranges: Per number field `[min, max]` in the training split before encoding.
+        counts: Counted events of preparation, such as labels not observed or values out of vocabulary.
+    """
+
+    format_version: Literal[1] = 1
+    fingerprint: str
+    source: dict[str, Any]
+    splits: dict[Split, tuple[PartFile, ...]]
+    items: tuple[PartFile, ...] = ()
+    encodings: dict[str, Any]
+    ranges: dict[str, tuple[float, float]]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A model-ready dataset on disk."""
+
+    root: Path
+    schema: Schema
+    manifest: Manifest
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of the dataset."""
+        return self.manifest.fingerprint
+
+    def parts(self, split: Split) -> tuple[PartFile, ...]:
+        """Returns the part files of a split.
+
+        Raises:
+            DataError: The split is empty.
+        """
+        parts = self.manifest.splits.get(split, ())
+        if sum(part.rows for part in parts) == 0:
+            raise DataError(
+                f"The {split} split is empty.",
+                where=str(self.root),
+                remedy="Prepare the data again with another split rule.",
+            )
+        return parts
+
+
+def load_dataset(root: Path) -> Dataset:
+    """Opens a dataset and checks that its files are there.
+
+    Raises:
+        DataError: The folder is not a dataset, or a part file is missing or has another size than the manifest says.
+    """
+    path = root / MANIFEST_FILE
+    try:
+        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            "This folder is not a prepared dataset.",
+            where=str(root),
+            expected=f"{MANIFEST_FILE} and {SCHEMA_FILE}",
+            remedy="Run scripts/prepare.py first.",
+        ) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise DataError(
+            "The manifest is damaged.",
+            where=str(path),
+            found=str(error).splitlines()[0],
+            remedy="Prepare the data again.",
+        ) from error
+    for part in (*(p for parts in manifest.splits.values() for p in parts), *manifest.items):
+        file = root / part.path
+        size = file.stat().st_size if file.exists() else None
+        if size != part.bytes:
+            raise DataError(
+                "A part file does not match the manifest.",
+                where=str(file),
+                expected=f"{part.bytes} bytes",
+                found="no file" if size is None else f"{size} bytes",
+                remedy="Prepare the data again.",
+            )
+    return Dataset(root, load_schema(root / SCHEMA_FILE), manifest)
+
+
+def content_fingerprint(schema_text: str, parts: Mapping[str, tuple[PartFile, ...]]) -> str:
+    """Hashes a schema and the content hashes of all part files (32 hex digits)."""
+    listed = {name: [(p.path, p.blake2b) for p in files] for name, files in sorted(parts.items())}
+    return hashlib.blake2b((schema_text + json.dumps(listed)).encode(), digest_size=16).hexdigest()

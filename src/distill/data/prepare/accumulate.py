@@ -1,0 +1,163 @@
+"""Statistics of a stream of arrays whose results do not depend on how the stream was cut into arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distill.data.prepare.arrow import Bool, null_mask
+from distill.data.prepare.hashing import UInt64, mix64
+from distill.data.prepare.values import Float64
+
+_BLOCK = 1 << 16
+SAMPLE_SIZE = 1_000_000
+
+
+class ValueCounter:
+    """Counts distinct values; memory is bounded by their number."""
+
+    def __init__(self) -> None:
+        self._merged: pa.Table | None = None
+        self._pending: list[pa.Table] = []
+        self._pending_rows = 0
+
+    def add(self, values: pa.Array, keep: Bool) -> None:
+        """Counts the values of an int64 or string array `[n]` where `keep [n]`; nulls are left out."""
+        if values.null_count == len(values):
+            return
+        distinct = values.dictionary_encode()
+        indices = distinct.indices
+        if indices.null_count:
+            keep, indices = keep & ~null_mask(indices), pc.fill_null(indices, 0)
+        numbers = indices.to_numpy(zero_copy_only=False)
+        counts = np.bincount(numbers if keep.all() else numbers[keep], minlength=len(distinct.dictionary))
+        table = pa.table({"value": distinct.dictionary, "count": pa.array(counts)})
+        self._pending.append(table if counts.all() else table.filter(pa.array(counts > 0)))
+        self._pending_rows += len(self._pending[-1])
+        if self._pending_rows > max(1 << 20, 2 * len(self._merged or ())):
+            self._merge()
+
+    def result(self) -> pa.Table:
+        """Returns columns `value` and `count`, in no particular order; int64 values if there were none."""
+        self._merge()
+        if self._merged is None:
+            return pa.table({"value": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
+        return self._merged
+
+    def _merge(self) -> None:
+        tables = [*([self._merged] if self._merged is not None else []), *self._pending]
+        if not self._pending:
+            return
+        grouped = pa.concat_tables(tables).group_by("value", use_threads=False).aggregate([("count", "sum")])
+        self._merged = grouped.rename_columns({"count_sum": "count"}).select(["value", "count"]).combine_chunks()
+        self._pending, self._pending_rows = [], 0
+
+
+class Moments:
+    """Mean and deviation, merged block by block (Chan, Golub, LeVeque 1979); blocks have a fixed number of values."""
+
+    def __init__(self) -> None:
+        self._rest: list[Float64] = []
+        self._rest_size = 0
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    def add(self, values: Float64) -> None:
+        """Adds finite values."""
+        self._rest.append(values)
+        self._rest_size += len(values)
+        if self._rest_size >= _BLOCK:
+            stream = np.concatenate(self._rest)
+            whole = len(stream) - len(stream) % _BLOCK
+            for start in range(0, whole, _BLOCK):
+                self._merge(stream[start : start + _BLOCK])
+            self._rest, self._rest_size = [stream[whole:].copy()], len(stream) - whole
+
+    def result(self) -> tuple[float, float]:
+        """Returns mean and deviation (of the population); 0 and 0 without values."""
+        if self._rest_size:
+            self._merge(np.concatenate(self._rest))
+            self._rest, self._rest_size = [], 0
+        if self._count == 0:
+            return 0.0, 0.0
+        return self._mean, float(np.sqrt(self._squares / self._count))
+
+    def _merge(self, block: Float64) -> None:
+        mean = float(block.mean())
+        squares = float(np.square(block - mean).sum())
+        total = self._count + len(block)
+        delta = mean - self._mean
+        self._squares += squares + delta * delta * self._count * len(block) / total
+        self._mean += delta * len(block) / total
+        self._count = total
+
+
+class Extremes:
+    """Smallest and largest value."""
+
+    def __init__(self) -> None:
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, values: Float64) -> None:
+        """Adds finite values."""
+        if len(values):
+            self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+
+
+class Reservoir:
+    """A uniform sample without replacement: the values whose position has the smallest seeded hash.
+
+    Args:
+        seed: Streams with different seeds are sampled independently.
+        size: Streams of at most so many values are kept whole.
+    """
+
+    def __init__(self, seed: int, size: int = SAMPLE_SIZE) -> None:
+        self._seed, self._size = seed, size
+        self._seen = 0
+        self._values: list[Float64] = []
+        self._priorities: list[UInt64] = []
+        self._held = 0
+        self._limit = np.uint64(2**64 - 1)
+
+    def add(self, values: Float64) -> None:
+        """Adds finite values."""
+        positions = np.arange(self._seen, self._seen + len(values), dtype=np.int64)
+        self._seen += len(values)
+        priorities = mix64(positions, self._seed)
+        if self._limit < np.uint64(2**64 - 1):
+            keep = priorities <= self._limit
+            values, priorities = values[keep], priorities[keep]
+        self._values.append(values)
+        self._priorities.append(priorities)
+        self._held += len(values)
+        if self._held > 2 * self._size:
+            self._shrink()
+
+    def result(self) -> Float64:
+        """Returns the sample, in no particular order."""
+        self._shrink()
+        return self._values[0] if self._values else np.zeros(0)
+
+    def _shrink(self) -> None:
+        if not self._values:
+            return
+        values, priorities = np.concatenate(self._values), np.concatenate(self._priorities)
+        if len(values) > self._size:
+            order = np.argpartition(priorities, self._size - 1)[: self._size]
+            values, priorities = values[order], priorities[order]
+            self._limit = priorities.max()
+        self._values, self._priorities, self._held = [values], [priorities], len(values)
+
+
+def quantile_boundaries(samples: list[Float64], buckets: int) -> Float64:
+    """Cuts pooled samples into `buckets` equally full buckets.
+
+    Returns:
+        Strictly increasing boundaries, at most `buckets - 1`.
+    """
+    values = np.concatenate(samples)
+    if len(values) == 0:
+        return np.zeros(0)
+    shares = np.arange(1, buckets) / buckets
+    return np.unique(np.quantile(values, shares, method="linear"))

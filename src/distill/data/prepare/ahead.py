@@ -1,0 +1,23 @@
+"""Runs an iterator one step ahead on a thread, so that reading overlaps with work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+def ahead(items: Iterator[_T]) -> Iterator[_T]:
+    """Yields the items in order; the next one is made while the consumer works on the last.
+
+    Args:
+        items: Used on one thread at a time; errors reach the consumer.
+    """
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]

@@ -1,0 +1,149 @@
+"""Arrow arrays in the few types that preparation works with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values are lists of any Arrow flavour."""
+    t = pa.types
+    return bool(
+        t.is_list(kind)
+        or t.is_large_list(kind)
+        or t.is_fixed_size_list(kind)
+        or t.is_list_view(kind)
+        or t.is_large_list_view(kind)
+    )
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Returns what a column is cast to when read: int64, string, float64, bool, list of these; times stay."""
+    t = pa.types
+    if t.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if is_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if t.is_integer(kind):
+        return pa.int64()
+    if t.is_floating(kind) or t.is_decimal(kind):
+        return pa.float64()
+    if t.is_large_string(kind) or t.is_string_view(kind) or t.is_binary(kind) or t.is_large_binary(kind):
+        return pa.string()
+    return kind
+
+
+def common_type(kinds: Sequence[pa.DataType], numeric: bool) -> pa.DataType:
+    """Returns the plain type that a column with several plain types is read as.
+
+    Args:
+        kinds: Its plain types in several files.
+        numeric: Whether it holds measured numbers: then integers and floats together are floats, else integers.
+    """
+    known = list(dict.fromkeys(kind for kind in kinds if "null" not in family(kind)))
+    if len(known) <= 1:
+        return known[0] if known else kinds[0]
+    if all(is_list(kind) for kind in known):
+        return pa.list_(common_type([kind.value_type for kind in known], numeric))
+    if all(pa.types.is_timestamp(kind) for kind in known):
+        return pa.timestamp("us", tz=known[0].tz)
+    return pa.float64() if numeric else pa.int64()
+
+
+def family(kind: pa.DataType) -> str:
+    """Names a plain type: int, float, bool, string, time, null, `list of …`, or the Arrow type itself."""
+    t = pa.types
+    if is_list(kind):
+        return f"list of {family(kind.value_type)}"
+    if t.is_temporal(kind):
+        return "time"
+    for name, check in (
+        ("int", t.is_integer),
+        ("float", t.is_floating),
+        ("bool", t.is_boolean),
+        ("string", t.is_string),
+        ("null", t.is_null),
+    ):
+        if check(kind):
+            return name
+    return str(kind)
+
+
+def combine(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Returns one contiguous array."""
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    if array.num_chunks == 1:
+        return array.chunk(0)
+    return pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+
+
+def to_plain(array: pa.Array | pa.ChunkedArray, target: pa.DataType | None = None) -> pa.Array:
+    """Casts an array to its plain type, or to a common one."""
+    combined = combine(array)
+    target = target or plain_type(combined.type)
+    if combined.type == target:
+        return combined
+    measured = any(word in str(target) for word in ("double", "timestamp"))
+    return combined.cast(target, safe=not measured)
+
+
+def null_mask(array: pa.Array) -> Bool:
+    """Returns which values are null `[n]`."""
+    if array.null_count == 0:
+        return np.zeros(len(array), np.bool_)
+    return np.asarray(array.is_null().to_numpy(zero_copy_only=False))
+
+
+def explode(array: pa.Array) -> tuple[pa.Array, Int64]:
+    """Flattens a list array by one level.
+
+    Returns:
+        The values of all lists, and the length of each `[n]`; a null list has length 0.
+    """
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return array.flatten(), lengths
+
+
+def from_lengths(values: pa.Array, lengths: Int64) -> pa.Array:
+    """Builds a list array `[n]` of consecutive runs of `values`."""
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def differs(left: pa.Array, right: pa.Array) -> Bool:
+    """Compares two arrays of one type value by value; nulls equal nulls and NaN equals NaN `[n]`."""
+    left_null, right_null = null_mask(left), null_mask(right)
+    unequal: Bool = left_null != right_null
+    if pa.types.is_null(left.type):
+        return unequal
+    if is_list(left.type):
+        return unequal | _lists_differ(left, right)
+    both = ~(left_null | right_null)
+    values = pc.fill_null(pc.not_equal(left, right), False).to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(left.type):
+        both_nan = pc.fill_null(pc.and_(pc.is_nan(left), pc.is_nan(right)), False)
+        values = values & ~both_nan.to_numpy(zero_copy_only=False)
+    unequal |= both & values
+    return unequal
+
+
+def _lists_differ(left: pa.Array, right: pa.Array) -> Bool:
+    left_values, left_lengths = explode(left)
+    right_values, right_lengths = explode(right)
+    different: Bool = left_lengths != right_lengths
+    keep_left = pa.array(np.repeat(~different, left_lengths))
+    keep_right = pa.array(np.repeat(~different, right_lengths))
+    inner = differs(left_values.filter(keep_left), right_values.filter(keep_right))
+    rows = np.repeat(np.arange(len(different)), np.where(different, 0, left_lengths))
+    different[rows[inner]] = True
+    return different

@@ -1,0 +1,115 @@
+"""Turns a raw chunk into the columns of the prepared dataset, counting what it meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from distill.data.format import (
+    ITEM_KEY,
+    NUM_CANDIDATES,
+    REQUEST_KEY,
+    SPLITS,
+    STAGE,
+    USER_KEY,
+    arrow_schema,
+    field_column,
+    label_column,
+    teacher_column,
+    value_column,
+)
+from distill.data.prepare.arrow import Int64, from_lengths, null_mask
+from distill.data.prepare.chunk import Chunk, Int8
+from distill.data.prepare.counts import Counts
+from distill.data.prepare.fitted import EncodedField, FittedEncodings
+from distill.data.prepare.targets import Float32, labels, stages, teacher_logits, values
+from distill.data.prepare.values import to_keys
+from distill.schema import FieldSpec, Schema, Side
+
+
+@dataclass(frozen=True)
+class ChunkEncoder:
+    """Encodes chunks of one dataset.
+
+    Attributes:
+        schema: Of the dataset.
+        fitted: Its encodings.
+        counts: Where events are counted.
+        pool: Fields are encoded on its threads.
+    """
+
+    schema: Schema
+    fitted: FittedEncodings
+    counts: Counts
+    pool: ThreadPoolExecutor
+
+    def encode(self, chunk: Chunk) -> pa.RecordBatch:
+        """Encodes a chunk: all columns of an evaluation split, one row per request (per candidate if flat)."""
+        candidate_split = chunk.candidate_split
+        fields = [(spec, self.pool.submit(self._field_job(chunk, spec))) for spec in self.schema.fields]
+        columns: dict[str, pa.Array] = {
+            REQUEST_KEY: pa.array(chunk.request_key),
+            USER_KEY: pa.array(chunk.user_key),
+            NUM_CANDIDATES: pa.array(chunk.counts.astype(np.int32)),
+        }
+        per_candidate: dict[str, pa.Array] = self._targets(chunk)
+        for spec, job in fields:
+            encoded = job.result()
+            split = chunk.split if spec.side is Side.REQUEST else candidate_split
+            self.counts.add_rows("missing", spec.name, encoded.missing, split)
+            self.counts.add_rows("oov", spec.name, encoded.oov, split)
+            side = columns if spec.side is Side.REQUEST else per_candidate
+            side[field_column(spec.name)] = encoded.array
+        if self.schema.layout == "requests":
+            per_candidate = {name: from_lengths(array, chunk.counts) for name, array in per_candidate.items()}
+        columns.update(per_candidate)
+        self._count_rows(chunk)
+        target = arrow_schema(self.schema, "test")
+        return pa.RecordBatch.from_arrays([columns[name] for name in target.names], schema=target)
+
+    def _field_job(self, chunk: Chunk, spec: FieldSpec) -> Callable[[], EncodedField]:
+        def run() -> EncodedField:
+            array, place = chunk.column(spec.side, spec.column, f"field {spec.name!r}")
+            return self.fitted.encode(spec, array, place)
+
+        return run
+
+    def _targets(self, chunk: Chunk) -> dict[str, pa.Array]:
+        stage = stages(chunk, self.schema.keys.stage)
+        columns = {ITEM_KEY: pa.array(self._items(chunk)), STAGE: pa.array(stage)}
+        split = chunk.candidate_split
+        for name, (label, null) in labels(chunk, self.schema, stage).items():
+            self.counts.add_rows("null_labels", name, null, split)
+            columns[label_column(name)] = self._nan_counted("unobserved_labels", name, label, split)
+        for name, value in values(chunk, self.schema).items():
+            columns[value_column(name)] = self._nan_counted("missing_values", name, value, split)
+        for name, logit in teacher_logits(chunk, self.schema).items():
+            columns[teacher_column(name)] = self._nan_counted("missing_teacher", name, logit, split)
+        return columns
+
+    def _nan_counted(self, event: str, subject: str, numbers: Float32, split: Int8) -> pa.Array:
+        self.counts.add_rows(event, subject, np.isnan(numbers), split)
+        return pa.array(numbers)
+
+    def _items(self, chunk: Chunk) -> Int64:
+        column = self.schema.keys.item
+        if column is None:
+            return np.zeros(chunk.num_candidates, np.int64)
+        keys, missing = to_keys(chunk.candidate[column], chunk.candidate_place(column, "keys.item"))
+        self.counts.add_rows("missing", "keys.item", missing, chunk.candidate_split)
+        return keys
+
+    def _count_rows(self, chunk: Chunk) -> None:
+        requests = np.bincount(chunk.split, minlength=len(SPLITS))
+        candidates = np.bincount(chunk.split, weights=chunk.counts, minlength=len(SPLITS))
+        for name, request, candidate in zip(SPLITS, requests, candidates, strict=True):
+            self.counts.add(f"requests/{name}", int(request))
+            self.counts.add(f"candidates/{name}", int(candidate))
+        user = self.schema.keys.user
+        if user is not None:
+            self.counts.add_rows("missing", "keys.user", null_mask(chunk.request[user]), chunk.split)
+        self.counts.add_rows("requests_without_candidates", "all", chunk.counts == 0, chunk.split)

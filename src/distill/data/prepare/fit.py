@@ -1,0 +1,137 @@
+"""Fits the encodings on the training split, in one pass."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from distill.data.format import SPLITS
+from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueCounter, quantile_boundaries
+from distill.data.prepare.arrow import Bool
+from distill.data.prepare.chunk import Chunk
+from distill.data.prepare.fitted import FittedEncodings
+from distill.data.prepare.numbers import FittedNumber, number_from_moments, signed_log
+from distill.data.prepare.place import Place
+from distill.data.prepare.tables import (
+    FittedHash,
+    FittedIds,
+    FittedQuantiles,
+    TableEncoder,
+    ValueKind,
+    vocabulary_from_counts,
+)
+from distill.data.prepare.values import to_id_values, to_numbers, to_ragged
+from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.schema.encoding import HashBuckets, IdentityIds, Log, QuantileBuckets, Vocabulary
+
+
+class _TrainingRows:
+    """The raw values of a chunk, and which of them are of the training split."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self._chunk = chunk
+        keep = chunk.split == SPLITS.index("train")
+        self.is_empty = not keep.any()
+        self._keep = {Side.REQUEST: keep, Side.CANDIDATE: np.repeat(keep, chunk.counts)}
+
+    def values(self, spec: FieldSpec) -> tuple[pa.Array, Bool, Place]:
+        """Returns the values of a field (those of all lists of a sequence), which are training values, their place."""
+        array, place = self._chunk.column(spec.side, spec.column, f"field {spec.name!r}")
+        keep = self._keep[Side.REQUEST if spec.side is Side.REQUEST else Side.CANDIDATE]
+        if spec.kind is Kind.SEQUENCE:
+            array, lengths, _ = to_ragged(array, spec.max_length)
+            keep, place = np.repeat(keep, lengths), place.nested(lengths)
+        return array, keep, place
+
+
+class Fitter:
+    """Gathers what the encodings need from chunks of the training split.
+
+    Args:
+        schema: Names the fields.
+        kinds: Table name to the type of its values.
+    """
+
+    def __init__(self, schema: Schema, kinds: dict[str, ValueKind]) -> None:
+        self._schema = schema
+        self._kinds = kinds
+        self._tables: dict[str, list[FieldSpec]] = {}
+        for spec in schema.fields:
+            if spec.encoding.makes_ids:
+                self._tables.setdefault(spec.table, []).append(spec)
+        self._numbers = [f for f in schema.fields if f.is_number]
+        self._counters = {t: ValueCounter() for t, f in self._tables.items() if isinstance(f[0].encoding, Vocabulary)}
+        self._reservoirs = {
+            f.name: Reservoir(seed=zlib.crc32(f.name.encode()))
+            for f in schema.fields
+            if isinstance(f.encoding, QuantileBuckets)
+        }
+        self._moments = {f.name: Moments() for f in self._numbers}
+        self._extremes = {f.name: Extremes() for f in schema.fields if f.is_number or f.name in self._reservoirs}
+
+    def add(self, chunk: Chunk, pool: ThreadPoolExecutor) -> None:
+        """Adds the training rows of a chunk, one job per table and number."""
+        train = _TrainingRows(chunk)
+        if train.is_empty:
+            return
+        jobs: list[Callable[[], None]] = [self._table_job(train, table) for table in self._counters]
+        jobs += [self._number_job(train, spec) for spec in self._schema.fields if spec.name in self._extremes]
+        for done in [pool.submit(job) for job in jobs]:
+            done.result()
+
+    def finish(self) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
+        """Returns the fitted encodings, and `[min, max]` of every number field before encoding."""
+        tables = {table: self._finish_table(table, specs[0]) for table, specs in self._tables.items()}
+        numbers = {spec.name: self._finish_number(spec) for spec in self._numbers}
+        ranges = {n: (e.low, e.high) for n, e in self._extremes.items() if e.low <= e.high}
+        return FittedEncodings(tables, numbers), ranges
+
+    def _table_job(self, train: _TrainingRows, table: str) -> Callable[[], None]:
+        def run() -> None:
+            for spec in self._tables[table]:
+                array, keep, place = train.values(spec)
+                self._counters[table].add(to_id_values(array, place, spec.nan), keep)
+
+        return run
+
+    def _number_job(self, train: _TrainingRows, spec: FieldSpec) -> Callable[[], None]:
+        def run() -> None:
+            self._add_numbers(spec, *train.values(spec))
+
+        return run
+
+    def _add_numbers(self, spec: FieldSpec, array: pa.Array, keep: Bool, place: Place) -> None:
+        values, missing = to_numbers(array, place, spec.nan)
+        values = values[keep & ~missing]
+        self._extremes[spec.name].add(values)
+        if spec.name in self._reservoirs:
+            self._reservoirs[spec.name].add(values)
+        else:
+            self._moments[spec.name].add(signed_log(values) if isinstance(spec.encoding, Log) else values)
+
+    def _finish_table(self, table: str, spec: FieldSpec) -> TableEncoder:
+        encoding = spec.encoding
+        if isinstance(encoding, HashBuckets):
+            return FittedHash(encoding.buckets, self._kinds.get(table, "int"))
+        if isinstance(encoding, IdentityIds):
+            return FittedIds(encoding.size)
+        if isinstance(encoding, QuantileBuckets):
+            samples = [self._reservoirs[f.name].result() for f in self._tables[table]]
+            return FittedQuantiles(encoding.buckets, quantile_boundaries(samples, encoding.buckets))
+        assert isinstance(encoding, Vocabulary)
+        counted = self._counters[table].result()
+        if len(counted) == 0:
+            value_type = pa.string() if self._kinds.get(table, "int") == "string" else pa.int64()
+            counted = pa.table({"value": pa.array([], value_type), "count": pa.array([], pa.int64())})
+        return vocabulary_from_counts(counted, encoding.min_count, encoding.max_size)
+
+    def _finish_number(self, spec: FieldSpec) -> FittedNumber:
+        mean, deviation = self._moments[spec.name].result()
+        extremes = self._extremes[spec.name]
+        if extremes.low == extremes.high:
+            deviation = 0.0  # exactly: rounding must not become the scale of a constant column
+        return number_from_moments(spec.encoding, mean, deviation)

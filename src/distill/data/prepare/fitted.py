@@ -1,0 +1,174 @@
+"""The fitted encodings of a dataset: save, load, and apply to new data exactly as training did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.data.files import hash_file
+from distill.data.format import field_column
+from distill.data.prepare.arrow import Int64, from_lengths, to_plain
+from distill.data.prepare.numbers import FittedNumber
+from distill.data.prepare.place import Place
+from distill.data.prepare.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.data.prepare.values import to_ragged, to_vectors
+from distill.errors import DataError
+from distill.schema import OOV_ID, FieldSpec, Kind, Schema
+
+ENCODINGS = "encodings"
+
+
+@dataclass(frozen=True)
+class EncodedField:
+    """An encoded column.
+
+    Attributes:
+        array: `[n]`, of the type that `format.field_type` says.
+        missing: Row of each missing value.
+        oov: Row of each value out of vocabulary.
+    """
+
+    array: pa.Array
+    missing: Int64
+    oov: Int64
+
+
+@dataclass(frozen=True)
+class FittedEncodings:
+    """Everything that was learnt from the training split.
+
+    Attributes:
+        tables: Table name to the encoder of all fields that share it.
+        numbers: Field name to the encoder of a number.
+    """
+
+    tables: Mapping[str, TableEncoder]
+    numbers: Mapping[str, FittedNumber]
+
+    def apply(self, table: pa.Table, fields: Sequence[FieldSpec]) -> pa.Table:
+        """Encodes raw columns of fields, one row of the table per row of their side.
+
+        Args:
+            table: Holds the raw column of every field.
+            fields: What to encode.
+
+        Returns:
+            One column per field, named and typed as in the prepared dataset.
+
+        Raises:
+            DataError: A column is missing or does not hold what the field says.
+        """
+        columns = {}
+        for spec in fields:
+            if spec.column not in table.column_names:
+                raise DataError(
+                    "A raw column is missing.",
+                    where=f"column {spec.column!r} (field {spec.name!r})",
+                    found=f"columns {', '.join(table.column_names)}",
+                )
+            place = Place(spec.column, f"field {spec.name!r}")
+            columns[field_column(spec.name)] = self.encode(spec, to_plain(table[spec.column]), place).array
+        return pa.table(columns)
+
+    def encode(self, spec: FieldSpec, array: pa.Array, place: Place) -> EncodedField:
+        """Encodes the column of one field.
+
+        Args:
+            spec: The field.
+            array: Plain raw column `[n]`.
+            place: Of the array.
+
+        Raises:
+            DataError: The column does not hold what the field says.
+        """
+        nothing = np.zeros(0, np.int64)
+        if spec.kind is Kind.VECTOR:
+            vectors, missing = to_vectors(array, spec.width or 0, place, spec.nan)
+            return EncodedField(vectors, missing, nothing)
+        if spec.kind is Kind.SEQUENCE:
+            values, lengths, missing = to_ragged(array, spec.max_length)
+            ids = self.tables[spec.table].encode(values, place.nested(lengths), spec.nan)
+            rows = np.repeat(np.arange(len(lengths)), lengths)
+            return EncodedField(from_lengths(pa.array(ids), lengths), missing, rows[ids == OOV_ID])
+        if spec.encoding.makes_ids:
+            ids = self.tables[spec.table].encode(array, place, spec.nan)
+            return EncodedField(pa.array(ids), np.flatnonzero(ids == 0), np.flatnonzero(ids == OOV_ID))
+        numbers, missing = self.numbers[spec.name].encode(array, place, spec.nan)
+        return EncodedField(pa.array(numbers), missing, nothing)
+
+    def sized(self, schema: Schema) -> Schema:
+        """Returns the schema with the number of ids of every field filled in."""
+        fields = tuple(
+            f.model_copy(update={"size": self.tables[f.table].size}) if f.encoding.makes_ids else f
+            for f in schema.fields
+        )
+        return schema.model_copy(update={"fields": fields})
+
+    def save(self, root: Path) -> dict[str, Any]:
+        """Writes vocabularies to `root/encodings/<table>.parquet`.
+
+        Returns:
+            Plain data for the manifest: the fitted numbers, and path and hash of every vocabulary.
+        """
+        (root / ENCODINGS).mkdir(parents=True, exist_ok=True)
+        tables = {name: _save_table(root, name, encoder) for name, encoder in self.tables.items()}
+        numbers = {
+            name: {"log": n.log, "shift": n.shift, "scale": n.scale, "fill": n.fill} for name, n in self.numbers.items()
+        }
+        return {"tables": tables, "numbers": numbers}
+
+    @classmethod
+    def load(cls, root: Path, saved: Mapping[str, Any]) -> FittedEncodings:
+        """Reads back what `save` wrote.
+
+        Args:
+            root: The dataset, or any folder that holds a copy of its `encodings/`.
+            saved: `encodings` of the manifest.
+
+        Raises:
+            DataError: A vocabulary is missing or is not the one that was fitted.
+        """
+        tables = {name: _load_table(root, entry) for name, entry in saved["tables"].items()}
+        return cls(tables, {name: FittedNumber(**entry) for name, entry in saved["numbers"].items()})
+
+
+def _save_table(root: Path, name: str, encoder: TableEncoder) -> dict[str, Any]:
+    if isinstance(encoder, FittedVocabulary):
+        path = f"{ENCODINGS}/{quote(name, safe='')}.parquet"
+        table = pa.table({"value": encoder.values, "count": pa.array(encoder.counts)})
+        pq.write_table(table, root / path, compression="zstd")
+        return {"type": "vocabulary", "file": path, "blake2b": hash_file(root / path), "size": encoder.size}
+    if isinstance(encoder, FittedHash):
+        return {"type": "hash", "buckets": encoder.buckets, "values": encoder.kind}
+    if isinstance(encoder, FittedQuantiles):
+        return {"type": "quantile", "buckets": encoder.buckets, "boundaries": encoder.boundaries.tolist()}
+    return {"type": "ids", "size": encoder.size - 2}
+
+
+def _load_table(root: Path, entry: Mapping[str, Any]) -> TableEncoder:
+    if entry["type"] == "hash":
+        return FittedHash(entry["buckets"], entry["values"])
+    if entry["type"] == "quantile":
+        return FittedQuantiles(entry["buckets"], np.asarray(entry["boundaries"], np.float64))
+    if entry["type"] == "ids":
+        return FittedIds(entry["size"])
+    path = root / entry["file"]
+    found = hash_file(path) if path.is_file() else "no file"
+    if found != entry["blake2b"]:
+        raise DataError(
+            "A vocabulary is not the one that was fitted.",
+            where=str(path),
+            expected=f"blake2b {entry['blake2b']}",
+            found=found,
+            remedy="Prepare the data again, or restore the file.",
+        )
+    table = pq.read_table(path)
+    counts = table["count"].to_numpy().astype(np.int64)
+    return FittedVocabulary(to_plain(table["value"]), counts)

@@ -1,0 +1,99 @@
+"""Encodes the catalogue with the encodings of the training split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from distill.data.format import ITEM_KEY, PartFile, field_column, items_schema
+from distill.data.prepare.arrow import Int64
+from distill.data.prepare.counts import Counts
+from distill.data.prepare.fitted import FittedEncodings
+from distill.data.prepare.keys import raw_place
+from distill.data.prepare.plan import Use, check_columns, field_use, numeric_columns
+from distill.data.prepare.progress import PassProgress
+from distill.data.prepare.source import RawBatch, RawFiles
+from distill.data.prepare.values import first, to_keys
+from distill.data.prepare.writer import PartWriter
+from distill.errors import DataError, SchemaError
+from distill.schema import Schema, Side
+
+
+def item_uses(schema: Schema) -> tuple[Use, ...]:
+    """Lists the uses of raw columns of the catalogue.
+
+    Raises:
+        SchemaError: The schema names no item key.
+    """
+    if schema.keys.item is None:
+        raise SchemaError("A catalogue needs item keys.", where="keys.item", remedy="Declare the item column.")
+    key = Use(schema.keys.item, "keys.item", True, ("int", "string", "bool", "float"))
+    return (key, *(field_use(spec) for spec in schema.side(Side.CANDIDATE)))
+
+
+def open_items(path: Path, schema: Schema) -> RawFiles:
+    """Opens the catalogue and checks its columns.
+
+    Raises:
+        DataError: It cannot be read, or a column is missing or has the wrong type.
+    """
+    uses = item_uses(schema)
+    files = RawFiles([path], [use.column for use in uses], numeric_columns(uses))
+    check_columns(files, uses, "flat")
+    return files
+
+
+def write_items(
+    files: RawFiles, root: Path, schema: Schema, fitted: FittedEncodings, counts: Counts, bars: PassProgress
+) -> tuple[PartFile, ...]:
+    """Writes the catalogue to `root/items`, in the order of its file.
+
+    Raises:
+        DataError: An item key is null or there twice, or a column does not hold what its field says.
+    """
+    bar = bars.begin("write items", files.num_rows)
+    writer = PartWriter(root, "items", items_schema(schema))
+    seen = []
+    columns = sorted({use.column for use in item_uses(schema)})
+    for batch in files.batches(columns):
+        encoded = _encode(batch, files, schema, fitted, counts)
+        seen.append(encoded.column(0).to_numpy())
+        writer.add(encoded, np.ones(batch.num_rows, np.int64))
+        bar.advance(batch.num_rows)
+    _check_unique(np.concatenate(seen) if seen else np.zeros(0, np.int64), files)
+    return writer.close()
+
+
+def _encode(
+    batch: RawBatch, files: RawFiles, schema: Schema, fitted: FittedEncodings, counts: Counts
+) -> pa.RecordBatch:
+    assert schema.keys.item is not None
+    place = raw_place(batch, schema.keys.item, "keys.item", files)
+    keys, missing = to_keys(batch.columns[schema.keys.item], place)
+    if (position := first(missing)) >= 0:
+        raise DataError("An item of the catalogue has no key.", where=place.at(position), found="null")
+    columns = {ITEM_KEY: pa.array(keys)}
+    for spec in schema.side(Side.CANDIDATE):
+        place = raw_place(batch, spec.column, f"field {spec.name!r}", files)
+        encoded = fitted.encode(spec, batch.columns[spec.column], place)
+        columns[field_column(spec.name)] = encoded.array
+        counts.add(f"missing/items/{spec.name}", len(encoded.missing))
+        counts.add(f"oov/items/{spec.name}", len(encoded.oov))
+    target = items_schema(schema)
+    return pa.RecordBatch.from_arrays([columns[name] for name in target.names], schema=target)
+
+
+def _check_unique(keys: Int64, files: RawFiles) -> None:
+    order = np.argsort(keys, kind="stable")
+    repeated = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    if len(repeated):
+        one, other = sorted(int(row) for row in order[repeated[0] : repeated[0] + 2])
+        raise DataError(
+            "An item is in the catalogue twice.",
+            where=f"{files.locate(other)} (keys.item)",
+            expected=f"one row per item; the key is that of {files.locate(one)} already",
+            found=f"key {keys[one]}",
+            remedy="Leave one of the rows out.",
+        )

@@ -1,0 +1,192 @@
+"""The passes of preparation: split, group, fit, write."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from distill.data.files import atomic_directory, hash_file
+from distill.data.format import (
+    MANIFEST_FILE,
+    SCHEMA_FILE,
+    SPLITS,
+    Dataset,
+    Manifest,
+    PartFile,
+    Split,
+    arrow_schema,
+    content_fingerprint,
+    load_dataset,
+)
+from distill.data.prepare.ahead import ahead
+from distill.data.prepare.assign import SplitPlanner
+from distill.data.prepare.counts import Counts
+from distill.data.prepare.encode import ChunkEncoder
+from distill.data.prepare.fit import Fitter
+from distill.data.prepare.fitted import FittedEncodings
+from distill.data.prepare.grouping import Grouping
+from distill.data.prepare.items import open_items, write_items
+from distill.data.prepare.plan import (
+    check_columns,
+    check_rule,
+    numeric_columns,
+    raw_shape,
+    raw_uses,
+    table_kinds,
+)
+from distill.data.prepare.progress import PassProgress
+from distill.data.prepare.source import BATCH_BYTES, RawFiles
+from distill.data.prepare.stream import ChunkSource, StraightSource
+from distill.data.prepare.writer import PartWriter
+from distill.data.raw import RawDataset
+from distill.data.split import ColumnSplit, SplitRule
+from distill.errors import DataError
+from distill.schema import Schema, dump_schema, save_schema
+
+DEFAULT_MEMORY_BYTES = 2 << 30
+_MAX_THREADS = 8
+_BATCHES_IN_MEMORY = 16
+
+
+def prepare(raw: RawDataset, out: Path, *, memory_bytes: int = DEFAULT_MEMORY_BYTES, progress: bool = True) -> Dataset:
+    """Prepares a dataset: splits, encodes and writes it, whole or not at all.
+
+    Encodings are fitted on the training split; quantiles are exact up to a million values, beyond that they are
+    those of a seeded uniform sample of a million. The bytes written depend on the raw data only, not on
+    `memory_bytes`: requests that are whole in the raw files keep their order, gathered ones are ordered by the hash of
+    their key. The manifest counts what was met, such as `oov/val/item_id` or `null_labels/train/click`.
+
+    Args:
+        raw: Raw files, their schema and the split rule.
+        out: Folder of the dataset; must not exist, or be empty.
+        memory_bytes: What the passes may hold in memory beside vocabularies; more rows go through temporary files.
+        progress: Whether to show a bar per pass.
+
+    Returns:
+        The prepared dataset, opened.
+
+    Raises:
+        SchemaError: The schema does not fit the raw files or the split rule.
+        DataError: The raw files do not hold what the schema says, a split is empty, or `out` is taken.
+    """
+    with (
+        atomic_directory(out) as beside,
+        tempfile.TemporaryDirectory(dir=beside, prefix="scratch-") as scratch,
+        PassProgress(progress) as bars,
+    ):
+        _Preparation(raw, beside, Path(scratch), memory_bytes, bars).run()
+    return load_dataset(out)
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    raw: RawDataset
+    root: Path
+    scratch: Path
+    memory_bytes: int
+    bars: PassProgress
+
+    def run(self) -> None:
+        schema = self.raw.schema
+        check_rule(schema, self.raw.split)
+        uses = raw_uses(schema, self.raw.split)
+        batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
+        files = RawFiles(self.raw.files, [use.column for use in uses], numeric_columns(uses), batch_bytes)
+        shape = raw_shape(schema, files)
+        check_columns(files, uses, shape)
+        items = open_items(self.raw.items, schema) if self.raw.items is not None else None
+        assigner = SplitPlanner(files, schema, shape, self.scratch, self.memory_bytes, self.bars).plan(self.raw.split)
+        source: ChunkSource
+        if shape == "pairs":
+            source = Grouping(files, schema, uses, self.scratch, self.memory_bytes, self.bars).run(assigner)
+        else:
+            source = StraightSource(files, schema, uses, assigner, nested=shape == "requests")
+        counts = Counts()
+        counts.add("rows_read", files.num_rows)
+        counts.add("dropped", 0)
+        with ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1))) as pool:
+            fitted, ranges = self._fit(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files.num_rows)
+            sized = fitted.sized(schema)
+            encoder = ChunkEncoder(sized, fitted, counts, pool)
+            splits = self._write(source, encoder, files.num_rows)
+        catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
+        self._finish(sized, fitted, ranges, splits, catalogue, counts)
+
+    def _fit(
+        self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int
+    ) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
+        bar = self.bars.begin("fit encodings", rows)
+        seen = np.zeros(len(SPLITS), np.int64)
+        for chunk in ahead(source.chunks()):
+            fitter.add(chunk, pool)
+            seen += np.bincount(chunk.split, minlength=len(SPLITS))
+            bar.advance(chunk.num_raw_rows)
+        self._check_splits(dict(zip(SPLITS, seen.tolist(), strict=True)))
+        return fitter.finish()
+
+    def _check_splits(self, requests: dict[Split, int]) -> None:
+        for name, number in requests.items():
+            if number == 0:
+                raise DataError(
+                    f"The {name} split would be empty.",
+                    where=", ".join(str(path) for path in self.raw.files[:3]),
+                    expected="requests in train, val and test",
+                    found=f"{requests['train']} train, {requests['val']} val, {requests['test']} test",
+                    remedy=_split_remedy(self.raw.split),
+                )
+
+    def _write(self, source: ChunkSource, encoder: ChunkEncoder, rows: int) -> dict[Split, tuple[PartFile, ...]]:
+        bar = self.bars.begin("write splits", rows)
+        writers = {name: PartWriter(self.root, name, arrow_schema(encoder.schema, name)) for name in SPLITS}
+        with ExitStack() as stack:
+            for writer in writers.values():
+                stack.callback(writer.abort)
+            for chunk, batch in ahead((chunk, encoder.encode(chunk)) for chunk in ahead(source.chunks())):
+                for code, name in enumerate(SPLITS):
+                    keep = chunk.split == code
+                    if keep.any():
+                        rest = batch if keep.all() else batch.filter(pa.array(keep))
+                        writers[name].add(rest, chunk.counts[keep])
+                bar.advance(chunk.num_raw_rows)
+            return {name: writer.close() for name, writer in writers.items()}
+
+    def _finish(
+        self,
+        schema: Schema,
+        fitted: FittedEncodings,
+        ranges: dict[str, tuple[float, float]],
+        splits: dict[Split, tuple[PartFile, ...]],
+        items: tuple[PartFile, ...],
+        counts: Counts,
+    ) -> None:
+        save_schema(schema, self.root / SCHEMA_FILE)
+        manifest = Manifest(
+            fingerprint=content_fingerprint(dump_schema(schema), {**dict(splits.items()), "items": items}),
+            source=self._source(),
+            splits=splits,
+            items=items,
+            encodings=fitted.save(self.root),
+            ranges=ranges,
+            counts=counts.result(),
+        )
+        (self.root / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def _source(self) -> dict[str, Any]:
+        """Describes the raw files by name, size and hash, so that moving them changes nothing."""
+        paths = [*self.raw.files, *([self.raw.items] if self.raw.items is not None else [])]
+        files = [{"name": p.name, "bytes": p.stat().st_size, "blake2b": hash_file(p)} for p in paths]
+        return {"files": files, "split": {"rule": type(self.raw.split).__name__, **asdict(self.raw.split)}}
+
+
+def _split_remedy(rule: SplitRule) -> str:
+    if isinstance(rule, ColumnSplit):
+        return f"Column {rule.column!r} must name every split at least once."
+    return "Use larger shares of val and test, more data, or another split rule; equal times fall into one split."

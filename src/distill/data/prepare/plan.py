@@ -1,0 +1,209 @@
+"""Which raw columns are read, what for, and whether their types fit."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from distill.data.prepare.arrow import family, plain_type
+from distill.data.prepare.source import RawFiles
+from distill.data.prepare.tables import ValueKind
+from distill.data.split import ColumnSplit, SplitRule, TimeSplit, UserTimeSplit
+from distill.errors import DataError, SchemaError
+from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.schema.encoding import QuantileBuckets
+
+RawShape = Literal["flat", "pairs", "requests"]
+
+_IDS = ("int", "string", "bool", "float", "null")
+_NUMBERS = ("int", "float", "bool", "null")
+_TIMES = ("int", "float", "time", "string", "bool")
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a raw column.
+
+    Attributes:
+        column: Raw column.
+        purpose: Named in errors, such as `field 'price'`.
+        per_candidate: Whether raw requests hold a list of it.
+        families: Families of the type of one value that fit.
+        is_list: Whether one value is itself a list (sequence, vector).
+        read: Whether it is read at all, or only checked.
+    """
+
+    column: str
+    purpose: str
+    per_candidate: bool
+    families: tuple[str, ...]
+    is_list: bool = False
+    read: bool = True
+
+
+def field_use(spec: FieldSpec) -> Use:
+    """Returns the use of a field's column."""
+    is_list = spec.kind in (Kind.SEQUENCE, Kind.VECTOR)
+    by_value = spec.encoding.makes_ids and not isinstance(spec.encoding, QuantileBuckets)
+    families = _IDS if by_value else _NUMBERS
+    return Use(spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, is_list)
+
+
+def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
+    """Lists every use of a raw column."""
+    needs_time = isinstance(split, TimeSplit | UserTimeSplit)
+    keys = schema.keys
+    uses = [
+        Use(c, f"keys.{n}", False, (*_IDS, "time")) for n, c in (("request", keys.request), ("user", keys.user)) if c
+    ]
+    if keys.item:
+        uses.append(Use(keys.item, "keys.item", True, (*_IDS, "time")))
+    if keys.time:
+        uses.append(Use(keys.time, "keys.time", False, _TIMES, read=needs_time))
+    if keys.stage:
+        uses.append(Use(keys.stage.column, "keys.stage", True, _IDS))
+    if isinstance(split, ColumnSplit):
+        uses.append(Use(split.column, "split column", False, ("string",)))
+    uses += [field_use(spec) for spec in schema.fields]
+    uses += [Use(task.column, f"label of task {task.name!r}", True, _NUMBERS) for task in schema.tasks]
+    uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
+    if schema.teacher:
+        uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
+    return tuple(uses)
+
+
+def numeric_columns(uses: Iterable[Use]) -> list[str]:
+    """Lists the columns that must hold numbers whatever they are used for."""
+    return sorted({use.column for use in uses if use.families == _NUMBERS})
+
+
+def check_rule(schema: Schema, split: SplitRule) -> None:
+    """Raises SchemaError if the split rule needs a key that the schema does not declare."""
+    rule = type(split).__name__
+    if isinstance(split, TimeSplit | UserTimeSplit) and schema.keys.time is None:
+        raise SchemaError(f"{rule} needs times.", where="keys.time", found="nothing", remedy="Declare the time column.")
+    if isinstance(split, UserTimeSplit) and schema.keys.user is None:
+        raise SchemaError(f"{rule} needs users.", where="keys.user", found="nothing", remedy="Declare the user column.")
+
+
+def raw_shape(schema: Schema, files: RawFiles) -> RawShape:
+    """Tells raw shapes apart by the type of the first label column.
+
+    Raises:
+        SchemaError: The shape does not fit the layout.
+    """
+    task, file = schema.tasks[0], files.files[0]
+    check_present(task.column, f"label of task {task.name!r}", file.schema.names, str(file.path))
+    nested = family(plain_type(file.schema.field(task.column).type)).startswith("list")
+    where = f"{file.path}, column {task.column!r} (label of task {task.name!r})"
+    if schema.layout == "flat":
+        if nested:
+            raise SchemaError(
+                "The layout is flat, but labels are lists.",
+                where=where,
+                expected="one row per candidate",
+                remedy="Declare `layout: requests`.",
+            )
+        return "flat"
+    if not nested and schema.keys.request is None:
+        raise SchemaError(
+            "Raw rows are (request, candidate) pairs, but nothing says which belong together.",
+            where=where,
+            expected="`keys.request`, or label columns that are lists",
+            remedy="Declare `keys.request`, or `layout: flat`.",
+        )
+    return "requests" if nested else "pairs"
+
+
+def check_present(column: str, purpose: str, names: list[str], where: str) -> None:
+    """Raises DataError if a column is not among those of a file, with close names, or is there twice."""
+    if names.count(column) == 1:
+        return
+    if column in names:
+        raise DataError(
+            "A raw column is there twice.",
+            where=f"{where}, column {column!r} ({purpose})",
+            remedy="Rename one of the columns in the file.",
+        )
+    close = difflib.get_close_matches(column, names, n=3)
+    shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    raise DataError(
+        "A raw column is missing.",
+        where=f"{where}, column {column!r} ({purpose})",
+        found=f"columns {shown}",
+        remedy=f"Did you mean {' or '.join(map(repr, close))}?" if close else "Correct the schema or the file.",
+    )
+
+
+def check_columns(files: RawFiles, uses: Iterable[Use], shape: RawShape) -> None:
+    """Checks that every file has every column with a type that fits, and that files agree.
+
+    Raises:
+        DataError: One does not.
+    """
+    for use in uses:
+        first: tuple[str, str] | None = None
+        for file in files.files:
+            check_present(use.column, use.purpose, file.schema.names, str(file.path))
+            found = family(plain_type(file.schema.field(use.column).type))
+            where = f"{file.path}, column {use.column!r} ({use.purpose})"
+            _check_family(found, use, shape, where)
+            kind = found.replace("float", "int").replace("bool", "int")
+            if "null" in kind:
+                continue
+            first = first or (kind, str(file.path))
+            if kind != first[0]:
+                raise DataError(
+                    "Raw files do not agree on the type of a column.",
+                    where=where,
+                    expected=f"{first[0]}, as in {first[1]}",
+                    found=found,
+                    remedy="Write the files with one type.",
+                )
+
+
+def _check_family(found: str, use: Use, shape: RawShape, where: str) -> None:
+    depth = int(shape == "requests" and use.per_candidate) + int(use.is_list)
+    levels = found.count("list of ")
+    leaf = found.replace("list of ", "")
+    if (levels == depth or leaf == "null") and leaf in use.families:
+        return
+    wanted = "list of " * depth + " or ".join(f for f in use.families if f != "null")
+    remedy = "Correct the column or its `kind` and `encoding` in the schema."
+    if levels < depth:
+        remedy = "Store lists (Parquet); in raw requests every candidate column is a list. CSV cannot hold lists."
+    raise DataError("A raw column has the wrong type.", where=where, expected=wanted, found=found, remedy=remedy)
+
+
+def table_kinds(files: RawFiles, fields: Iterable[FieldSpec]) -> dict[str, ValueKind]:
+    """Returns the type of the values of every embedding table.
+
+    Raises:
+        DataError: Fields that share a table hold different types.
+    """
+    kinds: dict[str, tuple[ValueKind, str]] = {}
+    for spec in fields:
+        if not spec.encoding.makes_ids:
+            continue
+        types = {family(plain_type(f.schema.field(spec.column).type)).replace("list of ", "") for f in files.files}
+        types.discard("null")
+        if not types:
+            continue
+        kind: ValueKind = "string" if "string" in types else "int"
+        other = kinds.setdefault(spec.table, (kind, spec.name))
+        if other[0] != kind:
+            raise DataError(
+                "Fields that share a table hold different types.",
+                where=f"{files.files[0].path}, column {spec.column!r} (field {spec.name!r}, table {spec.table!r})",
+                expected=f"{other[0]}, as field {other[1]!r}",
+                found=kind,
+                remedy="Cast one of the columns, or give the field its own table.",
+            )
+    return {table: kind for table, (kind, _) in kinds.items()}
+
+
+def read_columns(uses: Iterable[Use]) -> list[str]:
+    """Lists the columns that are read, sorted."""
+    return sorted({use.column for use in uses if use.read})

@@ -1,0 +1,171 @@
+"""Stages, labels, value columns and teacher logits of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from distill.batch import Stage
+from distill.data.prepare.arrow import Bool
+from distill.data.prepare.chunk import Chunk, Int8
+from distill.data.prepare.place import Place
+from distill.data.prepare.values import Float64, first, to_float32, to_id_values, to_numbers
+from distill.errors import DataError, SchemaError
+from distill.schema import Schema, StageKey, Task
+
+Float32 = npt.NDArray[np.float32]
+
+_STAGES = {stage.name.lower(): int(stage) for stage in Stage}
+_CLIP = 1e-7
+
+
+def stages(chunk: Chunk, key: StageKey | None) -> Int8:
+    """Reads how far each candidate got `[N]`; all exposed if there is no stage column.
+
+    Raises:
+        DataError: A value means no stage.
+    """
+    if key is None:
+        return np.full(chunk.num_candidates, Stage.EXPOSED, np.int8)
+    place = chunk.candidate_place(key.column, "keys.stage")
+    raw = chunk.candidate[key.column]
+    distinct = to_id_values(raw, place).dictionary_encode(null_encoding="encode")
+    indices = distinct.indices.to_numpy(zero_copy_only=False)
+    known = _known_stages(key, pa.types.is_boolean(raw.type))
+    codes = np.zeros(len(distinct.dictionary), np.int8)
+    for code, value in enumerate(distinct.dictionary.to_pylist()):
+        if str(value) not in known or value is None:
+            raise DataError(
+                "A value of the stage column means no stage.",
+                where=place.at(int(np.argmax(indices == code))),
+                expected=" or ".join(known),
+                found="null" if value is None else repr(value),
+                remedy="Map the values of the column in `keys.stage.values`.",
+            )
+        codes[code] = known[str(value)]
+    stage: Int8 = codes[indices]
+    return stage
+
+
+def _known_stages(key: StageKey, is_bool: bool) -> dict[str, int]:
+    if key.values is None:
+        return {**_STAGES, **{str(code): code for code in _STAGES.values()}}
+    known = {value: _STAGES[name] for value, name in key.values.items()}
+    if is_bool:
+        words = {"true": "1", "false": "0"}
+        known = {words.get(value.lower(), value): stage for value, stage in known.items()}
+    return known
+
+
+def labels(chunk: Chunk, schema: Schema, stage: Int8) -> dict[str, tuple[Float32, Bool]]:
+    """Reads the labels of every task.
+
+    Returns:
+        Task name to labels, NaN where not observed, and whether each is null in the raw data, `[N]` each.
+
+    Raises:
+        DataError: A label is not of its task's kind.
+        SchemaError: Tasks observe each other in a circle.
+    """
+    raw = {task.name: _label(chunk, task) for task in schema.tasks}
+    observed: dict[str, Bool] = {}
+    waiting = list(schema.tasks)
+    while waiting:
+        ready = [t for t in waiting if t.observed in ("all", "exposed") or t.observed in observed]
+        if not ready:
+            raise SchemaError(
+                "Tasks are observed where each other is 1, in a circle.",
+                where=f"tasks {', '.join(task.name for task in waiting)}",
+                remedy="Let one of them be observed on `all` or `exposed` rows.",
+            )
+        for task in ready:
+            observed[task.name] = ~raw[task.name][1] & _rule(task, raw, observed, stage)
+        waiting = [task for task in waiting if task.name not in observed]
+    nan = np.float32(np.nan)
+    return {name: (np.where(observed[name], found, nan), missing) for name, (found, missing) in raw.items()}
+
+
+def _rule(task: Task, raw: Mapping[str, tuple[Float32, Bool]], observed: Mapping[str, Bool], stage: Int8) -> Bool:
+    if task.observed == "all":
+        return np.ones(len(stage), np.bool_)
+    exposed: Bool = stage == Stage.EXPOSED
+    if task.observed == "exposed":
+        return exposed
+    happened: Bool = raw[task.observed][0] == 1
+    return observed[task.observed] & happened
+
+
+def _label(chunk: Chunk, task: Task) -> tuple[Float32, Bool]:
+    place = chunk.candidate_place(task.column, f"label of task {task.name!r}")
+    values, missing = to_numbers(chunk.candidate[task.column], place)
+    if task.kind == "binary":
+        _check(values, (values != 0) & (values != 1), place, "a binary label", "0 or 1")
+    elif task.kind == "graded":
+        _check(values, (values < 0) | (values != np.floor(values)), place, "a graded label", "0, 1, 2, …")
+    return to_float32(values, place), missing
+
+
+def _check(values: Float64, bad: Bool, place: Place, what: str, expected: str) -> None:
+    if (position := first(bad)) >= 0:
+        raise DataError(
+            f"A value cannot be {what}.",
+            where=place.at(position),
+            expected=f"{expected}, or null",
+            found=repr(float(values[position])),
+            remedy="Correct the column, or declare another `kind` of task.",
+        )
+
+
+def values(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
+    """Reads the columns of the score and of evaluation `[N]`; NaN where an evaluation column is null.
+
+    Raises:
+        DataError: A number is not finite, or one of the score is null or not positive.
+    """
+    found = {}
+    for column in schema.value_columns:
+        of_score = column in schema.score.columns
+        place = chunk.candidate_place(column, "score column" if of_score else "evaluation column")
+        numbers, missing = to_numbers(chunk.candidate[column], place)
+        if of_score and (position := first(missing | (numbers <= 0))) >= 0:
+            raise DataError(
+                "A column of the ranking score must be positive.",
+                where=place.at(position),
+                expected="a number above 0",
+                found="null" if missing[position] else repr(float(numbers[position])),
+                remedy="Fill or correct the value, or take the column out of `score`.",
+            )
+        found[column] = np.where(missing, np.float32(np.nan), to_float32(numbers, place))
+    return found
+
+
+def teacher_logits(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
+    """Reads logged teacher scores as logits `[N]`; NaN where the teacher did not score.
+
+    Probabilities are clipped to [1e-7, 1 − 1e-7] first.
+
+    Raises:
+        DataError: A number is not finite, or not a probability where it should be.
+    """
+    if schema.teacher is None:
+        return {}
+    found = {}
+    for task, column in schema.teacher.columns.items():
+        place = chunk.candidate_place(column, f"teacher of task {task!r}")
+        scores, missing = to_numbers(chunk.candidate[column], place)
+        if schema.teacher.kind == "probability":
+            if (position := first((scores < 0) | (scores > 1))) >= 0:
+                raise DataError(
+                    "A teacher score is not a probability.",
+                    where=place.at(position),
+                    expected="a number in [0, 1]",
+                    found=repr(float(scores[position])),
+                    remedy="If the column holds logits, declare `teacher.kind: logit`.",
+                )
+            scores = np.clip(scores, _CLIP, 1 - _CLIP)
+            scores = np.log(scores) - np.log1p(-scores)
+        found[task] = np.where(missing, np.float32(np.nan), to_float32(scores, place))
+    return found

@@ -1,0 +1,229 @@
+"""Checked conversions of raw columns: numbers, values of ids, group keys and times."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distill.data.prepare.arrow import Bool, Int64, explode, family, null_mask
+from distill.data.prepare.hashing import hash_strings
+from distill.data.prepare.place import Place
+from distill.errors import DataError
+
+Float64 = npt.NDArray[np.float64]
+
+_EXACT = 2.0**53
+
+
+def first(mask: Bool) -> int:
+    """Returns the first true position, -1 without one."""
+    position = int(np.argmax(mask)) if len(mask) else 0
+    return position if len(mask) and mask[position] else -1
+
+
+def to_numbers(array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error") -> tuple[Float64, Bool]:
+    """Converts a column of numbers.
+
+    Args:
+        array: int, float, bool or null `[n]`.
+        place: Of the array.
+        nan: What NaN means.
+
+    Returns:
+        Values (0 where missing) and whether each is missing, `[n]` each.
+
+    Raises:
+        DataError: The column holds something else, infinity, or NaN where it is an error.
+    """
+    kind = family(array.type)
+    missing = null_mask(array)
+    if kind == "null":
+        return np.zeros(len(array)), missing
+    if kind not in ("int", "float", "bool"):
+        raise DataError("This column holds no numbers.", where=place.at(0), expected="numbers", found=kind)
+    if kind == "bool":
+        array = array.cast(pa.int8())
+    elif kind == "float" and missing.any():
+        array = pc.fill_null(array, 0.0)
+    values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if missing.any():
+        values = np.where(missing, 0.0, values)
+    if kind == "float" and not np.isfinite(values).all():
+        values, missing = _settle_nan(values, missing, place, nan)
+    return values, missing
+
+
+def to_float32(values: Float64, place: Place) -> npt.NDArray[np.float32]:
+    """Rounds finite numbers to float32.
+
+    Raises:
+        DataError: One is too large for it.
+    """
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32)
+    if (position := first(np.isinf(rounded))) >= 0:
+        raise DataError(
+            "A number is too large for float32.",
+            where=place.at(position),
+            expected="at most 3.4e38 in size",
+            found=repr(float(values[position])),
+            remedy="Rescale the column, or use the encoding `log` or `standardise`.",
+        )
+    return rounded
+
+
+def _settle_nan(values: Float64, missing: Bool, place: Place, nan: Literal["error", "missing"]) -> tuple[Float64, Bool]:
+    is_nan = np.isnan(values)
+    bad = ~np.isfinite(values) if nan == "error" else np.isinf(values)
+    if (position := first(bad)) >= 0:
+        remedy = "Write null where the number is not known"
+        remedy += ", or set `nan: missing` on the field." if is_nan[position] else "; infinity has no meaning here."
+        raise DataError(
+            "A number is not finite.",
+            where=place.at(position),
+            expected="a finite number or null",
+            found=str(values[position]),
+            remedy=remedy,
+        )
+    return np.where(is_nan, 0.0, values), missing | is_nan
+
+
+def to_id_values(array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error") -> pa.Array:
+    """Converts a column of ids to int64 or string, nulls kept; booleans become 0 and 1.
+
+    Integers never go through floating point. Floats are taken only if they are whole numbers, as columns with
+    missing ids are often stored.
+
+    Raises:
+        DataError: The column holds something else.
+    """
+    kind = family(array.type)
+    if kind in ("int", "string"):
+        return array
+    if kind in ("null", "bool"):
+        return array.cast(pa.int64())
+    if kind != "float":
+        raise DataError("This column cannot be ids.", where=place.at(0), expected="int, string or bool", found=kind)
+    values, missing = to_numbers(array, place, nan)
+    if (position := first((values != np.floor(values)) | (np.abs(values) > _EXACT))) >= 0:
+        raise DataError(
+            "Ids are stored as floating-point numbers that are not whole.",
+            where=place.at(position),
+            expected="int, string, bool, or whole numbers",
+            found=repr(float(values[position])),
+            remedy="Store the ids as integers or strings; for a measured number use an encoding for numbers.",
+        )
+    return pa.array(values.astype(np.int64), mask=missing)
+
+
+def to_keys(array: pa.Array, place: Place) -> tuple[Int64, Bool]:
+    """Converts group ids to int64 keys: integers as they are, strings by their stable hash.
+
+    Returns:
+        Keys (0 where null) and whether each is null, `[n]` each.
+    """
+    if family(array.type) == "time":
+        array = array.cast(pa.string())
+    values = to_id_values(array, place)
+    missing = null_mask(values)
+    if pa.types.is_string(values.type):
+        keys = hash_strings(values).view(np.int64)
+    else:
+        keys = pc.fill_null(values, 0).to_numpy(zero_copy_only=False)
+    return np.where(missing, 0, keys) if missing.any() else keys, missing
+
+
+def to_times(array: pa.Array, place: Place) -> Int64:
+    """Converts times to integers that order alike `[n]`; dates and timestamps count microseconds.
+
+    Raises:
+        DataError: A time is null or NaN, or the column holds neither numbers, times nor ISO 8601 strings.
+    """
+    kind = family(array.type)
+    if (position := first(null_mask(array))) >= 0:
+        raise DataError(
+            "A time is missing; the split rule needs it.",
+            where=place.at(position),
+            found="null",
+            remedy="Fill the time, or use another split rule.",
+        )
+    if kind == "string":
+        array, kind = _parse_times(array, place), "time"
+    if kind == "float":
+        values, _ = to_numbers(array, place)
+        bits = (values + 0.0).view(np.int64)
+        return np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
+    if kind not in ("int", "time", "bool"):
+        raise DataError(
+            "This column holds no times.", where=place.at(0), expected="number, timestamp, date", found=kind
+        )
+    if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
+        zone = array.type.tz if pa.types.is_timestamp(array.type) else None
+        array = array.cast(pa.timestamp("us", tz=zone), safe=False)
+    elif pa.types.is_time32(array.type):
+        array = array.cast(pa.int32())
+    times: Int64 = array.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return times
+
+
+def _parse_times(array: pa.Array, place: Place) -> pa.Array:
+    try:
+        return array.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            "A time cannot be read.",
+            where=place.at(0),
+            expected="number, timestamp, date or ISO 8601 string",
+            found=str(error).splitlines()[0],
+        ) from error
+
+
+def to_ragged(array: pa.Array, max_length: int | None) -> tuple[pa.Array, Int64, Int64]:
+    """Takes lists apart: nulls inside are dropped, then the last `max_length` values of each list are kept.
+
+    Returns:
+        Values, lengths `[n]`, and the row of each missing value: null lists and nulls inside.
+    """
+    values, lengths = explode(array) if family(array.type) != "null" else (pa.nulls(0), np.zeros(len(array), np.int64))
+    missing = [np.flatnonzero(null_mask(array))]
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    if values.null_count:
+        null = null_mask(values)
+        missing.append(rows[null])
+        values, rows = values.filter(pa.array(~null)), rows[~null]
+        lengths = np.bincount(rows, minlength=len(lengths)).astype(np.int64)
+    if max_length is not None and len(lengths) and int(lengths.max()) > max_length:
+        from_end = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(rows))
+        values = values.filter(pa.array(from_end <= max_length))
+        lengths = np.minimum(lengths, max_length)
+    return values, lengths, np.concatenate(missing)
+
+
+def to_vectors(array: pa.Array, width: int, place: Place, nan: Literal["error", "missing"]) -> tuple[pa.Array, Int64]:
+    """Converts lists to vectors of float32; a null list is a vector of zeros, as is a null inside.
+
+    Returns:
+        Fixed-size lists `[n, width]`, and the row of each missing vector or value.
+
+    Raises:
+        DataError: A list has another length.
+    """
+    missing = null_mask(array)
+    values, lengths = explode(array) if family(array.type) != "null" else (pa.nulls(0), np.zeros(len(array), np.int64))
+    if (position := first((lengths != width) & ~missing)) >= 0:
+        raise DataError(
+            "A vector has the wrong width.",
+            where=place.at(position),
+            expected=f"{width} numbers (`width` of the field)",
+            found=f"{lengths[position]} numbers",
+        )
+    numbers, inner_missing = to_numbers(values, place.nested(lengths), nan)
+    dense = np.zeros((len(array), width), np.float32)
+    dense[~missing] = numbers.reshape(-1, width)
+    inner_rows = np.repeat(np.arange(len(lengths)), lengths)[inner_missing]
+    flat = pa.array(dense.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, width), np.concatenate([np.flatnonzero(missing), inner_rows])

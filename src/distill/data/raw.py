@@ -1,0 +1,45 @@
+"""What a dataset adapter hands to `prepare`: raw files, their schema and the split rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from distill.data.split import SplitRule
+from distill.schema import Schema
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """Raw files and what they mean.
+
+    Attributes:
+        files: Parquet or CSV files, all with the same columns; one row per (request, candidate), or one row per
+            request with list columns (told apart by the type of the label columns).
+        schema: Names the raw columns.
+        split: How to divide the rows.
+        items: Parquet or CSV file of the catalogue, one row per item, with the candidate-side columns.
+    """
+
+    files: tuple[Path, ...]
+    schema: Schema
+    split: SplitRule
+    items: Path | None = None
+
+
+class DatasetSource(Protocol):
+    """An adapter: knows one data set (or one generator) and writes or finds its raw files."""
+
+    @property
+    def name(self) -> str:
+        """Short name, used for the folder of the prepared dataset."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Hash of all that the raw dataset depends on: arguments, and names, sizes and content of input files."""
+        ...
+
+    def write_raw(self, directory: Path) -> RawDataset:
+        """Writes (or finds) the raw files; anything written goes to `directory`."""
+        ...

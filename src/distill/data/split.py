@@ -1,0 +1,65 @@
+"""How rows are divided into train, val and test; requests stay whole under every rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from distill.errors import ConfigError
+
+
+def _check_shares(val: float, test: float) -> None:
+    if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
+        raise ConfigError(
+            "The shares of val and test must be positive and leave room for train.",
+            where="data.split",
+            expected="0 < val, 0 < test, val + test < 1",
+            found=f"val={val}, test={test}",
+        )
+
+
+@dataclass(frozen=True)
+class ColumnSplit:
+    """By a raw column that holds `train`, `val` or `test`."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """By time: the last `test` share of the requests is test, the `val` share before it val."""
+
+    val: float = 0.1
+    test: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_shares(self.val, self.test)
+
+
+@dataclass(frozen=True)
+class UserTimeSplit:
+    """By time within each user: the last `test` share of a user's requests is test, the `val` share before it val.
+
+    Counts are floor(share × requests of the user), so users with few requests are in train only.
+    """
+
+    val: float = 0.1
+    test: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_shares(self.val, self.test)
+
+
+@dataclass(frozen=True)
+class RandomSplit:
+    """By a seeded hash of the request id (of the row number in flat data without one)."""
+
+    val: float = 0.1
+    test: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_shares(self.val, self.test)
+
+
+SplitRule = Union[ColumnSplit, TimeSplit, UserTimeSplit, RandomSplit]  # noqa: UP007

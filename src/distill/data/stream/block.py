@@ -1,0 +1,90 @@
+"""A block: whole row groups (or pieces of them) as matrices, from which batches are gathered.
+
+Ids stay int32 as on disk; a batch widens them. In the flat layout every row is a request with one candidate. The
+matrices are NumPy's: its gathers run on the calling thread alone, where PyTorch's would wake a second team of threads
+that fights with the one that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill.data.stream.columns import Array
+from distill.data.stream.packing import Ints
+from distill.schema import Side
+
+
+@dataclass(frozen=True)
+class RaggedBlock:
+    """A sequence field of B rows: `values` int32 and `ends [B + 1]` int64, values before each row."""
+
+    values: Array
+    ends: Ints
+
+
+@dataclass(frozen=True)
+class SideBlock:
+    """The fields of one side of B rows.
+
+    Attributes:
+        ids: `[B, F]` int32.
+        numbers: `[B, M]` float32.
+        vectors: Field name to `[B, W]` float32.
+        sequences: Field name to its B rows.
+    """
+
+    ids: Array
+    numbers: Array
+    vectors: Mapping[str, Array]
+    sequences: Mapping[str, RaggedBlock]
+
+
+@dataclass(frozen=True)
+class Block:
+    """R requests with N candidates.
+
+    Attributes:
+        sides: Fields; R rows of the request side, N rows of the others.
+        ends: `[R + 1]` int64, candidates before each request; None in the flat layout.
+        request_id: `[R]` int64.
+        user_id: `[R]` int64.
+        item_id: `[N]` int64.
+        stage: `[N]` int8.
+        row: `[N]` int64, position in the split.
+        labels: `[N, K]` float32, NaN where not observed.
+        values: `[N, C]` float32.
+        logits: `[N, K]` float32, NaN where the teacher did not score; None without signals.
+        hidden: Name to `[N, W]` float32.
+    """
+
+    sides: Mapping[Side, SideBlock]
+    ends: Ints | None
+    request_id: Array
+    user_id: Array
+    item_id: Array
+    stage: Array
+    row: Array
+    labels: Array
+    values: Array
+    logits: Array | None
+    hidden: Mapping[str, Array]
+
+
+def ragged_rows(ends: Ints, rows: Ints) -> tuple[Ints, Ints]:
+    """Finds the values of some rows of a ragged array.
+
+    Args:
+        ends: `[B + 1]`, values before each row.
+        rows: `[b]`.
+
+    Returns:
+        Length of each row `[b]`, and the positions of their values, one row after the other.
+    """
+    starts = ends.take(rows)
+    lengths = ends.take(rows + 1) - starts
+    positions = np.repeat(starts - (lengths.cumsum() - lengths), lengths)
+    positions += np.arange(positions.size)
+    return lengths, positions

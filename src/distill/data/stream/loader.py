@@ -1,0 +1,106 @@
+"""The batches of an epoch for one rank, with a position to resume from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+from distill.batch import Batch
+from distill.data.stream.collate import concat_batches
+from distill.data.stream.plan import EpochPlan
+from distill.data.stream.prefetch import prefetch
+from distill.data.stream.stream import SplitReader
+from distill.errors import ConfigError
+
+PREFETCHED_BATCHES = 8
+
+
+class BatchLoader:
+    """Iterates over the batches of an epoch that belong to one rank.
+
+    Every rank takes the same number of steps. A rank that owns several shards joins their batches of a step, in the
+    order of the shards; a shard that has run out gives one padding request of weight 0. An iteration starts at step 0,
+    or once at the `position` that was set before.
+
+    Args:
+        reader: Reads the split.
+        plan: The epoch.
+        rank: This process.
+        world_size: Number of processes that share the epoch.
+        ahead: Whether to read on a background thread.
+        pin_memory: Whether to put batches into page-locked memory.
+    """
+
+    def __init__(
+        self,
+        reader: SplitReader,
+        plan: EpochPlan,
+        rank: int = 0,
+        world_size: int = 1,
+        ahead: bool = True,
+        pin_memory: bool = False,
+    ) -> None:
+        if len(plan.shards) < world_size:
+            raise ConfigError(
+                "There are fewer shards than processes.",
+                where="data.num_shards",
+                expected=f"{world_size} or more",
+                found=str(len(plan.shards)),
+            )
+        self.plan = plan
+        self.data_wait = 0.0
+        """Seconds that the consumer has waited for batches so far."""
+        self._reader = reader
+        self._shards = range(rank, len(plan.shards), world_size)
+        self._ahead = ahead
+        self._pin_memory = pin_memory
+        self._position = 0
+        self._start = 0
+        self._padding: Batch | None = None
+
+    def __len__(self) -> int:
+        """Steps of the whole epoch, wherever iteration starts."""
+        return self.plan.num_steps
+
+    @property
+    def position(self) -> int:
+        """Steps of the epoch already yielded; setting it moves the start of the next iteration, of that one alone."""
+        return self._position
+
+    @position.setter
+    def position(self, step: int) -> None:
+        if not 0 <= step <= len(self):
+            raise ValueError(f"position must be in 0..{len(self)}, found {step}")
+        self._position = self._start = step
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._position, self._start = self._start, 0
+        batches = self._produce(self._position)
+        if self._ahead:
+            batches = prefetch(batches, PREFETCHED_BATCHES)
+        with closing(batches):
+            while True:
+                asked = time.perf_counter()
+                batch = next(batches, None)
+                self.data_wait += time.perf_counter() - asked
+                if batch is None:
+                    break
+                self._position += 1
+                yield batch
+
+    def _produce(self, start: int) -> Generator[Batch, None, None]:
+        streams = [self._reader.batches(self.plan, shard, start, self._ahead) for shard in self._shards]
+        try:
+            for _ in range(start, len(self)):
+                parts = [next(stream, None) for stream in streams]
+                batch = concat_batches([self._pad() if part is None else part for part in parts])
+                yield batch.pin_memory() if self._pin_memory else batch
+        finally:
+            for stream in streams:
+                stream.close()
+
+    def _pad(self) -> Batch:
+        if self._padding is None:
+            self._padding = self._reader.padding()
+        return self._padding

@@ -1,0 +1,218 @@
+"""Reads units of Parquet files into a block; columns go straight from Arrow buffers into preallocated matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.data.format import ITEM_KEY, REQUEST_KEY, STAGE, USER_KEY, field_column, teacher_column, value_column
+from distill.data.stream.block import Block, RaggedBlock, SideBlock
+from distill.data.stream.columns import (
+    Array,
+    fill_matrix,
+    plain,
+    single_array,
+    split_lists,
+    unnest,
+    unreadable,
+    vectors,
+)
+from distill.data.stream.index import SplitIndex
+from distill.data.stream.layout import ReadLayout, SideLayout
+from distill.data.stream.packing import Ints
+from distill.data.stream.plan import Unit, block_lengths
+from distill.data.stream.signals import HIDDEN_PREFIX
+from distill.errors import DataError, SignalError
+from distill.schema import Side
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Consecutive requests of one table, and their places in the block."""
+
+    table: pa.Table
+    where: str
+    lengths: Ints
+    nested: bool
+    requests: slice
+    candidates: slice
+
+    def per_request(self, name: str) -> pa.Array:
+        return single_array(self.table, name, self.where)
+
+    def per_candidate(self, name: str) -> pa.Array:
+        array = single_array(self.table, name, self.where)
+        return unnest(array, self.lengths, self.place(name)) if self.nested else array
+
+    def place(self, name: str) -> str:
+        return f"{self.where}, column {name}"
+
+
+def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -> Block:
+    """Reads a block.
+
+    Args:
+        index: The split.
+        layout: What to read of it.
+        units: Sorted by part and row group; each row group is read once.
+
+    Raises:
+        DataError: A file cannot be read, or its columns are not what the format says.
+        SignalError: The same of a signal file.
+    """
+    lengths = block_lengths(index, units)
+    buffers = _BlockBuffers(layout, lengths)
+    request = candidate = 0
+    for (part, group), members in groupby(units, key=lambda unit: (unit.part, unit.group)):
+        data = _read_group(index.parts[part].path, group, layout.columns.names, index.parts[part].metadata)
+        signals = None if layout.sidecar is None else _read_signals(layout.sidecar.paths[part], group, layout)
+        first = int(index.parts[part].group_starts[group])
+        for unit in members:
+            count = unit.stop - unit.start
+            of_unit = lengths[request : request + count]
+            total = int(of_unit.sum())
+            places = slice(request, request + count), slice(candidate, candidate + total)
+            where = f"{index.parts[part].path}, row group {group}"
+            rows = _Rows(data.slice(unit.start - first, count), where, of_unit, layout.nested, *places)
+            buffers.fill(rows, index.parts[part].row(unit.start))
+            if signals is not None and layout.sidecar is not None:
+                where = f"{layout.sidecar.paths[part]}, row group {group}"
+                scored = _Rows(signals.slice(unit.start - first, count), where, of_unit, layout.nested, *places)
+                _fill_signals(buffers, scored)
+            request, candidate = request + count, candidate + total
+    return buffers.finish()
+
+
+class _SideBuffers:
+    """Arrays of one side, filled unit by unit."""
+
+    def __init__(self, layout: SideLayout, rows: int) -> None:
+        self.layout = layout
+        self.ids = np.empty((rows, len(layout.ids)), dtype=np.int32)
+        self.numbers = np.empty((rows, len(layout.numbers)), dtype=np.float32)
+        self.vectors = {name: np.empty((rows, width), np.float32) for name, width in layout.vectors.items()}
+        self.sequences: dict[str, list[tuple[Ints, Array]]] = {name: [] for name in layout.sequences}
+
+    def fill(self, rows: slice, get: Callable[[str], pa.Array], place: Callable[[str], str]) -> None:
+        fill_matrix(self.ids[rows], [plain(get(field_column(name))) for name in self.layout.ids])
+        fill_matrix(self.numbers[rows], [plain(get(field_column(name))) for name in self.layout.numbers])
+        for name, width in self.layout.vectors.items():
+            column = field_column(name)
+            self.vectors[name][rows] = vectors(get(column), width, place(column))
+        for name, pieces in self.sequences.items():
+            column = field_column(name)
+            lengths, values = split_lists(get(column), place(column))
+            pieces.append((lengths, plain(values)))
+
+    def finish(self) -> SideBlock:
+        sequences = {}
+        for name, pieces in self.sequences.items():
+            lengths = np.concatenate([lengths for lengths, _ in pieces])
+            values = np.concatenate([values for _, values in pieces])
+            sequences[name] = RaggedBlock(values, _ends(lengths))
+        return SideBlock(
+            ids=self.ids,
+            numbers=self.numbers,
+            vectors=self.vectors,
+            sequences=sequences,
+        )
+
+
+class _BlockBuffers:
+    """Arrays of a block, filled unit by unit."""
+
+    def __init__(self, layout: ReadLayout, lengths: Ints) -> None:
+        requests, candidates = lengths.size, int(lengths.sum())
+        self.layout = layout
+        self.lengths = lengths
+        self.sides = {
+            side: _SideBuffers(fields, requests if side is Side.REQUEST else candidates)
+            for side, fields in layout.sides.items()
+        }
+        self.request_id, self.user_id = np.empty(requests, np.int64), np.empty(requests, np.int64)
+        self.item_id, self.row = np.empty(candidates, np.int64), np.empty(candidates, np.int64)
+        self.stage = np.empty(candidates, np.int8)
+        self.labels = np.empty((candidates, len(layout.labels)), np.float32)
+        self.values = np.empty((candidates, len(layout.values)), np.float32)
+        self.logits = np.empty((candidates, len(layout.labels)), np.float32)
+        hidden = layout.sidecar.hidden if layout.sidecar is not None else {}
+        self.hidden = {name: np.empty((candidates, width), np.float32) for name, width in hidden.items()}
+
+    def fill(self, rows: _Rows, first_row: int) -> None:
+        at = rows.candidates
+        self.request_id[rows.requests] = plain(rows.per_request(REQUEST_KEY))
+        self.user_id[rows.requests] = plain(rows.per_request(USER_KEY))
+        self.item_id[at] = plain(rows.per_candidate(ITEM_KEY))
+        self.stage[at] = plain(rows.per_candidate(STAGE))
+        self.row[at] = np.arange(first_row, first_row + at.stop - at.start)
+        for side, buffers in self.sides.items():
+            of_request = side is Side.REQUEST
+            get = rows.per_request if of_request else rows.per_candidate
+            buffers.fill(rows.requests if of_request else at, get, rows.place)
+        fill_matrix(self.labels[at], [plain(rows.per_candidate(name)) for name in self.layout.labels])
+        values = [value_column(name) for name in self.layout.values]
+        fill_matrix(self.values[at], [plain(rows.per_candidate(name)) for name in values])
+        if self.layout.teacher:
+            self.fill_logits(rows, self.layout.teacher)
+
+    def fill_logits(self, rows: _Rows, columns: tuple[str, ...]) -> None:
+        fill_matrix(self.logits[rows.candidates], [plain(rows.per_candidate(name)) for name in columns])
+
+    def finish(self) -> Block:
+        return Block(
+            sides={side: buffers.finish() for side, buffers in self.sides.items()},
+            ends=_ends(self.lengths) if self.layout.nested else None,
+            request_id=self.request_id,
+            user_id=self.user_id,
+            item_id=self.item_id,
+            stage=self.stage,
+            row=self.row,
+            labels=self.labels,
+            values=self.values,
+            logits=self.logits if self.layout.has_signals else None,
+            hidden=self.hidden,
+        )
+
+
+def _fill_signals(buffers: _BlockBuffers, rows: _Rows) -> None:
+    tasks = (label.removeprefix("label_") for label in buffers.layout.labels)
+    try:
+        buffers.fill_logits(rows, tuple(teacher_column(task) for task in tasks))
+        for name, target in buffers.hidden.items():
+            column = HIDDEN_PREFIX + name
+            target[rows.candidates] = vectors(rows.per_candidate(column), target.shape[1], rows.place(column))
+    except DataError as error:
+        raise _as_signal_error(error) from error
+
+
+def _read_signals(path: Path, group: int, layout: ReadLayout) -> pa.Table:
+    names = layout.sidecar.columns.names if layout.sidecar is not None else []
+    try:
+        return _read_group(path, group, names)
+    except DataError as error:
+        raise _as_signal_error(error) from error
+
+
+def _as_signal_error(error: DataError) -> SignalError:
+    return SignalError(
+        error.problem, where=error.where, expected=error.expected, found=error.found, remedy=error.remedy
+    )
+
+
+def _read_group(path: Path, group: int, columns: list[str], metadata: Any = None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path, metadata=metadata) as file:
+            return file.read_row_group(group, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(path, error, group) from error
+
+
+def _ends(lengths: Ints) -> Ints:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])

@@ -1,0 +1,125 @@
+"""Teacher signals in files of their own, row by row beside the part files of a dataset."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.data.format import Dataset, PartFile, Split, teacher_column
+from distill.data.stream.columns import same_type
+from distill.errors import SignalError
+
+DATASET = "dataset"
+HIDDEN_PREFIX = "hidden_"
+_REMEDY = "Score this dataset again and give the folder that the score job wrote."
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Signal files of a split, one per part file, with the same rows in the same row groups.
+
+    Attributes:
+        paths: One file per part file.
+        columns: The columns to read, one `teacher_<task>` per task, then `hidden_<name>`.
+        hidden: Width of each hidden vector.
+    """
+
+    paths: tuple[Path, ...]
+    columns: pa.Schema
+    hidden: dict[str, int]
+
+
+def open_sidecar(dataset: Dataset, tasks: tuple[str, ...], split: Split, folder: Path) -> Sidecar:
+    """Opens the signal files `folder/<split>/<part file name>` and checks that they lie row by row beside the data.
+
+    Args:
+        dataset: The dataset they belong to.
+        tasks: Tasks that need a logit.
+        split: Which split.
+        folder: Of the signals.
+
+    Raises:
+        SignalError: A file is missing or damaged, lacks a task, or has other rows or row groups than its part file.
+    """
+    nested = dataset.schema.layout == "requests"
+    first: pa.Schema | None = None
+    paths = []
+    for part in dataset.parts(split):
+        path = folder / split / Path(part.path).name
+        columns = _columns(path, _check_rows(dataset, part, path), tasks, nested)
+        first = columns if first is None else first
+        if not columns.equals(first):
+            raise SignalError("Signal files hold different columns.", where=str(path), remedy=_REMEDY)
+        paths.append(path)
+    if first is None:
+        raise SignalError("There is nothing to score.", where=str(dataset.root / split))
+    hidden = {c.name.removeprefix(HIDDEN_PREFIX): _width(c.type) for c in first if c.name.startswith(HIDDEN_PREFIX)}
+    return Sidecar(tuple(paths), first, hidden)
+
+
+def _check_rows(dataset: Dataset, part: PartFile, path: Path) -> pa.Schema:
+    """Compares the row groups of a signal file with those of its part file."""
+    try:
+        found, schema = pq.read_metadata(path), pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise SignalError(
+            "A signal file cannot be read.",
+            where=str(path),
+            found=f"{type(error).__name__}: {error}".splitlines()[0],
+            remedy=_REMEDY,
+        ) from error
+    expected = pq.read_metadata(dataset.root / part.path)
+    rows = [[m.row_group(g).num_rows for g in range(m.num_row_groups)] for m in (expected, found)]
+    if rows[0] != rows[1]:
+        raise SignalError(
+            "A signal file does not have the rows of its part file.",
+            where=str(path),
+            expected=f"{_describe(rows[0])}, as {part.path}",
+            found=_describe(rows[1]),
+            remedy=_REMEDY,
+        )
+    return schema
+
+
+def _describe(groups: list[int]) -> str:
+    shown = ", ".join(map(str, groups[:5])) + (", …" if len(groups) > 5 else "")
+    return f"{sum(groups)} rows in row groups of {shown}"
+
+
+def _columns(path: Path, found: pa.Schema, tasks: tuple[str, ...], nested: bool) -> pa.Schema:
+    logit = pa.list_(pa.float32()) if nested else pa.float32()
+    columns = [pa.field(teacher_column(task), logit) for task in tasks]
+    for column in columns:
+        position = found.get_field_index(column.name)
+        if position < 0 or not same_type(found.field(position).type, column.type):
+            raise SignalError(
+                "A signal file lacks the logits of a task or holds another type.",
+                where=f"{path}, column {column.name}",
+                expected=str(column.type),
+                found="no such column" if position < 0 else str(found.field(position).type),
+                remedy=_REMEDY,
+            )
+    hidden = sorted(name for name in found.names if re.match(HIDDEN_PREFIX, name))
+    for name in hidden:
+        width = _width(found.field(name).type)
+        vector = pa.list_(pa.float32(), width)
+        expected = pa.list_(vector) if nested else vector
+        if width < 1 or not same_type(found.field(name).type, expected):
+            raise SignalError(
+                "A hidden column does not hold fixed-size lists of float32.",
+                where=f"{path}, column {name}",
+                found=str(found.field(name).type),
+                remedy=_REMEDY,
+            )
+        columns.append(pa.field(name, expected))
+    return pa.schema(columns)
+
+
+def _width(kind: pa.DataType) -> int:
+    """Size of the fixed-size lists in a type, 0 if there are none."""
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    return int(inner.list_size) if pa.types.is_fixed_size_list(inner) else 0

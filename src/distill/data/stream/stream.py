@@ -1,0 +1,91 @@
+"""Batches of one shard, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from distill.batch import Batch
+from distill.data.format import Dataset, Split
+from distill.data.stream.block import Block
+from distill.data.stream.collate import as_padding, collate
+from distill.data.stream.index import SplitIndex, index_split
+from distill.data.stream.layout import ReadLayout, read_layout
+from distill.data.stream.plan import BlockPlan, EpochPlan, Unit, block_batches, block_lengths
+from distill.data.stream.prefetch import prefetch
+from distill.data.stream.read import read_block
+from distill.schema import Schema
+
+
+@dataclass(frozen=True)
+class SplitReader:
+    """Reads a split as a view of the schema sees it.
+
+    Attributes:
+        index: The split.
+        layout: What is read of it.
+    """
+
+    index: SplitIndex
+    layout: ReadLayout
+
+    @classmethod
+    def open(cls, dataset: Dataset, view: Schema, split: Split, signals: str | None = None) -> SplitReader:
+        """Indexes a split and checks its columns.
+
+        Args:
+            dataset: The dataset.
+            view: Its schema or a part of it; fields that it lacks are not read.
+            split: Which split.
+            signals: None, `dataset`, or a folder of aligned signal files.
+
+        Raises:
+            DataError: A file of the split is not what the format says.
+            SignalError: The signals are not there or do not belong to the dataset.
+        """
+        layout = read_layout(dataset, view, split, signals)
+        return cls(index_split(dataset, split, layout.columns), layout)
+
+    def batches(self, plan: EpochPlan, shard: int, start: int, ahead: bool) -> Generator[Batch, None, None]:
+        """Yields the batches of one shard from a step on, without padding.
+
+        Blocks that end before the step are not read.
+
+        Args:
+            plan: The epoch.
+            shard: Which shard.
+            start: First step.
+            ahead: Whether to read the next block on a thread while this one is cut into batches.
+        """
+        blocks = [block for block in plan.shards[shard] if block.first_step + block.num_steps > start]
+        source = self._read(blocks)
+        loaded = prefetch(source, 1) if ahead and len(blocks) > 1 else source
+        try:
+            for block in blocks:
+                skipped = max(start - block.first_step, 0)
+                yield from self._cut(block, next(loaded), plan.order.batch_candidates, skipped)
+        finally:
+            loaded.close()
+
+    def padding(self) -> Batch:
+        """Returns the split's first request with a candidate as a padding batch."""
+        for number, part in enumerate(self.index.parts):
+            candidates = np.flatnonzero(part.lengths(0, part.num_requests))
+            if candidates.size:
+                request = int(candidates[0])
+                group = int(np.searchsorted(part.group_starts, request, side="right")) - 1
+                block = read_block(self.index, self.layout, (Unit(number, group, request, request + 1),))
+                return as_padding(collate(block, np.zeros(1, dtype=np.int64), self.layout.values))
+        raise AssertionError("an index holds at least one candidate")
+
+    def _read(self, blocks: list[BlockPlan]) -> Generator[Block, None, None]:
+        for block in blocks:
+            yield read_block(self.index, self.layout, block.units)
+
+    def _cut(self, plan: BlockPlan, block: Block, budget: int, skipped: int) -> Generator[Batch, None, None]:
+        lengths = block_lengths(self.index, plan.units)
+        for number, requests in enumerate(block_batches(lengths, plan.key, budget)):
+            if number >= skipped:
+                yield collate(block, requests, self.layout.values)

@@ -1,0 +1,159 @@
+"""Writes tiny model-ready datasets in which every value says which row or request it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.data.format import MANIFEST_FILE, SCHEMA_FILE, Dataset, Manifest, PartFile, arrow_schema, load_dataset
+from distill.schema import Schema, parse_schema, save_schema
+
+FIELDS = [
+    {"name": "user", "side": "request", "kind": "id"},
+    {"name": "age", "side": "request", "kind": "number"},
+    {"name": "history", "side": "request", "kind": "sequence"},
+    {"name": "profile", "side": "request", "kind": "vector", "width": 3},
+    {"name": "item", "side": "candidate", "kind": "id"},
+    {"name": "price", "side": "candidate", "kind": "number", "privileged": True},
+    {"name": "brand", "side": "candidate", "kind": "id"},
+    {"name": "tags", "side": "candidate", "kind": "sequence"},
+    {"name": "image", "side": "candidate", "kind": "vector", "width": 2},
+    {"name": "pair", "side": "cross", "kind": "id", "privileged": True},
+    {"name": "count", "side": "cross", "kind": "number"},
+]
+
+
+def make_schema(layout: str) -> Schema:
+    return parse_schema(
+        {
+            "name": "tiny",
+            "layout": layout,
+            "fields": FIELDS,
+            "tasks": [{"name": "click"}, {"name": "like"}],
+            "score": {"tasks": {"click": 1.0}, "columns": {"bid": 1.0}},
+            "evaluation": ["utility"],
+            "teacher": {"columns": {"click": "a", "like": "b"}, "kind": "logit"},
+        },
+        "test",
+    )
+
+
+def ragged(lengths: np.ndarray, values: pa.Array) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def fixed(values: np.ndarray) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel().astype(np.float32)), values.shape[1])
+
+
+def request_columns(r: np.ndarray) -> dict[str, pa.Array]:
+    history = r % 4
+    return {
+        "key_request": pa.array(1000 + r),
+        "key_user": pa.array(r % 7),
+        "field_user": pa.array(r.astype(np.int32)),
+        "field_age": pa.array((r / 2).astype(np.float32)),
+        "field_history": ragged(history, pa.array(np.repeat(r, history).astype(np.int32))),
+        "field_profile": fixed(np.stack([r, r + 1, r + 2], 1)),
+    }
+
+
+def candidate_columns(n: np.ndarray) -> dict[str, pa.Array]:
+    def real(values: np.ndarray) -> pa.Array:
+        return pa.array(values.astype(np.float32))
+
+    tags = n % 3
+    return {
+        "key_item": pa.array(10 * n),
+        "stage": pa.array((n % 4).astype(np.int8)),
+        "field_item": pa.array(n.astype(np.int32)),
+        "field_price": real(n / 4),
+        "field_brand": pa.array((n % 5).astype(np.int32)),
+        "field_tags": ragged(tags, pa.array(np.repeat(n, tags).astype(np.int32))),
+        "field_image": fixed(np.stack([n, -n], 1)),
+        "field_pair": pa.array((2 * n).astype(np.int32)),
+        "field_count": real(-n),
+        "label_click": real(n % 2),
+        "label_like": real(np.where(n % 3 == 0, np.nan, 1.0)),
+        "value_bid": real(n + 1),
+        "value_utility": real(n / 8),
+        "teacher_click": real(np.where(n % 5 == 0, np.nan, n / 16)),
+        "teacher_like": real(-n / 16),
+    }
+
+
+def hidden_column(n: np.ndarray) -> pa.Array:
+    return fixed(np.stack([n, n + 1, n + 2, n + 3], 1))
+
+
+def make_table(schema: Schema, lengths: Sequence[int], first_request: int, first_row: int) -> pa.Table:
+    size = np.asarray(lengths, dtype=np.int64)
+    requests = first_request + np.arange(size.size)
+    columns = candidate_columns(first_row + np.arange(int(size.sum())))
+    if schema.layout == "requests":
+        columns = {name: ragged(size, values) for name, values in columns.items()}
+        columns["num_candidates"] = pa.array(size.astype(np.int32))
+    columns |= request_columns(requests)
+    expected = arrow_schema(schema, "val")
+    return pa.Table.from_arrays([columns[c.name] for c in expected], schema=expected)
+
+
+def make_dataset(
+    root: Path,
+    files: Sequence[Sequence[int]] | Mapping[str, Sequence[Sequence[int]]],
+    layout: str = "requests",
+    group_size: int = 4,
+) -> Dataset:
+    """Writes a dataset: one list of request lengths per part file, of the training split or of each split.
+
+    Flat data wants lengths of 1. Rows and requests are numbered from 0 in each split.
+    """
+    schema = make_schema(layout)
+    by_split = files if isinstance(files, Mapping) else {"train": files}
+    splits = {split: write_split(root, schema, split, lengths, group_size) for split, lengths in by_split.items()}
+    manifest = Manifest(fingerprint="f" * 8, source={}, splits=splits, encodings={}, ranges={}, counts={})
+    save_schema(schema, root / SCHEMA_FILE)
+    (root / MANIFEST_FILE).write_text(manifest.model_dump_json())
+    return load_dataset(root)
+
+
+def write_split(
+    root: Path, schema: Schema, split: str, files: Sequence[Sequence[int]], group_size: int
+) -> tuple[PartFile, ...]:
+    (root / split).mkdir(parents=True, exist_ok=True)
+    parts, request, row = [], 0, 0
+    for number, lengths in enumerate(files):
+        path = root / split / f"part-{number:05d}.parquet"
+        table = make_table(schema, lengths, request, row).select(arrow_schema(schema, split).names)
+        pq.write_table(table, path, row_group_size=group_size)
+        numbers = {"rows": len(lengths), "candidates": sum(lengths), "bytes": path.stat().st_size}
+        parts.append(PartFile(path=f"{split}/{path.name}", blake2b="0" * 8, **numbers))
+        request, row = request + len(lengths), row + sum(lengths)
+    return tuple(parts)
+
+
+def make_sidecar(
+    dataset: Dataset, folder: Path, split: str = "train", group_size: int = 4, hidden: bool = True
+) -> Path:
+    """Writes aligned signal files for a dataset, with logits n and 2n (NaN at every fourth row)."""
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    row = 0
+    for part in dataset.parts(split):
+        n = row + np.arange(part.candidates)
+        columns = {
+            "teacher_click": pa.array(np.where(n % 4 == 0, np.nan, n).astype(np.float32)),
+            "teacher_like": pa.array((2 * n).astype(np.float32)),
+        }
+        if hidden:
+            columns["hidden_top"] = hidden_column(n)
+        if dataset.schema.layout == "requests":
+            lengths = pq.read_table(dataset.root / part.path)["num_candidates"].to_numpy()
+            columns = {name: ragged(lengths, values) for name, values in columns.items()}
+        pq.write_table(pa.table(columns), folder / split / Path(part.path).name, row_group_size=group_size)
+        row += part.candidates
+    return folder

@@ -1,0 +1,28 @@
+"""A tiny archive in the layout of MovieLens 100K."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+
+def write_movielens_100k(folder: Path, users: int = 30, items: int = 60, ratings_per_user: int = 24) -> Path:
+    """Writes u.data, u.user and u.item; every user rates in several sessions."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    rows = []
+    for user in range(1, users + 1):
+        rated = rng.permutation(items)[:ratings_per_user] + 1
+        for i, item in enumerate(rated):
+            time = 880_000_000 + 100_000 * user + 7_200 * (i // 6) + i
+            rows.append(f"{user}\t{item}\t{rng.integers(1, 6)}\t{time}")
+    (folder / "u.data").write_text("\n".join(rows) + "\n", encoding="latin-1")
+    people = [f"{u}|{20 + u}|{'MF'[u % 2]}|writer|{10000 + u}" for u in range(1, users + 1)]
+    (folder / "u.user").write_text("\n".join(people) + "\n", encoding="latin-1")
+    films = []
+    for item in range(1, items + 1):
+        genres = "|".join(str(int(g)) for g in np.arange(19) % 7 == item % 7)
+        films.append(f"{item}|Film é {item} (1995)|01-Jan-1995||http://x/{item}|{genres}")
+    (folder / "u.item").write_text("\n".join(films) + "\n", encoding="latin-1")
+    return folder

@@ -1,0 +1,54 @@
+"""Every experiment composes, instantiates and runs a few steps end to end through the real entry point."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from distill.reports.summary import load_summary
+from tests.jobs.archives import write_movielens_100k
+from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
+
+FOLDER = ROOT / "conf" / "experiment"
+EXPERIMENTS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem != "base")
+FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "name=run"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.fixture(scope="module")
+def data(root: Path) -> dict[str, list[str]]:
+    """What makes each data set small, by the folder of its experiments."""
+    movielens = write_movielens_100k(root / "ml-100k")
+    return {
+        "funnel": ["data=funnel_tiny"],
+        "quickstart": ["data=funnel_tiny"],
+        "movielens_100k": [f"data.source={movielens}", "data.adapter.negatives=10", "data.loader.batch_candidates=256"],
+    }
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]]) -> None:
+    folder = root / experiment.replace("/", "_")
+    arguments = [*data[experiment.split("/")[0]], *FEW_STEPS, *path_arguments(root)]
+    train(f"+experiment={experiment}", *arguments, f"paths.runs={folder / 'runs'}")
+    summary = load_summary(run_dirs(folder, "run")[0])
+    roles = ["teacher", "control", "distilled"] if "_from_" in experiment or experiment == "quickstart" else ["model"]
+    assert list(summary.metrics) == roles
+    for role in roles:
+        assert any(math.isfinite(value) for name, value in summary.metrics[role].items() if name.endswith("/auc"))
+    assert set(summary.steps.values()) == {3}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_says_what_it_shows_and_how_to_run_it(experiment: str) -> None:
+    text = (FOLDER / f"{experiment}.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# @package _global_\n# ")
+    assert f"python train.py +experiment={experiment}" in text
+    assert yaml.safe_load(text)["name"] == experiment

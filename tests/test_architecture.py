@@ -1,0 +1,76 @@
+"""Imports point down only, and only some floors know Lightning and Hydra."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "src" / "distill"
+FLOORS = [
+    {"errors"},
+    {"batch", "ops"},
+    {"schema", "layers"},
+    {"data"},
+    {"features"},
+    {"models"},
+    {"signals"},
+    {"losses"},
+    {"metrics"},
+    {"training"},
+    {"reports"},
+    {"jobs"},
+]
+FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
+TENSORS_ONLY = ("layers", "ops", "losses/functional", "metrics/functional")
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def _package(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    own = _package(path)
+    for name in _imports(path):
+        if not name.startswith("distill."):
+            continue
+        other = name.split(".")[1]
+        assert other == own or FLOOR[other] < FLOOR[own], f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
+    place = str(path.relative_to(PACKAGE))
+    imports = _imports(path)
+    if not place.startswith(("training/", "jobs/", "data/datamodule")):
+        assert not any(name.startswith(("pytorch_lightning", "lightning")) for name in imports)
+    if not place.startswith("jobs/"):
+        assert not any(name.startswith(("hydra", "omegaconf")) for name in imports)
+    if place.startswith(TENSORS_ONLY):
+        known = (
+            "distill.errors",
+            "distill.ops",
+            "distill.layers",
+            "distill.losses.functional",
+            "distill.metrics.functional",
+        )
+        assert not any(name.startswith("distill") and not name.startswith(known) for name in imports)
+
+
+@pytest.mark.parametrize("path", [PACKAGE.parents[1] / "train.py", *(PACKAGE.parents[1] / "scripts").glob("*.py")])
+def test_shims_are_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 25
