@@ -13,7 +13,9 @@ from tests.jobs.archives import write_movielens_100k
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
 
 FOLDER = ROOT / "conf" / "experiment"
-EXPERIMENTS = sorted(str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem != "base")
+EXPERIMENTS = sorted(
+    str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem not in ("base", "distilled")
+)
 FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "name=run"]
 
 

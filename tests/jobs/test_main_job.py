@@ -105,7 +105,9 @@ def test_a_privileged_field_cannot_reach_a_student(distilled: Path, monkeypatch:
 
     monkeypatch.setattr(RankingModule, "forward", spy)
     root = distilled.parent.parent.parent
-    train("+experiment=quickstart", *tiny_arguments(root), "name=spy", "teacher.signals=online", "control=false")
+    train(
+        "+experiment=quickstart", *tiny_arguments(root), "name=spy", "teacher.signals=online", "control.enabled=false"
+    )
     schema = load_dataset(next((root / "data").glob("funnel-*"))).schema
     numbers = [f for f in schema.fields if f.side.value == "cross" and f.is_number]
     assert any(f.privileged for f in numbers)

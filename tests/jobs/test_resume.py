@@ -17,7 +17,12 @@ from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
 
-_ARGUMENTS = ["+experiment=quickstart", "control=false", "callbacks.checkpoint_every_n_steps=3", "trainer.max_epochs=2"]
+_ARGUMENTS = [
+    "+experiment=quickstart",
+    "control.enabled=false",
+    "callbacks.checkpoint_every_n_steps=3",
+    "trainer.max_epochs=2",
+]
 
 
 def _arguments(root: Path, name: str) -> list[str]:

@@ -56,15 +56,15 @@ def test_signals_lie_row_by_row_beside_the_data(root: Path) -> None:
 
 
 def test_column_gives_the_same_student_as_the_checkpoint_that_was_scored(root: Path) -> None:
-    _distil(root, "column", "teacher=column", f"teacher.path={root / 'signals'}", "control=false")
-    _distil(root, "checkpoint", "teacher=checkpoint", f"teacher.path={_checkpoint(root)}", "control=false")
+    _distil(root, "column", "teacher=column", f"teacher.path={root / 'signals'}", "control.enabled=false")
+    _distil(root, "checkpoint", "teacher=checkpoint", f"teacher.path={_checkpoint(root)}", "control.enabled=false")
     column, checkpoint = (load_summary(run_dirs(root, name)[0]).metrics for name in ("column", "checkpoint"))
     assert column["distilled"]["click/auc"] == checkpoint["distilled"]["click/auc"]
     assert column["teacher"]["click/logloss"] == checkpoint["teacher"]["click/logloss"]
 
 
 def test_teacher_in_the_table_is_the_teacher_that_was_tested(root: Path) -> None:
-    _distil(root, "table", "teacher=column", f"teacher.path={root / 'signals'}", "control=false")
+    _distil(root, "table", "teacher=column", f"teacher.path={root / 'signals'}", "control.enabled=false")
     tested = load_summary(run_dirs(root, "teacher")[0]).metrics["model"]
     shown = load_summary(run_dirs(root, "table")[0]).metrics["teacher"]
     assert {n: v for n, v in shown.items() if n in tested and np.isfinite(v)} == pytest.approx(
@@ -123,7 +123,7 @@ def test_dataset_without_production_scores_is_refused(root: Path, capsys: pytest
 
 
 def test_damaged_cache_entry_is_noticed_and_trained_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["teacher=trained", "teacher.max_epochs=1", "control=false"]
+    arguments = ["teacher=trained", "teacher.max_epochs=1", "control.enabled=false"]
     _distil(root, "first", *arguments)
     (entry,) = (root / "cache" / "models").glob("teacher-*/best.ckpt")
     entry.write_bytes(entry.read_bytes()[:-100])

@@ -101,7 +101,7 @@ class _Model(BaseModel):
 
 
 class PartFile(_Model):
-    """One Parquet file: path below the dataset, rows (requests, or candidates if flat), candidates, size, content hash."""
+    """One Parquet file: path below the dataset, rows (requests; candidates if flat), candidates, size, content hash."""
 
     path: str
     rows: int

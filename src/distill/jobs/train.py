@@ -68,7 +68,7 @@ class _Run:
         signals = self._signals()
         rows: dict[str, ScoredRows] = {}
         main = "distilled" if signals is not None else "model"
-        if signals is not None and self.cfg.control:
+        if signals is not None and self.cfg.control.enabled:
             rows["control"] = self._control(signals)
         rows[main] = self._main(signals, main)
         summary = self._summary(rows)
@@ -112,7 +112,8 @@ class _Run:
             )
         loaded = load_model(checkpoint)
         check_teacher(loaded, checkpoint, self.dataset)
-        return Signals(None, CheckpointSignals(loaded.model))
+        privileged = any(f.privileged for f in loaded.schema.fields)
+        return Signals(None, CheckpointSignals(loaded.model), privileged)
 
     def _column_signals(self) -> Signals:
         tasks = self.dataset.schema.task_names
@@ -141,7 +142,7 @@ class _Run:
             optimizer=plain(node.optimizer),
             scheduler=plain(node.scheduler),
             max_epochs=int(node.max_epochs),
-            serving=False,
+            serving=not node.privileged,
             taught=False,
         )
         return self._cached(plan, None)
@@ -152,28 +153,30 @@ class _Run:
             raise ConfigError(
                 "Without the teacher no loss term is left to train the control with.",
                 where="loss.terms",
-                remedy="Add a term on labels, or switch the control off: control=false",
+                remedy="Add a term on labels, or switch the control off: control.enabled=false",
             )
+        student, own = self._student_plan(serving=True, role="control"), self.cfg.control
         plan = replace(
-            self._student_plan(serving=True),
-            role="control",
+            student,
             taught=False,
-            loss={**plain(self.cfg.loss), "terms": terms},
+            loss={**student.loss, "terms": terms},
+            optimizer=student.optimizer if own.optimizer is None else plain(own.optimizer),
+            max_epochs=student.max_epochs if own.max_epochs is None else int(own.max_epochs),
         )
         result = self._cached(plan, signals)
         return self._job(plan, signals, result.checkpoint.parent).test(result.checkpoint)
 
     def _main(self, signals: Signals | None, name: str) -> ScoredRows:
-        serving = signals is not None or is_preranker(plain(self.cfg.model.net), "model.net")
-        plan = self._student_plan(serving)
+        student = signals is not None or is_preranker(plain(self.cfg.model.net), "model.net")
+        plan = self._student_plan(student or not self.cfg.privileged, "student" if student else "model")
         job = self._job(plan, signals, self.job_dir / "checkpoints")
         result = self._train(job)
         self.results[name] = result
         return job.test(result.checkpoint)
 
-    def _student_plan(self, serving: bool) -> FitPlan:
+    def _student_plan(self, serving: bool, role: str) -> FitPlan:
         return FitPlan(
-            role="student" if serving else "model",
+            role=role,
             net=plain(self.cfg.model.net),
             loss=plain(self.cfg.loss),
             optimizer=plain(self.cfg.optimizer),
