@@ -22,7 +22,7 @@ from distill.losses.composite import CompositeLoss
 from distill.metrics import ScoredRows
 from distill.schema import Schema
 from distill.signals import SignalSource
-from distill.training.callbacks import CheckpointOnInterrupt, DataWait, StopOnNonFinite
+from distill.training.callbacks import CheckMonitor, CheckpointOnInterrupt, DataWait, StopOnNonFinite
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.launch import rank
 from distill.training.module import RankingModule
@@ -190,7 +190,9 @@ class FitJob:
 
     def _callbacks(self) -> list[pl.Callback]:
         options = self.cfg.callbacks
+        self._check_monitor(str(options.monitor))
         found: list[pl.Callback] = [
+            CheckMonitor(str(options.monitor)),
             ModelCheckpoint(
                 dirpath=self.folder,
                 filename="best",
@@ -226,6 +228,18 @@ class FitJob:
             found.append(LearningRateMonitor("step"))
         return [*found, *(build(node, f"callbacks.extra.{name}") for name, node in options.extra.items())]
 
+    def _check_monitor(self, monitor: str) -> None:
+        """Finds a mistyped task before an epoch has been trained."""
+        parts, tasks = monitor.split("/"), self.dataset.schema.task_names
+        if len(parts) == 3 and parts[1] not in tasks:
+            raise ConfigError(
+                "The monitored metric is of an unknown task.",
+                where="callbacks.monitor",
+                expected=f"a task of the dataset: {', '.join(tasks)}",
+                found=monitor,
+                remedy="Set data.main_task.",
+            )
+
     def _progress_bar(self) -> TQDMProgressBar:
         return NamedProgressBar(self.plan.role)
 
@@ -237,13 +251,7 @@ class FitJob:
     def _best(self, trainer: pl.Trainer) -> Path:
         path = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or self.folder / "last.ckpt")
         if rank() == 0 and not path.exists():
-            raise ConfigError(
-                "No checkpoint was written: the monitored metric never came.",
-                where="callbacks.monitor",
-                found=str(self.cfg.callbacks.monitor),
-                expected=", ".join(sorted(k for k in trainer.callback_metrics if k.startswith("val/")))
-                or "a validation",
-            )
+            raise ConfigError("No checkpoint was written.", where=str(self.folder), expected="at least one validation")
         return path
 
 

@@ -232,7 +232,7 @@ class _Run:
         if teacher is not None:
             tables = {"teacher": teacher, **tables}
         metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
-        config = plain(self.cfg)
+        config = plain(OmegaConf.merge(self.cfg, {"seed": 0}))
         content = {k: v for k, v in config.items() if k not in ("seed", "paths", "resume", "name")}
         return Summary(
             name=self.cfg.name,

@@ -92,10 +92,11 @@ def changes(run: Summary) -> list[str]:
 def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) -> Table:
     """Builds the table; the best of each metric among distilled (or plain) models is bold."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("configuration", "model", "seeds"):
-        table.add_column(name, overflow="fold")
+    table.add_column("configuration", overflow="fold", min_width=20)
+    for name in ("model", "seeds"):
+        table.add_column(name)
     for name in metrics:
-        table.add_column(name.replace("@", "\n@"), justify="right")
+        table.add_column(name.replace("/", "\n").replace("@", "\n@").replace("_recall", "\nrecall"), justify="right")
     best = {name: _best(rows, name) for name in metrics}
     for row in rows:
         cells = []

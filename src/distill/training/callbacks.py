@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from distill.data.datamodule import RankingDataModule
-from distill.errors import DataError
+from distill.errors import ConfigError, DataError
 from distill.training.module import RankingModule
 
 _log = logging.getLogger(__name__)
@@ -79,6 +79,32 @@ class CheckpointOnInterrupt(pl.Callback):
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
             _log.warning("Interrupted at step %d: %s is written. Go on with %s", trainer.global_step, path, self.hint)
+
+
+class CheckMonitor(pl.Callback):
+    """Says which metrics there are when the monitored one is not among them.
+
+    Args:
+        monitor: Name of the metric that early stopping and the best checkpoint go by.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks for the metric after a validation.
+
+        Raises:
+            ConfigError: It is not there.
+        """
+        known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
+        if self.monitor not in known:
+            raise ConfigError(
+                "The monitored metric is not measured.",
+                where="callbacks.monitor",
+                expected=", ".join(known),
+                found=self.monitor,
+            )
 
 
 class DataWait(pl.Callback):
