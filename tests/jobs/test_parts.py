@@ -1,0 +1,75 @@
+"""What a checkpoint's config may name, and what happens to the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill.errors import ConfigError, DataError
+from distill.jobs.parts import build_model, load_model, model_card
+from tests.batches import make_batch, make_schema
+
+NET = {
+    "_target_": "distill.models.TwoTower",
+    "embedding_dim": 4,
+    "embedding_std": 0.05,
+    "hidden_units": [8],
+    "vector_dim": 4,
+    "similarity": "cosine",
+    "shared_item_vector": False,
+    "dropout": 0.0,
+}
+
+
+def save(path: Path, net: dict[str, Any], **changes: Any) -> Path:
+    schema = make_schema().serving_view()
+    model = build_model(NET, schema, "net")
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state, "distill": model_card(net, schema, "f"), **changes}, path)
+    return path
+
+
+def test_model_scores_the_same_after_loading(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    schema = make_schema().serving_view()
+    model = build_model(NET, schema, "net").eval()
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state, "distill": model_card(NET, schema, "f")}, tmp_path / "x.ckpt")
+    loaded = load_model(tmp_path / "x.ckpt")
+    batch = make_batch(schema)
+    assert torch.equal(loaded.model(batch).logits, model(batch).logits)
+    assert loaded.schema == schema
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_target_": "os.mkdir", "path": "TRAP"},
+        {"_target_": "torch.load"},
+        {"_target_": "distill.jobs.train.run"},
+        {"hidden_units": {"_target_": "os.mkdir", "path": "TRAP"}},
+        {"hidden_units": [{"deeper": {"_target_": "pathlib.Path.mkdir"}}]},
+        {"_target_": "distill.models.prerankers.two_tower.math"},
+    ],
+)
+def test_foreign_targets_are_refused_before_anything_is_called(tmp_path: Path, change: dict[str, Any]) -> None:
+    trap = tmp_path / "trap"
+    net = {**NET, **{k: v if v != "TRAP" else str(trap) for k, v in change.items()}}
+    if isinstance(net["hidden_units"], dict):
+        net["hidden_units"]["path"] = str(trap)
+    with pytest.raises(ConfigError):
+        load_model(save(tmp_path / "x.ckpt", net))
+    assert not trap.exists()
+
+
+def test_checkpoint_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not say which model"):
+        load_model(save(tmp_path / "x.ckpt", NET, distill=None))
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="do not fit"):
+        load_model(save(tmp_path / "x.ckpt", {**NET, "vector_dim": 8}))

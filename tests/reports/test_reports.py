@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from distill.errors import DataError
+from distill.reports.compare import Statistic, compare, comparison_table, main_metrics
+from distill.reports.summary import Difference, Summary, gap_recovered, load_summary
+from distill.reports.table import print_summary
+
+SUMMARY = Summary(
+    name="run",
+    seed=0,
+    metrics={
+        "teacher": {"click/auc": 0.8, "click/logloss": 0.4, "click/pcoc": 1.0, "like/auc": math.nan, "best@1": 0.5},
+        "control": {"click/auc": 0.7, "click/logloss": 0.5, "click/pcoc": 0.9, "like/auc": 0.6, "best@1": 0.6},
+        "distilled": {"click/auc": 0.75, "click/logloss": 0.42, "click/pcoc": 1.1, "like/auc": 0.6, "best@1": 0.6},
+    },
+    gap_recovered={"click/auc": 0.5},
+    differences={"best@1": Difference(0.01, 0.004, 90)},
+    parameters={"teacher": 10, "control": 5, "distilled": 5},
+    seconds={"teacher": 1.0, "control": 2.0, "distilled": 3.0},
+    steps={"teacher": 1, "control": 1, "distilled": 1},
+    cached=["teacher"],
+    config_hash="a",
+    dataset="d",
+    overrides=["+experiment=x", "seed=0", "lr=1"],
+)
+
+
+def test_gap_is_the_share_of_what_the_teacher_is_better_by() -> None:
+    found = gap_recovered(SUMMARY.metrics)
+    assert found == {"click/auc": pytest.approx(0.5), "click/logloss": pytest.approx(0.8)}
+
+
+def test_no_gap_without_a_control() -> None:
+    assert gap_recovered({k: v for k, v in SUMMARY.metrics.items() if k != "control"}) == {}
+
+
+def test_summary_survives_a_round_trip_and_is_strict_json(tmp_path: Path) -> None:
+    SUMMARY.save(tmp_path)
+    text = (tmp_path / "summary.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    found = load_summary(tmp_path)
+    assert math.isnan(found.metrics["teacher"].pop("like/auc"))
+    expected = {role: dict(values) for role, values in SUMMARY.metrics.items()}
+    del expected["teacher"]["like/auc"]
+    assert found.metrics == expected
+    assert found.differences == SUMMARY.differences
+
+
+def test_missing_and_damaged_summaries(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="did not finish"):
+        load_summary(tmp_path)
+    (tmp_path / "summary.json").write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        load_summary(tmp_path)
+
+
+def test_table_fits_a_terminal_and_marks_what_is_significant() -> None:
+    console = Console(width=80, record=True, file=None, quiet=False)
+    with console.capture() as capture:
+        print_summary(SUMMARY, console)
+    text = capture.get()
+    assert "+0.0100±0.0040*" in text
+    assert "50%" in text
+    assert "1*" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_seeds_of_a_configuration_become_one_row() -> None:
+    other = {role: {n: v + 0.02 for n, v in values.items()} for role, values in SUMMARY.metrics.items()}
+    seed1 = replace(SUMMARY, seed=1, metrics=other, overrides=["+experiment=x", "seed=1", "lr=1"])
+    lr2 = replace(SUMMARY, config_hash="b", overrides=["+experiment=x", "seed=0", "lr=2"])
+    rows = compare([SUMMARY, seed1, lr2])
+    assert [(r.configuration, r.role, r.seeds) for r in rows] == [
+        ("lr=1", "teacher", (0, 1)),
+        ("lr=1", "control", (0, 1)),
+        ("lr=1", "distilled", (0, 1)),
+        ("lr=2", "teacher", (0,)),
+        ("lr=2", "control", (0,)),
+        ("lr=2", "distilled", (0,)),
+    ]
+    assert rows[2].metrics["click/auc"].mean == pytest.approx(0.76)
+    assert rows[2].metrics["click/auc"].deviation == pytest.approx(0.02 / math.sqrt(2))
+    assert comparison_table(rows, main_metrics(rows), "t").row_count == 6
+    assert main_metrics(rows) == ["click/auc", "best@1"]
+
+
+def test_statistic_leaves_out_what_is_not_defined() -> None:
+    assert Statistic.of([1.0, math.nan, 3.0]) == Statistic(2.0, pytest.approx(math.sqrt(2)), 2)  # type: ignore[arg-type]
+    assert str(Statistic.of([math.nan])) == "–"
+    assert str(Statistic.of([0.5])) == "0.5000"

@@ -1,0 +1,49 @@
+"""Two real processes: gradients of tables, and ragged gathers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from distill.features import EmbeddingTables
+from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, gather_ragged
+from tests.batches import make_schema
+
+IDS = ([1, 2, 2, 7], [2, 9])
+
+
+def _worker(rank: int, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    tables = EmbeddingTables(make_schema(), 4)
+    params = list(tables.parameters())
+    broadcast_tables(params)
+    if IDS[rank]:
+        loss = tables.rows(4, torch.tensor(IDS[rank])).square().sum()
+        loss.backward()
+    average_sparse_gradients(params)
+    ragged = gather_ragged(torch.arange(float(rank * 3)))
+    grads = [p.grad.to_dense() for p in params if p.grad is not None]
+    torch.save({"weights": [p.detach() for p in params], "grads": grads, "ragged": ragged}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_table_gradients_are_the_mean_over_ranks_and_equal_everywhere(tmp_path: Path) -> None:
+    mp.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    for name in ("weights", "grads"):
+        for a, b in zip(first[name], second[name], strict=True):
+            assert torch.equal(a, b)
+    torch.manual_seed(0)
+    tables = EmbeddingTables(make_schema(), 4)
+    for own, saved in zip(tables.parameters(), first["weights"], strict=True):
+        assert torch.equal(own.detach(), saved)
+    (sum(tables.rows(4, torch.tensor(ids)).square().sum() for ids in IDS) / 2).backward()  # type: ignore[union-attr]
+    grad = tables.weights["4"].grad
+    assert grad is not None
+    torch.testing.assert_close(first["grads"][1], grad.to_dense())
+    assert torch.equal(first["grads"][0], torch.zeros(6, 3))
+    assert [t.tolist() for t in first["ragged"]] == [[], [0.0, 1.0, 2.0]]
