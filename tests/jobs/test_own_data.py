@@ -129,6 +129,7 @@ def test_flat_logs_train_too(root: Path) -> None:
         (["teacher=column", "loss.terms.hard.rows=shown"], "shown"),
         (["resume=/nowhere"], "There is no run to resume."),
         (["optimizer.lr=-1"], "lr > 0"),
+        (["data=funnel"], "This data set reads no raw files."),
     ],
 )
 def test_mistakes_end_with_one_message(

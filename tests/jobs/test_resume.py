@@ -15,6 +15,7 @@ import torch
 
 from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
+from distill.training.module import RankingModule
 from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
 
 _ARGUMENTS = [
@@ -53,23 +54,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("step", [4, 20])
-def test_interrupt_leaves_a_checkpoint_from_which_the_run_ends_as_it_would_have(
-    whole: Path, step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("step", "number"), [(4, signal.SIGINT), (20, signal.SIGTERM)])
+def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_as_it_would_have(
+    whole: Path, step: int, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from distill.training.module import RankingModule
-
     training_step = RankingModule.training_step
     name = f"stopped_{step}"
 
     def stop(self: RankingModule, batch: Any, batch_idx: int) -> Any:
-        if self.global_step == step:
-            raise KeyboardInterrupt
+        if self.global_step == step - 1:
+            os.kill(os.getpid(), number)
         return training_step(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
         patch.setattr(RankingModule, "training_step", stop)
-        with pytest.raises((SystemExit, KeyboardInterrupt)):
+        with pytest.raises(SystemExit):
             train(*_arguments(whole, name))
     assert "resume=last" in capsys.readouterr().err
     (folder,) = run_dirs(whole, name)
@@ -81,17 +80,31 @@ def test_interrupt_leaves_a_checkpoint_from_which_the_run_ends_as_it_would_have(
     assert _equal(_text(metrics), _text(load_summary(run_dirs(whole, "whole")[0]).metrics["distilled"]))
 
 
+def test_ctrl_c_reaches_two_processes_together(whole: Path) -> None:
+    arguments = [a for a in _arguments(whole, "ranks") if not a.startswith(("trainer=", "trainer.max_epochs"))]
+    command = [sys.executable, "train.py", *arguments, "trainer=ddp_sim", "trainer.max_epochs=400",
+               "callbacks.patience=null", "callbacks.checkpoint_every_n_steps=null"]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    _wait_for_checkpoint(whole, "ranks", process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "resume=last" in errors
+    assert "Traceback" not in errors
+    (folder,) = run_dirs(whole, "ranks")
+    step = read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"]
+    assert f"Interrupted at step {step}" in errors
+
+
 def test_kill_and_resume(whole: Path) -> None:
     name = "killed"
     command = [sys.executable, "train.py", *_arguments(whole, name), "trainer.max_epochs=2"]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
     )
-    deadline = time.monotonic() + 120
-    while not list((whole / "runs" / name).glob("*/checkpoints/last.ckpt")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
+    _wait_for_checkpoint(whole, name, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     (folder,) = run_dirs(whole, name)
@@ -108,3 +121,11 @@ def test_resume_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def _text(metrics: dict[str, float]) -> dict[str, str]:
     return {name: repr(value) for name, value in metrics.items()}
+
+
+def _wait_for_checkpoint(root: Path, name: str, process: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + 120
+    while not list((root / "runs" / name).glob("*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)

@@ -69,6 +69,8 @@ def test_table_fits_a_terminal_and_marks_what_is_significant() -> None:
     text = capture.get()
     assert "+0.0100±0.0040*" in text
     assert "50%" in text
+    assert "distilled" in text
+    assert "…" not in text
     assert "1*" in text
     assert max(map(len, text.splitlines())) <= 80
 

@@ -19,6 +19,14 @@ def open_dataset(cfg: DictConfig) -> Dataset:
     Raises:
         ConfigError: The config names neither.
     """
+    reads = cfg.data.get("root") is None and cfg.data.get("adapter") is not None and "source" in cfg.data.adapter
+    if cfg.data.get("source") is not None and not reads:
+        raise ConfigError(
+            "This data set reads no raw files.",
+            where="data.source",
+            found=str(cfg.data.source),
+            remedy="Leave it out, or choose data=parquet or one of data=movielens_…",
+        )
     if cfg.data.get("root") is not None:
         return load_dataset(Path(cfg.data.root))
     if cfg.data.get("adapter") is None:

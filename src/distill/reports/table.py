@@ -27,12 +27,12 @@ def summary_table(summary: Summary) -> Table:
     """Builds the table of a run."""
     roles = [role for role in (*ROLES, "model") if role in summary.metrics]
     title = f"{summary.name}, seed {summary.seed}, test split"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("metric", no_wrap=True)
     for role in roles:
-        table.add_column(role, justify="right")
+        table.add_column(role, justify="right", no_wrap=True)
     if summary.gap_recovered:
-        table.add_column("gap re-\ncovered", justify="right")
+        table.add_column("gap re-\ncovered", justify="right", no_wrap=True)
         table.add_column("distilled\n− control", justify="right", no_wrap=True)
     for name in metric_names(summary):
         cells = [number(summary.metrics[role].get(name, math.nan)) for role in roles]

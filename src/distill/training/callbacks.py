@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from distill.data.datamodule import RankingDataModule
 from distill.errors import ConfigError, DataError
+from distill.training.launch import any_rank
 from distill.training.module import RankingModule
 
 _log = logging.getLogger(__name__)
@@ -60,7 +63,10 @@ def batch_to_plain(value: Any) -> Any:
 
 
 class CheckpointOnInterrupt(pl.Callback):
-    """Writes `last.ckpt` when a run is interrupted (Ctrl-C, SIGTERM) and says how to go on.
+    """Ends a run on Ctrl-C or SIGTERM after the step at hand, leaving `last.ckpt`, and says how to go on.
+
+    With several processes the signal may reach one of them, or each at another moment: they agree at the end of a step.
+    A second signal ends the process at once.
 
     Args:
         directory: Where the checkpoint is written.
@@ -70,11 +76,53 @@ class CheckpointOnInterrupt(pl.Callback):
     def __init__(self, directory: str, hint: str) -> None:
         self.directory = Path(directory)
         self.hint = hint
+        self._asked = False
+        self._saved = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Listens to the signals; only a main thread can."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Gives the signals back."""
+        self._restore()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves and stops if any process was asked to.
+
+        Raises:
+            KeyboardInterrupt: It was.
+        """
+        if any_rank(self._asked, pl_module.device):
+            self._save(trainer)
+            raise KeyboardInterrupt
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Saves the state of training unless the run failed by itself."""
-        if not isinstance(exception, (KeyboardInterrupt, SystemExit)) or not trainer.training:
-            return
+        """Saves when a second signal or another `KeyboardInterrupt` came within a step of a run of one process."""
+        if (
+            isinstance(exception, KeyboardInterrupt)
+            and not self._saved
+            and trainer.world_size == 1
+            and trainer.training
+        ):
+            self._save(trainer)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self._asked = True
+        self._restore()
+        _log.warning("Stopping after this step.")
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._saved = True
         path = self.directory / "last.ckpt"
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:

@@ -54,6 +54,15 @@ def agree(value: bool) -> bool:
     return bool(flag.item())
 
 
+def any_rank(value: bool, device: torch.device) -> bool:
+    """Returns whether `value` holds on any rank; `device` is where the ranks exchange it."""
+    if not dist.is_initialized():
+        return value
+    flag = torch.tensor([int(value)], device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
 @contextmanager
 def ranks(devices: int, use_cuda: bool, job_dir: Path) -> Iterator[None]:
     """Runs the body in `devices` processes, of which this is one.
