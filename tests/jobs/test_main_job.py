@@ -9,14 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from distill.batch import Batch
 from distill.data.format import load_dataset
 from distill.jobs.parts import load_model
+from distill.losses import LossInputs
+from distill.losses.terms import SoftmaxKL, TermSums
+from distill.models import DCNV2, TwoTower
 from distill.reports.summary import Summary, load_summary
-from distill.training.module import RankingModule
 from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
 
 
@@ -95,24 +98,49 @@ def test_online_teacher_equals_cached_signals(distilled: Path) -> None:
 
 
 def test_a_privileged_field_cannot_reach_a_student(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Batch] = []
-    forward = RankingModule.forward
+    widths: dict[type[torch.nn.Module], set[int]] = {TwoTower: set(), DCNV2: set()}
 
-    def spy(self: RankingModule, batch: Batch) -> object:
-        model = self.model.forward
-        monkeypatch.setattr(self.model, "forward", lambda b: (seen.append(b), model(b))[1])
-        return forward(self, batch)
+    def spy_on(model: type[torch.nn.Module]) -> None:
+        forward = model.forward
 
-    monkeypatch.setattr(RankingModule, "forward", spy)
+        def spy(self: torch.nn.Module, batch: Batch) -> object:
+            widths[model].add(batch.cross.numbers.shape[1])
+            return forward(self, batch)
+
+        monkeypatch.setattr(model, "forward", spy)
+
+    spy_on(TwoTower)
+    spy_on(DCNV2)
     root = distilled.parent.parent.parent
-    train(
-        "+experiment=quickstart", *tiny_arguments(root), "name=spy", "teacher.signals=online", "control.enabled=false"
-    )
+    online = ["teacher.signals=online", "teacher.privileged=true"]
+    train("+experiment=quickstart", *tiny_arguments(root), "name=spy", *online)
     schema = load_dataset(next((root / "data").glob("funnel-*"))).schema
     numbers = [f for f in schema.fields if f.side.value == "cross" and f.is_number]
     assert any(f.privileged for f in numbers)
-    assert seen
-    assert all(b.cross.numbers.shape[1] == sum(not f.privileged for f in numbers) for b in seen)
+    assert widths == {TwoTower: {sum(not f.privileged for f in numbers)}, DCNV2: {len(numbers)}}
+
+
+def test_listwise_losses_never_see_a_cut_request(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = distilled.parent.parent.parent
+    dataset = load_dataset(next((root / "data").glob("funnel-*")))
+    whole: dict[int, int] = {}
+    for part in dataset.parts("train"):
+        table = pq.read_table(dataset.root / part.path, columns=["key_request", "num_candidates"])
+        whole |= dict(zip(table["key_request"].to_pylist(), table["num_candidates"].to_pylist(), strict=True))
+    seen: list[int] = []
+    forward = SoftmaxKL.forward
+
+    def spy(self: SoftmaxKL, inputs: LossInputs) -> TermSums:
+        counts = torch.bincount(inputs.batch.request_index, minlength=inputs.batch.num_requests).tolist()
+        requests = inputs.batch.request_id.tolist()
+        assert counts == [whole[request] for request in requests]
+        seen.extend(requests)
+        return forward(self, inputs)
+
+    monkeypatch.setattr(SoftmaxKL, "forward", spy)
+    small = ["control.enabled=false", "data.loader.batch_candidates=100", "data.loader.shuffle_buffer=700"]
+    train("+experiment=quickstart", *tiny_arguments(root), "name=cut", *small)
+    assert sorted(seen) == sorted(whole)
 
 
 def test_two_processes_through_the_entry_point(tmp_path: Path) -> None:
