@@ -112,6 +112,12 @@ def test_flat_logs_train_too(root: Path) -> None:
     assert "gap_recovered" in (run_dirs(root, "flat")[0] / "summary.json").read_text()
 
 
+def test_generated_data_reads_no_files(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train("data=funnel_tiny", f"data.source={root}", *path_arguments(root), *small(root, "mistake"))
+    assert "This data set reads no raw files." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -129,7 +135,6 @@ def test_flat_logs_train_too(root: Path) -> None:
         (["teacher=column", "loss.terms.hard.rows=shown"], "shown"),
         (["resume=/nowhere"], "There is no run to resume."),
         (["optimizer.lr=-1"], "lr > 0"),
-        (["data=funnel"], "This data set reads no raw files."),
     ],
 )
 def test_mistakes_end_with_one_message(

@@ -13,8 +13,7 @@ from tests.jobs.entry import tiny_arguments, train
 def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["loss.terms.soft.temperature=1,2", "seed=0,1", "name=sweep", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     train("-m", "+experiment=quickstart", *tiny_arguments(tmp_path), "trainer.limit_train_batches=2", *sweep)
-    out = capsys.readouterr().out
-    assert f"4 runs in {tmp_path}" in out.replace("\n", "")
+    assert "4 runs" in capsys.readouterr().out
     rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())
     assert [(row["configuration"], row["role"], row["seeds"]) for row in rows] == [
         ("loss.terms.soft.temperature=1", "teacher", [0, 1]),

@@ -56,7 +56,8 @@ def run(cfg: DictConfig) -> Scored:
             console.print(
                 f"Teacher signals of {scored.candidates:,} candidates ({scored.scored_now:,} scored now, "
                 f"{scored.seconds:.0f} s) are in {scored.folder}\n"
-                f"Use them with teacher=column teacher.path={scored.folder}"
+                f"Use them with teacher=column teacher.path={scored.folder}",
+                soft_wrap=True,
             )
     return scored
 

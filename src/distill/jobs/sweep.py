@@ -35,6 +35,6 @@ class CompareAtEnd(Callback):
         if not runs:
             return
         rows = compare(runs)
-        console.print(comparison_table(rows, main_metrics(rows), f"{len(runs)} runs in {folder}"))
+        console.print(comparison_table(rows, main_metrics(rows), f"{len(runs)} runs"))
         save_comparison(rows, folder / COMPARISON_FILE)
-        console.print(f"All metrics: {folder / COMPARISON_FILE}")
+        console.print(f"All metrics: {folder / COMPARISON_FILE}", soft_wrap=True)

@@ -103,7 +103,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
         for name in metrics:
             statistic = row.metrics.get(name, Statistic.of([]))
             share = row.gap_recovered.get(name)
-            text = str(statistic).replace(" ± ", "\n±") + (f"\n{share.mean:.0%} of gap" if share and share.n else "")
+            text = str(statistic).replace(" ± ", "\n±") + _of_gap(share)
             cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
     return table
@@ -148,6 +148,13 @@ def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
         recovered = dict.fromkeys(metric for run in runs for metric in run.gap_recovered)
         shares = {m: Statistic.of([run.gap_recovered.get(m, math.nan) for run in runs]) for m in recovered}
     return Row(name, role, tuple(run.seed for run in runs), metrics, shares)
+
+
+def _of_gap(share: Statistic | None) -> str:
+    if share is None or not share.n:
+        return ""
+    deviation = "" if math.isnan(share.deviation) else f" ±{share.deviation:.0%}"
+    return f"\n{share.mean:.0%}{deviation} of gap"
 
 
 def _best(rows: Sequence[Row], metric: str) -> Row | None:
