@@ -6,13 +6,25 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from distill.data.build import build_dataset
+from distill.data.datamodule import RankingDataModule
+from distill.data.datasets.movielens import MovieLensSource
+from distill.metrics.functional import auc
 from distill.reports.compare import Statistic
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import path_arguments, run_dirs, train
 
 pytestmark = pytest.mark.slow
 SEEDS = (0, 1, 2)
+
+
+needs_movielens = pytest.mark.skipif("DISTILL_DATA" not in os.environ, reason="DISTILL_DATA names no data folder")
+
+
+def movielens() -> Path:
+    return Path(os.environ["DISTILL_DATA"]) / "ml-100k"
 
 
 def run(root: Path, seed: int, *arguments: str) -> Summary:
@@ -36,10 +48,26 @@ def test_quickstart_recovers_the_gap(tmp_path: Path) -> None:
         assert best.mean > 2 * best.standard_error
 
 
-@pytest.mark.skipif("DISTILL_DATA" not in os.environ, reason="DISTILL_DATA names no folder with ml-100k/")
+@needs_movielens
+def test_item_means_on_movielens(tmp_path: Path) -> None:
+    """The baseline of the README: each film's share of likes in the training split, smoothed by ten ratings."""
+    dataset = build_dataset(MovieLensSource("100k", str(movielens())), tmp_path)
+    data = RankingDataModule(dataset.root, 65_536)
+    likes, ratings = torch.zeros(2, 2000, dtype=torch.float64)
+    for batch in data.loader("train"):
+        seen = batch.observed[:, 0]
+        likes.index_add_(0, batch.item_id[seen], batch.labels[seen, 0].double())
+        ratings.index_add_(0, batch.item_id[seen], torch.ones(int(seen.sum()), dtype=torch.float64))
+    score = (likes + 10 * likes.sum() / ratings.sum()) / (ratings + 10)
+    test = [(score[b.item_id[b.observed[:, 0]]], b.labels[b.observed[:, 0], 0]) for b in data.loader("test")]
+    value = float(auc(torch.cat([s for s, _ in test]), torch.cat([y for _, y in test])))
+    print(f"item means: like AUC {value:.4f}")
+    assert 0.72 < value < 0.74
+
+
+@needs_movielens
 def test_movielens_students_agree_with_their_teacher(tmp_path: Path) -> None:
-    source = f"data.source={Path(os.environ['DISTILL_DATA']) / 'ml-100k'}"
-    result = run(tmp_path, 0, "+experiment=movielens_100k/two_tower_from_dcn_v2", source)
+    result = run(tmp_path, 0, "+experiment=movielens_100k/two_tower_from_dcn_v2", f"data.source={movielens()}")
     assert result.metrics["teacher"]["like/auc"] > 0.785
     assert result.metrics["teacher"]["like/gauc"] > 0.71
     assert result.metrics["distilled"]["teacher_recall@100_20"] >= 0.95
