@@ -80,8 +80,12 @@ def ranks(devices: int, use_cuda: bool, job_dir: Path) -> Iterator[None]:
         yield
         return
     saved = {name: os.environ.get(name) for name in _VARIABLES}
+    threads = torch.get_num_threads()
     children: list[subprocess.Popen[bytes]] = []
     if not started_elsewhere:
+        torch.set_num_threads(
+            min(threads, max(1, (os.cpu_count() or 1) // devices))
+        )  # threads must not fight for cores
         children = _start_children(devices, job_dir)
     try:
         _join(use_cuda)
@@ -94,6 +98,7 @@ def ranks(devices: int, use_cuda: bool, job_dir: Path) -> Iterator[None]:
         raise
     finally:
         _leave(children, saved)
+        torch.set_num_threads(threads)
     failed = [child.returncode for child in children if child.returncode != 0]
     if failed:
         raise ConfigError(
@@ -106,7 +111,8 @@ def _start_children(devices: int, job_dir: Path) -> list[subprocess.Popen[bytes]
     os.environ.update(NODE_RANK="0", LOCAL_WORLD_SIZE=str(devices))
     children = []
     for local_rank in range(1, devices):
-        variables = {**os.environ, "LOCAL_RANK": str(local_rank), "RANK": str(local_rank)}
+        own = {"LOCAL_RANK": str(local_rank), "RANK": str(local_rank), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        variables = {**os.environ, **own}
         children.append(subprocess.Popen(_command(job_dir), env=variables))
     os.environ.update(LOCAL_RANK="0", RANK="0")
     return children
