@@ -233,7 +233,7 @@ class _Run:
             tables = {"teacher": teacher, **tables}
         metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
         config = plain(OmegaConf.merge(self.cfg, {"seed": 0}))
-        content = {k: v for k, v in config.items() if k not in ("seed", "paths", "resume", "name")}
+        content = {k: v for k, v in config.items() if k not in ("seed", "paths", "resume", "name", "threads")}
         return Summary(
             name=self.cfg.name,
             seed=self.cfg.seed,
