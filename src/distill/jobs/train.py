@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from distill import __version__
 from distill.data.format import Dataset, teacher_column
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import content_key, train_or_reuse
@@ -194,6 +195,7 @@ class _Run:
         """Trains a model, or takes it from the cache. A teacher that is only measured does not change the key."""
         trainer = {k: v for k, v in plain(self.cfg.trainer).items() if k not in _NOT_CONTENT}
         content = {
+            "version": __version__,
             "plan": {name: getattr(plan, name) for name in plan.__dataclass_fields__},
             "trainer": trainer,
             "stopping": plain(self.cfg.callbacks),
