@@ -11,7 +11,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python train.py +experiment=quickstart
 
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: lint types
 	$(BIN)/python -m pytest

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from distill.errors import ConfigError
+from distill.ops.rows import coalesced
 
 
 class RowwiseAdagrad(Optimizer):
@@ -57,7 +58,7 @@ class RowwiseAdagrad(Optimizer):
         grad = param.grad
         if grad is None or not grad.is_sparse:
             raise ConfigError("Row-wise Adagrad wants sparse gradients.", remedy="Use it for embedding tables only.")
-        grad = grad.coalesce()
+        grad = coalesced(grad)
         rows, values = grad.indices()[0], grad.values()
         total: Tensor = self.state[param]["sum"]
         touched = total.index_select(0, rows) + values.square().mean(dim=1)

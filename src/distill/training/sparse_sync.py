@@ -12,11 +12,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from distill.ops.rows import coalesced
+
 
 def broadcast_tables(params: Iterable[nn.Parameter]) -> None:
     """Copies rank 0's rows to every rank (DDP does not, for parameters that it ignores)."""
     for param in params:
         dist.broadcast(param.data, src=0)
+
+
+def sum_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
+    """Gives each parameter's gradient every touched row once."""
+    for param in params:
+        if param.grad is not None:
+            param.grad = coalesced(param.grad)
 
 
 def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
@@ -26,7 +35,7 @@ def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
         all_rows = torch.cat(gather_ragged(rows))
         all_values = torch.cat(gather_ragged(values)) / dist.get_world_size()
         grad = torch.sparse_coo_tensor(all_rows.unsqueeze(0), all_values, param.shape, check_invariants=False)
-        param.grad = grad.coalesce()
+        param.grad = coalesced(grad)
 
 
 def gather_ragged(tensor: Tensor) -> list[Tensor]:
@@ -47,5 +56,5 @@ def _local_gradient(param: nn.Parameter) -> tuple[Tensor, Tensor]:
     if param.grad is None:
         empty = torch.empty(0, dtype=torch.long, device=param.device)
         return empty, param.new_empty((0, *param.shape[1:]))
-    grad = param.grad.coalesce()
+    grad = coalesced(param.grad)
     return grad.indices()[0], grad.values()

@@ -1,0 +1,45 @@
+"""Sums the gradient rows of an embedding table that belong to the same id."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_INT32 = 2**31
+
+
+def sum_rows(ids: Tensor, values: Tensor, num_ids: int) -> tuple[Tensor, Tensor]:
+    """Adds up the rows of equal ids.
+
+    The ids are sorted stably and each run is summed like a bag of embeddings, always in the order of the rows: the
+    result is the same bit for bit from call to call, and several times faster than `Tensor.coalesce` on CPU.
+
+    Args:
+        ids: `[n]` int64, in any order.
+        values: `[n, D]`.
+        num_ids: Every id is below it.
+
+    Returns:
+        The distinct ids in rising order `[u]` int64, and their sums `[u, D]`.
+    """
+    if ids.shape[0] == 0:
+        return ids, values
+    sorted_ids, order = (ids.int() if num_ids <= _INT32 else ids).sort(stable=True)
+    starts_run = torch.ones(ids.shape, dtype=torch.bool, device=ids.device)
+    torch.ne(sorted_ids[1:], sorted_ids[:-1], out=starts_run[1:])
+    starts = starts_run.nonzero().flatten()
+    sums = functional.embedding_bag(order, values, starts, mode="sum")
+    return sorted_ids.index_select(0, starts).long(), sums
+
+
+def coalesced(gradient: Tensor) -> Tensor:
+    """Returns a sparse gradient `[V, D]` with every row once, by `sum_rows`.
+
+    Args:
+        gradient: With one sparse dimension.
+    """
+    if gradient.is_coalesced():
+        return gradient
+    ids, values = sum_rows(gradient._indices()[0], gradient._values(), gradient.shape[0])
+    return torch.sparse_coo_tensor(ids.unsqueeze(0), values, gradient.shape, check_invariants=False, is_coalesced=True)
