@@ -5,7 +5,7 @@ import torch
 
 from distill.batch import FeatureBlock, Ragged
 from distill.errors import SchemaError
-from distill.features import EmbeddingTables, ServingProjection, SideEncoder
+from distill.features import EmbeddingTables, MeanPooling, ServingProjection, SideEncoder
 from distill.schema import Schema, Side
 from tests.batches import make_batch, make_schema
 
@@ -23,7 +23,7 @@ def _rows(tables: EmbeddingTables, schema: Schema, name: str) -> torch.Tensor:
 
 def test_each_slot_holds_its_field(schema: Schema) -> None:
     tables = EmbeddingTables(schema, 4)
-    encoder = SideEncoder(schema, Side.REQUEST, tables)
+    encoder = SideEncoder(schema, Side.REQUEST, tables, MeanPooling())
     block = make_batch(schema).request
     encoded = encoder(block)
     slots = {s.name: encoded[:, s.start : s.start + s.width] for s in encoder.slots}
@@ -36,7 +36,7 @@ def test_each_slot_holds_its_field(schema: Schema) -> None:
 
 def test_sequence_is_averaged_from_the_shared_table_and_empty_is_zero(schema: Schema) -> None:
     tables = EmbeddingTables(schema, 4)
-    encoder = SideEncoder(schema, Side.REQUEST, tables)
+    encoder = SideEncoder(schema, Side.REQUEST, tables, MeanPooling())
     block = make_batch(schema, (1, 1)).request
     history = Ragged(torch.tensor([3, 5]), torch.tensor([2, 0]))
     encoded = encoder(FeatureBlock(block.ids, block.numbers, {}, {"history": history}))
@@ -49,7 +49,7 @@ def test_sequence_is_averaged_from_the_shared_table_and_empty_is_zero(schema: Sc
 
 def test_gradients_are_sparse_and_touch_only_the_rows_used(schema: Schema) -> None:
     tables = EmbeddingTables(schema, 4)
-    encoder = SideEncoder(schema, Side.CANDIDATE, tables)
+    encoder = SideEncoder(schema, Side.CANDIDATE, tables, MeanPooling())
     block = make_batch(schema, (2,)).candidate
     encoder(block).sum().backward()
     grad = tables.weights["4"].grad
@@ -63,7 +63,7 @@ def test_gradients_are_sparse_and_touch_only_the_rows_used(schema: Schema) -> No
 def test_side_without_fields_has_width_zero() -> None:
     schema = make_schema()
     bare = schema.model_copy(update={"fields": tuple(f for f in schema.fields if f.side is not Side.CROSS)})
-    encoder = SideEncoder(bare, Side.CROSS, EmbeddingTables(bare, 4))
+    encoder = SideEncoder(bare, Side.CROSS, EmbeddingTables(bare, 4), MeanPooling())
     assert encoder(make_batch(bare).cross).shape == (8, 0)
 
 

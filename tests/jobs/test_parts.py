@@ -21,6 +21,8 @@ NET = {
     "similarity": "cosine",
     "shared_item_vector": False,
     "dropout": 0.0,
+    "sequence": {"_target_": "distill.features.MeanPooling"},
+    "distinct_candidates": False,
 }
 
 
@@ -51,6 +53,8 @@ def test_model_scores_the_same_after_loading(tmp_path: Path) -> None:
         {"_target_": "torch.load"},
         {"_target_": "distill.jobs.train.run"},
         {"hidden_units": {"_target_": "os.mkdir", "path": "TRAP"}},
+        {"_target_": "distill.features.MeanPooling"},
+        {"sequence": {"_target_": "distill.features.encoder.dataclass"}},
         {"hidden_units": [{"deeper": {"_target_": "pathlib.Path.mkdir"}}]},
         {"_target_": "distill.models.prerankers.two_tower.math"},
     ],

@@ -11,20 +11,30 @@ from torch import nn
 
 from distill.batch import Batch, FeatureBlock
 from distill.errors import ConfigError
-from distill.features import ServingProjection
+from distill.features import MeanPooling, SequencePooling, ServingProjection, TransformerPooling
 from distill.losses.functional import bce_with_logits
 from distill.models import DCNV2, TwoTower
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema
 from tests.batches import make_batch, make_schema
 
-
-def _dcn(schema: Schema, structure: str = "parallel", rank: int | None = None) -> DCNV2:
-    return DCNV2(schema, 4, 0.05, 2, rank, [16, 8], structure, 0.0)  # type: ignore[arg-type]
+MEAN = MeanPooling()
 
 
-def _two_tower(schema: Schema, similarity: str = "cosine", shared: bool = False) -> TwoTower:
-    return TwoTower(schema, 4, 0.05, [16], 8, similarity, shared, 0.0)  # type: ignore[arg-type]
+def _dcn(
+    schema: Schema, structure: str = "parallel", rank: int | None = None, sequence: SequencePooling = MEAN
+) -> DCNV2:
+    return DCNV2(schema, 4, 0.05, 2, rank, [16, 8], structure, 0.0, sequence)  # type: ignore[arg-type]
+
+
+def _two_tower(
+    schema: Schema,
+    similarity: str = "cosine",
+    shared: bool = False,
+    sequence: SequencePooling = MEAN,
+    distinct: bool = False,
+) -> TwoTower:
+    return TwoTower(schema, 4, 0.05, [16], 8, similarity, shared, 0.0, sequence, distinct)  # type: ignore[arg-type]
 
 
 MODELS: dict[str, Callable[[Schema], nn.Module]] = {
@@ -32,8 +42,11 @@ MODELS: dict[str, Callable[[Schema], nn.Module]] = {
     "dcn_stacked_low_rank": lambda schema: _dcn(schema, "stacked", 3),
     "two_tower_cosine": _two_tower,
     "two_tower_dot_shared": lambda schema: _two_tower(schema, "dot", True),
+    "dcn_transformer": lambda schema: _dcn(schema, sequence=TransformerPooling(1, 2, 0.0, 3)),
+    "two_tower_transformer": lambda schema: _two_tower(schema, sequence=TransformerPooling(1, 2, 0.0, 3)),
+    "two_tower_distinct": lambda schema: _two_tower(schema, distinct=True),
 }
-STUDENTS = ("two_tower_cosine", "two_tower_dot_shared")
+STUDENTS = ("two_tower_cosine", "two_tower_dot_shared", "two_tower_transformer", "two_tower_distinct")
 
 
 @pytest.fixture(params=MODELS)
@@ -165,3 +178,19 @@ def _row(batch: Batch, i: int) -> FeatureBlock:
         numbers=block.numbers[i : i + 1],
         vectors={name: value[i : i + 1] for name, value in block.vectors.items()},
     )
+
+
+def test_equal_candidates_encoded_once_give_the_same_scores_and_gradients() -> None:
+    schema = make_schema()
+    once, each = _two_tower(schema, distinct=True), _two_tower(schema)
+    once.load_state_dict(each.state_dict())
+    batch = make_batch(schema, (6, 6))
+    repeated = replace(batch, candidate=batch.candidate.select(torch.tensor([0, 1, 2, 0, 1, 3, 3, 0, 5, 5, 5, 0])))
+    outputs = [model(repeated).logits for model in (once, each)]
+    torch.testing.assert_close(outputs[0], outputs[1])
+    for output in outputs:
+        output.square().sum().backward()
+    for (name, a), b in zip(once.named_parameters(), each.parameters(), strict=True):
+        assert a.grad is not None, name
+        assert b.grad is not None, name
+        torch.testing.assert_close(a.grad.to_dense(), b.grad.to_dense(), msg=name)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from distill.batch import Batch, Ragged, TeacherSignals
+from distill.features import MeanPooling
 from distill.losses import CompositeLoss, LossInputs, LossTerm, TaskInfo
 from distill.losses.terms import BernoulliKL, HardBCE, SoftmaxKL
 from distill.models import DCNV2
@@ -44,7 +45,7 @@ def test_value_and_gradients_are_the_same_without_the_other_rows(
     signals = _signals(batch)
     loss = CompositeLoss(terms)
     loss.setup(TASKS, has_signals=True)
-    model = DCNV2(make_schema(), 4, 0.05, 1, None, [8], "parallel", 0.0)
+    model = DCNV2(make_schema(), 4, 0.05, 1, None, [8], "parallel", 0.0, MeanPooling())
     rows = loss.acts_on(batch, signals, 0).nonzero().flatten()
     assert rows.tolist() == needed
     results = []
@@ -65,7 +66,7 @@ def test_no_row_is_needed(batch: Batch) -> None:
     assert empty.num_requests == 3
     loss = CompositeLoss({"hard": HardBCE()})
     loss.setup(TASKS, has_signals=False)
-    model = DCNV2(make_schema(), 4, 0.05, 1, None, [8], "parallel", 0.0)
+    model = DCNV2(make_schema(), 4, 0.05, 1, None, [8], "parallel", 0.0, MeanPooling())
     report = loss(LossInputs(empty, model(empty), None, 0))
     report.total.backward()
     assert float(report.total.detach()) == 0.0

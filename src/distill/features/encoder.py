@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from distill.batch import FeatureBlock
+from distill.batch import FeatureBlock, Ragged
+from distill.features.sequence import SequencePooling
 from distill.features.tables import EmbeddingTables
 from distill.schema import FieldSpec, Kind, Schema, Side
 
@@ -34,21 +35,24 @@ class _IdGroup:
 class SideEncoder(nn.Module):
     """Encodes a `FeatureBlock` as one row per request or candidate: [ids by width | sequences | vectors | numbers].
 
-    Sequences are averaged (target-agnostic mean pooling).
+    A sequence is one vector whatever the candidate (target-agnostic pooling).
 
     Args:
         schema: Prepared schema, the same view as the batch was read with.
         side: Which fields.
         tables: Embedding tables, shared between the sides of a model.
+        pooling: How sequences are encoded.
     """
 
-    def __init__(self, schema: Schema, side: Side, tables: EmbeddingTables) -> None:
+    def __init__(self, schema: Schema, side: Side, tables: EmbeddingTables, pooling: SequencePooling) -> None:
         super().__init__()
         self.tables = tables
         fields = schema.side(side)
         ids = [f for f in fields if f.is_id]
         self._groups = _group_by_width(ids, tables)
         self._sequences = [f for f in fields if f.kind is Kind.SEQUENCE]
+        encoders = {f.name: pooling.build(tables.width(f)) for f in self._sequences}
+        self.sequence_encoders = nn.ModuleDict({name: net for name, net in encoders.items() if net is not None})
         self._vectors = [f for f in fields if f.kind is Kind.VECTOR]
         numbers = [f for f in fields if f.is_number]
         self._num_numbers = len(numbers)
@@ -70,16 +74,20 @@ class SideEncoder(nn.Module):
             ids = block.ids if self._single else block.ids.index_select(1, self.get_buffer(f"_columns_{i}"))
             rows = self.tables.rows(group.width, ids + self.get_buffer(f"_offsets_{i}"))
             parts.append(rows.flatten(1))
-        for spec in self._sequences:
-            ragged = block.sequences[spec.name]
-            values = ragged.values + self.tables.offset(spec)
-            parts.append(self.tables.mean(self.tables.width(spec), values, ragged.lengths))
+        parts.extend(self._pooled(spec, block.sequences[spec.name]) for spec in self._sequences)
         parts.extend(block.vectors[spec.name] for spec in self._vectors)
         if self._num_numbers:
             parts.append(block.numbers)
         if not parts:
             return block.numbers.new_zeros((block.num_rows, 0))
         return torch.cat(parts, dim=1)
+
+    def _pooled(self, spec: FieldSpec, ragged: Ragged) -> Tensor:
+        values, width = ragged.values + self.tables.offset(spec), self.tables.width(spec)
+        if spec.name not in self.sequence_encoders:
+            return self.tables.mean(width, values, ragged.lengths)
+        pooled: Tensor = self.sequence_encoders[spec.name](self.tables.rows(width, values), ragged.lengths)
+        return pooled
 
 
 def _group_by_width(ids: Sequence[FieldSpec], tables: EmbeddingTables) -> list[_IdGroup]:

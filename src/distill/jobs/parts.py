@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from distill.errors import ConfigError, DataError, DistillError
+from distill.features import SequencePooling
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
 
-_MODEL_MODULES = ("distill.models.", "distill.layers.", "torch.nn.")
+_MODEL_MODULES = ("distill.models.", "distill.features.", "distill.layers.", "torch.nn.")
 
 
 def build(node: DictConfig | Mapping[str, Any], where: str, **arguments: Any) -> Any:
@@ -56,6 +57,15 @@ def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:
     Raises:
         ConfigError: A `_target_` is not a module of this package or of torch.nn.
     """
+    found = _part_class(net, where)
+    if not issubclass(found, nn.Module):
+        raise ConfigError(
+            "The target is not a model.", where=f"{where}._target_", expected="a torch module", found=found.__name__
+        )
+    return found
+
+
+def _part_class(net: Mapping[str, Any], where: str) -> type[Any]:
     for key, value in net.items():
         _check_nested(value, f"{where}.{key}")
     target = str(net.get("_target_", ""))
@@ -71,9 +81,12 @@ def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError("The model does not exist.", where=f"{where}._target_", found=target) from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+    if not (isinstance(found, type) and issubclass(found, (nn.Module, SequencePooling))):
         raise ConfigError(
-            "The target is not a model.", where=f"{where}._target_", expected="a torch module", found=target
+            "The target is no part of a model.",
+            where=f"{where}._target_",
+            expected="a torch module or a way to encode sequences",
+            found=target,
         )
     return found
 
@@ -81,7 +94,7 @@ def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:
 def _check_nested(value: Any, where: str) -> None:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            model_class(value, where)
+            _part_class(value, where)
         for key, item in value.items():
             _check_nested(item, f"{where}.{key}")
     elif isinstance(value, (list, tuple)):

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from distill.batch import FeatureBlock, RankerOutput
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, SideEncoder
+from distill.features import EmbeddingTables, SequencePooling, SideEncoder, distinct_rows
 from distill.layers.mlp import MLP
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema, Side
@@ -59,6 +59,8 @@ class TwoTower(PreRanker):
         similarity: `cosine` or `dot`; the scale s_k is learned.
         shared_item_vector: One item vector for all tasks: an item stores `vector_dim` floats instead of K times that.
         dropout: Of the MLPs.
+        sequence: How sequence fields are encoded.
+        distinct_candidates: Encode equal candidates of a batch once: the same numbers, sooner where items repeat.
 
     Reference: Huang et al., "Learning Deep Structured Semantic Models", 2013; Yi et al., "Sampling-Bias-Corrected
     Neural Modeling", 2019, section 3.
@@ -76,6 +78,8 @@ class TwoTower(PreRanker):
         similarity: Literal["cosine", "dot"],
         shared_item_vector: bool,
         dropout: float,
+        sequence: SequencePooling,
+        distinct_candidates: bool,
     ) -> None:
         super().__init__()
         if similarity not in ("cosine", "dot"):
@@ -84,7 +88,8 @@ class TwoTower(PreRanker):
         tables = EmbeddingTables(schema, embedding_dim, embedding_std)
         self.tables = tables
         self.similarity = similarity
-        request, candidate = (SideEncoder(schema, side, tables) for side in (Side.REQUEST, Side.CANDIDATE))
+        self.distinct_candidates = distinct_candidates
+        request, candidate = (SideEncoder(schema, side, tables, sequence) for side in (Side.REQUEST, Side.CANDIDATE))
         self.request_tower = Tower(request, hidden_units, num_tasks, vector_dim, dropout)
         item_vectors = 1 if shared_item_vector else num_tasks
         self.candidate_tower = Tower(candidate, hidden_units, item_vectors, vector_dim, dropout)
@@ -101,6 +106,12 @@ class TwoTower(PreRanker):
 
     def encode_candidate(self, block: FeatureBlock) -> Tensor:
         """Returns `[N, K or 1, vector_dim]`."""
+        if self.distinct_candidates:
+            distinct, where = distinct_rows(block)
+            return self._candidates(distinct).index_select(0, where)
+        return self._candidates(block)
+
+    def _candidates(self, block: FeatureBlock) -> Tensor:
         vectors: Tensor = self.candidate_tower(block)
         return functional.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
 

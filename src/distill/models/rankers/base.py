@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, RankerOutput
-from distill.features import EmbeddingTables, SideEncoder
+from distill.features import EmbeddingTables, SequencePooling, SideEncoder
 from distill.schema import Schema, Side
 
 
@@ -21,14 +21,15 @@ class PairEncoder(nn.Module):
         schema: Prepared schema.
         embedding_dim: Width of fields that do not name their own.
         embedding_std: Standard deviation of the initial embeddings.
+        sequence: How sequence fields are encoded.
     """
 
-    def __init__(self, schema: Schema, embedding_dim: int, embedding_std: float) -> None:
+    def __init__(self, schema: Schema, embedding_dim: int, embedding_std: float, sequence: SequencePooling) -> None:
         super().__init__()
         self.tables = EmbeddingTables(schema, embedding_dim, embedding_std)
-        self.request = SideEncoder(schema, Side.REQUEST, self.tables)
-        self.candidate = SideEncoder(schema, Side.CANDIDATE, self.tables)
-        self.cross = SideEncoder(schema, Side.CROSS, self.tables)
+        self.request = SideEncoder(schema, Side.REQUEST, self.tables, sequence)
+        self.candidate = SideEncoder(schema, Side.CANDIDATE, self.tables, sequence)
+        self.cross = SideEncoder(schema, Side.CROSS, self.tables, sequence)
         self.out_features = self.request.out_features + self.candidate.out_features + self.cross.out_features
 
     def forward(self, batch: Batch) -> Tensor:

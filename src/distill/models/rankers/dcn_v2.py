@@ -9,6 +9,7 @@ import torch
 
 from distill.batch import Batch, RankerOutput
 from distill.errors import ConfigError
+from distill.features import SequencePooling
 from distill.layers.cross import CrossNetV2
 from distill.layers.mlp import MLP
 from distill.models.heads import TaskHeads
@@ -28,6 +29,7 @@ class DCNV2(Ranker):
         hidden_units: Widths of the MLP.
         structure: `parallel` (both read the fields, outputs side by side) or `stacked` (the MLP reads the crosses).
         dropout: Of the MLP.
+        sequence: How sequence fields are encoded.
 
     Reference: Wang et al., "DCN V2", 2021, arXiv:2008.13535, section 3.
     """
@@ -42,12 +44,13 @@ class DCNV2(Ranker):
         hidden_units: Sequence[int],
         structure: Literal["parallel", "stacked"],
         dropout: float,
+        sequence: SequencePooling,
     ) -> None:
         super().__init__()
         if structure not in ("parallel", "stacked"):
             raise ConfigError("Unknown structure of DCN v2.", expected="parallel or stacked", found=str(structure))
         self.structure = structure
-        self.encoder = PairEncoder(schema, embedding_dim, embedding_std)
+        self.encoder = PairEncoder(schema, embedding_dim, embedding_std, sequence)
         width = self.encoder.out_features
         self.cross = CrossNetV2(width, num_cross_layers, cross_rank)
         self.mlp = MLP(width, hidden_units, dropout=dropout)
