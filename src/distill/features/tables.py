@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.errors import SchemaError
+from distill.features.lookup import embedding_mean, embedding_rows
 from distill.schema import FieldSpec, Schema
 
 
@@ -62,7 +63,8 @@ class EmbeddingTables(nn.Module):
         Returns:
             `[…, width]`.
         """
-        return functional.embedding(ids, self.weights[str(width)], sparse=self.sparse)
+        weight = self.weights[str(width)]
+        return embedding_rows(weight, ids) if self.sparse else functional.embedding(ids, weight)
 
     def mean(self, width: int, ids: Tensor, lengths: Tensor) -> Tensor:
         """Averages the rows of each sequence.
@@ -75,5 +77,7 @@ class EmbeddingTables(nn.Module):
         Returns:
             `[B, width]`; 0 for an empty sequence.
         """
-        starts = lengths.cumsum(0) - lengths
-        return functional.embedding_bag(ids, self.weights[str(width)], starts, mode="mean", sparse=self.sparse)
+        weight = self.weights[str(width)]
+        if self.sparse:
+            return embedding_mean(weight, ids, lengths)
+        return functional.embedding_bag(ids, weight, lengths.cumsum(0) - lengths, mode="mean")
