@@ -10,6 +10,7 @@ from scipy.stats import kendalltau
 
 from distill.errors import DataError
 from distill.metrics.agreement import OrderAgreement, OverlapWithColumn, OverlapWithTeacher
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.rows import ScoredRows
 
 Table = Callable[..., ScoredRows]
@@ -25,7 +26,7 @@ def _rows(table: Table) -> ScoredRows:
 
 
 def test_overlap_with_the_teacher_by_hand(table: Table) -> None:
-    found = OverlapWithTeacher(ks=[1, 2, 4], m=2)(_rows(table), ["click"])
+    found = OverlapWithTeacher(ks=[1, 2, 4], m=2)(Evaluation(_rows(table), ["click"]))
     # request 0: teacher's top-2 is {1, 3}; the student's order is 0, 1, 2, 3. Request 1: both prefer its second
     assert found["teacher_recall@1_2"] == (0 + 0.5) / 2
     assert found["teacher_recall@2_2"] == 0.5
@@ -39,38 +40,40 @@ def test_rows_the_teacher_did_not_score_are_left_out_and_counted(table: Table) -
     valid = torch.tensor([True, False, True, True, False, False])
     rows = replace(rows, teacher_valid=valid)
     metric = OverlapWithTeacher(ks=[1], m=1)
-    result = metric.per_request(rows, ["click"])["teacher_recall@1_1"]
+    result = metric.per_request(Evaluation(rows, ["click"]))["teacher_recall@1_1"]
     assert result.used.tolist() == [True, False]
     assert float(result.values[0]) == 0.0
-    assert "3 of 6 rows" in (metric.missing(rows, ["click"]) or "")
+    assert "3 of 6 rows" in (metric.missing(Evaluation(rows, ["click"])) or "")
 
 
 def test_nan_scores_of_the_teacher_are_an_error(table: Table) -> None:
     with pytest.raises(DataError, match="NaN"):
-        OverlapWithTeacher(ks=[1], m=1)(replace(_rows(table), teacher_score=torch.full((6,), math.nan)), ["click"])
+        OverlapWithTeacher(ks=[1], m=1)(
+            Evaluation(replace(_rows(table), teacher_score=torch.full((6,), math.nan)), ["click"])
+        )
 
 
 def test_without_a_teacher_nothing_is_reported(table: Table) -> None:
     rows = table([4], teacher=False)
     for metric in (OverlapWithTeacher(), OrderAgreement()):
-        assert metric(rows, ["click", "buy"]) == {}
-        assert metric.missing(rows, ["click", "buy"]) == "no teacher scores came with the rows"
-        assert metric.missing(table([4]), ["click", "buy"]) is None
+        assert metric(Evaluation(rows, ["click", "buy"])) == {}
+        assert metric.missing(Evaluation(rows, ["click", "buy"])) == "no teacher scores came with the rows"
+        assert metric.missing(Evaluation(table([4]), ["click", "buy"])) is None
 
 
 def test_overlap_with_a_column(table: Table) -> None:
     metric = OverlapWithColumn("utility", "best_recall", ks=[2], m=1)
-    found = metric(_rows(table), ["click"])
+    found = metric(Evaluation(_rows(table), ["click"]))
     assert found == {"best_recall@2_1": 1.0, "best_recall@2_1_skipped": 1.0}
-    assert "5 of 6 rows" in (metric.missing(_rows(table), ["click"]) or "")
+    assert "5 of 6 rows" in (metric.missing(Evaluation(_rows(table), ["click"])) or "")
     other = OverlapWithColumn("price", "cheap_recall")
-    assert other(_rows(table), ["click"]) == {}
-    assert other.missing(_rows(table), ["click"]) == "no column 'price' (there are: utility)"
+    assert other(Evaluation(_rows(table), ["click"])) == {}
+    assert other.missing(Evaluation(_rows(table), ["click"])) == "no column 'price' (there are: utility)"
 
 
 def test_order_agreement_by_scipy(table: Table) -> None:
     rows = table([20, 30, 1])
-    found = OrderAgreement()(rows, ["click", "buy"])
+    found = OrderAgreement()(Evaluation(rows, ["click", "buy"]))
     assert rows.teacher_score is not None
     parts = [slice(0, 20), slice(20, 50)]
     expected = [kendalltau(rows.score[part], rows.teacher_score[part]).statistic for part in parts]

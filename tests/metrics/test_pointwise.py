@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
 from distill.errors import ConfigError
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
 from distill.metrics.rows import ScoredRows
 
@@ -19,7 +20,9 @@ TASKS = ("click", "buy")
 def test_each_task_is_measured_on_its_observed_rows(table: Table) -> None:
     rows = table([10] * 10)
     rows = replace(rows, labels=torch.where(rows.observed, rows.labels, 5.0))
-    found = AUC()(rows, TASKS) | LogLoss()(rows, TASKS) | Calibration(4)(rows, TASKS)
+    found = (
+        AUC()(Evaluation(rows, TASKS)) | LogLoss()(Evaluation(rows, TASKS)) | Calibration(4)(Evaluation(rows, TASKS))
+    )
     for k, task in enumerate(TASKS):
         seen = rows.observed[:, k]
         labels, logits = rows.labels[seen, k], rows.logits[seen, k].double()
@@ -33,14 +36,14 @@ def test_each_task_is_measured_on_its_observed_rows(table: Table) -> None:
 def test_weights_count_unless_switched_off(table: Table) -> None:
     rows = table([30])
     weighted = replace(rows, weight=torch.arange(1.0, 31.0))
-    assert LogLoss()(weighted, TASKS) != LogLoss()(rows, TASKS)
-    assert LogLoss(weighted=False)(weighted, TASKS) == LogLoss()(rows, TASKS)
+    assert LogLoss()(Evaluation(weighted, TASKS)) != LogLoss()(Evaluation(rows, TASKS))
+    assert LogLoss(weighted=False)(Evaluation(weighted, TASKS)) == LogLoss()(Evaluation(rows, TASKS))
 
 
 def test_gauc_by_user_and_by_request_have_names_of_their_own(table: Table) -> None:
     rows = table([9] * 8)
-    by_user = GroupedAUC()(rows, TASKS)
-    by_request = GroupedAUC(by="request")(rows, TASKS)
+    by_user = GroupedAUC()(Evaluation(rows, TASKS))
+    by_request = GroupedAUC(by="request")(Evaluation(rows, TASKS))
     assert {"click/gauc", "click/uauc", "click/gauc_skipped"} <= by_user.keys()
     assert {"buy/request_gauc", "buy/request_uauc", "buy/request_gauc_skipped"} <= by_request.keys()
     seen = rows.observed[:, 0]
@@ -53,7 +56,7 @@ def test_gauc_by_user_and_by_request_have_names_of_their_own(table: Table) -> No
 
 
 def test_threshold_is_part_of_the_name(table: Table) -> None:
-    found = Threshold(0.3)(table([20]), TASKS)
+    found = Threshold(0.3)(Evaluation(table([20]), TASKS))
     assert {"click/precision_p0.3", "click/recall_p0.3", "click/f1_p0.3"} <= found.keys()
 
 
@@ -62,26 +65,26 @@ def test_tasks_that_are_not_binary_are_left_out_and_named(table: Table) -> None:
     graded = rows.labels.clone()
     graded[:, 1] = torch.where(rows.observed[:, 1], 3.0, 0.0)
     rows = replace(rows, labels=graded)
-    assert AUC()(rows, TASKS).keys() == {"click/auc"}
-    reason = AUC().missing(rows, TASKS)
+    assert AUC()(Evaluation(rows, TASKS)).keys() == {"click/auc"}
+    reason = AUC().missing(Evaluation(rows, TASKS))
     assert reason is not None
     assert "buy" in reason
     assert "click" not in reason
-    assert AUC(tasks=["click"]).missing(rows, TASKS) is None
+    assert AUC(tasks=["click"]).missing(Evaluation(rows, TASKS)) is None
 
 
 def test_a_task_without_observed_rows_is_nan(table: Table) -> None:
     rows = table([5])
     rows = replace(rows, observed=torch.zeros_like(rows.observed))
     for metric in (AUC(), LogLoss(), Calibration(), Threshold()):
-        assert all(np.isnan(value) for value in metric(rows, TASKS).values())
-    assert GroupedAUC()(rows, TASKS)["click/gauc_skipped"] == 0.0
+        assert all(np.isnan(value) for value in metric(Evaluation(rows, TASKS)).values())
+    assert GroupedAUC()(Evaluation(rows, TASKS))["click/gauc_skipped"] == 0.0
 
 
 def test_wrong_configuration_is_refused(table: Table) -> None:
     with pytest.raises(ConfigError, match="does not have"):
-        AUC(tasks=["like"])(table([2]), TASKS)
+        AUC(tasks=["like"])(Evaluation(table([2]), TASKS))
     with pytest.raises(ConfigError, match="do not match the logits"):
-        AUC()(table([2]), ["click"])
+        AUC()(Evaluation(table([2]), ["click"]))
     with pytest.raises(ConfigError, match="unknown group"):
         GroupedAUC(by="item")  # type: ignore[arg-type]

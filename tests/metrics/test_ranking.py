@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from distill.errors import ConfigError
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.ranking import NDCG, HitRate, Recall
 from distill.metrics.rows import ScoredRows
 
@@ -25,7 +26,7 @@ def _rows(table: Table) -> ScoredRows:
 
 
 def test_all_candidates_are_ranked_and_unobserved_ones_are_not_relevant(table: Table) -> None:
-    found = Recall(ks=[1, 2])(_rows(table), ["click"])
+    found = Recall(ks=[1, 2])(Evaluation(_rows(table), ["click"]))
     assert found == {
         "click/recall@1": 0.0,
         "click/recall@1_skipped": 1.0,
@@ -35,35 +36,37 @@ def test_all_candidates_are_ranked_and_unobserved_ones_are_not_relevant(table: T
 
 
 def test_order_by_score_has_a_name_of_its_own(table: Table) -> None:
-    found = Recall(ks=[1], by="score")(_rows(table), ["click"])
+    found = Recall(ks=[1], by="score")(Evaluation(_rows(table), ["click"]))
     assert found["click/recall_by_score@1"] == 1.0
-    assert NDCG(ks=[3], by="score")(_rows(table), ["click"])["click/ndcg_by_score@3"] == 1.0
-    assert HitRate(ks=[1])(_rows(table), ["click"])["click/hit_rate_by_score@1"] == 0.5
+    assert NDCG(ks=[3], by="score")(Evaluation(_rows(table), ["click"]))["click/ndcg_by_score@3"] == 1.0
+    assert HitRate(ks=[1])(Evaluation(_rows(table), ["click"]))["click/hit_rate_by_score@1"] == 0.5
 
 
 def test_ndcg_by_logit(table: Table) -> None:
     second, third = 1 / torch.tensor([3.0, 4.0]).double().log2()
-    found = NDCG(ks=[3])(_rows(table), ["click"])
+    found = NDCG(ks=[3])(Evaluation(_rows(table), ["click"]))
     assert found["click/ndcg@3"] == pytest.approx(float((second + third) / (1 + second)))
     assert found["click/ndcg@3_skipped"] == 1.0
 
 
 def test_row_weights_play_no_part(table: Table) -> None:
     rows = _rows(table)
-    assert Recall()(replace(rows, weight=torch.arange(1.0, 6.0)), ["click"]) == Recall()(rows, ["click"])
+    assert Recall()(Evaluation(replace(rows, weight=torch.arange(1.0, 6.0)), ["click"])) == Recall()(
+        Evaluation(rows, ["click"])
+    )
 
 
 def test_labels_that_are_no_grades_are_left_out_and_named(table: Table) -> None:
     rows = _rows(table)
     seconds = replace(rows, labels=rows.labels * 600)
-    assert NDCG()(seconds, ["watch"]) == {}
-    assert "watch" in (NDCG().missing(seconds, ["watch"]) or "")
-    assert NDCG().missing(rows, ["watch"]) is None
-    assert Recall(ks=[2])(seconds, ["watch"])["watch/recall@2"] == 0.5
+    assert NDCG()(Evaluation(seconds, ["watch"])) == {}
+    assert "watch" in (NDCG().missing(Evaluation(seconds, ["watch"])) or "")
+    assert NDCG().missing(Evaluation(rows, ["watch"])) is None
+    assert Recall(ks=[2])(Evaluation(seconds, ["watch"]))["watch/recall@2"] == 0.5
 
 
 def test_per_request_values_follow_the_requests(table: Table) -> None:
-    result = Recall(ks=[2]).per_request(_rows(table), ["click"])["click/recall@2"]
+    result = Recall(ks=[2]).per_request(Evaluation(_rows(table), ["click"]))["click/recall@2"]
     assert result.used.tolist() == [True, False]
     assert float(result.values[0]) == 0.5
 

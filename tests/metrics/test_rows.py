@@ -101,3 +101,13 @@ def test_teacher_rows_put_the_teacher_in_the_students_place(table: Table) -> Non
     assert rows.teacher_score is not None
     assert torch.equal(teacher.score, rows.teacher_score[[0, 2]])
     assert teacher_rows(table([3], teacher=False)) is None
+
+
+def test_rows_in_order_are_not_copied_and_others_come_out_the_same(table: Table) -> None:
+    rows = table([3, 2, 4])
+    found = canonical(rows)
+    assert found.rows.logits.data_ptr() == rows.logits.data_ptr()
+    assert (found.num_padding, found.num_duplicates, found.num_cut_requests) == (0, 0, 0)
+    reversed_rows = canonical(rows.select(torch.arange(8, -1, -1))).rows
+    for name, tensor in to_tensors(rows).items():
+        assert torch.equal(tensor, to_tensors(reversed_rows)[name])

@@ -64,8 +64,8 @@ def parse_rows(rows: str | Sequence[str], where: str) -> tuple[str, ...]:
     Raises:
         ConfigError: If a name is unknown or there is none.
     """
-    names = (rows,) if isinstance(rows, str) else tuple(rows)
-    unknown = [name for name in names if name not in _SELECTORS]
+    names = (rows,) if isinstance(rows, str) else tuple(rows) if isinstance(rows, Sequence) else (rows,)
+    unknown = [name for name in names if not isinstance(name, str) or name not in _SELECTORS]
     if unknown or not names:
         raise ConfigError(
             "A loss term names rows that do not exist.",

@@ -2,6 +2,7 @@
 
 from distill.metrics.agreement import OrderAgreement, OverlapWithColumn, OverlapWithTeacher
 from distill.metrics.base import Metric
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
 from distill.metrics.ranking import NDCG, HitRate, Recall
 from distill.metrics.rows import (
@@ -21,6 +22,7 @@ __all__ = [
     "NDCG",
     "Calibration",
     "CanonicalRows",
+    "Evaluation",
     "GroupedAUC",
     "HitRate",
     "LogLoss",

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from distill.metrics.base import RequestMetric, cutoffs
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.kendall import count_pairs
 from distill.metrics.functional.overlap import overlap_per_request
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.ties import tied_ranks
-from distill.metrics.rows import ScoredRows, request_index
+from distill.metrics.rows import ScoredRows
 
 
 class _Reference(NamedTuple):
@@ -21,6 +22,13 @@ class _Reference(NamedTuple):
 
     score: Tensor
     valid: Tensor
+
+    def covered(self, *columns: Tensor) -> list[Tensor]:
+        """Takes the rows of `columns [N]` that have it."""
+        if bool(self.valid.all()):
+            return list(columns)
+        (rows,) = self.valid.nonzero(as_tuple=True)
+        return [column.index_select(0, rows) for column in columns]
 
     def uncovered(self, what: str) -> str | None:
         """Says how many rows are left out, or None when all have the number."""
@@ -43,13 +51,13 @@ class OverlapWithTeacher(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         (self.m,) = cutoffs((m,), "metrics.*.m")
 
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+    def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `teacher_recall@<k>_<m>` of each request."""
-        return _overlaps("teacher_recall", rows, _teacher(rows), self.ks, self.m)
+        return _overlaps("teacher_recall", evaluation, _teacher(evaluation.rows), self.ks, self.m)
 
-    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+    def missing(self, evaluation: Evaluation) -> str | None:
         """Says that there are no teacher scores, or not for all rows."""
-        return _teacher_missing(rows)
+        return _teacher_missing(evaluation.rows)
 
 
 class OverlapWithColumn(RequestMetric):
@@ -70,15 +78,16 @@ class OverlapWithColumn(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         (self.m,) = cutoffs((m,), "metrics.*.m")
 
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+    def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<name>@<k>_<m>` of each request."""
-        return _overlaps(self.name, rows, self._reference(rows), self.ks, self.m)
+        return _overlaps(self.name, evaluation, self._reference(evaluation.rows), self.ks, self.m)
 
-    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+    def missing(self, evaluation: Evaluation) -> str | None:
         """Says that there is no such column, or that it is NaN in places."""
-        reference = self._reference(rows)
+        reference = self._reference(evaluation.rows)
         if reference is None:
-            return f"no column {self.column!r} (there are: {', '.join(sorted(rows.columns)) or 'none'})"
+            columns = ", ".join(sorted(evaluation.rows.columns)) or "none"
+            return f"no column {self.column!r} (there are: {columns})"
         return reference.uncovered(f"column {self.column!r}")
 
     def _reference(self, rows: ScoredRows) -> _Reference | None:
@@ -94,19 +103,19 @@ class OrderAgreement(RequestMetric):
     and counted.
     """
 
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+    def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns both for each request."""
-        reference = _teacher(rows)
+        reference = _teacher(evaluation.rows)
         if reference is None:
             return {}
-        index, num_requests = request_index(rows)
-        score, valid = reference
-        counts = count_pairs(rows.score[valid], score[valid], index[valid], num_requests)
+        index, num_requests = evaluation.requests
+        student, score, index = reference.covered(evaluation.rows.score, reference.score, index)
+        counts = count_pairs(student, score, index, num_requests)
         return {"teacher_kendall_tau": counts.tau_b(), "teacher_inversion_rate": counts.inversion_rate()}
 
-    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+    def missing(self, evaluation: Evaluation) -> str | None:
         """Says that there are no teacher scores, or not for all rows."""
-        return _teacher_missing(rows)
+        return _teacher_missing(evaluation.rows)
 
 
 def _teacher(rows: ScoredRows) -> _Reference | None:
@@ -122,13 +131,14 @@ def _teacher_missing(rows: ScoredRows) -> str | None:
 
 
 def _overlaps(
-    name: str, rows: ScoredRows, reference: _Reference | None, ks: Sequence[int], m: int
+    name: str, evaluation: Evaluation, reference: _Reference | None, ks: Sequence[int], m: int
 ) -> dict[str, PerRequest]:
     """Overlaps at every k; none without a reference. Requests keep their numbers when rows are left out."""
     if reference is None:
         return {}
-    index, num_requests = request_index(rows)
-    score, valid = reference
-    student = tied_ranks(rows.score[valid], index[valid], num_requests)
-    wanted = tied_ranks(score[valid], index[valid], num_requests)
+    index, num_requests = evaluation.requests
+    score, wanted_score, index = reference.covered(evaluation.rows.score, reference.score, index)
+    everywhere = index.numel() == evaluation.rows.num_rows
+    student = evaluation.ranks(None) if everywhere else tied_ranks(score, index, num_requests)
+    wanted = tied_ranks(wanted_score, index, num_requests)
     return {f"{name}@{k}_{m}": overlap_per_request(student, wanted, k, m) for k in ks}

@@ -4,47 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from distill.errors import ConfigError
-from distill.metrics.functional.checks import is_binary
+from distill.metrics.evaluation import Evaluation, TaskRows
 from distill.metrics.functional.reduce import PerRequest
-from distill.metrics.rows import ScoredRows
 
 SKIPPED = "_skipped"
 """Ending of the names under which metrics count the groups that they leave out."""
 
 
 class Metric(Protocol):
-    """Computes named numbers from a canonical table."""
+    """Computes named numbers from an evaluation."""
 
-    def __call__(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, float]:
+    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         """Returns name to value; NaN where undefined; what `missing` names is left out."""
         ...
 
-    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+    def missing(self, evaluation: Evaluation) -> str | None:
         """Says which input the metric lacks and what is left out for it, or None."""
         ...
-
-
-class TaskRows(NamedTuple):
-    """The observed rows of one task.
-
-    Attributes:
-        logits: `[n]`.
-        labels: `[n]` in {0, 1}.
-        weight: `[n]` or None.
-        user_id: `[n]` int64.
-        request_id: `[n]` int64.
-    """
-
-    logits: Tensor
-    labels: Tensor
-    weight: Tensor | None
-    user_id: Tensor
-    request_id: Tensor
 
 
 class PointwiseMetric(ABC):
@@ -63,27 +44,22 @@ class PointwiseMetric(ABC):
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns name, without the task, to value."""
 
-    def __call__(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, float]:
+    def weight(self, rows: TaskRows) -> Tensor | None:
+        """Returns the weights to count rows by, None for alike."""
+        return rows.weight if self.weighted else None
+
+    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         values: dict[str, float] = {}
-        for task, k in positions(tasks, self.tasks, rows).items():
-            observed = rows.observed[:, k]
-            labels = rows.labels[observed, k]
-            if not is_binary(labels):
-                continue
-            part = TaskRows(
-                rows.logits[observed, k],
-                labels,
-                rows.weight[observed] if self.weighted else None,
-                rows.user_id[observed],
-                rows.request_id[observed],
-            )
-            values |= {f"{task}/{name}": value for name, value in self.measure(part).items()}
+        for task, column in evaluation.columns(self.tasks).items():
+            rows = evaluation.observed_rows(column)
+            if rows.is_binary:
+                values |= {f"{task}/{name}": value for name, value in self.measure(rows).items()}
         return values
 
-    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+    def missing(self, evaluation: Evaluation) -> str | None:
         """Names the tasks whose labels are not binary."""
-        chosen = positions(tasks, self.tasks, rows)
-        graded = [task for task, k in chosen.items() if not is_binary(rows.labels[rows.observed[:, k], k])]
+        chosen = evaluation.columns(self.tasks)
+        graded = [task for task, column in chosen.items() if not evaluation.observed_rows(column).is_binary]
         return f"labels outside {{0, 1}}: task {', '.join(graded)} left out" if graded else None
 
 
@@ -94,51 +70,19 @@ class RequestMetric(ABC):
     """
 
     @abstractmethod
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
-        """Returns name to the values of the R requests of `request_index(rows)`; nothing for what is missing."""
+    def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
+        """Returns name to the values of the R requests of the evaluation; nothing for what is missing."""
 
-    def __call__(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, float]:
+    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         values: dict[str, float] = {}
-        for name, result in self.per_request(rows, tasks).items():
+        for name, result in self.per_request(evaluation).items():
             values[name] = float(result.mean())
             values[name + SKIPPED] = float(result.num_skipped)
         return values
 
-    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+    def missing(self, evaluation: Evaluation) -> str | None:
         """Says which input the metric lacks and what is left out for it, or None."""
         return None
-
-
-def positions(tasks: Sequence[str], chosen: Sequence[str] | None, rows: ScoredRows) -> dict[str, int]:
-    """Finds the columns of the chosen tasks.
-
-    Args:
-        tasks: Names of the K tasks.
-        chosen: The tasks wanted; None for all.
-        rows: The table.
-
-    Returns:
-        Task name to its column.
-
-    Raises:
-        ConfigError: If the number of names is not K, or a chosen task is not among them.
-    """
-    if len(tasks) != rows.logits.shape[1]:
-        raise ConfigError(
-            "The tasks do not match the logits",
-            expected=f"{rows.logits.shape[1]} task names",
-            found=", ".join(tasks),
-        )
-    column = {task: k for k, task in enumerate(tasks)}
-    unknown = [task for task in chosen or () if task not in column]
-    if unknown:
-        raise ConfigError(
-            "A metric names a task that the schema does not have",
-            where="metrics.*.tasks",
-            expected=f"some of {', '.join(tasks)}",
-            found=", ".join(unknown),
-        )
-    return column if chosen is None else {task: column[task] for task in chosen}
 
 
 def cutoffs(values: Sequence[int], where: str) -> tuple[int, ...]:

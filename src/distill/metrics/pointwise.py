@@ -7,7 +7,8 @@ from typing import Literal
 
 from distill.errors import ConfigError
 from distill.metrics import functional
-from distill.metrics.base import SKIPPED, PointwiseMetric, TaskRows
+from distill.metrics.base import SKIPPED, PointwiseMetric
+from distill.metrics.evaluation import TaskRows
 
 
 class AUC(PointwiseMetric):
@@ -15,7 +16,7 @@ class AUC(PointwiseMetric):
 
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `auc`."""
-        return {"auc": float(functional.auc(rows.logits, rows.labels, rows.weight))}
+        return {"auc": float(functional.auc(rows.logits, rows.labels, self.weight(rows), rows.by_logit))}
 
 
 class GroupedAUC(PointwiseMetric):
@@ -42,7 +43,7 @@ class GroupedAUC(PointwiseMetric):
         """Returns `gauc`, `uauc` and the count of skipped groups."""
         group = rows.user_id if self.by == "user" else rows.request_id
         prefix = "" if self.by == "user" else "request_"
-        result = functional.grouped_auc(rows.logits, rows.labels, group, rows.weight)
+        result = functional.grouped_auc(rows.logits, rows.labels, group, self.weight(rows), rows.by_logit)
         return {
             f"{prefix}gauc": float(result.weighted),
             f"{prefix}uauc": float(result.unweighted),
@@ -55,7 +56,7 @@ class LogLoss(PointwiseMetric):
 
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `logloss`."""
-        return {"logloss": float(functional.logloss(rows.logits, rows.labels, rows.weight))}
+        return {"logloss": float(functional.logloss(rows.logits, rows.labels, self.weight(rows)))}
 
 
 class Calibration(PointwiseMetric):
@@ -74,8 +75,8 @@ class Calibration(PointwiseMetric):
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `pcoc` and `ece`."""
         probs = rows.logits.double().sigmoid()
-        ece = functional.expected_calibration_error(probs, rows.labels, self.num_bins, rows.weight)
-        return {"pcoc": float(functional.pcoc(probs, rows.labels, rows.weight)), "ece": float(ece)}
+        ece = functional.expected_calibration_error(probs, rows.labels, self.num_bins, self.weight(rows), rows.by_logit)
+        return {"pcoc": float(functional.pcoc(probs, rows.labels, self.weight(rows))), "ece": float(ece)}
 
 
 class Threshold(PointwiseMetric):
@@ -96,5 +97,5 @@ class Threshold(PointwiseMetric):
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `precision_p…`, `recall_p…` and `f1_p…`."""
         probs = rows.logits.double().sigmoid()
-        result = functional.precision_recall_f1(probs, rows.labels, self.threshold, rows.weight)
+        result = functional.precision_recall_f1(probs, rows.labels, self.threshold, self.weight(rows))
         return {f"{name}_p{self.threshold:g}": float(value) for name, value in result._asdict().items()}

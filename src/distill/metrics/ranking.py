@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from distill.errors import ConfigError
-from distill.metrics.base import RequestMetric, cutoffs, positions
+from distill.metrics.base import RequestMetric, cutoffs
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.ndcg import MAX_LABEL, ndcg_per_request
 from distill.metrics.functional.recall import hit_rate_per_request, recall_per_request
 from distill.metrics.functional.reduce import PerRequest
-from distill.metrics.functional.ties import TiedRanks, tied_ranks
-from distill.metrics.rows import ScoredRows, request_index
+from distill.metrics.functional.ties import TiedRanks
+from distill.metrics.rows import ScoredRows
 
 By = Literal["logit", "score"]
 
@@ -33,14 +34,13 @@ class TaskRanker:
         self.by = by
         self.tasks = None if tasks is None else tuple(tasks)
 
-    def chosen(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, int]:
+    def chosen(self, evaluation: Evaluation) -> dict[str, int]:
         """Returns the chosen tasks with their columns."""
-        return positions(tasks, self.tasks, rows)
+        return evaluation.columns(self.tasks)
 
-    def ranks(self, rows: ScoredRows, column: int) -> TiedRanks:
+    def ranks(self, evaluation: Evaluation, column: int) -> TiedRanks:
         """Ranks the candidates for the task of `column`."""
-        index, num_requests = request_index(rows)
-        return tied_ranks(rows.score if self.by == "score" else rows.logits[:, column], index, num_requests)
+        return evaluation.ranks(None if self.by == "score" else column)
 
     def name(self, task: str, metric: str, k: int) -> str:
         """Names a result: `click/recall@10`, or `click/recall_by_score@10`."""
@@ -64,9 +64,9 @@ class Recall(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         self.ranker = TaskRanker(by, tasks)
 
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+    def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<task>/recall@<k>` of each request."""
-        return _of_relevant("recall", recall_per_request, self.ranker, self.ks, rows, tasks)
+        return _of_relevant("recall", recall_per_request, self.ranker, self.ks, evaluation)
 
 
 class HitRate(RequestMetric):
@@ -84,9 +84,9 @@ class HitRate(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         self.ranker = TaskRanker(by, tasks)
 
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+    def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<task>/hit_rate@<k>` of each request."""
-        return _of_relevant("hit_rate", hit_rate_per_request, self.ranker, self.ks, rows, tasks)
+        return _of_relevant("hit_rate", hit_rate_per_request, self.ranker, self.ks, evaluation)
 
 
 class NDCG(RequestMetric):
@@ -105,21 +105,21 @@ class NDCG(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         self.ranker = TaskRanker(by, tasks)
 
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> Mapping[str, PerRequest]:
+    def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<task>/ndcg@<k>` of each request."""
         values: dict[str, PerRequest] = {}
-        for task, column in self.ranker.chosen(rows, tasks).items():
-            labels = _observed_labels(rows, column)
+        for task, column in self.ranker.chosen(evaluation).items():
+            labels = _observed_labels(evaluation.rows, column)
             if not _are_grades(labels):
                 continue
-            ranks = self.ranker.ranks(rows, column)
+            ranks = self.ranker.ranks(evaluation, column)
             values |= {self.ranker.name(task, "ndcg", k): ndcg_per_request(ranks, labels, k) for k in self.ks}
         return values
 
-    def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> str | None:
+    def missing(self, evaluation: Evaluation) -> str | None:
         """Names the tasks whose labels are no grades."""
-        chosen = self.ranker.chosen(rows, tasks)
-        wrong = [task for task, column in chosen.items() if not _are_grades(_observed_labels(rows, column))]
+        chosen = self.ranker.chosen(evaluation)
+        wrong = [task for task, column in chosen.items() if not _are_grades(_observed_labels(evaluation.rows, column))]
         return f"labels outside [0, {MAX_LABEL}]: task {', '.join(wrong)} left out" if wrong else None
 
 
@@ -133,15 +133,14 @@ def _are_grades(labels: Tensor) -> bool:
 
 def _of_relevant(
     metric: str,
-    function: Callable[[TiedRanks, Tensor, int], PerRequest],
+    function: Callable[[TiedRanks, int], PerRequest],
     ranker: TaskRanker,
     ks: Sequence[int],
-    rows: ScoredRows,
-    tasks: Sequence[str],
+    evaluation: Evaluation,
 ) -> dict[str, PerRequest]:
     values: dict[str, PerRequest] = {}
-    for task, column in ranker.chosen(rows, tasks).items():
-        relevant = _observed_labels(rows, column) > 0
-        ranks = ranker.ranks(rows, column)
-        values |= {ranker.name(task, metric, k): function(ranks, relevant, k) for k in ks}
+    for task, column in ranker.chosen(evaluation).items():
+        (relevant,) = (_observed_labels(evaluation.rows, column) > 0).nonzero(as_tuple=True)
+        ranks = ranker.ranks(evaluation, column).select(relevant)
+        values |= {ranker.name(task, metric, k): function(ranks, k) for k in ks}
     return values

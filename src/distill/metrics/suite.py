@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from distill.errors import ConfigError
 from distill.metrics.base import SKIPPED, Metric, RequestMetric
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.rows import ScoredRows
 
@@ -35,9 +36,10 @@ class MetricSuite:
         Raises:
             ConfigError: If two metrics give a result of the same name.
         """
+        evaluation = Evaluation(rows, tasks)
         values: dict[str, float] = {}
         for name, metric in self.metrics.items():
-            found = metric(rows, tasks)
+            found = metric(evaluation)
             _refuse_repeats(name, values, found)
             values |= found
         return {name: value for name, value in values.items() if self.counts or not name.endswith(SKIPPED)}
@@ -52,15 +54,17 @@ class MetricSuite:
         Returns:
             Name to the values of R requests, in the order of `request_ids(rows)`.
         """
+        evaluation = Evaluation(rows, tasks)
         values: dict[str, PerRequest] = {}
         for metric in self.metrics.values():
             if isinstance(metric, RequestMetric):
-                values |= metric.per_request(rows, tasks)
+                values |= metric.per_request(evaluation)
         return values
 
     def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, str]:
         """Says which metrics lack which input: name in the configuration to the reason."""
-        reasons = {name: metric.missing(rows, tasks) for name, metric in self.metrics.items()}
+        evaluation = Evaluation(rows, tasks)
+        reasons = {name: metric.missing(evaluation) for name, metric in self.metrics.items()}
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
 

@@ -151,3 +151,26 @@ def test_one_task_of_two(kind, two_tasks, random_inputs, make_inputs):
     assert actual.weights.tolist() == [0.5]
     actual.mean().backward()
     assert inputs.output.logits.grad[:, 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_row_sums_leave_out_what_is_masked_whatever_it_is(width, two_tasks):
+    term = BernoulliKL()
+    term.setup(two_tasks, has_signals=True)
+    values = torch.tensor([[1.0, 2.0], [float("nan"), float("inf")], [3.0, 5.0]], requires_grad=True)
+    mask = torch.tensor([True, False, True]).unsqueeze(1).expand(3, width)
+    sums = term.row_sums(values, mask, torch.tensor([2.0, 7.0, 1.0]))
+    sums.numerators.sum().backward()
+    assert sums.numerators.tolist() == [5.0, 9.0]
+    assert sums.denominators.tolist() == [3.0, 3.0]
+    assert values.grad.tolist() == [[2.0, 2.0], [0.0, 0.0], [1.0, 1.0]]
+
+
+def test_derivatives_of_row_sums(two_tasks, generator):
+    term = BernoulliKL()
+    term.setup(two_tasks, has_signals=True)
+    values = torch.randn(4, 2, dtype=torch.float64, generator=generator, requires_grad=True)
+    mask = torch.tensor([[True], [False], [True], [True]])
+    weight = torch.rand(4, dtype=torch.float64, generator=generator)
+    assert torch.autograd.gradcheck(lambda v: term.row_sums(v, mask, weight).numerators, values)
+    assert torch.autograd.gradgradcheck(lambda v: term.row_sums(v, mask, weight).numerators, values)

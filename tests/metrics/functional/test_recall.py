@@ -12,11 +12,11 @@ from distill.metrics.functional.ties import tied_ranks
 
 INDEX = torch.tensor([0, 0, 0, 0, 1, 1, 3])
 SCORES = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.0, 1.0, 0.0])
-RELEVANT = torch.tensor([True, False, True, True, False, False, True])
+RELEVANT = torch.tensor([0, 2, 3, 6])
 
 
 def test_recall_by_hand() -> None:
-    result = recall_per_request(tied_ranks(SCORES, INDEX, 4), RELEVANT, 2)
+    result = recall_per_request(tied_ranks(SCORES, INDEX, 4).select(RELEVANT), 2)
     # request 0: one of min(3, 2); 1: nothing relevant; 2: empty; 3: the only candidate
     assert result.used.tolist() == [True, False, False, True]
     assert result.values[result.used].tolist() == [0.5, 1.0]
@@ -25,7 +25,7 @@ def test_recall_by_hand() -> None:
 
 
 def test_hit_rate_by_hand() -> None:
-    result = hit_rate_per_request(tied_ranks(SCORES, INDEX, 4), RELEVANT, 2)
+    result = hit_rate_per_request(tied_ranks(SCORES, INDEX, 4).select(RELEVANT), 2)
     assert result.values[result.used].tolist() == pytest.approx([1 / 3, 1.0])
 
 
@@ -38,7 +38,8 @@ def test_recall_is_the_mean_over_all_ways_to_break_ties(rows: list[tuple[int, bo
         if all(rows[a][0] >= rows[b][0] for a, b in itertools.pairwise(order))
     ]
     ranks = tied_ranks(torch.tensor([float(score) for score, _ in rows]), torch.zeros(n, dtype=torch.int64), 1)
-    result = recall_per_request(ranks, torch.tensor([relevant for _, relevant in rows]), k)
+    relevant = torch.tensor([i for i, (_, relevant) in enumerate(rows) if relevant], dtype=torch.int64)
+    result = recall_per_request(ranks.select(relevant), k)
     assert result.num_used == (positives > 0)
     if positives:
         assert float(result.mean()) == pytest.approx(sum(values) / len(values))
@@ -46,6 +47,6 @@ def test_recall_is_the_mean_over_all_ways_to_break_ties(rows: list[tuple[int, bo
 
 def test_no_requests_and_no_positive_give_nan() -> None:
     empty = tied_ranks(torch.empty(0), torch.empty(0, dtype=torch.int64), 0)
-    assert recall_per_request(empty, torch.empty(0, dtype=torch.bool), 3).mean().isnan()
-    ranks = tied_ranks(SCORES, INDEX, 4)
-    assert recall_per_request(ranks, torch.zeros_like(RELEVANT), 3).mean().isnan()
+    assert recall_per_request(empty, 3).mean().isnan()
+    irrelevant = tied_ranks(SCORES, INDEX, 4).select(RELEVANT[:0])
+    assert recall_per_request(irrelevant, 3).mean().isnan()

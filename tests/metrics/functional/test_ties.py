@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import DataError
-from distill.metrics.functional.ties import ordinal, sort_with_ties, tied_ranks
+from distill.metrics.functional.ties import order_by, order_within, order_within_requests, ordinal, tied_ranks
 
 FLOATS = st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20)
 
@@ -38,10 +40,46 @@ def test_negative_zero_ties_with_zero_and_infinities_are_ordered() -> None:
     assert (code.diff() > 0).all()
 
 
-def test_sort_with_ties_by_hand() -> None:
-    order, block = sort_with_ties(torch.tensor([1.0, 5.0, 1.0, 0.0, 5.0]), torch.tensor([1, 0, 1, 1, 1]))
-    assert order.tolist() == [1, 3, 0, 2, 4]
-    assert block.tolist() == [0, 1, 2, 2, 3]
+def test_order_within_groups_by_hand() -> None:
+    found = order_within(torch.tensor([1.0, 5.0, 1.0, 0.0, 5.0]), torch.tensor([1, 0, 1, 1, 1]))
+    assert found.order.tolist() == [1, 3, 0, 2, 4]
+    assert found.block.tolist() == [0, 1, 2, 2, 3]
+    assert found.num_blocks == 4
+
+
+@given(rows=st.lists(st.tuples(st.floats(width=32, allow_nan=False), st.integers(0, 2**31 - 1)), max_size=20))
+def test_order_within_groups_is_a_stable_sort_by_both(rows: list[tuple[float, int]]) -> None:
+    scores = torch.tensor([score for score, _ in rows], dtype=torch.float32)
+    group = torch.tensor([number for _, number in rows], dtype=torch.int64)
+    found = order_within(scores, group)
+    expected = sorted(range(len(rows)), key=lambda i: (rows[i][1], rows[i][0]))
+    assert found.order.tolist() == expected
+    steps = [rows[a] != rows[b] for a, b in itertools.pairwise(expected)]
+    assert found.block.tolist() == [sum(steps[:i]) for i in range(len(rows))]
+
+
+@given(rows=st.lists(st.tuples(st.integers(0, 4), st.sampled_from([-2.5, -0.0, 0.0, 1.0])), max_size=20))
+def test_one_sort_within_requests_is_the_same(rows: list[tuple[int, float]]) -> None:
+    index = torch.tensor(sorted(request for request, _ in rows), dtype=torch.int64)
+    scores = torch.tensor([score for _, score in rows])
+    found = order_within_requests(scores, index, 5)
+    expected = order_within(scores, index)
+    assert torch.equal(found.order, expected.order)
+    assert torch.equal(found.block, expected.block)
+
+
+def test_requests_too_many_and_too_long_for_one_sort() -> None:
+    index = torch.zeros(1500, dtype=torch.int64)
+    ranks = tied_ranks(torch.arange(1500.0) // 3, index, 2**21)
+    assert torch.equal(ranks.better, 1497 - torch.arange(1500) // 3 * 3)
+    assert ranks.tied.unique().tolist() == [3]
+
+
+def test_orders_of_one_row_and_of_none() -> None:
+    assert order_by(torch.tensor([3.0])).block.tolist() == [0]
+    none = order_by(torch.empty(0))
+    assert none.order.shape == none.block.shape == (0,)
+    assert none.num_blocks == 0
 
 
 def test_tied_ranks_by_hand_with_an_empty_request() -> None:
@@ -63,4 +101,4 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(DataError, match="contiguous"):
         tied_ranks(torch.zeros(3), torch.tensor([0, 1, 0]), 2)
     with pytest.raises(DataError, match="do not match"):
-        sort_with_ties(torch.zeros(3), index)
+        order_within(torch.zeros(3), index)

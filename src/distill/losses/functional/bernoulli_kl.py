@@ -10,25 +10,31 @@ from torch import Tensor
 
 
 class _BernoulliKL(torch.autograd.Function):
-    """KL(σ(a) ‖ σ(b)) with its gradient ``σ(b) - σ(a)`` written out, so that agreement gives exactly 0 for both.
+    """T²·KL(σ(t/T) ‖ σ(s/T)) and its gradient ``T·(σ(s/T) - σ(t/T))`` written out: agreement is exactly 0 in both.
 
     Both logits change sign together (which swaps the classes and leaves the divergence as it is) where the teacher's is
     positive: small probabilities keep their relative precision, ones near 1 would lose it.
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         ctx.save_for_backward(student, teacher)
-        a, b = -teacher.abs(), torch.where(teacher > 0, -student, student)
+        ctx.temperature = temperature
+        a, b, _ = _oriented(student, teacher, temperature)
         divergence = F.logsigmoid(-a) - F.logsigmoid(-b) - a.sigmoid() * (b - a)
-        return divergence.clamp(min=0.0)
+        return divergence.clamp_(min=0.0).mul_(temperature**2)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         student, teacher = ctx.saved_tensors
-        a, b = -teacher.abs(), torch.where(teacher > 0, -student, student)
-        gradient = b.sigmoid() - a.sigmoid()
-        return grad_outputs[0] * torch.where(teacher > 0, -gradient, gradient), None
+        a, b, sign = _oriented(student, teacher, ctx.temperature)
+        return grad_outputs[0] * (b.sigmoid() - a.sigmoid()) * (sign * ctx.temperature), None, None
+
+
+def _oriented(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the teacher's and the student's logits divided by T, the teacher's made negative, and the sign for it."""
+    sign = -torch.ones_like(teacher).copysign_(teacher)
+    return -teacher.abs() / temperature, sign * student / temperature, sign
 
 
 def bernoulli_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
@@ -50,6 +56,5 @@ def bernoulli_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> 
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531, section 2, with
         one Bernoulli variable per task in place of the softmax over classes.
     """
-    a, b = teacher.detach() / temperature, student / temperature
-    divergence: Tensor = _BernoulliKL.apply(b, a)  # type: ignore[no-untyped-call]
-    return temperature**2 * divergence
+    divergence: Tensor = _BernoulliKL.apply(student, teacher.detach(), temperature)  # type: ignore[no-untyped-call]
+    return divergence

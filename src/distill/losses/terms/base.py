@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +75,8 @@ class TermSums:
             A scalar with gradient; 0, not NaN, if no row took part.
         """
         divisor = self.denominators if denominators is None else denominators
-        divisor = torch.where(divisor > 0, divisor, torch.ones_like(divisor))
-        return (self.weights * self.numerators / divisor).sum()
+        factors = self.weights / torch.where(divisor > 0, divisor, 1.0)
+        return torch.dot(factors.to(self.numerators.dtype), self.numerators)
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -107,6 +107,8 @@ class LossTerm(nn.Module, ABC):
         kind = type(self).__name__
         self.weight = weight_schedule(weight, where=f"{kind}.weight")
         self.rows = parse_rows(rows, where=f"{kind}.rows")
+        if tasks is not None and (isinstance(tasks, str) or not all(isinstance(name, str) for name in tasks)):
+            raise ConfigError("Tasks are a list of names.", where=f"{kind}.tasks", found=repr(tasks))
         self.tasks = None if tasks is None else tuple(tasks)
         self._num_tasks = 0
         self.register_buffer("task_columns", torch.empty(0, dtype=torch.int64), persistent=False)
@@ -225,7 +227,25 @@ class LossTerm(nn.Module, ABC):
         Returns:
             Sums with one unit a task, weighted by the schema's task weights.
         """
-        weights = torch.where(mask, row_weight.to(values.dtype).unsqueeze(1), values.new_zeros(()))
-        numerators = (torch.where(mask, values, values.new_zeros(())) * weights).sum(0)
-        denominators = weights.sum(0).expand_as(numerators).detach()
+        weights = mask * row_weight.detach().to(values.dtype).unsqueeze(1)
+        numerators: Tensor = _MaskedSum.apply(values, mask, weights)  # type: ignore[no-untyped-call]
+        denominators = weights.sum(0).expand_as(numerators)
         return TermSums(numerators, denominators, self.task_weights.to(values.dtype))
+
+
+class _MaskedSum(torch.autograd.Function):
+    """``Σ_b weights_bk · values_bk`` over the values of a mask, whatever the others are; one kernel backward.
+
+    Shapes: values `[B, K]`; mask and weights, which are 0 outside the mask, `[B, K]` or `[B, 1]`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(weights)
+        ctx.shape = values.shape
+        return torch.where(mask, values, 0.0).mul_(weights).sum(0)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (weights,) = ctx.saved_tensors
+        return (grad_outputs[0] * weights).expand(ctx.shape), None, None

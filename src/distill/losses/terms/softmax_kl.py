@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from distill.losses.functional.softmax_kl import softmax_kl
 from distill.losses.schedule import Schedule, temperature_schedule
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
-from distill.ops.segment import segment_count, segment_mean
+from distill.ops.segment import segment_count, segment_sum
 
 
 class SoftmaxKL(LossTerm):
@@ -44,24 +41,13 @@ class SoftmaxKL(LossTerm):
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
+        batch, num_requests = inputs.batch, inputs.batch.num_requests
+        student, teacher = self.student_logits(inputs), self.teacher_logits(inputs)
+        index, weight = batch.request_index, batch.weight
         (kept,) = self.selected(inputs).nonzero(as_tuple=True)
-        num_requests = inputs.batch.num_requests
-        index = inputs.batch.request_index.index_select(0, kept)
-        student = self.student_logits(inputs).index_select(0, kept)
-        teacher = self.teacher_logits(inputs).index_select(0, kept)
-        weight = segment_mean(inputs.batch.weight.index_select(0, kept).to(student.dtype), index, num_requests)
-        values = _softmax_kl_by_task(student, teacher, index, num_requests, self.temperature.value(inputs.step))
-        comparable = segment_count(index, num_requests) >= 2
-        return self.row_sums(values, comparable.unsqueeze(1), weight)
-
-
-def _softmax_kl_by_task(
-    student: Tensor, teacher: Tensor, index: Tensor, num_requests: int, temperature: float
-) -> Tensor:
-    """Computes the softmax divergence of all tasks at once, `[N, K]` to `[R, K]`: each (task, request) is a segment."""
-    num_tasks = student.shape[1]
-    first = torch.arange(num_tasks, device=index.device).unsqueeze(1) * num_requests
-    values = softmax_kl(
-        student.T.reshape(-1), teacher.T.reshape(-1), (first + index).reshape(-1), num_tasks * num_requests, temperature
-    )
-    return values.view(num_tasks, num_requests).T
+        if kept.shape[0] < batch.num_candidates:
+            student, teacher, index, weight = (part.index_select(0, kept) for part in (student, teacher, index, weight))
+        counts = segment_count(index, num_requests)
+        values = softmax_kl(student, teacher, index, counts, self.temperature.value(inputs.step))
+        mean_weight = segment_sum(weight.to(student.dtype), index, num_requests) / counts.clamp(min=1)
+        return self.row_sums(values, (counts >= 2).unsqueeze(1), mean_weight)

@@ -12,7 +12,7 @@ from distill.metrics.functional.overlap import overlap_per_request
 from distill.metrics.functional.recall import hit_rate_per_request, recall_per_request
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.threshold import ThresholdScores, precision_recall_f1
-from distill.metrics.functional.ties import TiedRanks, tied_ranks
+from distill.metrics.functional.ties import TiedRanks, TieOrder, order_by, tied_ranks
 from distill.metrics.functional.topk import membership, topk_membership
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "PairCounts",
     "PerRequest",
     "ThresholdScores",
+    "TieOrder",
     "TiedRanks",
     "auc",
     "count_pairs",
@@ -29,6 +30,7 @@ __all__ = [
     "logloss",
     "membership",
     "ndcg_per_request",
+    "order_by",
     "overlap_per_request",
     "pcoc",
     "precision_recall_f1",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from distill.metrics.functional.checks import require_binary
 from distill.metrics.functional.reduce import weighted_mean
-from distill.metrics.functional.ties import sort_with_ties
+from distill.metrics.functional.ties import TieOrder, order_by
 from distill.ops.segment import segment_sum
 
 
@@ -38,25 +38,30 @@ class _Pairs(NamedTuple):
         return self.wins / (self.positive * self.negative)
 
 
-def _count_pairs(scores: Tensor, labels: Tensor, group: Tensor, num_groups: int, weight: Tensor | None) -> _Pairs:
-    """Sums per group w_i·w_j over (positive i, negative j) pairs in the right order, ties ½."""
-    require_binary(labels)
-    order, block = sort_with_ties(scores, group)
-    label = labels.to(torch.float64)[order]
-    rows = torch.ones_like(label) if weight is None else weight.to(torch.float64)[order]
-    num_blocks = int(block[-1]) + 1 if block.numel() else 0
-    positive = segment_sum(label * rows, block, num_blocks)
-    negative = segment_sum((1 - label) * rows, block, num_blocks)
-    block_group = torch.empty(num_blocks, dtype=torch.int64, device=block.device)
-    block_group[block] = group[order]
+def _count_pairs(labels: Tensor, group: Tensor, num_groups: int, weight: Tensor | None, sorted_: TieOrder) -> _Pairs:
+    """Sums per group w_i·w_j over (positive i, negative j) pairs in the right order, ties ½.
+
+    Args:
+        labels: `[N]`, in the order of the rows.
+        group: `[N]` int64 in `0..G-1`, ascending in the sorted order, which it follows.
+        num_groups: G.
+        weight: `[N]` or None, in the order of the rows.
+        sorted_: Rows by group and score.
+    """
+    label = labels.index_select(0, sorted_.order).to(torch.float64)
+    block, num_blocks = sorted_.block, sorted_.num_blocks
+    rows = None if weight is None else weight.index_select(0, sorted_.order).to(torch.float64)
+    positive = segment_sum(label if rows is None else label * rows, block, num_blocks)
+    negative = segment_sum(1 - label if rows is None else (1 - label) * rows, block, num_blocks)
+    block_group = torch.empty(num_blocks, dtype=torch.int64, device=block.device).scatter_(0, block, group)
     negative_of_group = segment_sum(negative, block_group, num_groups)
     before_group = negative_of_group.cumsum(0) - negative_of_group
-    below = negative.cumsum(0) - negative - before_group[block_group]
+    below = negative.cumsum(0) - negative - before_group.index_select(0, block_group)
     wins = segment_sum(positive * (below + 0.5 * negative), block_group, num_groups)
     return _Pairs(wins, segment_sum(positive, block_group, num_groups), negative_of_group)
 
 
-def auc(scores: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+def auc(scores: Tensor, labels: Tensor, weight: Tensor | None = None, by_score: TieOrder | None = None) -> Tensor:
     """Probability that a random positive scores above a random negative.
 
     AUC = Σ_{i∈P} Σ_{j∈N} w_i·w_j·(1[s_i > s_j] + ½·1[s_i = s_j]) / (Σ_{i∈P} w_i · Σ_{j∈N} w_j)
@@ -67,6 +72,7 @@ def auc(scores: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
         scores: `[N]`.
         labels: `[N]` in {0, 1}.
         weight: `[N]` or None.
+        by_score: `order_by(scores)`, if it is there already.
 
     Returns:
         Scalar float64; NaN when one class is absent.
@@ -74,11 +80,14 @@ def auc(scores: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
     Raises:
         DataError: If a score is NaN or a label is neither 0 nor 1.
     """
+    require_binary(labels)
     group = torch.zeros(scores.shape, dtype=torch.int64, device=scores.device)
-    return _count_pairs(scores, labels, group, 1, weight).auc()[0]
+    return _count_pairs(labels, group, 1, weight, order_by(scores) if by_score is None else by_score).auc()[0]
 
 
-def grouped_auc(scores: Tensor, labels: Tensor, group: Tensor, weight: Tensor | None = None) -> GroupedAUC:
+def grouped_auc(
+    scores: Tensor, labels: Tensor, group: Tensor, weight: Tensor | None = None, by_score: TieOrder | None = None
+) -> GroupedAUC:
     """AUC within each group, averaged over groups (GAUC).
 
     weighted = Σ_g n_g·AUC_g / Σ_g n_g with n_g the impressions of g; unweighted = mean_g AUC_g. Ties count ½. Groups
@@ -89,6 +98,7 @@ def grouped_auc(scores: Tensor, labels: Tensor, group: Tensor, weight: Tensor | 
         labels: `[N]` in {0, 1}.
         group: `[N]` int64, any ids in any order (users or requests).
         weight: `[N]` or None; also makes n_g the sum of weights.
+        by_score: `order_by(scores)`, if it is there already.
 
     Returns:
         Both means (NaN when no group has both classes) and the group counts.
@@ -99,12 +109,20 @@ def grouped_auc(scores: Tensor, labels: Tensor, group: Tensor, weight: Tensor | 
     Reference:
         Zhu et al., Optimized Cost per Click in Taobao Display Advertising, 2017, arXiv:1703.02091, section 5.1.
     """
-    distinct, dense = torch.unique(group, return_inverse=True)
-    pairs = _count_pairs(scores, labels, dense, distinct.numel(), weight)
+    require_binary(labels)
+    dense, num_groups = dense_ids(group)
+    by_group = (order_by(scores) if by_score is None else by_score).within(dense)
+    pairs = _count_pairs(labels, dense.index_select(0, by_group.order), num_groups, weight, by_group)
     used = (pairs.positive > 0) & (pairs.negative > 0)
     values = pairs.auc()[used]
     impressions = (pairs.positive + pairs.negative)[used]
     num_used = values.numel()
-    return GroupedAUC(
-        weighted_mean(values, impressions), weighted_mean(values, None), num_used, distinct.numel() - num_used
-    )
+    means = weighted_mean(values, impressions), weighted_mean(values, None)
+    return GroupedAUC(*means, num_used, num_groups - num_used)
+
+
+def dense_ids(ids: Tensor) -> tuple[Tensor, int]:
+    """Numbers the G distinct ids: `[N]` int64 in `0..G-1`, in the order of the ids, and G."""
+    runs, run = torch.unique_consecutive(ids, return_inverse=True)  # rows of a user often come together
+    distinct, number = torch.unique(runs, return_inverse=True)
+    return number.index_select(0, run), distinct.numel()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from distill.errors import ConfigError
 from distill.metrics.functional.reduce import total
-from distill.metrics.functional.ties import sort_with_ties
+from distill.metrics.functional.ties import TieOrder, blocks_of, order_by
 from distill.ops.segment import segment_sum
 
 
@@ -29,7 +29,11 @@ def pcoc(probs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def expected_calibration_error(
-    probs: Tensor, labels: Tensor, num_bins: int = 20, weight: Tensor | None = None
+    probs: Tensor,
+    labels: Tensor,
+    num_bins: int = 20,
+    weight: Tensor | None = None,
+    by_score: TieOrder | None = None,
 ) -> Tensor:
     """Mean distance of prediction and outcome over bins of equal mass.
 
@@ -42,6 +46,7 @@ def expected_calibration_error(
         labels: `[N]` in [0, 1].
         num_bins: Number of bins.
         weight: `[N]` or None.
+        by_score: Order of the scores that the probabilities grow with, if it is there already.
 
     Returns:
         Scalar float64; NaN for no rows.
@@ -56,12 +61,22 @@ def expected_calibration_error(
     """
     if num_bins < 1:
         raise ConfigError("The calibration error has no bins", expected="num_bins ≥ 1", found=str(num_bins))
-    order, block = sort_with_ties(probs, torch.zeros(probs.shape, dtype=torch.int64, device=probs.device))
-    rows = torch.ones_like(probs, dtype=torch.float64) if weight is None else weight.to(torch.float64)
-    rows = rows[order]
+    prob, order, block = _by_prob(probs.to(torch.float64), by_score)
+    label = labels.index_select(0, order).to(torch.float64)
+    rows = torch.ones_like(prob) if weight is None else weight.index_select(0, order).to(torch.float64)
     mass = segment_sum(rows, block, int(block[-1]) + 1 if block.numel() else 0)
     middle = mass.cumsum(0) - 0.5 * mass
     whole = total(rows)
-    bins = (middle / whole * num_bins).long().clamp(max=num_bins - 1)[block]
-    gap = rows * (probs.to(torch.float64) - labels.to(torch.float64))[order]
+    bins = (middle / whole * num_bins).long().clamp(max=num_bins - 1).index_select(0, block)
+    gap = rows * (prob - label)
     return total(segment_sum(gap, bins, num_bins).abs()) / whole
+
+
+def _by_prob(probs: Tensor, by_score: TieOrder | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Sorted probabilities, the rows in that order, and their ties; scores that differ may round to one probability."""
+    if by_score is not None:
+        prob = probs.index_select(0, by_score.order)
+        if not bool((prob[1:] < prob[:-1]).any()):
+            return prob, by_score.order, blocks_of(prob)
+    found = order_by(probs)
+    return probs.index_select(0, found.order), found.order, found.block

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.metrics.functional.reduce import PerRequest
-from distill.metrics.functional.ties import sort_with_ties, tied_ranks
+from distill.metrics.functional.ties import order_within_requests, tied_ranks
 from distill.ops.segment import segment_count, segment_start, segment_sum
 
 
@@ -85,10 +85,11 @@ def count_pairs(student: Tensor, reference: Tensor, index: Tensor, num_requests:
     student_ties = _tied_pairs(tied_ranks(student, index, num_requests).tied, index, num_requests)
     reference_ties = _tied_pairs(tied_ranks(reference, index, num_requests).tied, index, num_requests)
 
-    by_reference, reference_block = sort_with_ties(reference, index)
-    by_both, student_block = sort_with_ties(student[by_reference], index)
+    by_reference = order_within_requests(reference, index, num_requests)
+    by_both = order_within_requests(student.index_select(0, by_reference.order), index, num_requests)
     start = segment_start(index, num_requests)[index]
-    code = (reference_block - reference_block[start])[by_both]
+    code = (by_reference.block - by_reference.block[start])[by_both.order]
+    student_block = by_both.block
 
     same = torch.zeros_like(code)
     same[1:] = (student_block[1:] == student_block[:-1]) & (code[1:] == code[:-1])

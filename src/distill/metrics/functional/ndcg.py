@@ -21,7 +21,7 @@ def _expected_discount(ranks: TiedRanks, k: int) -> Tensor:
     upto = torch.cat([rank.new_zeros(1), (1 / torch.log2(1 + rank)).cumsum(0)])
     first = ranks.better.clamp(max=k)
     stop = (ranks.better + ranks.tied).clamp(max=k)
-    return (upto[stop] - upto[first]) / ranks.tied
+    return (upto.index_select(0, stop) - upto.index_select(0, first)) / ranks.tied
 
 
 def ndcg_per_request(ranks: TiedRanks, labels: Tensor, k: int) -> PerRequest:
@@ -53,11 +53,11 @@ def ndcg_per_request(ranks: TiedRanks, labels: Tensor, k: int) -> PerRequest:
             found=f"values from {float(labels.min())} to {float(labels.max())}",
             remedy="use NDCG for tasks of kind `binary` or `graded` only",
         )
-    some = labels > 0  # the others gain nothing and come last in the ideal order
-    ranks = ranks.select(some)
+    (some,) = (labels > 0).nonzero(as_tuple=True)  # the others gain nothing and come last in the ideal order
+    ranks, labels = ranks.select(some), labels.index_select(0, some)
     index, num_requests = ranks.index, ranks.num_requests
-    ideal = tied_ranks(labels[some], index, num_requests)
-    gains = torch.exp2(labels[some].to(torch.float64)) - 1
+    ideal = tied_ranks(labels, index, num_requests)
+    gains = torch.exp2(labels.to(torch.float64)) - 1
     dcg = segment_sum(gains * _expected_discount(ranks, k), index, num_requests)
     best = segment_sum(gains * _expected_discount(ideal, k), index, num_requests)
     return PerRequest.of(dcg / best, best > 0)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.ties import TiedRanks
 from distill.metrics.functional.topk import membership
 from distill.ops.segment import segment_sum
 
 
-def _hits(ranks: TiedRanks, relevant: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Expected relevant candidates in the top-k, and all relevant ones, of each request."""
-    found = ranks.select(relevant)
-    return segment_sum(membership(found, k), found.index, found.num_requests), found.request_size()
-
-
-def recall_per_request(ranks: TiedRanks, relevant: Tensor, k: int) -> PerRequest:
+def recall_per_request(relevant: TiedRanks, k: int) -> PerRequest:
     """Recall@k of each request, expected under random breaking of ties.
 
     Recall@k = TP / min(TP + FN, k) = Σ_{i relevant} P(i in top-k) / min(relevant, k), so 1 can be reached whatever k.
     A request with no more than k candidates has recall 1 by definition.
 
     Args:
-        ranks: Ranks of N candidates in R requests.
-        relevant: `[N]` bool.
+        relevant: Ranks, among all candidates of R requests, of those that are relevant.
         k: Cut-off.
 
     Returns:
@@ -33,18 +24,18 @@ def recall_per_request(ranks: TiedRanks, relevant: Tensor, k: int) -> PerRequest
     Raises:
         ConfigError: If `k` is not positive.
     """
-    hits, positives = _hits(ranks, relevant, k)
+    hits = segment_sum(membership(relevant, k), relevant.index, relevant.num_requests)
+    positives = relevant.request_size()
     return PerRequest.of(hits / positives.clamp(max=k), positives > 0)
 
 
-def hit_rate_per_request(ranks: TiedRanks, relevant: Tensor, k: int) -> PerRequest:
+def hit_rate_per_request(relevant: TiedRanks, k: int) -> PerRequest:
     """Share of the relevant candidates of each request in its top-k, expected under random breaking of ties.
 
     HR@k = Σ_{i relevant} P(i in top-k) / relevant; unlike Recall@k it cannot reach 1 with more than k relevant ones.
 
     Args:
-        ranks: Ranks of N candidates in R requests.
-        relevant: `[N]` bool.
+        relevant: Ranks, among all candidates of R requests, of those that are relevant.
         k: Cut-off.
 
     Returns:
@@ -57,5 +48,6 @@ def hit_rate_per_request(ranks: TiedRanks, relevant: Tensor, k: int) -> PerReque
         Zhang et al., Rethinking the Role of Pre-ranking in Large-scale E-Commerce Searching System, 2023,
         arXiv:2305.13647 (ASH@k: relevant = the user's positives from any scene).
     """
-    hits, positives = _hits(ranks, relevant, k)
+    hits = segment_sum(membership(relevant, k), relevant.index, relevant.num_requests)
+    positives = relevant.request_size()
     return PerRequest.of(hits / positives, positives > 0)
