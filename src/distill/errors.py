@@ -49,3 +49,7 @@ class SignalError(DistillError):
 
 class ConfigError(DistillError):
     """A configuration that asks for something impossible or contradictory."""
+
+
+class RankError(DistillError):
+    """A process of a run that died and took the others with it."""

@@ -56,10 +56,11 @@ class RankingDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         _check_choice("data.view", [view], get_args(View))
+        _check_choice("data.loader.prefetch", [str(prefetch)], ("True", "False"))
         _check_choice("data.signals", list(signals or {}), SPLITS)
         self._root = Path(root)
         self._batch_candidates = batch_candidates
-        self._eval_batch_candidates = eval_batch_candidates or batch_candidates
+        self._eval_batch_candidates = batch_candidates if eval_batch_candidates is None else eval_batch_candidates
         self._shuffle_buffer = shuffle_buffer
         self._seed = seed
         self._num_shards = num_shards

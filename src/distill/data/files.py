@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from distill.errors import DataError
 
 _BLOCK = 1 << 22
 _TEMPORARY = ".writing-"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def temporary_sibling(path: Path) -> Path:
@@ -46,14 +48,41 @@ def fsync_tree(root: Path) -> None:
     fsync_path(root)
 
 
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Turns a full disk while `path` is written into an error that names it.
+
+    Raises:
+        DataError: The disk, the quota or the permitted size of a file is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise no_room(path, error) from error
+
+
+def no_room(path: Path, error: Exception) -> DataError:
+    """Says that a file or folder cannot be written, and how many bytes are free where it should go."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return DataError(
+        "There is no room to write; nothing half-written is left.",
+        where=str(path),
+        found=f"{str(error).splitlines()[0][:200]}; {shutil.disk_usage(folder).free:,} bytes are free in {folder}",
+        remedy="Make room or choose another folder (paths.data, paths.cache, paths.runs), then start again.",
+    )
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes a text file whole or not at all, replacing an older one."""
     beside = temporary_sibling(path)
     try:
-        beside.write_text(text, encoding="utf-8")
-        fsync_path(beside)
-        beside.replace(path)
-        fsync_path(path.parent)
+        with room_for(path):
+            beside.write_text(text, encoding="utf-8")
+            fsync_path(beside)
+            beside.replace(path)
+            fsync_path(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -66,18 +95,19 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         path: The final folder; it must not exist, or be empty.
 
     Raises:
-        DataError: There is something at `path` already, before or after the block.
+        DataError: There is something at `path` already, before or after the block; or the disk is full.
     """
     _refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary_sibling(path)
     beside.mkdir()
     try:
-        yield beside
-        fsync_tree(beside)
-        _refuse_existing(path)
-        beside.replace(path)
-        fsync_path(path.parent)
+        with room_for(path):
+            yield beside
+            fsync_tree(beside)
+            _refuse_existing(path)
+            beside.replace(path)
+            fsync_path(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

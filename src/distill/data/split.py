@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
+from distill.data.checks import require_integer, require_number, require_text
 from distill.errors import ConfigError
 
 
 def _check_shares(val: float, test: float) -> None:
+    require_number("data.split.val", val, 0, 1)
+    require_number("data.split.test", test, 0, 1)
     if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
         raise ConfigError(
             "The shares of val and test must be positive and leave room for train.",
@@ -23,6 +26,9 @@ class ColumnSplit:
     """By a raw column that holds `train`, `val` or `test`."""
 
     column: str
+
+    def __post_init__(self) -> None:
+        require_text("data.split.column", self.column)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class RandomSplit:
 
     def __post_init__(self) -> None:
         _check_shares(self.val, self.test)
+        require_integer("data.split.seed", self.seed, least=0, most=2**63 - 2)
 
 
 SplitRule = Union[ColumnSplit, TimeSplit, UserTimeSplit, RandomSplit]  # noqa: UP007

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 MISSING_ID = 0
 OOV_ID = 1
 NUM_RESERVED = 2
+MAX_IDS = 2**31 - 1 - NUM_RESERVED
+"""Most values of an embedding table: prepared ids are int32."""
+MAX_QUANTILES = 1_000_000
+"""Most quantile buckets: the boundaries are those of at most so many sampled values."""
 
 
 class Encoding(BaseModel):
@@ -26,8 +30,8 @@ class Vocabulary(Encoding):
     """One id per value seen at least `min_count` times in the training split, most frequent first."""
 
     type: Literal["vocabulary"] = "vocabulary"
-    min_count: int = Field(default=1, ge=1)
-    max_size: int | None = Field(default=None, ge=1)
+    min_count: int = Field(default=1, ge=1, le=2**63 - 1)
+    max_size: int | None = Field(default=None, ge=1, le=MAX_IDS)
 
     @property
     def makes_ids(self) -> bool:
@@ -38,7 +42,7 @@ class HashBuckets(Encoding):
     """A stable 64-bit hash of the value modulo `buckets`; the same on every machine and version."""
 
     type: Literal["hash"] = "hash"
-    buckets: int = Field(ge=1)
+    buckets: int = Field(ge=1, le=MAX_IDS)
 
     @property
     def makes_ids(self) -> bool:
@@ -49,7 +53,7 @@ class QuantileBuckets(Encoding):
     """The quantile bucket of a number, with boundaries from the training split."""
 
     type: Literal["quantile"] = "quantile"
-    buckets: int = Field(ge=2)
+    buckets: int = Field(ge=2, le=MAX_QUANTILES)
 
     @property
     def makes_ids(self) -> bool:
@@ -60,7 +64,7 @@ class IdentityIds(Encoding):
     """Integers in `0..size-1`, used as they are behind the reserved ids; larger ones are out of vocabulary."""
 
     type: Literal["ids"] = "ids"
-    size: int = Field(ge=1)
+    size: int = Field(ge=1, le=MAX_IDS)
 
     @property
     def makes_ids(self) -> bool:

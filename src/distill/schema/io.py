@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from distill.errors import SchemaError
+from distill.schema.plain_yaml import read_yaml
 from distill.schema.schema import FieldSpec, Keys, Schema, Score, StageKey, Task, TeacherColumns
+
+MAX_BYTES = 1 << 22
 
 _KNOWN: dict[str, type[BaseModel]] = {
     "fields": FieldSpec,
@@ -32,7 +36,8 @@ def load_schema(path: Path) -> Schema:
         SchemaError: It is missing, not YAML, or does not describe a dataset.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _check_size(path)
+        data = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SchemaError(
             "The schema does not exist.", where=str(path), remedy="Give its path: data.schema=FILE"
@@ -40,6 +45,18 @@ def load_schema(path: Path) -> Schema:
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise SchemaError("The schema cannot be read as YAML.", where=str(path), found=str(error)) from error
     return parse_schema(data, str(path))
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise SchemaError(
+            "This file is too large for a schema.",
+            where=str(path),
+            expected=f"YAML of at most {MAX_BYTES:,} bytes",
+            found=f"{size:,} bytes",
+            remedy="Check that data.schema names a schema.yaml.",
+        )
 
 
 def parse_schema(data: Any, where: str) -> Schema:
@@ -79,16 +96,29 @@ def _first_error(error: ValidationError, data: dict[str, Any], where: str) -> Sc
     first = error.errors()[0]
     place = _place(first["loc"], data)
     found = first["input"]
-    shown = None if isinstance(found, dict) else repr(found)
-    message = first["msg"].removeprefix("Value error, ")
+    shown = None if isinstance(found, dict) else _short(found)
+    message = _name(first["msg"].removeprefix("Value error, "), 300)
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     remedy = None
     if first["type"] == "extra_forbidden":
-        message, shown = f"Unknown key {first['loc'][-1]!r}", None
+        message, shown = f"Unknown key {_short(first['loc'][-1])}", None
         remedy = _suggest(first["loc"])
     elif first["type"] == "missing":
         message, shown = f"Key {first['loc'][-1]!r} is missing", None
     return SchemaError(f"{message}{more}.", where=f"{where}: {place}" if place else where, found=shown, remedy=remedy)
+
+
+def _short(value: object) -> str:
+    """Shows a value in at most about 100 characters."""
+    shown = reprlib.Repr()
+    shown.maxstring = shown.maxother = 100
+    return shown.repr(value)
+
+
+def _name(value: object, longest: int = 100) -> str:
+    """Shows a name without quotes, shortened."""
+    text = value if isinstance(value, str) else _short(value)
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
@@ -99,11 +129,11 @@ def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
         if isinstance(part, int):
             node = node[part] if isinstance(node, list) and part < len(node) else {}
             name = node.get("name") if isinstance(node, dict) else None
-            text += f"[{part}]" + (f" ({name})" if name else "")
+            text += f"[{part}]" + (f" ({_name(name)})" if name else "")
         else:
             inner = node.get(part) if isinstance(node, dict) else None
             node = inner if inner is not None else {}
-            text += f".{part}" if text else str(part)
+            text += ("." if text else "") + _name(part)
     return text
 
 

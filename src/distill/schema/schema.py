@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from distill.schema.encoding import AnyEncoding, Identity, Standardise, Vocabulary
 
+MAX_WIDTH = 1 << 16
+_ROWS = {"all", "exposed"}
+
 
 class Side(str, Enum):
     """Whom a field describes: the request, the candidate alone, or the pair."""
@@ -29,7 +32,7 @@ class Kind(str, Enum):
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FieldSpec(_Model):
@@ -55,13 +58,13 @@ class FieldSpec(_Model):
     kind: Kind
     column: str = ""
     encoding: AnyEncoding = Field(default_factory=Identity)
-    embedding_dim: int | None = Field(default=None, ge=1)
+    embedding_dim: int | None = Field(default=None, ge=1, le=MAX_WIDTH)
     table: str = ""
     privileged: bool = False
-    max_length: int | None = Field(default=None, ge=1)
-    width: int | None = Field(default=None, ge=1)
+    max_length: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    width: int | None = Field(default=None, ge=1, le=MAX_WIDTH)
     nan: Literal["error", "missing"] = "error"
-    size: int | None = Field(default=None, ge=1)
+    size: int | None = Field(default=None, ge=1, le=2**31 - 1)
 
     @model_validator(mode="before")
     @classmethod
@@ -147,10 +150,10 @@ class Keys(_Model):
         stage: How far the candidate got; all exposed if not given.
     """
 
-    request: str | None = None
-    user: str | None = None
-    item: str | None = None
-    time: str | None = None
+    request: str | None = Field(default=None, min_length=1)
+    user: str | None = Field(default=None, min_length=1)
+    item: str | None = Field(default=None, min_length=1)
+    time: str | None = Field(default=None, min_length=1)
     stage: StageKey | None = None
 
     @field_validator("stage", mode="before")
@@ -187,7 +190,7 @@ class Schema(_Model):
     """Names every field, task and key of a dataset once.
 
     Attributes:
-        name: Of the dataset.
+        name: Of the dataset; part of the name of its folder.
         layout: `requests` (one row per request, candidate columns are lists) or `flat` (one row per candidate).
         keys: Grouping, time and stage columns.
         fields: Model inputs.
@@ -198,7 +201,7 @@ class Schema(_Model):
     """
 
     version: Literal[1] = 1
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"^\w[\w .-]*$", max_length=50)
     layout: Literal["requests", "flat"]
     keys: Keys = Field(default_factory=Keys)
     fields: tuple[FieldSpec, ...] = Field(min_length=1)
@@ -212,9 +215,12 @@ class Schema(_Model):
         _check_unique([f.name for f in self.fields], "field")
         _check_unique([t.name for t in self.tasks], "task")
         _check_tables(self.fields)
+        _check_unique(list(self.evaluation), "evaluation column")
         known = {t.name for t in self.tasks}
         for task in self.tasks:
-            if task.observed not in {"all", "exposed"} | (known - {task.name}):
+            if task.name in _ROWS:
+                raise ValueError(f"a task cannot be named {task.name!r}: the word says which rows observe a task")
+            if task.observed not in _ROWS | (known - {task.name}):
                 raise ValueError(
                     f"task {task.name!r}: `observed` must be all, exposed or another task, not {task.observed!r}"
                 )

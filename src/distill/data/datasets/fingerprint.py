@@ -21,7 +21,7 @@ def fingerprint_files(files: Iterable[Path], root: Path) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for file in sorted(files):
         status = file.stat()
-        digest.update(f"{os.path.relpath(file, root)}\0{status.st_size}\0".encode())
+        digest.update(os.fsencode(f"{os.path.relpath(file, root)}\0{status.st_size}\0"))
         if status.st_size <= WHOLE_FILE_BYTES:
             _add(digest, file, 0, status.st_size)
             continue

@@ -13,6 +13,19 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 
+def with_readable_names(schema: pa.Schema) -> pa.Schema:
+    """Returns a schema as it was found in a file, if the names of its columns are text.
+
+    Raises:
+        pa.ArrowInvalid: One is not UTF-8.
+    """
+    try:
+        list(schema.names)
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid(f"the name of a column is not UTF-8: {error}") from error
+    return schema
+
+
 def is_list(kind: pa.DataType) -> bool:
     """Whether values are lists of any Arrow flavour."""
     t = pa.types

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from distill.data.prepare.arrow import with_readable_names
 from distill.errors import DataError
 
 CSV_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -44,9 +45,10 @@ class CsvFile:
         self._types: dict[str, pa.DataType] = {}
         first = self._first_block()
         self._names = list(first.names)
-        wanted = [name for name in self._names if name in set(needed)] or self._names[:1]
+        once = [name for name in self._names if self._names.count(name) == 1]
+        wanted = [name for name in once if name in set(needed)] or once[:1]
         self._types = {name: self._initial(name, first.field(name).type) for name in wanted}
-        self._num_rows = self._settle(wanted)
+        self._num_rows = self._settle(wanted) if wanted else 0
 
     @property
     def num_rows(self) -> int:
@@ -96,7 +98,7 @@ class CsvFile:
     def _first_block(self) -> pa.Schema:
         try:
             with self._open([], _BLOCK_BYTES) as reader:
-                return reader.schema
+                return with_readable_names(reader.schema)
         except (pa.ArrowException, OSError) as error:
             raise self._broken(error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from distill.errors import DataError
 from distill.schema import OOV_ID, FieldSpec, Kind, Schema
 
 ENCODINGS = "encodings"
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,15 @@ class FittedEncodings:
         return cls(tables, {name: FittedNumber(**entry) for name, entry in saved["numbers"].items()})
 
 
+def _file_name(table: str) -> str:
+    """Names the file of a vocabulary: the quoted table, or its hash where file systems would refuse the length."""
+    quoted = quote(table, safe="")
+    return quoted if len(quoted) <= _LONGEST_NAME else hashlib.blake2b(table.encode(), digest_size=16).hexdigest()
+
+
 def _save_table(root: Path, name: str, encoder: TableEncoder) -> dict[str, Any]:
     if isinstance(encoder, FittedVocabulary):
-        path = f"{ENCODINGS}/{quote(name, safe='')}.parquet"
+        path = f"{ENCODINGS}/{_file_name(name)}.parquet"
         table = pa.table({"value": encoder.values, "count": pa.array(encoder.counts)})
         pq.write_table(table, root / path, compression="zstd")
         return {"type": "vocabulary", "file": path, "blake2b": hash_file(root / path), "size": encoder.size}

@@ -52,7 +52,11 @@ def field_use(spec: FieldSpec) -> Use:
 
 
 def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
-    """Lists every use of a raw column."""
+    """Lists every use of a raw column.
+
+    Raises:
+        SchemaError: The name of a column cannot be taken.
+    """
     needs_time = isinstance(split, TimeSplit | UserTimeSplit)
     keys = schema.keys
     uses = [
@@ -71,6 +75,9 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
     if schema.teacher:
         uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
+    for use in uses:
+        if "\0" in use.column:  # the columns that grouping adds are named with it
+            raise SchemaError("The name of a column cannot hold NUL.", where=f"column {use.column!r} ({use.purpose})")
     return tuple(uses)
 
 

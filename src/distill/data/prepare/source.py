@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.prepare.arrow import common_type, plain_type, to_plain
+from distill.data.prepare.arrow import common_type, plain_type, to_plain, with_readable_names
 from distill.data.prepare.csv_file import CSV_SUFFIXES, CsvFile
 from distill.data.prepare.place import Place
 from distill.errors import DataError
@@ -59,7 +59,7 @@ class ParquetFile:
         try:
             with pq.ParquetFile(path) as file:
                 self._metadata = file.metadata
-                self._schema = file.schema_arrow
+                self._schema = with_readable_names(file.schema_arrow)
         except (pa.ArrowException, OSError) as error:
             raise unreadable(path, error) from error
 
@@ -99,7 +99,14 @@ class ParquetFile:
         try:
             with pq.ParquetFile(self.path) as file:
                 for group in range(self._metadata.num_row_groups):
-                    yield from file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns))
+                    left = self._metadata.row_group(group).num_rows
+                    for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns)):
+                        left -= batch.num_rows
+                        yield batch
+                    if left:  # Arrow ends early, without an error, when a column holds fewer rows than the footer says
+                        raise pa.ArrowInvalid(
+                            f"{abs(left)} rows {'fewer' if left > 0 else 'more'} than the footer says"
+                        )
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.path, error, f", row group {group}") from error
 
@@ -187,7 +194,10 @@ class RawFiles:
 
     def _plain(self, batch: pa.RecordBatch, name: str, types: dict[str, pa.DataType], row: int) -> pa.Array:
         try:
-            return to_plain(batch.column(name), types[name])
+            array = to_plain(batch.column(name), types[name])
+            if "string" in str(array.type):
+                array.validate(full=True)  # files may hold text that is not UTF-8, which Arrow reads as it is
+            return array
         except pa.ArrowInvalid as error:
             raise DataError(
                 "Values of this column cannot be taken.",
@@ -200,7 +210,7 @@ class RawFiles:
 def _agree(files: Sequence[CsvFile]) -> None:
     """Gives a column that was recognised as different types in several CSV files the type that fits all of them."""
     for name in {name for file in files for name in file.schema.names}:
-        with_it = [file for file in files if name in file.schema.names]
+        with_it = [file for file in files if file.schema.names.count(name) == 1]
         kinds = {file.schema.field(name).type for file in with_it}
         if len(kinds) > 1:
             numeric = kinds == {pa.int64(), pa.float64()}
@@ -219,7 +229,19 @@ def unreadable(path: Path, error: Exception, where: str = "") -> DataError:
     )
 
 
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "The name of a raw file is not UTF-8.",
+            where=str(path).encode(errors="backslashreplace").decode(),
+            remedy="Rename the file.",
+        ) from error
+
+
 def _open(path: Path, needed: Sequence[str], numeric: Sequence[str]) -> RawFile:
+    _check_name(path)
     if not path.is_file():
         raise DataError("A raw file does not exist.", where=str(path), remedy="Check the path.")
     suffix = path.suffix.lower()

@@ -17,6 +17,7 @@ from distill.errors import DataError
 Float64 = npt.NDArray[np.float64]
 
 _EXACT = 2.0**53
+_LARGEST = 1e100
 
 
 def first(mask: Bool) -> int:
@@ -25,19 +26,22 @@ def first(mask: Bool) -> int:
     return position if len(mask) and mask[position] else -1
 
 
-def to_numbers(array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error") -> tuple[Float64, Bool]:
+def to_numbers(
+    array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error", largest: float = _LARGEST
+) -> tuple[Float64, Bool]:
     """Converts a column of numbers.
 
     Args:
         array: int, float, bool or null `[n]`.
         place: Of the array.
         nan: What NaN means.
+        largest: Largest absolute value; beyond it sums of squares may not be finite.
 
     Returns:
         Values (0 where missing) and whether each is missing, `[n]` each.
 
     Raises:
-        DataError: The column holds something else, infinity, or NaN where it is an error.
+        DataError: The column holds something else, infinity, a number beyond `largest`, or NaN where it is an error.
     """
     kind = family(array.type)
     missing = null_mask(array)
@@ -52,8 +56,8 @@ def to_numbers(array: pa.Array, place: Place, nan: Literal["error", "missing"] =
     values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if missing.any():
         values = np.where(missing, 0.0, values)
-    if kind == "float" and not np.isfinite(values).all():
-        values, missing = _settle_nan(values, missing, place, nan)
+    if kind == "float" and not (np.abs(values) <= largest).all():
+        values, missing = _settle_nan(values, missing, place, nan, largest)
     return values, missing
 
 
@@ -76,16 +80,18 @@ def to_float32(values: Float64, place: Place) -> npt.NDArray[np.float32]:
     return rounded
 
 
-def _settle_nan(values: Float64, missing: Bool, place: Place, nan: Literal["error", "missing"]) -> tuple[Float64, Bool]:
+def _settle_nan(
+    values: Float64, missing: Bool, place: Place, nan: Literal["error", "missing"], largest: float
+) -> tuple[Float64, Bool]:
     is_nan = np.isnan(values)
-    bad = ~np.isfinite(values) if nan == "error" else np.isinf(values)
+    bad = (np.abs(values) > largest) | (is_nan & (nan == "error"))
     if (position := first(bad)) >= 0:
         remedy = "Write null where the number is not known"
-        remedy += ", or set `nan: missing` on the field." if is_nan[position] else "; infinity has no meaning here."
+        remedy += ", or set `nan: missing` on the field." if is_nan[position] else "; no measured number is as large."
         raise DataError(
-            "A number is not finite.",
+            "A number is too large." if np.isfinite(values[position]) else "A number is not finite.",
             where=place.at(position),
-            expected="a finite number or null",
+            expected=f"a finite number of at most {largest:g} in size, or null",
             found=str(values[position]),
             remedy=remedy,
         )
@@ -127,6 +133,8 @@ def to_keys(array: pa.Array, place: Place) -> tuple[Int64, Bool]:
         Keys (0 where null) and whether each is null, `[n]` each.
     """
     if family(array.type) == "time":
+        if pa.types.is_timestamp(array.type):  # an instant is the same in every zone, known here or not
+            array = array.cast(pa.timestamp(array.type.unit))
         array = array.cast(pa.string())
     values = to_id_values(array, place)
     missing = null_mask(values)
@@ -154,7 +162,7 @@ def to_times(array: pa.Array, place: Place) -> Int64:
     if kind == "string":
         array, kind = _parse_times(array, place), "time"
     if kind == "float":
-        values, _ = to_numbers(array, place)
+        values, _ = to_numbers(array, place, largest=float(np.finfo(np.float64).max))
         bits = (values + 0.0).view(np.int64)
         return np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
     if kind not in ("int", "time", "bool"):

@@ -80,11 +80,12 @@ class PartWriter:
 
     def _write(self, table: pa.Table, candidates: int) -> None:
         if self._writer is None:
-            # Splitting the bytes of ids and floats is smaller and faster to write than dictionaries.
+            # Splitting the bytes of ids and floats is smaller and faster to write than dictionaries; LZ4 is read
+            # several times as fast as Zstandard, for somewhat more space.
             self._writer = pq.ParquetWriter(
                 self._path,
                 self._schema,
-                compression="zstd",
+                compression="lz4",
                 use_dictionary=False,
                 column_encoding="BYTE_STREAM_SPLIT",
                 write_statistics=False,

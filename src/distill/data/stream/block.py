@@ -49,11 +49,8 @@ class Block:
     Attributes:
         sides: Fields; R rows of the request side, N rows of the others.
         ends: `[R + 1]` int64, candidates before each request; None in the flat layout.
-        request_id: `[R]` int64.
-        user_id: `[R]` int64.
-        item_id: `[N]` int64.
-        stage: `[N]` int8.
-        row: `[N]` int64, position in the split.
+        request_keys: `[R, 2]` int64: request id and user id. Keys lie side by side because a gather costs by the row.
+        candidate_keys: `[N, 3]` int64: item id, stage, and position in the split.
         labels: `[N, K]` float32, NaN where not observed.
         values: `[N, C]` float32.
         logits: `[N, K]` float32, NaN where the teacher did not score; None without signals.
@@ -62,11 +59,8 @@ class Block:
 
     sides: Mapping[Side, SideBlock]
     ends: Ints | None
-    request_id: Array
-    user_id: Array
-    item_id: Array
-    stage: Array
-    row: Array
+    request_keys: Array
+    candidate_keys: Array
     labels: Array
     values: Array
     logits: Array | None

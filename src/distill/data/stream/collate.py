@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, Origin, Ragged, TeacherSignals
 from distill.data.stream.block import Block, SideBlock, ragged_rows
+from distill.data.stream.columns import Array
 from distill.data.stream.packing import Ints
 from distill.schema import Side
 
@@ -34,6 +35,8 @@ def collate(block: Block, requests: Ints, columns: tuple[str, ...]) -> Batch:
     labels = block.labels.take(rows, axis=0)
     absent = np.isnan(labels)
     values = block.values.take(rows, axis=0)
+    request_id, user_id = _columns(block.request_keys, requests)
+    item_id, stage, row = _columns(block.candidate_keys, rows)
     return Batch(
         request=_side(block.sides[Side.REQUEST], requests),
         candidate=_side(block.sides[Side.CANDIDATE], rows),
@@ -41,13 +44,13 @@ def collate(block: Block, requests: Ints, columns: tuple[str, ...]) -> Batch:
         request_index=torch.from_numpy(request_index),
         labels=torch.from_numpy(np.where(absent, np.float32(0), labels)),
         observed=torch.from_numpy(~absent),
-        stage=torch.from_numpy(block.stage.take(rows).astype(np.int64)),
+        stage=stage,
         origin=torch.full((rows.size,), int(Origin.LOG)),
         weight=torch.ones(rows.size),
-        request_id=torch.from_numpy(block.request_id.take(requests)),
-        user_id=torch.from_numpy(block.user_id.take(requests)),
-        item_id=torch.from_numpy(block.item_id.take(rows)),
-        row=torch.from_numpy(block.row.take(rows)),
+        request_id=request_id,
+        user_id=user_id,
+        item_id=item_id,
+        row=row,
         columns={name: torch.from_numpy(values[:, position].copy()) for position, name in enumerate(columns)},
         signals=_signals(block, rows),
     )
@@ -96,6 +99,11 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
         columns={name: _cat([b.columns[name] for b in batches]) for name in batches[0].columns},
         signals=_concat_signals([b.signals for b in batches if b.signals is not None]),
     )
+
+
+def _columns(matrix: Array, rows: Ints) -> list[Tensor]:
+    """Gathers rows of a matrix and takes its columns apart."""
+    return [torch.from_numpy(column) for column in np.ascontiguousarray(matrix.take(rows, axis=0).T)]
 
 
 def _side(side: SideBlock, rows: Ints) -> FeatureBlock:

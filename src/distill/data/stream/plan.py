@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distill.data.checks import require_integer
 from distill.data.stream.index import SplitIndex
 from distill.data.stream.packing import Ints, batch_bounds, count_batches
-from distill.errors import ConfigError
 
 UNITS_PER_SHARD = 4
+MAX_CANDIDATES = 2**31 - 1
+MAX_SHARDS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,10 @@ class StreamOrder:
     shuffle: bool
 
     def __post_init__(self) -> None:
-        limits = {"batch_candidates": 1, "shuffle_buffer": 1, "num_shards": 1, "seed": 0}
-        for name, least in limits.items():
-            if getattr(self, name) < least:
-                raise ConfigError(
-                    f"`{name}` is too small.",
-                    where=f"data.{name}",
-                    expected=f"{least} or more",
-                    found=str(getattr(self, name)),
-                )
+        require_integer("data.batch_candidates", self.batch_candidates, least=1, most=MAX_CANDIDATES)
+        require_integer("data.shuffle_buffer", self.shuffle_buffer, least=1)
+        require_integer("data.num_shards", self.num_shards, least=1, most=MAX_SHARDS)
+        require_integer("data.seed", self.seed, least=0)
 
 
 class Unit(NamedTuple):

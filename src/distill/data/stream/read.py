@@ -136,9 +136,8 @@ class _BlockBuffers:
             side: _SideBuffers(fields, requests if side is Side.REQUEST else candidates)
             for side, fields in layout.sides.items()
         }
-        self.request_id, self.user_id = np.empty(requests, np.int64), np.empty(requests, np.int64)
-        self.item_id, self.row = np.empty(candidates, np.int64), np.empty(candidates, np.int64)
-        self.stage = np.empty(candidates, np.int8)
+        self.request_keys = np.empty((requests, 2), np.int64)
+        self.candidate_keys = np.empty((candidates, 3), np.int64)
         self.labels = np.empty((candidates, len(layout.labels)), np.float32)
         self.values = np.empty((candidates, len(layout.values)), np.float32)
         self.logits = np.empty((candidates, len(layout.labels)), np.float32)
@@ -147,11 +146,11 @@ class _BlockBuffers:
 
     def fill(self, rows: _Rows, first_row: int) -> None:
         at = rows.candidates
-        self.request_id[rows.requests] = plain(rows.per_request(REQUEST_KEY))
-        self.user_id[rows.requests] = plain(rows.per_request(USER_KEY))
-        self.item_id[at] = plain(rows.per_candidate(ITEM_KEY))
-        self.stage[at] = plain(rows.per_candidate(STAGE))
-        self.row[at] = np.arange(first_row, first_row + at.stop - at.start)
+        keys = [plain(rows.per_request(name)) for name in (REQUEST_KEY, USER_KEY)]
+        fill_matrix(self.request_keys[rows.requests], keys)
+        positions = np.arange(first_row, first_row + at.stop - at.start)
+        keys = [plain(rows.per_candidate(name)) for name in (ITEM_KEY, STAGE)]
+        fill_matrix(self.candidate_keys[at], [*keys, positions])
         for side, buffers in self.sides.items():
             of_request = side is Side.REQUEST
             get = rows.per_request if of_request else rows.per_candidate
@@ -169,11 +168,8 @@ class _BlockBuffers:
         return Block(
             sides={side: buffers.finish() for side, buffers in self.sides.items()},
             ends=_ends(self.lengths) if self.layout.nested else None,
-            request_id=self.request_id,
-            user_id=self.user_id,
-            item_id=self.item_id,
-            stage=self.stage,
-            row=self.row,
+            request_keys=self.request_keys,
+            candidate_keys=self.candidate_keys,
             labels=self.labels,
             values=self.values,
             logits=self.logits if self.layout.has_signals else None,
@@ -190,6 +186,24 @@ def _fill_signals(buffers: _BlockBuffers, rows: _Rows) -> None:
             target[rows.candidates] = vectors(rows.per_candidate(column), target.shape[1], rows.place(column))
     except DataError as error:
         raise _as_signal_error(error) from error
+    _check_finite(buffers, rows)
+
+
+def _check_finite(buffers: _BlockBuffers, rows: _Rows) -> None:
+    """Raises SignalError for what is infinite, and for a NaN in a hidden vector of a row that the teacher scored."""
+    logits = buffers.logits[rows.candidates]
+    scored = ~np.isnan(logits).any(axis=1)
+    bad = {"a logit": np.isinf(logits).any(axis=1)}
+    for name, values in buffers.hidden.items():
+        bad[HIDDEN_PREFIX + name] = scored & ~np.isfinite(values[rows.candidates]).all(axis=1)
+    for name, mask in bad.items():
+        if mask.any():
+            raise SignalError(
+                "A teacher signal is not finite.",
+                where=f"{rows.where}, candidate {int(mask.argmax())} of those read, {name}",
+                expected="finite numbers; a NaN logit where the teacher did not score",
+                remedy="Score this dataset again with a teacher whose outputs are finite.",
+            )
 
 
 def _read_signals(path: Path, group: int, layout: ReadLayout) -> pa.Table:

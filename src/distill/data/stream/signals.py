@@ -65,7 +65,8 @@ def _check_rows(dataset: Dataset, part: PartFile, path: Path) -> pa.Schema:
     """Compares the row groups of a signal file with those of its part file."""
     try:
         found, schema = pq.read_metadata(path), pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
+        names = list(schema.names)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise SignalError(
             "A signal file cannot be read.",
             where=str(path),
@@ -82,6 +83,8 @@ def _check_rows(dataset: Dataset, part: PartFile, path: Path) -> pa.Schema:
             found=_describe(rows[1]),
             remedy=_REMEDY,
         )
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SignalError("A signal file holds a column twice.", where=f"{path}, column {repeated[0]}", remedy=_REMEDY)
     return schema
 
 
