@@ -21,6 +21,7 @@ FLOORS = [
     {"training"},
     {"reports"},
     {"jobs"},
+    {"benchmark"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 TENSORS_ONLY = ("layers", "ops", "losses/functional", "metrics/functional")
@@ -56,9 +57,9 @@ def test_imports_point_down(path: Path) -> None:
 def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
     place = str(path.relative_to(PACKAGE))
     imports = _imports(path)
-    if not place.startswith(("training/", "jobs/", "data/datamodule")):
+    if not place.startswith(("training/", "jobs/", "benchmark/", "data/datamodule")):
         assert not any(name.startswith(("pytorch_lightning", "lightning")) for name in imports)
-    if not place.startswith("jobs/"):
+    if not place.startswith(("jobs/", "benchmark/")):
         assert not any(name.startswith(("hydra", "omegaconf")) for name in imports)
     if place.startswith(TENSORS_ONLY):
         known = (

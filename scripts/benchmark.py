@@ -1,0 +1,16 @@
+"""Measures speed: python scripts/benchmark.py benchmark=train|reader|prepare|metrics|losses|scale."""
+
+import hydra
+from omegaconf import DictConfig
+
+from distill.benchmark import job
+from distill.jobs import app
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
+def main(cfg: DictConfig) -> None:
+    app.execute(job.run, cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measures this package against bare loops and the libraries below it."""

@@ -1,0 +1,64 @@
+"""`benchmark=reader` and `benchmark=prepare` on the project's benchmark data."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from distill.benchmark.data import FlatBenchmark, RequestBenchmark
+from distill.benchmark.prepare import measure_prepare, measure_prepare_memory
+from distill.benchmark.reader import measure_reader
+from distill.benchmark.rows import BenchmarkRow
+from distill.data.build import build_dataset
+
+
+@dataclass(frozen=True)
+class ReaderBenchmark:
+    """Reads flat rows and requests in turns with pyarrow and with the reader.
+
+    Attributes:
+        rows: Flat rows, and candidates of the requests.
+        turns: How often each way is measured.
+    """
+
+    rows: int
+    turns: int
+
+    def run(self, paths: DictConfig) -> list[BenchmarkRow]:
+        """Measures both layouts."""
+        sources = (FlatBenchmark(self.rows), RequestBenchmark(max(self.rows // 100, 1)))
+        datasets = [build_dataset(source, Path(paths.data)) for source in sources]
+        return [row for dataset in datasets for row in measure_reader(dataset, repeats=self.turns)]
+
+
+@dataclass(frozen=True)
+class PrepareBenchmark:
+    """Prepares flat rows with integer and with string ids, and compares the memory of a small and a large set.
+
+    Attributes:
+        rows: Flat rows of the measurement of speed, and of the small set.
+        large_rows: Of the large set.
+        turns: How often speed is measured.
+    """
+
+    rows: int
+    large_rows: int
+    turns: int
+
+    def run(self, paths: DictConfig) -> list[BenchmarkRow]:
+        """Measures speed, then memory."""
+        sources = {
+            "integer ids": FlatBenchmark(self.rows),
+            "integer ids, vocabulary": FlatBenchmark(self.rows, encoding="vocabulary"),
+            "string ids, vocabulary": FlatBenchmark(self.rows, encoding="vocabulary", string_ids=True),
+            "string ids, hash": FlatBenchmark(self.rows, encoding="hash", string_ids=True),
+        }
+        root = Path(paths.data)
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".benchmark-") as folder:
+            speed = measure_prepare(sources, Path(folder), repeats=self.turns)
+            small, large = FlatBenchmark(self.rows), FlatBenchmark(self.large_rows)
+            return [*speed, *measure_prepare_memory(small, large, Path(folder))]

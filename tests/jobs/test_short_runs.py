@@ -1,0 +1,36 @@
+"""Runs that end before a validation, and a run that says where its time went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from distill.reports.summary import load_summary
+from tests.jobs.entry import run_dirs, tiny_arguments, train
+
+
+def _alone(root: Path) -> list[str]:
+    """Arguments of a small run without a teacher."""
+    return [a for a in tiny_arguments(root) if not a.startswith("teacher.")]
+
+
+def test_max_steps_may_end_a_run_before_the_first_validation(tmp_path: Path) -> None:
+    train(*_alone(tmp_path), "trainer.max_steps=3", "trainer.max_epochs=9", "name=short")
+    (folder,) = run_dirs(tmp_path, "short")
+    summary = load_summary(folder)
+    assert summary.steps == {"model": 3}
+    assert 0 < summary.metrics["model"]["click/auc"] < 1
+
+
+def test_profile_divides_the_time_and_names_operators(tmp_path: Path) -> None:
+    train(
+        *_alone(tmp_path), "trainer=profile", "trainer.profiler.warm_up=2", "trainer.profiler.steps=3", "name=profiled"
+    )
+    (folder,) = run_dirs(tmp_path, "profiled")
+    report = (folder / "profile.txt").read_text(encoding="utf-8")
+    shares = [float(line.split("%")[0].split()[-1]) for line in report.split("\n\n")[1].splitlines()[1:]]
+    assert abs(sum(shares) - 100) < 1
+    assert all(share >= -0.1 for share in shares)
+    assert "forward and loss" in report
+    assert "aten::addmm" in report
+    assert json.loads((folder / "profile.json").read_text(encoding="utf-8"))["traceEvents"]
