@@ -5,18 +5,73 @@ from pathlib import Path
 import pytest
 import torch
 
+from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 
+BROKEN = ["loss.terms.hard.weight=1e39", "model.net.dropout=0.3"]
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")]
+
+def arguments(root: Path) -> list[str]:
+    tiny = [a for a in tiny_arguments(root) if not a.startswith("teacher.")]
+    return ["+experiment=funnel/two_tower", *tiny, "name=run"]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Root of a run whose loss was not finite, and the step that it left."""
+    root = tmp_path_factory.mktemp("non_finite")
+    with pytest.raises(SystemExit) as ended:
+        train(*arguments(root), *BROKEN)
+    assert ended.value.code == 2
+    (path,) = (run_dirs(root, "run")[0] / "checkpoints").glob("non_finite_step0_rank0.pt")
+    return root, path
+
+
+def test_the_message_names_step_and_term(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        train("+experiment=funnel/two_tower", *tiny, "name=run", "loss.terms.hard.weight=1e39")
+        train(*arguments(tmp_path), *BROKEN)
     message = " ".join(capsys.readouterr().err.split())
     assert "The loss is not finite." in message
     assert "step 0" in message
-    (saved,) = (run_dirs(tmp_path, "run")[0] / "checkpoints").glob("non_finite_step0_rank0.pt")
-    batch = torch.load(saved, weights_only=True)
-    assert batch["request"]["ids"].shape[0] == batch["request_id"].shape[0]
+    assert "debug.replay=" in message
+
+
+def test_the_step_is_saved_as_plain_data(saved: tuple[Path, Path]) -> None:
+    step = torch.load(saved[1], weights_only=True)
+    assert step["batch"]["request"]["ids"].shape[0] == step["batch"]["request_id"].shape[0]
+    assert not torch.isfinite(step["total"])
+
+
+def test_replay_reproduces_the_terms(saved: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    root, path = saved
+    train(*arguments(root), *BROKEN, f"debug.replay={path}")
+    report = " ".join(capsys.readouterr().out.split())
+    assert "Step 0 of the model: the loss is inf" in report or "Step 0 of the student: the loss is inf" in report
+    value = repr(float(read_checkpoint(path)["parts"]["hard"]))
+    assert report.count(value) == 2, "dropout was drawn otherwise"
+    assert "No single candidate is at fault" in report
+
+
+def test_replay_names_the_module_and_the_rows(saved: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    root, path = saved
+    step = dict(read_checkpoint(path))
+    numbers = step["batch"]["candidate"]["numbers"]
+    numbers[3, 0] = float("nan")
+    broken = path.with_name("broken.pt")
+    torch.save(step, broken)
+    train(*arguments(root), *BROKEN, f"debug.replay={broken}")
+    report = capsys.readouterr().out
+    row, item = (int(step["batch"][name][3]) for name in ("row", "item_id"))
+    assert f"row {row} of the split" in report
+    assert f"item {item}" in report
+    assert "First output not finite: " in report
+    assert "batch.candidate.numbers" in report
+
+
+def test_replay_of_something_else(saved: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    root, path = saved
+    other = path.with_name("other.pt")
+    torch.save({"state_dict": {}}, other)
+    with pytest.raises(SystemExit):
+        train(*arguments(root), f"debug.replay={other}")
+    assert "does not hold a step" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def test_generated_data_reads_no_files(root: Path, capsys: pytest.CaptureFixture
         (["trainer.max_epoch=1"], "max_epoch"),
         (["teacher=column", "loss.terms.hard.rows=shown"], "shown"),
         (["resume=/nowhere"], "There is no run to resume."),
-        (["optimizer.lr=-1"], "lr > 0"),
+        (["optimizer.lr=-1"], "optimizer.lr"),
     ],
 )
 def test_mistakes_end_with_one_message(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ import torch
 from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
-from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
+from tests.jobs.entry import run_dirs, tiny_arguments, train
+from tests.processes import group_alive, started
 
 _ARGUMENTS = [
     "+experiment=quickstart",
@@ -82,14 +82,12 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_as_it_would_have(
 
 def test_ctrl_c_reaches_two_processes_together(whole: Path) -> None:
     arguments = [a for a in _arguments(whole, "ranks") if not a.startswith(("trainer=", "trainer.max_epochs"))]
-    command = [sys.executable, "train.py", *arguments, "trainer=ddp_sim", "trainer.max_epochs=400",
-               "callbacks.patience=null", "callbacks.checkpoint_every_n_steps=null"]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    _wait_for_checkpoint(whole, "ranks", process)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    long = ["trainer=ddp_sim", "trainer.max_epochs=400", "callbacks.patience=null"]
+    with started("train.py", *arguments, *long, "callbacks.checkpoint_every_n_steps=null") as process:
+        _wait_for_checkpoint(whole, "ranks", process)
+        os.killpg(process.pid, signal.SIGINT)
+        errors, _ = process.communicate(timeout=60)
+        assert not group_alive(process.pid)
     assert process.returncode != 0
     assert "resume=last" in errors
     assert "Traceback" not in errors
@@ -98,19 +96,17 @@ def test_ctrl_c_reaches_two_processes_together(whole: Path) -> None:
     assert f"Interrupted at step {step}" in errors
 
 
-def test_kill_and_resume(whole: Path) -> None:
-    name = "killed"
-    command = [sys.executable, "train.py", *_arguments(whole, name), "trainer.max_epochs=2"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
-    )
-    _wait_for_checkpoint(whole, name, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    (folder,) = run_dirs(whole, name)
-    assert not (folder / "summary.json").exists()
-    train(*_arguments(whole, name), "resume=last")
-    assert _equal(_state(folder), _state(run_dirs(whole, "whole")[0]))
+def test_sigterm_to_one_rank_stops_both(whole: Path) -> None:
+    arguments = [a for a in _arguments(whole, "one") if not a.startswith(("trainer=", "trainer.max_epochs"))]
+    long = ["trainer=ddp_sim", "trainer.max_epochs=400", "callbacks.patience=null"]
+    with started("train.py", *arguments, *long, "callbacks.checkpoint_every_n_steps=null") as process:
+        _wait_for_checkpoint(whole, "one", process)
+        process.send_signal(signal.SIGTERM)
+        errors, _ = process.communicate(timeout=60)
+        assert not group_alive(process.pid)
+    assert process.returncode != 0
+    assert "Interrupted at step" in errors
+    assert "Traceback" not in errors
 
 
 def test_resume_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import torch
@@ -32,7 +33,10 @@ def _worker(rank: int, folder: str) -> None:
 
 
 def test_table_gradients_are_the_mean_over_ranks_and_equal_everywhere(tmp_path: Path) -> None:
-    mp.spawn(_worker, args=(str(tmp_path),), nprocs=2)
+    workers = mp.spawn(_worker, args=(str(tmp_path),), nprocs=2, join=False, daemon=True)
+    deadline = time.monotonic() + 100
+    while not workers.join(timeout=1):
+        assert time.monotonic() < deadline, "the processes wait for each other"
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     for name in ("weights", "grads"):
         for a, b in zip(first[name], second[name], strict=True):

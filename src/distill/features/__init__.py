@@ -2,8 +2,10 @@
 
 from distill.features.distinct import distinct_rows
 from distill.features.encoder import SideEncoder, Slot
+from distill.features.placement import build_tables, table_sharding
 from distill.features.sequence import MeanPooling, SequencePooling, TransformerPooling
 from distill.features.serving import ServingProjection
+from distill.features.sharded import ShardedTables
 from distill.features.tables import EmbeddingTables
 
 __all__ = [
@@ -11,8 +13,11 @@ __all__ = [
     "MeanPooling",
     "SequencePooling",
     "ServingProjection",
+    "ShardedTables",
     "SideEncoder",
     "Slot",
     "TransformerPooling",
+    "build_tables",
     "distinct_rows",
+    "table_sharding",
 ]

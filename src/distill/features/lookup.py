@@ -27,7 +27,7 @@ def embedding_rows(weight: Tensor, ids: Tensor) -> Tensor:
         `[…, D]`.
     """
     if not (torch.is_grad_enabled() and weight.requires_grad and weight.is_leaf):
-        return functional.embedding(ids, weight, sparse=True)
+        return functional.embedding(ids, weight)
     rows: Tensor = _Rows.apply(weight, ids)  # type: ignore[no-untyped-call]
     return rows
 
@@ -57,7 +57,7 @@ class _Rows(Function):
         return functional.embedding(ids, weight)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None]:
         (ids,) = ctx.saved_tensors
         _append(ctx.weight, ids.flatten(), gradient.flatten(0, -2))
@@ -72,7 +72,7 @@ class _Mean(Function):
         return _mean(weight, ids, lengths)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
         ids, lengths = ctx.saved_tensors
         share = gradient / lengths.clamp(min=1).unsqueeze(1)
@@ -82,7 +82,7 @@ class _Mean(Function):
 
 def _mean(weight: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
     starts = lengths.cumsum(0) - lengths
-    return functional.embedding_bag(ids, weight, starts, mode="mean", sparse=True)
+    return functional.embedding_bag(ids, weight, starts, mode="mean")
 
 
 @torch.no_grad()

@@ -41,6 +41,9 @@ class EmbeddingTables(nn.Module):
             width = spec.embedding_dim or embedding_dim
             self._location[spec.table] = (width, rows.get(width, 0))
             rows[width] = rows.get(width, 0) + spec.size
+        self._allocate(rows, init_std)
+
+    def _allocate(self, rows: dict[int, int], init_std: float) -> None:
         self.weights = nn.ParameterDict(
             {str(width): nn.Parameter(torch.randn(count, width) * init_std) for width, count in rows.items()}
         )

@@ -17,14 +17,18 @@ from rich.text import Text
 
 from distill.errors import DistillError
 from distill.jobs.manifest import MANIFEST_FILE
+from distill.training.rendezvous import agreed_name
 
 _Result = TypeVar("_Result")
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def _run_dir(runs: str, name: str, resume: str | None) -> str:
-    """Names the folder of a run: a new one, or that of the run to continue (the job checks that it is one)."""
-    new = Path(runs) / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f")
+    """Names the folder of a run: a new one, or that of the run to continue (the job checks that it is one).
+
+    Ranks that were started outside agree on the new one.
+    """
+    new = Path(agreed_name(str(Path(runs) / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f"))))
     if resume is None:
         return str(new)
     if resume != "last":
@@ -35,6 +39,9 @@ def _run_dir(runs: str, name: str, resume: str | None) -> str:
 def register_resolvers() -> None:
     """Makes `${run_dir:runs,name,resume}` known to configs: a new folder, or that of the run to continue."""
     OmegaConf.register_new_resolver("run_dir", _run_dir, use_cache=True, replace=True)
+
+
+register_resolvers()  # also where submitit unpickles a job without running the script
 
 
 def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:

@@ -10,7 +10,8 @@ from distill.data.build import build_dataset
 from distill.data.format import Dataset, load_dataset
 from distill.errors import ConfigError
 from distill.jobs.parts import build
-from distill.training.launch import barrier, rank
+from distill.training.launch import rank
+from distill.training.rendezvous import text_of_rank_zero
 
 
 def open_dataset(cfg: DictConfig) -> Dataset:
@@ -34,7 +35,6 @@ def open_dataset(cfg: DictConfig) -> Dataset:
     source = build(cfg.data.adapter, "data.adapter")
     if rank() == 0:
         dataset = build_dataset(source, Path(cfg.paths.data))
-        barrier()
+        text_of_rank_zero(str(dataset.root))
         return dataset
-    barrier()
-    return build_dataset(source, Path(cfg.paths.data))
+    return load_dataset(Path(text_of_rank_zero("")))  # rank 0 has verified the content

@@ -17,15 +17,26 @@ from torch import nn
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
 from distill.errors import ConfigError
+from distill.features import table_sharding
 from distill.jobs.parts import build, build_model, model_card, plain
 from distill.losses.composite import CompositeLoss
 from distill.metrics import ScoredRows
 from distill.schema import Schema
 from distill.signals import SignalSource
-from distill.training.callbacks import CheckMonitor, CheckpointOnInterrupt, DataWait, StopOnNonFinite
+from distill.training.callbacks import (
+    CheckMonitor,
+    CheckpointOnInterrupt,
+    DataWait,
+    LossLog,
+    MetricHistory,
+    PlainSigterm,
+    RandomState,
+    StopOnNonFinite,
+)
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from distill.training.launch import rank
+from distill.training.compiled import compile_dense
 from distill.training.module import RankingModule
+from distill.training.optim import count_weights
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ class FitJob:
     def run(self) -> FitResult:
         """Trains, and returns the best checkpoint."""
         data = self._data()
-        module = self._module(data, build_model(self.plan.net, self._model_schema(), f"{self.plan.role}.net"))
+        module = self._module(data, self._model())
         trainer = self._trainer(self._callbacks(), self._logger())
         last = self.folder / "last.ckpt"
         start = time.perf_counter()
@@ -110,7 +121,7 @@ class FitJob:
         best = self._best(trainer)
         return FitResult(
             checkpoint=best,
-            parameters=sum(p.numel() for p in module.model.parameters()),
+            parameters=count_weights(module.model),
             seconds=time.perf_counter() - start,
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
@@ -119,16 +130,22 @@ class FitJob:
     def test(self, checkpoint: Path) -> ScoredRows:
         """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""
         data = self._data()
-        module = self._module(data, build_model(self.plan.net, self._model_schema(), f"{self.plan.role}.net"))
+        module = self._module(data, self._model())
         state = {"state_dict": dict(read_checkpoint(checkpoint)["state_dict"])}
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
-        self._trainer([self._progress_bar()] if self.cfg.callbacks.progress_bar else [], False).test(
-            module, datamodule=data, verbose=False
-        )
+        bars = [self._progress_bar()] if self.cfg.callbacks.progress_bar else []
+        self._trainer([PlainSigterm(), *bars], False).test(module, datamodule=data, verbose=False)
         if module.test_rows is None:
             raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")
         return module.test_rows
+
+    def _model(self) -> nn.Module:
+        with table_sharding(self.cfg.embedding.sharding):
+            model = build_model(self.plan.net, self._model_schema(), f"{self.plan.role}.net")
+        if self.cfg.compile.enabled:
+            compile_dense(model, self.cfg.compile.mode, self.cfg.compile.dynamic)
+        return model
 
     def _model_schema(self) -> Schema:
         return self.dataset.schema.serving_view() if self.plan.serving else self.dataset.schema
@@ -159,21 +176,21 @@ class FitJob:
         return RankingModule(
             model=model,
             loss=loss,
-            optimizer=build(self.plan.optimizer, f"{self.plan.role}.optimizer"),
-            schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler"),
+            optimizer=build(self.plan.optimizer, f"{self.plan.role}.optimizer", OptimizerFactory),
+            schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler", LRSchedule),
             schema=data.schema,
-            metrics=build(self.cfg.metrics, "metrics"),
+            metrics=build(self.cfg.metrics, "metrics", MetricSuite),
             signals=None if self.signals is None else self.signals.source,
             total_steps=steps,
             card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),
             serving=self.plan.serving,
-            log_every=int(self.cfg.trainer.log_every_n_steps),
         )
 
     def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
         trainer: pl.Trainer = build(
             self.cfg.trainer,
             "trainer",
+            pl.Trainer,
             max_epochs=self.plan.max_epochs,
             callbacks=callbacks,
             logger=logger,
@@ -201,7 +218,10 @@ class FitJob:
                 save_last=True,
                 enable_version_counter=False,
             ),
-            StopOnNonFinite(str(self.folder)),
+            StopOnNonFinite(str(self.folder), self.plan.role),
+            LossLog(int(self.cfg.trainer.log_every_n_steps)),
+            MetricHistory(str(self.log_dir / self.plan.role)),
+            RandomState(),
             CheckpointOnInterrupt(str(self.folder), "the same command with resume=last"),
             DataWait(),
         ]
@@ -219,14 +239,19 @@ class FitJob:
         if options.patience is not None:
             found.append(
                 EarlyStopping(
-                    monitor=options.monitor, mode=options.mode, patience=options.patience, min_delta=options.min_delta
+                    monitor=options.monitor,
+                    mode=options.mode,
+                    patience=options.patience,
+                    min_delta=options.min_delta,
+                    strict=False,  # with max_steps the last epoch may end without a validation
                 )
             )
         if options.progress_bar:
             found.append(self._progress_bar())
         if self.cfg.logger.tensorboard:
             found.append(LearningRateMonitor("step"))
-        return [*found, *(build(node, f"callbacks.extra.{name}") for name, node in options.extra.items())]
+        extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in options.extra.items())
+        return [*found, *extra]
 
     def _check_monitor(self, monitor: str) -> None:
         """Finds a mistyped task before an epoch has been trained."""
@@ -249,10 +274,11 @@ class FitJob:
         return TensorBoardLogger(self.log_dir, name=self.plan.role, version="", default_hp_metric=False)
 
     def _best(self, trainer: pl.Trainer) -> Path:
-        path = Path(getattr(trainer.checkpoint_callback, "best_model_path", "") or self.folder / "last.ckpt")
-        if rank() == 0 and not path.exists():
-            raise ConfigError("No checkpoint was written.", where=str(self.folder), expected="at least one validation")
-        return path
+        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if best:
+            return Path(best)
+        trainer.save_checkpoint(self.folder / "last.ckpt")  # training ended before the first validation
+        return self.folder / "last.ckpt"
 
 
 class NamedProgressBar(TQDMProgressBar):

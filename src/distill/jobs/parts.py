@@ -15,6 +15,7 @@ from torch import nn
 
 from distill.errors import ConfigError, DataError, DistillError
 from distill.features import SequencePooling
+from distill.jobs.targets import check_targets
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
@@ -22,19 +23,22 @@ from distill.training.checkpoint_io import read_checkpoint
 _MODEL_MODULES = ("distill.models.", "distill.features.", "distill.layers.", "torch.nn.")
 
 
-def build(node: DictConfig | Mapping[str, Any], where: str, **arguments: Any) -> Any:
-    """Instantiates a config node that names a `_target_`.
+def build(node: DictConfig | Mapping[str, Any], where: str, kind: type[Any] = object, /, **arguments: Any) -> Any:
+    """Instantiates a config node that names a `_target_`: the only place where a config makes something be called.
 
     Args:
         node: The node.
         where: Its place, for errors.
+        kind: What the target must be.
         **arguments: Given to the target beside the node's own.
 
     Raises:
-        ConfigError: The target does not exist or does not take the arguments.
+        ConfigError: The target is no part of a run (see `check_targets`) or does not take the arguments.
     """
+    content = plain(node)
+    check_targets(content, where, kind)
     try:
-        return instantiate(node, _convert_="all", **arguments)
+        return instantiate(content, _convert_="all", **arguments)
     except InstantiationException as error:
         cause: BaseException | None = error
         while cause is not None:

@@ -17,16 +17,16 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from distill.batch import RankerOutput
-from distill.data.files import hash_file, temporary_sibling, write_text_atomic
+from distill.data.files import hash_file, room_for, temporary_sibling, write_text_atomic
 from distill.data.format import NUM_CANDIDATES, SPLITS, Dataset, PartFile, Split, teacher_column
 from distill.data.stream import iterate_part
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
-from distill.jobs.machine import device, devices, uses_cuda
+from distill.jobs.machine import device, job_ranks
 from distill.jobs.parts import LoadedModel, load_model
 from distill.signals.provenance import PROVENANCE_FILE, Provenance
-from distill.training.launch import barrier, rank, ranks, world_size
+from distill.training.launch import barrier, rank, world_size
 
 _BATCH_CANDIDATES = 32_768
 _TEACHER_KEY, _DATASET_KEY = b"distill.teacher", b"distill.dataset"
@@ -49,7 +49,7 @@ def run(cfg: DictConfig) -> Scored:
             "Name the teacher's checkpoint.", where="teacher.path", remedy="teacher=checkpoint teacher.path=FILE.ckpt"
         )
     console = Console()
-    with ranks(devices(cfg), uses_cuda(cfg), Path(HydraConfig.get().runtime.output_dir)):
+    with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _):
         dataset = open_dataset(cfg)
         scored = score_dataset(Path(cfg.teacher.path), dataset, Path(cfg.paths.cache), cfg.get("out"), device(cfg))
         if rank() == 0:
@@ -153,8 +153,9 @@ def _score_part(
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary_sibling(path)
     try:
-        _write_aligned(joined, source, beside, provenance, nested=loaded.schema.layout == "requests")
-        beside.replace(path)
+        with room_for(path):
+            _write_aligned(joined, source, beside, provenance, nested=loaded.schema.layout == "requests")
+            beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 

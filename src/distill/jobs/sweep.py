@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ class CompareAtEnd(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Compares the runs that finished and names those that did not."""
+        if os.environ.get("RANK", "0") != "0":
+            return
         folder = Path(config.hydra.sweep.dir)
         runs: list[Summary] = []
         unfinished: list[str] = []

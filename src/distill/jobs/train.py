@@ -18,12 +18,14 @@ from rich.console import Console
 from distill import __version__
 from distill.data.format import Dataset, teacher_column
 from distill.errors import ConfigError, SignalError
+from distill.jobs import replay
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob, FitPlan, FitResult, Signals
-from distill.jobs.machine import device, devices, uses_cuda
+from distill.jobs.machine import device, devices, job_ranks
 from distill.jobs.manifest import MANIFEST_FILE, write_manifest
 from distill.jobs.parts import build, is_preranker, load_model, plain
+from distill.jobs.replay import Replay
 from distill.jobs.score import check_teacher, score_dataset
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
@@ -32,15 +34,17 @@ from distill.reports.summary import Difference, Summary, gap_recovered
 from distill.reports.table import print_summary
 from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import check_provenance
-from distill.training.launch import rank, ranks
+from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
 # What does not change what a model becomes.
 _NOT_CONTENT = ("log_every_n_steps", "accelerator", "enable_progress_bar")
 
 
-def run(cfg: DictConfig) -> Summary:
-    """Trains and tests everything that a config asks for, in as many processes as it asks for."""
+def run(cfg: DictConfig) -> Summary | Replay:
+    """Trains and tests everything that a config asks for, in as many processes; or replays a step that failed."""
+    if cfg.debug.replay is not None:
+        return replay.run(cfg)
     job_dir = Path(HydraConfig.get().runtime.output_dir)
     if cfg.resume is not None and not (job_dir / MANIFEST_FILE).exists():
         raise ConfigError(
@@ -49,16 +53,17 @@ def run(cfg: DictConfig) -> Summary:
             expected=f"a run folder with {MANIFEST_FILE}",
             remedy="Start the run without resume, or give resume=RUN_FOLDER.",
         )
-    with ranks(devices(cfg), uses_cuda(cfg), job_dir):
-        return _Run(cfg, job_dir).run()
+    with job_ranks(cfg, job_dir) as (agreed, shared_dir):
+        return _Run(agreed, shared_dir, cfg).run()
 
 
 class _Run:
     """One run: the config, its folder, and what has been trained so far."""
 
-    def __init__(self, cfg: DictConfig, job_dir: Path) -> None:
+    def __init__(self, cfg: DictConfig, job_dir: Path, composed: DictConfig) -> None:
         self.cfg = cfg
         self.job_dir = job_dir
+        self.composed = composed  # with interpolations: what follows from the seed is found anew for another
         self.dataset: Dataset = open_dataset(cfg)
         self.results: dict[str, FitResult] = {}
         self.cached: list[str] = []
@@ -79,6 +84,7 @@ class _Run:
 
     def _report(self, summary: Summary) -> None:
         summary.save(self.job_dir)
+        shutil.rmtree(self.job_dir / "tensorboard" / "test", ignore_errors=True)  # of a run killed while it reported
         if self.cfg.logger.tensorboard:
             log_comparison(self.job_dir / "tensorboard", summary, self.cfg)
         print_summary(summary, Console())
@@ -227,15 +233,15 @@ class _Run:
         return isinstance(term, LossTerm) and term.uses_signals
 
     def _summary(self, rows: Mapping[str, ScoredRows]) -> Summary:
-        suite: MetricSuite = build(self.cfg.metrics, "metrics")
+        suite: MetricSuite = build(self.cfg.metrics, "metrics", MetricSuite)
         tasks = self.dataset.schema.task_names
         tables = dict(rows)
         teacher = teacher_rows(rows["distilled"]) if "distilled" in rows else None
         if teacher is not None:
             tables = {"teacher": teacher, **tables}
         metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
-        config = plain(OmegaConf.merge(self.cfg, {"seed": 0}))
-        content = {k: v for k, v in config.items() if k not in ("seed", "paths", "resume", "name", "threads")}
+        config = plain(OmegaConf.merge(self.composed, {"seed": 0}))
+        content = {k: v for k, v in config.items() if k not in ("seed", "paths", "resume", "name", "threads", "debug")}
         return Summary(
             name=self.cfg.name,
             seed=self.cfg.seed,

@@ -96,4 +96,5 @@ class TransformerEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, mask)
         total = (self.norm(x) * present.unsqueeze(2)).sum(1)
-        return total / lengths.clamp(min=1).unsqueeze(1)
+        mean: Tensor = total / lengths.clamp(min=1).unsqueeze(1)
+        return mean

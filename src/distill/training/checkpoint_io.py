@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Writes a checkpoint; a kill or a full disk on the way leaves the previous file."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in target.parent.glob(f".{target.name}.tmp-*"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.tmp-", dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -28,11 +31,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(target)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            free = shutil.disk_usage(target.parent).free
             raise DataError(
                 "A checkpoint cannot be written; the previous one is intact.",
                 where=str(target),
-                found=str(error),
+                expected=f"room for about {_bytes(checkpoint):,} bytes",
+                found=f"{str(error).splitlines()[0][:200]}; {free:,} bytes are free",
                 remedy="Make room or choose another folder (paths.runs, paths.cache), then resume.",
             ) from error
         finally:
@@ -41,6 +46,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Reads a checkpoint without unpickling objects."""
         return read_checkpoint(Path(path), map_location)
+
+
+def _bytes(value: Any) -> int:
+    """Counts the bytes of all tensors below a value."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return sum(_bytes(item) for item in items)
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> Mapping[str, Any]:

@@ -9,10 +9,8 @@ Under torchrun or Slurm the ranks are there already and are only joined.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +19,17 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from distill.errors import ConfigError
+from distill.errors import RankError
+from distill.training.rendezvous import group_store, started_outside
+from distill.training.watch import PARENT, Children, first_failure, follow_parent, stop, watched
 
 _VARIABLES = ("LOCAL_RANK", "RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_TIMEOUT = timedelta(minutes=30)
+# Of a collective. Ranks wait for rank 0 while it prepares data or waits for another run; deaths are noticed at once.
+_TIMEOUT = timedelta(days=1)
+_END_SECONDS = 60.0  # what children have to end after the last barrier
+_NOTICE_SECONDS = 5.0  # what a rank that failed has to report its error
 
 
 def rank() -> int:
@@ -67,53 +71,78 @@ def any_rank(value: bool, device: torch.device) -> bool:
 def ranks(devices: int, use_cuda: bool, job_dir: Path) -> Iterator[None]:
     """Runs the body in `devices` processes, of which this is one.
 
+    The processes end together: when one fails or is killed, the others stop within seconds.
+
     Args:
         devices: Processes on this machine.
         use_cuda: Whether each has a GPU of its own (NCCL; else gloo).
         job_dir: Hydra's output directory of the job, with `.hydra/config.yaml`.
 
     Raises:
-        ConfigError: A child ended with an error.
+        RankError: Another rank ended with an error or was killed.
     """
-    started_elsewhere = "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ
+    started_elsewhere = started_outside() or PARENT in os.environ
     if devices == 1 and not started_elsewhere:
         yield
         return
+    if started_elsewhere:
+        follow_parent()
+        with _joined({}, use_cuda, group_store() or _store_of_parent()):
+            yield
+        return
     saved = {name: os.environ.get(name) for name in _VARIABLES}
     threads = torch.get_num_threads()
-    children: list[subprocess.Popen[bytes]] = []
-    if not started_elsewhere:
-        torch.set_num_threads(
-            min(threads, max(1, (os.cpu_count() or 1) // devices))
-        )  # threads must not fight for cores
-        children = _start_children(devices, job_dir)
+    torch.set_num_threads(min(threads, max(1, (os.cpu_count() or 1) // devices)))  # threads must not fight for cores
+    store = TCPStore("127.0.0.1", 0, devices, is_master=True, wait_for_workers=False, timeout=_TIMEOUT)
+    children = _start_children(devices, job_dir, store.port)
+    patience = 0.0
     try:
-        _join(use_cuda)
-        with _watched(children):
+        with watched(children), _joined(children, use_cuda, store):
             yield
-        barrier()
-    except BaseException:
-        for child in children:
-            child.terminate()
-        raise
+        patience = _END_SECONDS
     finally:
-        _leave(children, saved)
+        stop(children, patience)
+        _restore(saved)
         torch.set_num_threads(threads)
-    failed = [child.returncode for child in children if child.returncode != 0]
-    if failed:
-        raise ConfigError(
-            "A rank ended with an error.", found=f"exit status {failed[0]}", remedy="See its message above."
-        )
+    if (failed := first_failure(children)) is not None:
+        raise failed
 
 
-def _start_children(devices: int, job_dir: Path) -> list[subprocess.Popen[bytes]]:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()), WORLD_SIZE=str(devices))
+@contextmanager
+def _joined(children: Children, use_cuda: bool, store: Store | None) -> Iterator[None]:
+    """Runs the body within the process group; a lost connection is reported as the death of the rank behind it."""
+    try:
+        _join(use_cuda, store)
+        yield
+        barrier()
+    except Exception as error:
+        if not _is_lost_connection(error):
+            raise
+        if PARENT in os.environ:
+            time.sleep(_NOTICE_SECONDS)  # rank 0 ends this process and says why; if it is gone, another thread says so
+            sys.exit(1)
+        raise first_failure(children, _NOTICE_SECONDS) or RankError(
+            "The connection to another rank is lost; the run is stopped.",
+            found=str(error).splitlines()[0][:200],
+            remedy="See that rank's message; then go on with the same command and resume=last.",
+        ) from error
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+
+
+def _start_children(devices: int, job_dir: Path, port: int) -> dict[int, subprocess.Popen[bytes]]:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(devices))
     os.environ.update(NODE_RANK="0", LOCAL_WORLD_SIZE=str(devices))
-    children = []
+    children = {}
     for local_rank in range(1, devices):
         own = {"LOCAL_RANK": str(local_rank), "RANK": str(local_rank), "OMP_NUM_THREADS": str(torch.get_num_threads())}
-        variables = {**os.environ, **own}
-        children.append(subprocess.Popen(_command(job_dir), env=variables))
+        variables = {**os.environ, **own, PARENT: str(os.getpid())}
+        children[local_rank] = subprocess.Popen(_command(job_dir), env=variables)
     os.environ.update(LOCAL_RANK="0", RANK="0")
     return children
 
@@ -125,54 +154,30 @@ def _command(job_dir: Path) -> Sequence[str]:
     return [sys.executable, script, "--config-path", config, "--config-name", "config", *overrides]
 
 
-def _join(use_cuda: bool) -> None:
+def _store_of_parent() -> Store | None:
+    """Connects to the store of the rank 0 that started this process; None under torchrun or Slurm."""
+    if PARENT not in os.environ:
+        return None
+    size = int(os.environ["WORLD_SIZE"])
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), size, timeout=_TIMEOUT)
+
+
+def _join(use_cuda: bool, store: Store | None) -> None:
     if dist.is_initialized():
         return
     if use_cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if use_cuda else "gloo", timeout=_TIMEOUT)
+    backend = "nccl" if use_cuda else "gloo"
+    if store is None:
+        dist.init_process_group(backend, timeout=_TIMEOUT)
+    else:
+        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_TIMEOUT)
 
 
-@contextmanager
-def _watched(children: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Ends this process when a child dies: its peers would wait for it forever in a collective."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.5):
-            if any(child.poll() not in (None, 0) for child in children):
-                time.sleep(2.0)  # this rank may be about to report the same error itself
-                if not done.is_set():
-                    sys.stderr.write("A rank ended with an error: the run is stopped.\n")
-                    sys.stderr.flush()
-                    for child in children:
-                        child.kill()
-                    os._exit(1)
-
-    if children:
-        threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
-
-
-def _leave(children: Sequence[subprocess.Popen[bytes]], saved: dict[str, str | None]) -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    for child in children:
-        try:
-            child.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            child.kill()
+def _restore(saved: dict[str, str | None]) -> None:
     for name, value in saved.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

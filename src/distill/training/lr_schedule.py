@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from distill.data.checks import require_integer, require_number
 from distill.errors import ConfigError
 
 
@@ -31,6 +32,8 @@ class LRSchedule:
                 expected="constant, linear or cosine",
                 found=str(self.shape),
             )
+        require_integer("scheduler.warmup_steps", self.warmup_steps, 0)
+        require_number("scheduler.final", self.final, 0.0, 1.0)
 
     def factor(self, step: int, total_steps: int) -> float:
         """Returns the factor at `step` of `total_steps` (both counted in optimiser steps)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -21,7 +22,7 @@ from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
-from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables
+from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, sum_sparse_gradients
 
 _log = logging.getLogger(__name__)
 _SIGNALS_PREFIX = "signals."
@@ -41,7 +42,6 @@ class RankingModule(pl.LightningModule):
         total_steps: Optimiser steps of the whole training, for the schedule.
         card: Plain data that a checkpoint must carry to be loaded alone: model config, schema, dataset fingerprint.
         serving: Whether the model must not see privileged fields, as every student; they are removed from its batches.
-        log_every: Steps between two logs; the trainer's `log_every_n_steps`.
     """
 
     def __init__(
@@ -56,7 +56,6 @@ class RankingModule(pl.LightningModule):
         total_steps: int,
         card: Mapping[str, Any],
         serving: bool,
-        log_every: int,
     ) -> None:
         super().__init__()
         self.model = model
@@ -70,21 +69,21 @@ class RankingModule(pl.LightningModule):
         self._optimizer_factory = optimizer
         self._schedule = schedule
         self._total_steps = total_steps
-        self._log_every = log_every
         self._rows = MetricState()
         self._told: set[str] = set()
         self.test_rows: ScoredRows | None = None
-        self.last_parts: Mapping[str, Tensor] = {}
+        self.last_report: LossReport | None = None
         self.last_batch: Batch | None = None
+        self.last_signals: TeacherSignals | None = None
         loss.setup(
             [TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=signals is not None
         )
         self._leave_tables_out_of_ddp()
 
     def forward(self, batch: Batch) -> RankerOutput:
-        """Scores a batch with the model, privileged fields removed if it is a student."""
+        """Scores a batch with the model, privileged fields removed if it is a student; float32 also under autocast."""
         output: RankerOutput = self.model(self.projection(batch))
-        return output
+        return RankerOutput(output.logits.float(), {name: hidden.float() for name, hidden in output.hidden.items()})
 
     def setup(self, stage: str) -> None:
         """Makes every rank start from rank 0's embedding tables and divide by the rows of all ranks."""
@@ -93,17 +92,14 @@ class RankingModule(pl.LightningModule):
             self.loss.reduce_denominators = _average_over_ranks
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the loss of a batch; logs its terms every `log_every` steps."""
+        """Returns the loss of a batch; callbacks find its terms in `last_report`."""
         signals = self.signals(batch) if self.signals is not None and self.loss.needs_signals else None
         batch, signals = self._needed(batch, signals)
-        report: LossReport = self.loss(LossInputs(batch, self(batch), signals, self.global_step))
-        self.last_parts, self.last_batch = report.parts, batch
-        if (self.global_step + 1) % self._log_every == 0:
-            terms = {f"train/loss_{name}": value for name, value in report.parts.items()}
-            weights = {f"train/weight_{name}": value for name, value in report.weights.items()}
-            sync = self.trainer.world_size > 1
-            self.log("train/loss", report.total.detach(), prog_bar=True, sync_dist=sync)
-            self.log_dict({**terms, **weights} if len(terms) > 1 else terms, sync_dist=sync)
+        output = self(batch)
+        with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
+            report: LossReport = self.loss(LossInputs(batch, output, signals, self.global_step))
+        self.last_batch, self.last_signals = batch, signals
+        self.last_report = replace(report, total=report.total.detach())
         return report.total
 
     def _needed(self, batch: Batch, signals: TeacherSignals | None) -> tuple[Batch, TeacherSignals | None]:
@@ -115,8 +111,9 @@ class RankingModule(pl.LightningModule):
         return batch.select(rows), None if signals is None else signals.select(rows)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Exchanges touched-row gradients between ranks and clips dense gradients."""
+        """Sums touched-row gradients by row, exchanges them between ranks and clips dense gradients."""
         tables = table_parameters(self)
+        sum_sparse_gradients(tables)
         if self.trainer.world_size > 1:
             average_sparse_gradients(tables)
         clip = self._optimizer_factory.clip_norm

@@ -8,16 +8,24 @@ from typing import Literal
 from torch import nn
 from torch.optim import AdamW, Optimizer, SparseAdam
 
+from distill.data.checks import require_number
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables
+from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer
 from distill.training.rowwise_adagrad import RowwiseAdagrad
+from distill.training.sharded_adagrad import ShardedAdagrad
 
 
 def table_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Returns the trainable parameters with sparse gradients: the rows of the fused embedding tables."""
     tables = [m for m in module.modules() if isinstance(m, EmbeddingTables) and m.sparse]
     return [p for table in tables for p in table.parameters() if p.requires_grad]
+
+
+def count_weights(module: nn.Module) -> int:
+    """Counts the weights of a module, those of sharded tables on all ranks together."""
+    sharded = sum(m.num_weights for m in module.modules() if isinstance(m, ShardedTables))
+    return sharded + sum(p.numel() for p in module.parameters())
 
 
 @dataclass(frozen=True)
@@ -48,13 +56,14 @@ class OptimizerFactory:
                 expected="rowwise_adagrad or sparse_adam",
                 found=str(self.embedding),
             )
-        if self.lr <= 0 or self.embedding_lr <= 0 or self.weight_decay < 0 or self.clip_norm < 0:
+        for name, least in (("lr", 1e-12), ("embedding_lr", 1e-12), ("weight_decay", 0.0), ("clip_norm", 0.0)):
+            require_number(f"optimizer.{name}", getattr(self, name), least, 1e12)
+        if not isinstance(self.betas, (list, tuple)) or len(self.betas) != 2:
             raise ConfigError(
-                "Optimiser values are out of range.",
-                where="optimizer",
-                expected="lr > 0, embedding_lr > 0, weight_decay ≥ 0, clip_norm ≥ 0",
-                found=str(self),
+                "AdamW wants two betas.", where="optimizer.betas", expected="[beta1, beta2]", found=repr(self.betas)
             )
+        for beta in self.betas:
+            require_number("optimizer.betas", beta, 0.0, 1.0 - 1e-9)
 
     def build(self, module: nn.Module) -> CombinedOptimizer:
         """Returns one optimiser for all trainable parameters of `module`."""
@@ -72,4 +81,14 @@ class OptimizerFactory:
             parts["tables"] = RowwiseAdagrad(tables, lr=self.embedding_lr)
         elif tables:
             parts["tables"] = SparseAdam(tables, lr=self.embedding_lr)
+        sharded = [m for m in module.modules() if isinstance(m, ShardedTables)]
+        if sharded and self.embedding != "rowwise_adagrad":
+            raise ConfigError(
+                "Sharded embedding tables have row-wise Adagrad only.",
+                where="optimizer.embedding",
+                expected="rowwise_adagrad, or embedding=default",
+                found=self.embedding,
+            )
+        if sharded:
+            parts["tables"] = ShardedAdagrad(sharded, lr=self.embedding_lr)
         return CombinedOptimizer(parts)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from distill.batch import FeatureBlock, RankerOutput
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, SequencePooling, SideEncoder, distinct_rows
+from distill.features import SequencePooling, SideEncoder, build_tables, distinct_rows
 from distill.layers.mlp import MLP
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema, Side
@@ -85,7 +85,7 @@ class TwoTower(PreRanker):
         if similarity not in ("cosine", "dot"):
             raise ConfigError("Unknown similarity.", expected="cosine or dot", found=str(similarity))
         num_tasks = len(schema.tasks)
-        tables = EmbeddingTables(schema, embedding_dim, embedding_std)
+        tables = build_tables(schema, embedding_dim, embedding_std)
         self.tables = tables
         self.similarity = similarity
         self.distinct_candidates = distinct_candidates

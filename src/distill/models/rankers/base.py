@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, RankerOutput
-from distill.features import EmbeddingTables, SequencePooling, SideEncoder
+from distill.features import SequencePooling, SideEncoder, build_tables
 from distill.schema import Schema, Side
 
 
@@ -26,7 +26,7 @@ class PairEncoder(nn.Module):
 
     def __init__(self, schema: Schema, embedding_dim: int, embedding_std: float, sequence: SequencePooling) -> None:
         super().__init__()
-        self.tables = EmbeddingTables(schema, embedding_dim, embedding_std)
+        self.tables = build_tables(schema, embedding_dim, embedding_std)
         self.request = SideEncoder(schema, Side.REQUEST, self.tables, sequence)
         self.candidate = SideEncoder(schema, Side.CANDIDATE, self.tables, sequence)
         self.cross = SideEncoder(schema, Side.CROSS, self.tables, sequence)

@@ -1,0 +1,237 @@
+"""Re-runs the step of a non-finite loss from the file that the run left, and says where it comes from.
+
+`python train.py <the same arguments> debug.replay=FILE` rebuilds the model from the file and the loss from the config,
+runs the saved batch through them with the saved random state, and reports the value of each term, the first modules
+whose output is not finite, and the candidates concerned. It trains and writes nothing. With several processes the
+terms are those of the saved rank's rows alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from distill.batch import Batch, FeatureBlock, LossReport, Ragged, TeacherSignals
+from distill.errors import ConfigError, DataError
+from distill.jobs.parts import build, build_model, plain
+from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses.terms.base import LossTerm
+from distill.schema import Schema, parse_schema
+from distill.training.checkpoint_io import read_checkpoint
+
+_SHOWN_ROWS = 10
+_EXPECTED = {"role", "step", "batch", "signals", "random_state", "parts", "card"}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The values of a tensor: how many are not finite, and the least and greatest of the others (NaN if none)."""
+
+    name: str
+    bad: int
+    values: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor) -> Extent:
+        """Measures a tensor."""
+        finite = tensor.detach()[torch.isfinite(tensor.detach())].float()
+        nan = float("nan")
+        low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (nan, nan)
+        return cls(name, tensor.numel() - finite.numel(), tensor.numel(), low, high)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay found.
+
+    Attributes:
+        role, step: Which model, and when.
+        total: The loss.
+        parts, weights: Of each term.
+        saved: The parts when the run stopped.
+        inputs, parameters: Those with values that are not finite.
+        outputs: Of each module, in the order in which they ran.
+        rows: Candidates (positions in the batch) with an input, a signal or a logit that is not finite.
+        batch: The batch.
+    """
+
+    role: str
+    step: int
+    total: float
+    parts: dict[str, float]
+    weights: dict[str, float]
+    saved: dict[str, float]
+    inputs: list[Extent]
+    parameters: list[Extent]
+    outputs: list[Extent]
+    rows: list[int]
+    batch: Batch
+
+    @property
+    def first_bad_output(self) -> Extent | None:
+        """The first module whose output is not finite."""
+        return next((extent for extent in self.outputs if extent.bad), None)
+
+
+def run(cfg: DictConfig) -> Replay:
+    """Replays `debug.replay` and prints the report.
+
+    Raises:
+        DataError: The file is missing, damaged, holds more than plain data, or is not of a step.
+        ConfigError: The config's loss is not that of the run.
+    """
+    found = replay(Path(cfg.debug.replay), cfg)
+    _print(found, Console())
+    return found
+
+
+def replay(path: Path, cfg: DictConfig) -> Replay:
+    """Runs the saved step again. See `run`."""
+    saved = read_checkpoint(path)
+    if missing := _EXPECTED - saved.keys():
+        raise DataError("The file does not hold a step.", where=str(path), expected=", ".join(sorted(missing)))
+    schema = parse_schema(saved["card"]["schema"], f"{path}: schema")
+    model = build_model(saved["card"]["net"], schema, f"{path}: net").train()
+    batch, signals = _batch(saved["batch"]), _signals(saved["signals"])
+    loss = _loss(cfg, str(saved["role"]), signals is not None, schema)
+    try:
+        model.load_state_dict(_below(saved["state_dict"], "model."))
+        loss.load_state_dict(_below(saved["state_dict"], "loss."))
+    except RuntimeError as error:
+        raise DataError("The weights do not fit the model.", where=str(path), found=str(error)[:300]) from error
+    outputs = _watch(model)
+    if saved["random_state"] is not None:
+        torch.set_rng_state(saved["random_state"])
+    output = model(batch)
+    report: LossReport = loss(LossInputs(batch, output, signals, int(saved["step"])))
+    named = {**_floats(batch, "batch"), **({} if signals is None else _floats(signals, "signals"))}
+    parameters = [Extent.of(name, value) for name, value in model.named_parameters()]
+    return Replay(
+        role=str(saved["role"]),
+        step=int(saved["step"]),
+        total=float(report.total.detach()),
+        parts={name: float(value) for name, value in report.parts.items()},
+        weights={name: float(value) for name, value in report.weights.items()},
+        saved={name: float(value) for name, value in saved["parts"].items()},
+        inputs=[extent for name, value in named.items() if (extent := Extent.of(name, value)).bad],
+        parameters=[extent for extent in parameters if extent.bad],
+        outputs=outputs,
+        rows=_bad_rows(batch, {**named, "logits": output.logits}),
+        batch=batch,
+    )
+
+
+def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema) -> CompositeLoss:
+    """Builds the loss of a role from the config; the control's lacks the terms that read the teacher."""
+    where = "teacher.loss" if role == "teacher" else "loss"
+    node = plain(cfg.teacher.loss if role == "teacher" else cfg.loss)
+    if role == "control":
+        kept = {}
+        for name, term in node["terms"].items():
+            built = build(term, f"loss.terms.{name}")
+            if isinstance(built, LossTerm) and not built.uses_signals:
+                kept[name] = term
+        node = {**node, "terms": kept}
+    loss = build(node, where)
+    if not isinstance(loss, CompositeLoss):
+        raise ConfigError("The loss must be a CompositeLoss.", where=where, found=str(type(loss)))
+    loss.setup([TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=has_signals)
+    return loss
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _batch(saved: Mapping[str, Any]) -> Batch:
+    blocks = {side: _block(saved[side]) for side in ("request", "candidate", "cross")}
+    return Batch(**{**saved, **blocks, "signals": _signals(saved["signals"])})
+
+
+def _block(saved: Mapping[str, Any]) -> FeatureBlock:
+    sequences = {name: Ragged(**value) for name, value in saved["sequences"].items()}
+    return FeatureBlock(**{**saved, "sequences": sequences})
+
+
+def _signals(saved: Mapping[str, Any] | None) -> TeacherSignals | None:
+    return None if saved is None else TeacherSignals(**saved)
+
+
+def _watch(model: nn.Module) -> list[Extent]:
+    """Measures the output of every module as it runs."""
+    outputs: list[Extent] = []
+
+    def measure(name: str, output: Any) -> None:
+        output = getattr(output, "logits", output)
+        if isinstance(output, Tensor) and output.is_floating_point():
+            outputs.append(Extent.of(name, output))
+
+    for name, module in model.named_modules():
+        label = f"{name or 'model'} ({type(module).__name__})"
+        module.register_forward_hook(lambda _, __, output, label=label: measure(label, output))
+    return outputs
+
+
+def _floats(value: Any, place: str) -> dict[str, Tensor]:
+    """All floating-point tensors below a batch or signals, by their place."""
+    if isinstance(value, Tensor):
+        return {place: value} if value.is_floating_point() else {}
+    inner = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    found: dict[str, Tensor] = {}
+    for name, item in inner.items():
+        found |= _floats(item, f"{place}.{name}")
+    return found
+
+
+def _bad_rows(batch: Batch, tensors: Mapping[str, Tensor]) -> list[int]:
+    """Candidates with a value that is not finite, be it theirs or their request's."""
+    bad = torch.zeros(batch.num_candidates, dtype=torch.bool)
+    for name, tensor in tensors.items():
+        wrong = ~torch.isfinite(tensor.detach()).reshape(tensor.shape[0], -1).all(dim=1)
+        if wrong.shape == bad.shape and not name.startswith("batch.request."):
+            bad |= wrong
+        elif wrong.shape[0] == batch.num_requests:
+            bad |= wrong[batch.request_index]
+    return bad.nonzero().flatten().tolist()
+
+
+def _print(found: Replay, console: Console) -> None:
+    console.print(f"Step {found.step} of the {found.role}: the loss is {found.total}")
+    terms = Table("term", "value", "value in the run", "weight", title="terms", title_justify="left")
+    for name, value in found.parts.items():
+        terms.add_row(name, repr(value), repr(found.saved.get(name)), repr(found.weights[name]))
+    console.print(terms, _extents("modules in the order they ran", found.outputs))
+    for title, extents in (("inputs that are not finite", found.inputs), ("such parameters", found.parameters)):
+        if extents:
+            console.print(_extents(title, extents))
+    first = found.first_bad_output
+    place = "All outputs of modules are finite." if first is None else f"First output not finite: {first.name}"
+    console.print(place, soft_wrap=True)
+    console.print(_rows(found), soft_wrap=True)
+
+
+def _extents(title: str, extents: list[Extent]) -> Table:
+    table = Table("name", "not finite", "least", "greatest", title=title, title_justify="left")
+    for extent in extents:
+        table.add_row(extent.name, f"{extent.bad} of {extent.values}", f"{extent.low:.4g}", f"{extent.high:.4g}")
+    return table
+
+
+def _rows(found: Replay) -> str:
+    if not found.rows:
+        return "No single candidate is at fault: inputs, signals and logits are finite; look at the terms and weights."
+    batch, lines = found.batch, [f"{len(found.rows)} of {found.batch.num_candidates} candidates are concerned:"]
+    for row in found.rows[:_SHOWN_ROWS]:
+        request = int(batch.request_id[batch.request_index[row]])
+        lines.append(f"  row {int(batch.row[row])} of the split: request {request}, item {int(batch.item_id[row])}")
+    return "\n".join(lines + (["  …"] if len(found.rows) > _SHOWN_ROWS else []))

@@ -1,0 +1,87 @@
+"""What a config may name under `_target_`: classes that are parts of a run, never functions or foreign programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.utils import get_class
+from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment
+from pytorch_lightning.accelerators import Accelerator
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins import LayerSync, Precision
+from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.strategies import Strategy
+from torch import nn
+
+from distill.errors import ConfigError
+from distill.features import SequencePooling
+from distill.losses.schedule import Schedule
+from distill.metrics.base import PointwiseMetric, RequestMetric
+
+_OWN = "distill."
+_LIGHTNING = (
+    pl.Callback,
+    pl.Trainer,
+    Accelerator,
+    CheckpointIO,
+    ClusterEnvironment,
+    LayerSync,
+    Logger,
+    Precision,
+    Profiler,
+    Strategy,
+)
+_BASES = (nn.Module, Schedule, SequencePooling, PointwiseMetric, RequestMetric, *_LIGHTNING)
+# Members of the parts that have no base class: a data set (DatasetSource), a metric (Metric), a benchmark.
+_SHAPES = ({"fingerprint", "write_raw"}, {"__call__", "missing"})
+
+
+def check_targets(node: Any, where: str, kind: type[Any] = object) -> None:
+    """Refuses a config that names anything but parts of a run, however deep; nothing of them is called.
+
+    Allowed are the classes of this package and classes of any package that extend a base of it, of torch or of
+    Lightning (or, for data sets and metrics, have the methods that these need). To find out, the module that a target
+    names is imported, as for any `import` of the user's.
+
+    Args:
+        node: Plain data.
+        where: Its place, for errors.
+        kind: What the outermost target must be.
+
+    Raises:
+        ConfigError: A target is something else, or does not exist.
+    """
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            _check_class(node["_target_"], f"{where}._target_", kind)
+        for key, value in node.items():
+            check_targets(value, f"{where}.{key}")
+    elif isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            check_targets(value, f"{where}[{i}]")
+
+
+def _check_class(target: Any, where: str, kind: type[Any]) -> None:
+    try:
+        found = get_class(target)
+    except Exception as error:  # whatever the import of a module raises
+        raise ConfigError(
+            "The target is no class that can be imported.",
+            where=where,
+            found=f"{target}: {' '.join(str(error).split())[:300]}",
+        ) from error
+    if not (issubclass(found, kind) and _is_part(found)):
+        raise ConfigError(
+            "The target is no part of a run.",
+            where=where,
+            expected=f"a {kind.__name__}" if kind is not object else "a class of distill, or one that extends its bases",
+            found=str(target),
+        )
+
+
+def _is_part(found: type[Any]) -> bool:
+    if f"{found.__module__}.".startswith(_OWN) or issubclass(found, _BASES):
+        return True
+    return any(all(callable(getattr(found, name, None)) for name in shape) for shape in _SHAPES)

@@ -1,0 +1,20 @@
+"""Callbacks of every run: what makes an interrupted run go on exactly, and what stops a run that cannot."""
+
+from distill.training.callbacks.data_wait import DataWait
+from distill.training.callbacks.history import MetricHistory
+from distill.training.callbacks.interrupt import CheckpointOnInterrupt, PlainSigterm
+from distill.training.callbacks.loss_log import LossLog
+from distill.training.callbacks.monitor import CheckMonitor
+from distill.training.callbacks.non_finite import StopOnNonFinite
+from distill.training.callbacks.random_state import RandomState
+
+__all__ = [
+    "CheckMonitor",
+    "CheckpointOnInterrupt",
+    "DataWait",
+    "LossLog",
+    "MetricHistory",
+    "PlainSigterm",
+    "RandomState",
+    "StopOnNonFinite",
+]

@@ -1,0 +1,46 @@
+"""The loss and its terms, logged before a checkpoint of the same step is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+
+from distill.training.launch import world_size
+from distill.training.module import RankingModule
+
+
+class LossLog(pl.Callback):
+    """Logs `train/loss`, each of its terms and, with several, their weights: the mean over ranks.
+
+    Lightning writes what `self.log` collects after the callbacks of a step, so that a checkpoint would not cover it
+    and a resumed run would lack it.
+
+    Args:
+        every: Steps between two logs; 0 logs nothing.
+    """
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Logs at every so many steps."""
+        report = pl_module.last_report if isinstance(pl_module, RankingModule) else None
+        if report is None or self.every == 0 or trainer.global_step % self.every != 0:
+            return
+        values = {"train/loss": report.total.detach()}
+        values |= {f"train/loss_{name}": value for name, value in report.parts.items()}
+        if len(report.parts) > 1:
+            values |= {f"train/weight_{name}": torch.as_tensor(value) for name, value in report.weights.items()}
+        stacked = torch.stack([value.to(pl_module.device, torch.float32) for value in values.values()])
+        if world_size() > 1:
+            dist.all_reduce(stacked)
+            stacked /= world_size()
+        means = dict(zip(values, stacked.tolist(), strict=True))
+        pl_module.log("train/loss", means["train/loss"], prog_bar=True, logger=False)
+        for logger in trainer.loggers:
+            logger.log_metrics({**means, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)

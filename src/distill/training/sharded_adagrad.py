@@ -1,0 +1,64 @@
+"""The optimiser of sharded embedding tables: TorchRec's fused row-wise Adagrad, driven as any other optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from distill.features import ShardedTables
+
+_EPS = 1e-8
+
+
+class ShardedAdagrad(Optimizer):
+    """Does what `RowwiseAdagrad` does to whole tables; their states in checkpoints are interchangeable.
+
+    All ranks step together, and get the state of all together: rank 0 holds it whole in host memory.
+
+    Args:
+        tables: The tables of a model.
+        lr: Learning rate.
+    """
+
+    def __init__(self, tables: Sequence[ShardedTables], lr: float) -> None:
+        self._tables = tuple(tables)
+        nothing = nn.Parameter(torch.empty(0), requires_grad=False)  # an optimiser must have a parameter
+        super().__init__([nothing], {"lr": lr, "eps": _EPS, "initial_accumulator": 0.0})
+
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Performs one update and returns what `closure`, if given, returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        group = self.param_groups[0]
+        for tables in self._tables:
+            tables.apply_gradients(float(group["lr"]), float(group["eps"]))
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drops the gradients of lookups since the last update."""
+        for tables in self._tables:
+            tables.forget_gradients()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state as `RowwiseAdagrad` does; empty accumulators on other ranks than 0."""
+        sums = [total for tables in self._tables for total in tables.accumulators()]
+        (group,) = super().state_dict()["param_groups"]
+        return {
+            "state": {i: {"sum": total} for i, total in enumerate(sums)},
+            "param_groups": [{**group, "params": list(range(len(sums)))}],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the state of this or of a `RowwiseAdagrad`."""
+        (group,) = state_dict["param_groups"]
+        self.param_groups[0].update({key: value for key, value in group.items() if key != "params"})
+        position = 0
+        for tables in self._tables:
+            tables.load_accumulators({i: state_dict["state"][position + i]["sum"] for i in range(len(tables.widths))})
+            position += len(tables.widths)
