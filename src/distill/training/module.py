@@ -162,11 +162,10 @@ class RankingModule(pl.LightningModule):
         notes = {
             f"{found.num_duplicates} rows came twice and were counted once": found.num_duplicates > 0,
             f"{found.num_cut_requests} requests were in pieces and were put together": found.num_cut_requests > 0,
-            **{
-                f"metric {name} is left out or partial: {reason}": split == "test"
-                for name, reason in self.metrics.missing(found.rows, self.tasks).items()
-            },
         }
+        if split == "test":
+            missing = self.metrics.missing(found.rows, self.tasks)
+            notes |= {f"metric {name} is left out or partial: {why}": True for name, why in missing.items()}
         if self.trainer.is_global_zero and split not in self._told:
             for note in (note for note, happened in notes.items() if happened):
                 _log.info("%s: %s", split, note)
