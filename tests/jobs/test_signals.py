@@ -132,3 +132,22 @@ def test_damaged_cache_entry_is_noticed_and_trained_again(root: Path, capsys: py
     first, second = (load_summary(run_dirs(root, name)[0]) for name in ("first", "second"))
     assert second.cached == []
     assert first.metrics["distilled"]["click/auc"] == second.metrics["distilled"]["click/auc"]
+
+
+def test_damage_within_a_signal_file_is_refused_and_scored_again(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = root / "damaged"
+    run_script("scripts/score.py", *_score_arguments(root), f"out={folder}")
+    path = sorted(folder.rglob("*.parquet"))[0]
+    right = path.read_bytes()
+    for recorded in (True, False):
+        path.write_bytes(right[:20] + bytes([right[20] ^ 255]) + right[21:])
+        if recorded:
+            with pytest.raises(SystemExit):
+                _distil(root, "damaged", "teacher=column", f"teacher.path={folder}")
+            assert "A signal file is damaged." in _failure(capsys)
+        else:
+            (folder / "provenance.json").unlink()
+        run_script("scripts/score.py", *_score_arguments(root), f"out={folder}")
+        assert path.read_bytes() == right

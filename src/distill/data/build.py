@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from functools import cache
 from pathlib import Path
 
 from filelock import FileLock
 
-from distill.data.files import hash_file, remove_leftovers
+from distill.data.files import hash_once, remove_leftovers
 from distill.data.format import Dataset, load_dataset
 from distill.data.prepare import prepare
 from distill.data.prepare.pipeline import DEFAULT_MEMORY_BYTES
@@ -60,15 +59,4 @@ def _load_valid(folder: Path) -> Dataset | None:
     except DataError:
         return None
     parts = [*(part for parts in dataset.manifest.splits.values() for part in parts), *dataset.manifest.items]
-    return dataset if all(_hash(folder / part.path) == part.blake2b for part in parts) else None
-
-
-def _hash(path: Path) -> str:
-    """Hashes a file once per process; a change that keeps size, time of change and inode is not seen a second time."""
-    stat = path.stat()
-    return _hash_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-
-
-@cache
-def _hash_of(path: Path, size: int, mtime_ns: int, inode: int) -> str:
-    return hash_file(path)
+    return dataset if all(hash_once(folder / part.path) == part.blake2b for part in parts) else None

@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from distill.errors import DataError
@@ -119,6 +120,17 @@ def hash_file(path: Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def hash_once(path: Path) -> str:
+    """Hashes a file once per process; a change that keeps size, time of change and inode is not seen a second time."""
+    stat = path.stat()
+    return _hash_of(path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+@cache
+def _hash_of(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    return hash_file(path)
 
 
 def _refuse_existing(path: Path) -> None:

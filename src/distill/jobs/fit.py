@@ -20,7 +20,7 @@ from distill.errors import ConfigError
 from distill.features import table_sharding
 from distill.jobs.parts import build, build_model, model_card, plain
 from distill.losses.composite import CompositeLoss
-from distill.metrics import ScoredRows
+from distill.metrics import MetricSuite, ScoredRows
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import (
@@ -35,8 +35,9 @@ from distill.training.callbacks import (
 )
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
+from distill.training.lr_schedule import LRSchedule
 from distill.training.module import RankingModule
-from distill.training.optim import count_weights
+from distill.training.optim import OptimizerFactory, count_weights
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from distill.batch import RankerOutput
-from distill.data.files import hash_file, room_for, temporary_sibling, write_text_atomic
+from distill.data.files import hash_file, hash_once, room_for, temporary_sibling, write_text_atomic
 from distill.data.format import NUM_CANDIDATES, SPLITS, Dataset, PartFile, Split, teacher_column
 from distill.data.stream import iterate_part
 from distill.errors import ConfigError, SignalError
@@ -25,9 +26,10 @@ from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.parts import LoadedModel, load_model
-from distill.signals.provenance import PROVENANCE_FILE, Provenance
+from distill.signals.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from distill.training.launch import barrier, rank, world_size
 
+_log = logging.getLogger(__name__)
 _BATCH_CANDIDATES = 32_768
 _TEACHER_KEY, _DATASET_KEY = b"distill.teacher", b"distill.dataset"
 
@@ -100,14 +102,16 @@ def score_dataset(checkpoint: Path, dataset: Dataset, cache: Path, out: str | No
     loaded.model.to(target)
     now = 0
     with exclusive(folder.with_suffix(".lock")):
+        known = _known_parts(folder, provenance)
         barrier()
         for i, (split, index, part) in enumerate(_parts(dataset)):
-            if i % world_size() == rank() and not _is_scored(folder / part.path, part, provenance):
+            if i % world_size() == rank() and not _is_scored(folder, part, provenance, known.get(part.path)):
                 _score_part(loaded, dataset, split, index, folder / part.path, provenance, target)
                 now += part.candidates
         barrier()
         if rank() == 0:
-            write_text_atomic(folder / PROVENANCE_FILE, provenance.to_json())
+            parts = {part.path: hash_once(folder / part.path) for _, _, part in _parts(dataset)}
+            write_text_atomic(folder / PROVENANCE_FILE, replace(provenance, parts=parts).to_json())
         barrier()
     total = sum(part.candidates for _, _, part in _parts(dataset))
     return Scored(folder, total, now, time.perf_counter() - start)
@@ -119,19 +123,42 @@ def _parts(dataset: Dataset) -> Iterator[tuple[Split, int, PartFile]]:
             yield split, index, part
 
 
-def _is_scored(path: Path, part: PartFile, provenance: Provenance) -> bool:
+def _known_parts(folder: Path, provenance: Provenance) -> Mapping[str, str]:
+    """Returns the content hashes that an earlier run of the same teacher on the same dataset recorded."""
+    try:
+        found = read_provenance(folder)
+    except SignalError:
+        return {}
+    same = (found.teacher, found.dataset) == (provenance.teacher, provenance.dataset)
+    return found.parts if same else {}
+
+
+def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str | None) -> bool:
+    """Whether a part is there and whole: by its recorded hash, or by its checksums if the job had not ended."""
+    path = folder / part.path
     if not path.exists():
         return False
     try:
-        metadata = pq.read_metadata(path)
-    except (OSError, pa.ArrowInvalid):
-        return False
-    found = metadata.metadata or {}
-    same = (
-        found.get(_TEACHER_KEY) == provenance.teacher.encode()
-        and found.get(_DATASET_KEY) == provenance.dataset.encode()
-    )
-    return same and int(metadata.num_rows) == part.rows
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        found = file.metadata.metadata or {}
+        same = (
+            found.get(_TEACHER_KEY) == provenance.teacher.encode()
+            and found.get(_DATASET_KEY) == provenance.dataset.encode()
+        )
+        if not same or int(file.metadata.num_rows) != part.rows:
+            return False
+        whole = _is_readable(file) if digest is None else hash_once(path) == digest
+    except (OSError, pa.ArrowException):
+        whole = False
+    if not whole:
+        _log.warning("The signal file %s is damaged; it is scored again.", path)
+    return whole
+
+
+def _is_readable(file: pq.ParquetFile) -> bool:
+    for group in range(file.num_row_groups):
+        file.read_row_group(group)  # raises where a checksum does not fit
+    return True
 
 
 @torch.no_grad()
@@ -170,7 +197,7 @@ def _write_aligned(
         metadata={_TEACHER_KEY: provenance.teacher.encode(), _DATASET_KEY: provenance.dataset.encode()},
     )
     start = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for group in range(source.num_row_groups):
             rows = source.metadata.row_group(group).num_rows
             if nested:

@@ -76,7 +76,9 @@ def _check_class(target: Any, where: str, kind: type[Any]) -> None:
         raise ConfigError(
             "The target is no part of a run.",
             where=where,
-            expected=f"a {kind.__name__}" if kind is not object else "a class of distill, or one that extends its bases",
+            expected=f"a {kind.__name__}"
+            if kind is not object
+            else "a class of distill, or one that extends its bases",
             found=str(target),
         )
 

@@ -33,7 +33,7 @@ from distill.metrics import MetricSuite, ScoredRows, teacher_rows
 from distill.reports.summary import Difference, Summary, gap_recovered
 from distill.reports.table import print_summary
 from distill.signals import CheckpointSignals, ColumnSignals
-from distill.signals.provenance import check_provenance
+from distill.signals.provenance import check_parts, check_provenance
 from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
@@ -126,7 +126,9 @@ class _Run:
         tasks = self.dataset.schema.task_names
         if self.cfg.teacher.path is not None:
             folder = Path(self.cfg.teacher.path)
-            check_provenance(folder, self.dataset.fingerprint, tasks)
+            found = check_provenance(folder, self.dataset.fingerprint, tasks)
+            if rank() == 0:
+                check_parts(folder, found)
             return Signals(str(folder), ColumnSignals())
         declared = self.dataset.schema.teacher
         missing = [task for task in tasks if declared is None or task not in declared.columns]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from distill.data.files import hash_once
 from distill.errors import SignalError
 
 PROVENANCE_FILE = "provenance.json"
@@ -19,11 +21,13 @@ class Provenance:
         teacher: Content hash of the teacher's checkpoint.
         dataset: Fingerprint of the dataset that was scored.
         tasks: Tasks with a logit column.
+        parts: Content hash of each file of signals by its path in the folder; empty if the score job did not write it.
     """
 
     teacher: str
     dataset: str
     tasks: tuple[str, ...]
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Returns the text of `provenance.json`."""
@@ -39,7 +43,8 @@ def read_provenance(folder: Path) -> Provenance:
     path = folder / PROVENANCE_FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]))
+        parts = {str(name): str(digest) for name, digest in data.get("parts", {}).items()}
+        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), parts)
     except FileNotFoundError as error:
         raise SignalError(
             "There are no finished teacher signals here.",
@@ -47,7 +52,7 @@ def read_provenance(folder: Path) -> Provenance:
             expected=f"{PROVENANCE_FILE}, written last by the score job",
             remedy="Run scripts/score.py (it goes on where it stopped).",
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise SignalError("The provenance is damaged.", where=str(path), remedy="Score the dataset again.") from error
 
 
@@ -80,3 +85,24 @@ def check_provenance(folder: Path, dataset: str, tasks: tuple[str, ...]) -> Prov
             found=", ".join(found.tasks),
         )
     return found
+
+
+def check_parts(folder: Path, provenance: Provenance) -> None:
+    """Checks that the files of signals hold what was written; each is read once per process.
+
+    Raises:
+        SignalError: One is missing or was changed.
+    """
+    for name, digest in provenance.parts.items():
+        try:
+            found = hash_once(folder / name)
+        except OSError as error:
+            found = str(error)
+        if found != digest:
+            raise SignalError(
+                "A signal file is damaged.",
+                where=str(folder / name),
+                expected=f"the content that {PROVENANCE_FILE} names (blake2b {digest})",
+                found=found,
+                remedy="Run scripts/score.py again with this folder as out=…: it scores damaged files again.",
+            )

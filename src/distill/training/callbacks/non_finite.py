@@ -12,7 +12,9 @@ from torch import Tensor
 
 from distill.batch import TensorStruct
 from distill.errors import DataError
+from distill.features import ShardedTables
 from distill.training.checkpoint_io import AtomicCheckpointIO
+from distill.training.launch import any_rank
 from distill.training.module import RankingModule
 
 
@@ -44,7 +46,12 @@ class StopOnNonFinite(pl.Callback):
         Raises:
             DataError: The loss is not finite.
         """
-        if bool(torch.isfinite(loss)) or not isinstance(pl_module, RankingModule) or pl_module.last_report is None:
+        if not isinstance(pl_module, RankingModule) or pl_module.last_report is None:
+            return
+        bad_loss = not bool(torch.isfinite(loss))
+        if any(isinstance(part, ShardedTables) for part in pl_module.modules()):
+            bad_loss = any_rank(bad_loss, loss.device)  # the ranks collect the tables together
+        if not bad_loss:
             return
         parts = {name: float(value) for name, value in pl_module.last_report.parts.items()}
         bad = [name for name, value in parts.items() if not math.isfinite(value)]
@@ -52,7 +59,7 @@ class StopOnNonFinite(pl.Callback):
         AtomicCheckpointIO().save_checkpoint(self._step(trainer, pl_module), path)
         raise DataError(
             "The loss is not finite.",
-            where=f"step {trainer.global_step}, term {', '.join(bad) or 'the weighted sum'}",
+            where=f"step {trainer.global_step}, term {', '.join(bad) or 'the weighted sum, or another rank'}",
             found=", ".join(f"{name}={value}" for name, value in parts.items()),
             remedy=f"The step is saved in {path}; the same command with debug.replay={path} shows where it comes from.",
         )
