@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from distill.data.files import hash_once, remove_leftovers
+from distill.data.files import hash_once, remove_leftovers, room_for
 from distill.data.format import Dataset, load_dataset
 from distill.data.prepare import prepare
 from distill.data.prepare.pipeline import DEFAULT_MEMORY_BYTES
@@ -47,7 +47,9 @@ def build_dataset(
         remove_leftovers(folder)
         shutil.rmtree(folder, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=f".{folder.name}.raw-") as raw:
-            return prepare(source.write_raw(Path(raw)), folder, memory_bytes=memory_bytes, progress=progress)
+            with room_for(Path(raw)):
+                written = source.write_raw(Path(raw))
+            return prepare(written, folder, memory_bytes=memory_bytes, progress=progress)
 
 
 def _load_valid(folder: Path) -> Dataset | None:
