@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from distill.benchmark.data.draw import CRITEO_SIZES, Ints, clicks, effect, popularity_rank, raw_values, spread_ids
+from distill.benchmark.data.write import generator_hash, write_tables
 from distill.data.raw import RawDataset
 from distill.data.split import RandomSplit
 from distill.errors import ConfigError
@@ -76,19 +74,12 @@ class FlatBenchmark:
 
     def fingerprint(self) -> str:
         """Hash of the arguments and of the version of the generator."""
-        text = json.dumps([GENERATOR_VERSION, CHUNK_ROWS, asdict(self)], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return generator_hash(GENERATOR_VERSION, CHUNK_ROWS, asdict(self))
 
     def write_raw(self, directory: Path) -> RawDataset:
         """Writes `rows.parquet`."""
-        directory.mkdir(parents=True, exist_ok=True)
         path = directory / "rows.parquet"
-        tables = self.tables()
-        first = next(tables)
-        with pq.ParquetWriter(path, first.schema) as writer:
-            writer.write_table(first)
-            for table in tables:
-                writer.write_table(table)
+        write_tables(path, self.tables())
         return RawDataset((path,), self.schema(), RandomSplit(val=0.05, test=0.05))
 
     def sizes(self) -> tuple[int, ...]:

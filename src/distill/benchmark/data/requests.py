@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from distill.benchmark.data.draw import (
@@ -25,6 +22,7 @@ from distill.benchmark.data.draw import (
     popularity_strata,
     spread_ids,
 )
+from distill.benchmark.data.write import generator_hash, write_tables
 from distill.data.raw import RawDataset
 from distill.data.split import RandomSplit
 from distill.errors import ConfigError
@@ -85,19 +83,12 @@ class RequestBenchmark:
 
     def fingerprint(self) -> str:
         """Hash of the arguments and of the version of the generator."""
-        text = json.dumps([GENERATOR_VERSION, CHUNK_CANDIDATES, asdict(self)], sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return generator_hash(GENERATOR_VERSION, CHUNK_CANDIDATES, asdict(self))
 
     def write_raw(self, directory: Path) -> RawDataset:
         """Writes `requests.parquet`."""
-        directory.mkdir(parents=True, exist_ok=True)
         path = directory / "requests.parquet"
-        tables = self.tables()
-        first = next(tables)
-        with pq.ParquetWriter(path, first.schema) as writer:
-            writer.write_table(first)
-            for table in tables:
-                writer.write_table(table)
+        write_tables(path, self.tables())
         return RawDataset((path,), self.schema(), RandomSplit(val=0.05, test=0.05))
 
     @cached_property
