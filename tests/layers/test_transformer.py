@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from distill.errors import ConfigError
+from distill.layers.ragged import append_target
 from distill.layers.transformer import TransformerEncoder, TransformerLayer
+from tests.layers.checking import arrays, count, randomise, rows
 
 
 def _encoder(max_length: int = 8) -> TransformerEncoder:
@@ -58,6 +60,59 @@ def test_layer_equals_its_equations_in_numpy() -> None:
     hidden = np.maximum(linear(norm(a, "norm_forward"), "forward_net.0"), 0)
     expected = a + linear(hidden, "forward_net.2")
     np.testing.assert_allclose(layer(x, None)[0].detach().numpy(), expected, atol=1e-9)
+
+
+def test_encoder_equals_its_layers_and_positions_by_a_loop() -> None:
+    encoder, lengths = _encoder(max_length=3), [4, 1, 0, 2]
+    randomise(encoder)
+    values = rows(7, 6)
+    position, weights = arrays(encoder)["position"], arrays(encoder.norm)
+    expected = []
+    for own in values.split(lengths):
+        n = own.shape[0]
+        if n == 0:
+            expected.append(np.zeros(6))
+            continue
+        x = own.numpy() + np.array([position[min(n - 1 - place, 2)] for place in range(n)]).reshape(n, 6)
+        hidden = torch.from_numpy(x).unsqueeze(0)
+        for layer in encoder.layers:
+            hidden = layer(hidden, None)
+        a = hidden[0].detach().numpy()
+        a = (a - a.mean(1, keepdims=True)) / np.sqrt(a.var(1, keepdims=True) + 1e-5) * weights["weight"] + weights[
+            "bias"
+        ]
+        expected.append(a.mean(0))
+    np.testing.assert_allclose(encoder(values, torch.tensor(lengths)).detach().numpy(), expected, atol=1e-9)
+
+
+def test_the_newest_value_sees_older_and_older_see_newer() -> None:
+    """There is no causal mask: a change of the last value reaches the first position."""
+    layer = TransformerLayer(4, 2, 0.0).eval()
+    x = torch.randn(1, 3, 4)
+    changed = x.clone()
+    changed[0, 2] *= -1
+    assert not torch.allclose(layer(x, None)[0, 0], layer(changed, None)[0, 0])
+
+
+def test_parameters_no_sequences_and_bf16() -> None:
+    encoder = TransformerEncoder(6, 2, 3, 0.0, 8)
+    assert count(encoder) == 8 * 6 + 2 * (4 * 6 * 6 + 4 * 6 + 8 * 6 * 6 + 5 * 6 + 4 * 6) + 2 * 6
+    assert encoder(torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64)).shape == (0, 6)
+    values, lengths = torch.randn(5, 6), torch.tensor([3, 0, 2])
+    expected = encoder(values, lengths)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = encoder(values, lengths)
+    torch.testing.assert_close(found.float(), expected, atol=0.1, rtol=0)
+
+
+def test_a_target_at_the_end_of_its_requests_sequence() -> None:
+    """Each candidate's sequence is encoded as if it stood alone: what a ranker over target and history needs."""
+    encoder, lengths, index = _encoder(), torch.tensor([2, 0]), torch.tensor([0, 0, 1])
+    values, target = rows(2, 6), rows(3, 6, seed=1)
+    found = encoder(*append_target(values, lengths, index, target))
+    alone = encoder(torch.cat([values, target[1:2]]), torch.tensor([3]))
+    torch.testing.assert_close(found[1:2], alone)
+    torch.testing.assert_close(found[2:], encoder(target[2:], torch.tensor([1])))
 
 
 def test_gradients() -> None:

@@ -9,17 +9,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from distill.errors import ConfigError
+from distill.layers.activation import Activation, make_activation
 
-Activation = Literal["relu", "leaky_relu", "gelu", "silu", "tanh"]
 Norm = Literal["none", "batch", "layer"]
-
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-}
 
 
 class MLP(nn.Module):
@@ -44,8 +36,6 @@ class MLP(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        if activation not in _ACTIVATIONS:
-            raise ConfigError("Unknown activation.", expected=", ".join(_ACTIVATIONS), found=str(activation))
         if norm not in ("none", "batch", "layer"):
             raise ConfigError("Unknown normalisation.", expected="none, batch or layer", found=str(norm))
         widths = [in_features, *hidden_units]
@@ -56,7 +46,7 @@ class MLP(nn.Module):
             block: list[nn.Module] = [nn.Linear(width_in, width_out)]
             if norm != "none":
                 block.append(nn.BatchNorm1d(width_out) if norm == "batch" else nn.LayerNorm(width_out))
-            block.append(_ACTIVATIONS[activation]())
+            block.append(make_activation(activation))
             if dropout > 0:
                 block.append(nn.Dropout(dropout))
             self.blocks.append(nn.Sequential(*block))

@@ -40,7 +40,7 @@ class TransformerLayer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Maps `x [B, L, D]` to `[B, L, D]`; `mask [B, 1, 1, L]` is true where there is a value."""
         batch, length, width = x.shape
-        heads = self.project_in(self.norm_attention(x)).view(batch, length, 3, self.num_heads, -1)
+        heads = self.project_in(self.norm_attention(x)).view(batch, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         x = x + self.dropout(self.project_out(attended.transpose(1, 2).reshape(batch, length, width)))
