@@ -7,11 +7,6 @@ from typing import Any
 
 import yaml
 
-try:
-    from yaml import CSafeLoader as _SafeLoader  # libyaml: the same documents, ten times as fast
-except ImportError:
-    from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
-
 MAX_DEPTH = 50
 MAX_NODES = 100_000
 
@@ -29,7 +24,7 @@ def read_yaml(text: str) -> Any:
     return yaml.load(text, _PlainLoader)
 
 
-class _PlainLoader(_SafeLoader):
+class _PlainLoader(yaml.SafeLoader):
     """A safe loader that says where a value does not fit its tag."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -64,7 +59,7 @@ def _check(text: str) -> None:
     """Raises YAMLError for what `read_yaml` refuses beyond YAML, without building anything."""
     above: list[_Open] = []
     sizes: dict[str, int] = {}
-    for event in yaml.parse(text, _SafeLoader):
+    for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             above.append(_Open(isinstance(event, yaml.MappingStartEvent), event.anchor))
             if len(above) > MAX_DEPTH:
