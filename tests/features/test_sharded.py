@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, ShardedTables, build_tables, table_sharding
+from distill.features import EmbeddingTables, ShardedTables, build_tables, shards, table_sharding
 from distill.schema import Schema
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from distill.training.sharded_adagrad import ShardedAdagrad
@@ -22,27 +24,35 @@ RATES = (0.5, 0.1, 0.05)
 # Ids of each step and rank; equal rows within a rank, on both, and a rank without any.
 IDS = (([1, 2, 2, 7], [2, 9]), ([0, 9], []), ([3, 3, 1], [3, 5, 9]))
 LENGTHS = (([1, 0, 3], [2]), ([2], [0]), ([1, 2], [0, 3]))
+REASON = "TorchRec is not installed (docs/scale.md, Tables larger than a device)"
+BIG_ROWS, BIG_WIDTH = 1_000_000, 16
+DEADLINE_SECONDS = 150.0
 
 
-def _schema() -> Schema:
-    """Two fused tables, of widths that TorchRec takes."""
+def _schema(**changes: dict[str, int]) -> Schema:
+    """A prepared schema with other sizes or widths of some fields."""
     schema = make_schema()
-    fields = [f.model_copy(update={"embedding_dim": 8}) if f.embedding_dim else f for f in schema.fields]
+    fields = [f.model_copy(update=changes.get(f.name, {})) for f in schema.fields]
     return schema.model_copy(update={"fields": tuple(fields)})
+
+
+def _small_schema() -> Schema:
+    """Three fused tables of widths that TorchRec takes: of 32, 6 and, fewer than ranks, 1 row."""
+    return _schema(hour={"embedding_dim": 8}, secret={"embedding_dim": 12, "size": 1})
 
 
 def _loss(tables: EmbeddingTables, ids: list[int], lengths: list[int]) -> Tensor:
     """Two lookups of one table, so that a row's gradients come from several places."""
     flat = torch.tensor(ids, dtype=torch.long)
     rows, means = tables.rows(4, flat), tables.mean(4, flat, torch.tensor(lengths))
-    other = tables.rows(8, flat % 6)
-    return rows.square().sum() + (3 * means).sin().sum() + other.pow(3).sum()
+    other, single = tables.rows(8, flat % 6), tables.rows(12, flat * 0)
+    return rows.square().sum() + (3 * means).sin().sum() + other.pow(3).sum() + single.exp().sum()
 
 
 def _seeded(kind: str | None) -> EmbeddingTables:
     torch.manual_seed(3)
     with table_sharding(kind):
-        return build_tables(_schema(), 4, 0.5)
+        return build_tables(_small_schema(), 4, 0.5)
 
 
 def _train_whole() -> tuple[EmbeddingTables, RowwiseAdagrad]:
@@ -57,7 +67,21 @@ def _train_whole() -> tuple[EmbeddingTables, RowwiseAdagrad]:
     return tables, optimizer
 
 
+def _run_ranks(worker: Callable[..., None], *args: str) -> None:
+    """Runs `worker(rank, *args)` in two processes and leaves none behind."""
+    context = mp.spawn(worker, args=args, nprocs=2, join=False)
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        while not context.join(timeout=1):
+            assert time.monotonic() < deadline, "the ranks hang"
+    finally:
+        for process in context.processes:
+            process.kill()
+            process.join()
+
+
 def _worker(rank: int, folder: str, kind: str) -> None:
+    shards._BLOCK_ROWS = 8  # tables are drawn and collected in several blocks
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     tables = _seeded(kind)
     assert isinstance(tables, ShardedTables)
@@ -87,17 +111,11 @@ def _num_local(tables: ShardedTables) -> int:
 
 @pytest.mark.parametrize("kind", ["row_wise", "table_wise", "planned"])
 def test_equal_to_whole_tables(kind: str, tmp_path: Path) -> None:
-    pytest.importorskip("torchrec")
+    pytest.importorskip("torchrec", reason=REASON)
     whole, optimizer = _train_whole()
     start = _seeded(None).state_dict()
     torch.save({"weights": whole.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "whole.pt")
-    context = mp.spawn(_worker, args=(str(tmp_path), kind), nprocs=2, join=False)
-    try:
-        while not context.join(timeout=60):
-            pass
-    finally:
-        for process in context.processes:
-            process.kill()
+    _run_ranks(_worker, str(tmp_path), kind)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert first["start"].keys() == start.keys()
     for name, weight in start.items():
@@ -112,9 +130,60 @@ def test_equal_to_whole_tables(kind: str, tmp_path: Path) -> None:
         assert torch.equal(first["back_optimizer"]["state"][i]["sum"], state["sum"])
     for rank, found in enumerate((first, second)):
         assert torch.equal(found["looked_up"], whole.rows(4, torch.tensor([[rank, 9], [5, 5]])))
-    total = sum(weight.numel() for weight in start.values())
+    total = sum(2 * -(-weight.shape[0] // 2) * weight.shape[1] for weight in start.values())  # a row for each rank
     assert first["local"] + second["local"] == total
     assert first["local"] < total
+
+
+def _memory(name: str) -> int:
+    """Bytes of this process: `VmRSS` now, `VmHWM` the most since `_forget_peak`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def _use(tables: EmbeddingTables, rank: int) -> None:
+    """Trains a few steps and looks rows up as an evaluation does."""
+    optimizer = ShardedAdagrad([tables], lr=0.1) if isinstance(tables, ShardedTables) else None
+    for step in range(3):
+        ids = torch.arange(rank, BIG_ROWS, 997 + step)
+        tables.rows(BIG_WIDTH, ids).square().sum().backward()
+        if optimizer is not None:
+            optimizer.step()
+            optimizer.zero_grad()
+    with torch.no_grad():
+        tables.rows(BIG_WIDTH, torch.arange(0, BIG_ROWS, 991))
+
+
+def _big_tables(rank: int, folder: str) -> None:
+    shards._BLOCK_ROWS = 1 << 14
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    growth: list[int] = []
+    sizes = ((1000, "row_wise"), (BIG_ROWS, "row_wise"), (BIG_ROWS, "row_wise"), (BIG_ROWS, None))
+    start = 0
+    for size, kind in sizes:  # the first for what is imported and allocated once; each frees the one before
+        start = _memory("VmRSS") if len(growth) < 2 else start
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        with table_sharding(kind):
+            of_item = {"size": size, "embedding_dim": BIG_WIDTH}
+            schema = _schema(item=of_item, history={"size": size}, hour={"embedding_dim": BIG_WIDTH})
+            tables = build_tables(schema, BIG_WIDTH, 0.05)
+        _use(tables, rank) if size == BIG_ROWS else tables.rows(BIG_WIDTH, torch.arange(rank, 9))
+        del tables
+        growth.append(_memory("VmHWM") - start)
+    torch.save(growth, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks of memory are read from Linux")
+def test_no_rank_ever_holds_a_whole_table(tmp_path: Path) -> None:
+    pytest.importorskip("torchrec", reason=REASON)
+    _run_ranks(_big_tables, str(tmp_path))
+    whole = 4 * BIG_ROWS * BIG_WIDTH
+    for rank in range(2):
+        _, sharded, second, control = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert 0.5 * whole <= sharded < 0.8 * whole
+        assert second < 0.8 * whole, "the tables of the model before have been freed"
+        assert control >= whole, "the measure sees a whole table"
 
 
 def test_one_process_has_whole_tables() -> None:

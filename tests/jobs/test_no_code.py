@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from distill.data.files import hash_file
 from distill.errors import ConfigError, DistillError
 from distill.jobs.parts import build, load_model
 from distill.jobs.replay import replay
 from distill.schema import load_schema
-from tests.jobs.entry import tiny_arguments, train
+from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
 
 
 class _Trap:
@@ -45,6 +48,61 @@ def test_checkpoint_as_a_teacher(
         train("+experiment=funnel/two_tower", *tiny, "teacher=checkpoint", f"teacher.path={malicious}", "name=run")
     assert ended.value.code == 2
     assert "more than tensors" in capsys.readouterr().err
+    assert not trap.exists()
+
+
+def _refused(capsys: pytest.CaptureFixture[str]) -> str:
+    message = " ".join(capsys.readouterr().err.split())
+    assert "Traceback" not in message
+    return message
+
+
+def test_checkpoint_that_a_run_is_resumed_from(
+    tmp_path: Path, malicious: Path, trap: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*(a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")), "name=run"]
+    train(*arguments)
+    capsys.readouterr()
+    (run,) = run_dirs(tmp_path, "run")
+    shutil.copy(malicious, run / "checkpoints" / "last.ckpt")
+    with pytest.raises(SystemExit) as ended:
+        train(*arguments, "resume=last")
+    assert ended.value.code == 2
+    assert "more than tensors" in _refused(capsys)
+    assert not trap.exists()
+
+
+def test_checkpoint_that_scores(
+    tmp_path: Path, malicious: Path, trap: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_script(
+            "scripts/score.py",
+            "data=funnel_tiny",
+            f"teacher.path={malicious}",
+            "trainer=cpu",
+            *path_arguments(tmp_path),
+        )
+    assert ended.value.code == 2
+    assert "more than tensors" in _refused(capsys)
+    assert not trap.exists()
+
+
+def test_checkpoint_in_the_cache(
+    tmp_path: Path, malicious: Path, trap: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The entry is forged whole: its hash is that of the malicious file."""
+    arguments = ["+experiment=quickstart", "control.enabled=false", *tiny_arguments(tmp_path)]
+    train(*arguments, "name=first")
+    capsys.readouterr()
+    (entry,) = (tmp_path / "cache").glob("**/result.json")
+    content = json.loads(entry.read_text(encoding="utf-8"))
+    shutil.copy(malicious, entry.parent / content["checkpoint"])
+    entry.write_text(json.dumps({**content, "blake2b": hash_file(malicious)}), encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        train(*arguments, "name=second")
+    assert ended.value.code == 2
+    assert "more than tensors" in _refused(capsys)
     assert not trap.exists()
 
 

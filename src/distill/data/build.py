@@ -6,10 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from filelock import FileLock
-
 from distill.data.files import hash_once, remove_leftovers, room_for
 from distill.data.format import Dataset, load_dataset
+from distill.data.lock import locked
 from distill.data.prepare import prepare
 from distill.data.prepare.pipeline import DEFAULT_MEMORY_BYTES
 from distill.data.raw import DatasetSource
@@ -40,8 +39,7 @@ def build_dataset(
         DataError: The raw data does not hold what the source's schema says.
     """
     folder = dataset_folder(source, root)
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f".{folder.name}.lock"):
+    with locked(root / f".{folder.name}.lock"):
         if (found := _load_valid(folder)) is not None:
             return found
         remove_leftovers(folder)

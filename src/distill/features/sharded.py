@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class ShardedTables(EmbeddingTables):
         super().__init__(schema, embedding_dim, init_std)
 
     def _allocate(self, rows: dict[int, int], init_std: float) -> None:
+        gc.collect()  # TorchRec's modules are cycles: the tables of an earlier model may still take their room
         self._tables = {
             width: ShardedTable(count, width, self._kind, index) for index, (width, count) in enumerate(rows.items())
         }

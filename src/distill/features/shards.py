@@ -54,6 +54,8 @@ class ShardedTable:
                 remedy="Change it, or choose embedding=default.",
             )
         self.count, self.width = count, width
+        world = dist.get_world_size()
+        self._padded = -(-count // world) * world  # TorchRec's kernels fail on a rank that has no row
         on_gpu = dist.get_backend() == "nccl"
         self.device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
         self._name = f"width_{width}"
@@ -130,8 +132,9 @@ class ShardedTable:
         local, first = dict(shards), dist.get_rank() == 0
         whole = torch.empty((self.count if first else 0, *tail))
         for start, size, owner in self._placement:
-            for a in range(start, start + size, _BLOCK_ROWS):
-                b = min(a + _BLOCK_ROWS, start + size)
+            stop = min(start + size, self.count)
+            for a in range(start, stop, _BLOCK_ROWS):
+                b = min(a + _BLOCK_ROWS, stop)
                 if owner == dist.get_rank():
                     block = local[start][a - start : b - start].contiguous()
                     if first:
@@ -147,7 +150,7 @@ class ShardedTable:
     def _shard(self, kind: str, index: int) -> Any:
         configs = _torchrec("torchrec.modules.embedding_configs")
         config = configs.EmbeddingConfig(
-            name=self._name, embedding_dim=self.width, num_embeddings=self.count, feature_names=[_FEATURE]
+            name=self._name, embedding_dim=self.width, num_embeddings=self._padded, feature_names=[_FEATURE]
         )
         whole = _torchrec("torchrec.modules.embedding_modules").EmbeddingCollection(
             tables=[config], device=torch.device("meta")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,9 +46,8 @@ class EmbeddingTables(nn.Module):
         self._allocate(rows, init_std)
 
     def _allocate(self, rows: dict[int, int], init_std: float) -> None:
-        self.weights = nn.ParameterDict(
-            {str(width): nn.Parameter(torch.randn(count, width) * init_std) for width, count in rows.items()}
-        )
+        weights = {str(width): nn.Parameter(torch.randn(count, width) * init_std) for width, count in rows.items()}
+        self.weights = nn.ParameterDict(OrderedDict(weights))  # of a plain dict it would sort the widths as text
 
     def width(self, spec: FieldSpec) -> int:
         """Width of a field's embedding."""

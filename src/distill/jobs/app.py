@@ -21,6 +21,7 @@ from distill.training.rendezvous import agreed_name
 
 _Result = TypeVar("_Result")
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+_SHARDING_LIBRARIES = {"fbgemm_gpu", "torchrec"}
 
 
 def _run_dir(runs: str, name: str, resume: str | None) -> str:
@@ -63,6 +64,9 @@ def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:
 def _quiet_libraries() -> None:
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in (*_SHARDING_LIBRARIES, "torch.fx._symbolic_trace"):  # the last warns of what TorchRec calls
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_is_worth_reading)
     for text in (
         ".*does not have many workers.*",
         ".*isinstance.*LeafSpec.*",
@@ -73,3 +77,8 @@ def _quiet_libraries() -> None:
         ".*sync_dist=True.*",  # metrics are computed on the gathered rows, equal on every rank
     ):
         warnings.filterwarnings("ignore", text)
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    """Leaves out what FBGEMM and TorchRec tell the root logger about themselves; their errors stay."""
+    return record.levelno >= logging.ERROR or _SHARDING_LIBRARIES.isdisjoint(Path(record.pathname).parts)

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from distill.data.files import hash_file, write_text_atomic
+from distill.data.lock import locked
 from distill.jobs.fit import FitJob, FitResult
 from distill.training.launch import agree, barrier, rank
 
@@ -28,21 +27,12 @@ def content_key(content: Mapping[str, Any]) -> str:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Holds a lock file on rank 0 while all ranks do the body; says so when it has to wait for another run."""
+    """Holds a lock file on rank 0 while all ranks do the body."""
     if rank() != 0:
         yield
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.info("Waiting for another run that holds %s", path)
-        lock.acquire()
-    try:
+    with locked(path):
         yield
-    finally:
-        lock.release()
 
 
 def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResult, bool]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import nn
 
@@ -18,21 +18,13 @@ from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
 from distill.errors import ConfigError
 from distill.features import table_sharding
+from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.parts import build, build_model, model_card, plain
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, ScoredRows
 from distill.schema import Schema
 from distill.signals import SignalSource
-from distill.training.callbacks import (
-    CheckMonitor,
-    CheckpointOnInterrupt,
-    DataWait,
-    LossLog,
-    MetricHistory,
-    PlainSigterm,
-    RandomState,
-    StopOnNonFinite,
-)
+from distill.training.callbacks import NamedProgressBar, PlainSigterm
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.lr_schedule import LRSchedule
@@ -135,7 +127,7 @@ class FitJob:
         state = {"state_dict": dict(read_checkpoint(checkpoint)["state_dict"])}
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
-        bars = [self._progress_bar()] if self.cfg.callbacks.progress_bar else []
+        bars = [NamedProgressBar(self.plan.role)] if self.cfg.callbacks.progress_bar else []
         self._trainer([PlainSigterm(), *bars], False).test(module, datamodule=data, verbose=False)
         if module.test_rows is None:
             raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")
@@ -207,67 +199,7 @@ class FitJob:
         return trainer
 
     def _callbacks(self) -> list[pl.Callback]:
-        options = self.cfg.callbacks
-        self._check_monitor(str(options.monitor))
-        found: list[pl.Callback] = [
-            CheckMonitor(str(options.monitor)),
-            ModelCheckpoint(
-                dirpath=self.folder,
-                filename="best",
-                monitor=options.monitor,
-                mode=options.mode,
-                save_last=True,
-                enable_version_counter=False,
-            ),
-            StopOnNonFinite(str(self.folder), self.plan.role),
-            LossLog(int(self.cfg.trainer.log_every_n_steps)),
-            MetricHistory(str(self.log_dir / self.plan.role)),
-            RandomState(),
-            CheckpointOnInterrupt(str(self.folder), "the same command with resume=last"),
-            DataWait(),
-        ]
-        if options.checkpoint_every_n_steps is not None:
-            every = int(options.checkpoint_every_n_steps)
-            found.append(
-                ModelCheckpoint(
-                    dirpath=self.folder,
-                    filename="last",
-                    every_n_train_steps=every,
-                    save_top_k=1,
-                    enable_version_counter=False,
-                )
-            )
-        if options.patience is not None:
-            found.append(
-                EarlyStopping(
-                    monitor=options.monitor,
-                    mode=options.mode,
-                    patience=options.patience,
-                    min_delta=options.min_delta,
-                    strict=False,  # with max_steps the last epoch may end without a validation
-                )
-            )
-        if options.progress_bar:
-            found.append(self._progress_bar())
-        if self.cfg.logger.tensorboard:
-            found.append(LearningRateMonitor("step"))
-        extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in options.extra.items())
-        return [*found, *extra]
-
-    def _check_monitor(self, monitor: str) -> None:
-        """Finds a mistyped task before an epoch has been trained."""
-        parts, tasks = monitor.split("/"), self.dataset.schema.task_names
-        if len(parts) == 3 and parts[1] not in tasks:
-            raise ConfigError(
-                "The monitored metric is of an unknown task.",
-                where="callbacks.monitor",
-                expected=f"a task of the dataset: {', '.join(tasks)}",
-                found=monitor,
-                remedy="Set data.main_task.",
-            )
-
-    def _progress_bar(self) -> TQDMProgressBar:
-        return NamedProgressBar(self.plan.role)
+        return fit_callbacks(self.cfg, self.plan.role, self.dataset.schema, self.folder, self.log_dir)
 
     def _logger(self) -> Logger | bool:
         if not self.cfg.logger.tensorboard:
@@ -280,31 +212,3 @@ class FitJob:
             return Path(best)
         trainer.save_checkpoint(self.folder / "last.ckpt")  # training ended before the first validation
         return self.folder / "last.ckpt"
-
-
-class NamedProgressBar(TQDMProgressBar):
-    """Lightning's progress bar, which also says which model is trained.
-
-    Args:
-        role: teacher | control | student.
-    """
-
-    def __init__(self, role: str) -> None:
-        super().__init__(refresh_rate=10)
-        self.role = role
-
-    def init_train_tqdm(self) -> Any:
-        """Returns the bar of an epoch."""
-        bar = super().init_train_tqdm()
-        bar.leave = False
-        return bar
-
-    @property
-    def train_description(self) -> str:
-        """What stands before the epoch."""
-        return self.role
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Names the model and the epoch."""
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(f"{self.role} epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")

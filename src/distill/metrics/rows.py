@@ -93,13 +93,15 @@ def concatenate(parts: Sequence[ScoredRows]) -> ScoredRows:
         parts: At least one table, all with the same columns and the same teacher parts.
 
     Returns:
-        One table.
+        One table; of a single one, itself.
 
     Raises:
         DataError: If there is no table or they differ in their columns.
     """
     if not parts:
         raise DataError("There are no rows to measure", remedy="check that the split is not empty")
+    if len(parts) == 1:
+        return parts[0]
     named = [to_tensors(part) for part in parts]
     for other in named[1:]:
         if other.keys() != named[0].keys():

@@ -40,8 +40,10 @@ class MetricState:
         Raises:
             DataError: If no rank holds rows, or ranks differ in their columns; then it is raised on all ranks.
         """
+        if self._parts:
+            self._parts = [concatenate(self._parts)]  # the batches' own rows make room for what metrics need
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            return canonical(_gather_ranks(concatenate(self._parts) if self._parts else None))
+            return canonical(_gather_ranks(self._parts[0] if self._parts else None))
         return canonical(concatenate(self._parts))
 
 

@@ -8,6 +8,7 @@ Under torchrun or Slurm the ranks are there already and are only joined.
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def _joined(children: Children, use_cuda: bool, store: Store | None) -> Iterator
         ) from error
     finally:
         if dist.is_initialized():
+            gc.collect()  # of models in cycles that hold the group: its threads must end before the interpreter does
             dist.destroy_process_group()
 
 

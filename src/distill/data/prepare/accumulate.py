@@ -23,7 +23,7 @@ class ValueCounter:
         self._pending_rows = 0
 
     def add(self, values: pa.Array, keep: Bool) -> None:
-        """Counts the values of an int64 or string array `[n]` where `keep [n]`; nulls are left out."""
+        """Counts the values of an array of int64 or text `[n]` where `keep [n]`; nulls are left out."""
         if values.null_count == len(values):
             return
         distinct = values.dictionary_encode()

@@ -90,6 +90,11 @@ def family(kind: pa.DataType) -> str:
     return str(kind)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values are strings, plain or as a dictionary."""
+    return bool(pa.types.is_string(kind.value_type if pa.types.is_dictionary(kind) else kind))
+
+
 def combine(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Returns one contiguous array."""
     if not isinstance(array, pa.ChunkedArray):

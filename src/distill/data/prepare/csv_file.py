@@ -65,8 +65,10 @@ class CsvFile:
         share = len(columns) / max(1, len(self._names))
         return int(max(self.path.stat().st_size * share * _EXPANSION, 16 * len(columns) * self._num_rows))
 
-    def batches(self, columns: Sequence[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Streams some columns in blocks of about so many bytes at most.
+    def batches(
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Streams some columns in blocks of about so many bytes at most, none as a dictionary.
 
         Raises:
             DataError: The file cannot be parsed.

@@ -33,6 +33,7 @@ class Use:
         families: Families of the type of one value that fit.
         is_list: Whether one value is itself a list (sequence, vector).
         read: Whether it is read at all, or only checked.
+        makes_ids: Whether its values become ids of an embedding table.
     """
 
     column: str
@@ -41,6 +42,7 @@ class Use:
     families: tuple[str, ...]
     is_list: bool = False
     read: bool = True
+    makes_ids: bool = False
 
 
 def field_use(spec: FieldSpec) -> Use:
@@ -48,7 +50,9 @@ def field_use(spec: FieldSpec) -> Use:
     is_list = spec.kind in (Kind.SEQUENCE, Kind.VECTOR)
     by_value = spec.encoding.makes_ids and not isinstance(spec.encoding, QuantileBuckets)
     families = _IDS if by_value else _NUMBERS
-    return Use(spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, is_list)
+    return Use(
+        spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, is_list, makes_ids=by_value
+    )
 
 
 def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
@@ -209,6 +213,12 @@ def table_kinds(files: RawFiles, fields: Iterable[FieldSpec]) -> dict[str, Value
                 remedy="Cast one of the columns, or give the field its own table.",
             )
     return {table: kind for table, (kind, _) in kinds.items()}
+
+
+def id_columns(uses: Iterable[Use]) -> list[str]:
+    """Lists the columns that are read for nothing but the ids of fields, sorted."""
+    others = {use.column for use in uses if not use.makes_ids}
+    return [name for name in read_columns(uses) if name not in others]
 
 
 def read_columns(uses: Iterable[Use]) -> list[str]:

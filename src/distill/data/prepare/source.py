@@ -42,8 +42,10 @@ class RawFile(Protocol):
         """Estimates the bytes of some columns in memory."""
         ...
 
-    def batches(self, columns: Sequence[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-        """Streams some columns in batches of about so many bytes at most."""
+    def batches(
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Streams some columns in batches of about so many bytes at most; `dictionaries` may come as such."""
         ...
 
     def locate(self, row: int) -> str:
@@ -87,8 +89,15 @@ class ParquetFile:
             total += sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in wanted)
         return max(_EXPANSION * total, 16 * len(wanted) * self.num_rows)
 
-    def batches(self, columns: Sequence[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
         """Streams some columns, row group by row group, in batches of about so many bytes at most.
+
+        Args:
+            columns: Which.
+            batch_bytes: About the most that a batch takes in memory.
+            dictionaries: Columns that come as dictionaries if they are text.
 
         Raises:
             DataError: A row group cannot be read.
@@ -96,8 +105,9 @@ class ParquetFile:
         row_bytes = self.memory(columns) // max(1, self.num_rows)
         rows = int(np.clip(batch_bytes // max(1, row_bytes), 64, _BATCH_ROWS))
         group = 0
+        text = [name for name in dictionaries if pa.types.is_string(self._schema.field(name).type)]
         try:
-            with pq.ParquetFile(self.path) as file:
+            with pq.ParquetFile(self.path, read_dictionary=text) as file:
                 for group in range(self._metadata.num_row_groups):
                     left = self._metadata.row_group(group).num_rows
                     for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns)):
@@ -174,8 +184,13 @@ class RawFiles:
         file = bisect_right(self._starts, row, hi=len(self.files)) - 1
         return self.files[file].locate(row - self._starts[file])
 
-    def batches(self, columns: Sequence[str]) -> Iterator[RawBatch]:
+    def batches(self, columns: Sequence[str], dictionaries: Sequence[str] = ()) -> Iterator[RawBatch]:
         """Streams some columns of all files in order, cast to plain types.
+
+        Args:
+            columns: Which.
+            dictionaries: Columns of text that may come as dictionary arrays: Parquet stores most text that way, and
+                decoding every value only to look for the distinct ones again takes most of the time of reading.
 
         Raises:
             DataError: A file cannot be read.
@@ -183,8 +198,8 @@ class RawFiles:
         types = {name: self._common_type(name) for name in columns}
         for file, start in zip(self.files, self._starts[:-1], strict=True):
             row = start
-            for batch in file.batches(columns, self._batch_bytes):
-                arrays = {name: self._plain(batch, name, types, row) for name in columns}
+            for batch in file.batches(columns, self._batch_bytes, dictionaries):
+                arrays = {name: self._plain(batch, name, types[name], row, name in dictionaries) for name in columns}
                 yield RawBatch(arrays, row, batch.num_rows)
                 row += batch.num_rows
 
@@ -192,9 +207,10 @@ class RawFiles:
         kinds = [plain_type(file.schema.field(name).type) for file in self.files]
         return common_type(kinds, name in self._numeric)
 
-    def _plain(self, batch: pa.RecordBatch, name: str, types: dict[str, pa.DataType], row: int) -> pa.Array:
+    def _plain(self, batch: pa.RecordBatch, name: str, kind: pa.DataType, row: int, compact: bool) -> pa.Array:
         try:
-            array = to_plain(batch.column(name), types[name])
+            column = batch.column(name)
+            array = column if compact and _is_compact(column, kind) else to_plain(column, kind)
             if "string" in str(array.type):
                 array.validate(full=True)  # files may hold text that is not UTF-8, which Arrow reads as it is
             return array
@@ -216,6 +232,13 @@ def _agree(files: Sequence[CsvFile]) -> None:
             numeric = kinds == {pa.int64(), pa.float64()}
             for file in with_it:
                 file.retype(name, pa.float64() if numeric else pa.string())
+
+
+def _is_compact(array: pa.Array, kind: pa.DataType) -> bool:
+    """Whether an array is a dictionary of such values, and has no fewer values than its dictionary."""
+    if not pa.types.is_dictionary(array.type) or array.type.value_type != kind:
+        return False
+    return len(array.dictionary) <= len(array) and array.dictionary.null_count == 0
 
 
 def unreadable(path: Path, error: Exception, where: str = "") -> DataError:

@@ -13,7 +13,7 @@ from distill.data.prepare.arrow import Int64, explode
 from distill.data.prepare.assign import Assigner
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import row_keys
-from distill.data.prepare.plan import Use, read_columns
+from distill.data.prepare.plan import Use, id_columns, read_columns
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.values import first
 from distill.errors import DataError
@@ -44,7 +44,7 @@ class StraightSource:
         Raises:
             DataError: Lists of one row differ in length, or a key is not usable.
         """
-        for batch in self.files.batches(read_columns(self.uses)):
+        for batch in self.files.batches(read_columns(self.uses), id_columns(self.uses)):
             keys = row_keys(batch, self.schema, self.files)
             rows = np.arange(batch.start, batch.start + batch.num_rows)
             candidate: Mapping[str, pa.Array] = batch.columns

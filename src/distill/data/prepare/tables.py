@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.data.prepare.arrow import Int64, combine, null_mask
+from distill.data.prepare.arrow import Int64, combine, is_text, null_mask
 from distill.data.prepare.hashing import UInt64, hash_strings, hash_values
 from distill.data.prepare.place import Place
 from distill.data.prepare.values import Float64, first, to_id_values, to_numbers
@@ -39,7 +39,7 @@ class TableEncoder(Protocol):
 def _checked_values(array: pa.Array, kind: ValueKind, place: Place, nan: NanRule) -> pa.Array:
     """Converts ids, and makes sure that they are of the kind that the encoder was fitted on."""
     values = to_id_values(array, place, nan)
-    found = "string" if pa.types.is_string(values.type) else "int"
+    found = "string" if is_text(values.type) else "int"
     if found == kind or values.null_count == len(values):
         return values
     if (position := first(~null_mask(values))) >= 0:

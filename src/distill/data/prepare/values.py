@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.data.prepare.arrow import Bool, Int64, explode, family, null_mask
+from distill.data.prepare.arrow import Bool, Int64, explode, family, is_text, null_mask
 from distill.data.prepare.hashing import hash_strings
 from distill.data.prepare.place import Place
 from distill.errors import DataError
@@ -99,7 +99,7 @@ def _settle_nan(
 
 
 def to_id_values(array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error") -> pa.Array:
-    """Converts a column of ids to int64 or string, nulls kept; booleans become 0 and 1.
+    """Converts a column of ids to int64 or string, nulls kept; booleans become 0 and 1, dictionaries of text stay.
 
     Integers never go through floating point. Floats are taken only if they are whole numbers, as columns with
     missing ids are often stored.
@@ -108,7 +108,7 @@ def to_id_values(array: pa.Array, place: Place, nan: Literal["error", "missing"]
         DataError: The column holds something else.
     """
     kind = family(array.type)
-    if kind in ("int", "string"):
+    if kind == "int" or is_text(array.type):
         return array
     if kind in ("null", "bool"):
         return array.cast(pa.int64())

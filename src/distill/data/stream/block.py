@@ -1,4 +1,4 @@
-"""A block: whole row groups (or pieces of them) as matrices, from which batches are gathered.
+"""A block: whole row groups (or pieces of them) in rows, from which batches are gathered.
 
 Ids stay int32 as on disk; a batch widens them. In the flat layout every row is a request with one candidate. The
 matrices are NumPy's: its gathers run on the calling thread alone, where PyTorch's would wake a second team of threads
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distill.data.stream.cells import Cells
 from distill.data.stream.columns import Array
 from distill.data.stream.packing import Ints
 from distill.schema import Side
@@ -27,17 +28,13 @@ class RaggedBlock:
 
 @dataclass(frozen=True)
 class SideBlock:
-    """The fields of one side of B rows.
+    """The fields of one side of B rows that have more than one value.
 
     Attributes:
-        ids: `[B, F]` int32.
-        numbers: `[B, M]` float32.
         vectors: Field name to `[B, W]` float32.
         sequences: Field name to its B rows.
     """
 
-    ids: Array
-    numbers: Array
     vectors: Mapping[str, Array]
     sequences: Mapping[str, RaggedBlock]
 
@@ -47,23 +44,18 @@ class Block:
     """R requests with N candidates.
 
     Attributes:
-        sides: Fields; R rows of the request side, N rows of the others.
+        request: `[R]` rows: request id and user id, `request.ids`, `request.numbers`.
+        candidate: `[N]` rows: item id, stage and position in the split; `ids` and `numbers` of candidate and cross
+            side; `labels` (NaN where not observed), `values`, and with signals `logits` (NaN where not scored).
+        sides: The other fields; R rows of the request side, N rows of the others.
         ends: `[R + 1]` int64, candidates before each request; None in the flat layout.
-        request_keys: `[R, 2]` int64: request id and user id. Keys lie side by side because a gather costs by the row.
-        candidate_keys: `[N, 3]` int64: item id, stage, and position in the split.
-        labels: `[N, K]` float32, NaN where not observed.
-        values: `[N, C]` float32.
-        logits: `[N, K]` float32, NaN where the teacher did not score; None without signals.
         hidden: Name to `[N, W]` float32.
     """
 
+    request: Cells
+    candidate: Cells
     sides: Mapping[Side, SideBlock]
     ends: Ints | None
-    request_keys: Array
-    candidate_keys: Array
-    labels: Array
-    values: Array
-    logits: Array | None
     hidden: Mapping[str, Array]
 
 

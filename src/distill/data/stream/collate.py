@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, Origin, Ragged, TeacherSignals
 from distill.data.stream.block import Block, SideBlock, ragged_rows
+from distill.data.stream.cells import Cells
 from distill.data.stream.columns import Array
 from distill.data.stream.packing import Ints
 from distill.schema import Side
@@ -32,15 +33,15 @@ def collate(block: Block, requests: Ints, columns: tuple[str, ...]) -> Batch:
     else:
         lengths, rows = ragged_rows(block.ends, requests)
         request_index = np.repeat(np.arange(requests.size), lengths)
-    labels = block.labels.take(rows, axis=0)
+    request, candidate = block.request.take(requests), block.candidate.take(rows)
+    labels, values = candidate.numbers("labels"), candidate.numbers("values")
     absent = np.isnan(labels)
-    values = block.values.take(rows, axis=0)
-    request_id, user_id = _columns(block.request_keys, requests)
-    item_id, stage, row = _columns(block.candidate_keys, rows)
+    request_id, user_id = _columns(request.key_columns)
+    item_id, stage, row = _columns(candidate.key_columns)
     return Batch(
-        request=_side(block.sides[Side.REQUEST], requests),
-        candidate=_side(block.sides[Side.CANDIDATE], rows),
-        cross=_side(block.sides[Side.CROSS], rows),
+        request=_side(Side.REQUEST, request, block.sides[Side.REQUEST], requests),
+        candidate=_side(Side.CANDIDATE, candidate, block.sides[Side.CANDIDATE], rows),
+        cross=_side(Side.CROSS, candidate, block.sides[Side.CROSS], rows),
         request_index=torch.from_numpy(request_index),
         labels=torch.from_numpy(np.where(absent, np.float32(0), labels)),
         observed=torch.from_numpy(~absent),
@@ -52,7 +53,7 @@ def collate(block: Block, requests: Ints, columns: tuple[str, ...]) -> Batch:
         item_id=item_id,
         row=row,
         columns={name: torch.from_numpy(values[:, position].copy()) for position, name in enumerate(columns)},
-        signals=_signals(block, rows),
+        signals=_signals(candidate, block.hidden, rows),
     )
 
 
@@ -101,32 +102,32 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def _columns(matrix: Array, rows: Ints) -> list[Tensor]:
-    """Gathers rows of a matrix and takes its columns apart."""
-    return [torch.from_numpy(column) for column in np.ascontiguousarray(matrix.take(rows, axis=0).T)]
+def _columns(matrix: Array) -> list[Tensor]:
+    """Takes the columns of a matrix apart."""
+    return [torch.from_numpy(column) for column in np.ascontiguousarray(matrix.T)]
 
 
-def _side(side: SideBlock, rows: Ints) -> FeatureBlock:
+def _side(name: Side, cells: Cells, side: SideBlock, rows: Ints) -> FeatureBlock:
     sequences = {}
-    for name, ragged in side.sequences.items():
+    for field, ragged in side.sequences.items():
         lengths, positions = ragged_rows(ragged.ends, rows)
         values = ragged.values.take(positions).astype(np.int64)
-        sequences[name] = Ragged(torch.from_numpy(values), torch.from_numpy(lengths))
+        sequences[field] = Ragged(torch.from_numpy(values), torch.from_numpy(lengths))
     return FeatureBlock(
-        ids=torch.from_numpy(side.ids.take(rows, axis=0).astype(np.int64)),
-        numbers=torch.from_numpy(side.numbers.take(rows, axis=0)),
-        vectors={name: torch.from_numpy(values.take(rows, axis=0)) for name, values in side.vectors.items()},
+        ids=torch.from_numpy(cells.ids(f"{name.value}.ids").astype(np.int64)),
+        numbers=torch.from_numpy(cells.numbers(f"{name.value}.numbers").copy()),
+        vectors={field: torch.from_numpy(values.take(rows, axis=0)) for field, values in side.vectors.items()},
         sequences=sequences,
     )
 
 
-def _signals(block: Block, rows: Ints) -> TeacherSignals | None:
-    if block.logits is None:
+def _signals(candidate: Cells, vectors: Mapping[str, Array], rows: Ints) -> TeacherSignals | None:
+    if "logits" not in candidate.places:
         return None
-    logits = block.logits.take(rows, axis=0)
+    logits = candidate.numbers("logits").copy()
     absent = np.isnan(logits).any(axis=1)
     logits[absent] = 0
-    hidden = {name: values.take(rows, axis=0) for name, values in block.hidden.items()}
+    hidden = {name: values.take(rows, axis=0) for name, values in vectors.items()}
     for values in hidden.values():
         values[absent] = 0
     tensors = {name: torch.from_numpy(values) for name, values in hidden.items()}

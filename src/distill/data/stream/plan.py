@@ -138,7 +138,7 @@ def block_batches(lengths: Ints, key: tuple[int, ...] | None, budget: int) -> It
 
 
 def _request_order(lengths: Ints, key: tuple[int, ...] | None) -> Ints:
-    requests: Ints = np.flatnonzero(lengths)
+    requests: Ints = np.arange(lengths.size) if lengths.all() else np.flatnonzero(lengths)
     return requests if key is None else np.random.default_rng(key).permutation(requests)
 
 
@@ -187,7 +187,7 @@ def _blocks(index: SplitIndex, order: StreamOrder, epoch: int, shard: int, units
 
 
 def _count(index: SplitIndex, units: tuple[Unit, ...], key: tuple[int, ...] | None, budget: int) -> int:
-    if all(index.parts[unit.part].ends is None for unit in units):
+    if all(index.parts[unit.part].ends is None for unit in units):  # flat: every row is a request of one candidate
         return -(-sum(unit.stop - unit.start for unit in units) // budget)
     lengths = block_lengths(index, units)
     return count_batches(lengths[_request_order(lengths, key)], budget)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from distill.data.format import ITEM_KEY, REQUEST_KEY, STAGE, USER_KEY, field_column, teacher_column, value_column
 from distill.data.stream.block import Block, RaggedBlock, SideBlock
+from distill.data.stream.cells import Cells
 from distill.data.stream.columns import (
     Array,
     fill_matrix,
@@ -91,12 +92,13 @@ def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -
 
 
 class _SideBuffers:
-    """Arrays of one side, filled unit by unit."""
+    """Fields of one side, filled unit by unit."""
 
-    def __init__(self, layout: SideLayout, rows: int) -> None:
+    def __init__(self, side: Side, layout: SideLayout, cells: Cells) -> None:
+        rows = len(cells.matrix)
         self.layout = layout
-        self.ids = np.empty((rows, len(layout.ids)), dtype=np.int32)
-        self.numbers = np.empty((rows, len(layout.numbers)), dtype=np.float32)
+        self.ids = cells.ids(f"{side.value}.ids")
+        self.numbers = cells.numbers(f"{side.value}.numbers")
         self.vectors = {name: np.empty((rows, width), np.float32) for name, width in layout.vectors.items()}
         self.sequences: dict[str, list[tuple[Ints, Array]]] = {name: [] for name in layout.sequences}
 
@@ -117,12 +119,7 @@ class _SideBuffers:
             lengths = np.concatenate([lengths for lengths, _ in pieces])
             values = np.concatenate([values for _, values in pieces])
             sequences[name] = RaggedBlock(values, _ends(lengths))
-        return SideBlock(
-            ids=self.ids,
-            numbers=self.numbers,
-            vectors=self.vectors,
-            sequences=sequences,
-        )
+        return SideBlock(vectors=self.vectors, sequences=sequences)
 
 
 class _BlockBuffers:
@@ -132,49 +129,53 @@ class _BlockBuffers:
         requests, candidates = lengths.size, int(lengths.sum())
         self.layout = layout
         self.lengths = lengths
+        targets = {"labels": len(layout.labels), "values": len(layout.values)}
+        if layout.has_signals:
+            targets["logits"] = len(layout.labels)
+        self.request = Cells.empty(requests, 2, _field_cells(layout, Side.REQUEST))
+        fields = {**_field_cells(layout, Side.CANDIDATE), **_field_cells(layout, Side.CROSS)}
+        self.candidate = Cells.empty(candidates, 3, {**fields, **targets})
         self.sides = {
-            side: _SideBuffers(fields, requests if side is Side.REQUEST else candidates)
+            side: _SideBuffers(side, fields, self.request if side is Side.REQUEST else self.candidate)
             for side, fields in layout.sides.items()
         }
-        self.request_keys = np.empty((requests, 2), np.int64)
-        self.candidate_keys = np.empty((candidates, 3), np.int64)
-        self.labels = np.empty((candidates, len(layout.labels)), np.float32)
-        self.values = np.empty((candidates, len(layout.values)), np.float32)
-        self.logits = np.empty((candidates, len(layout.labels)), np.float32)
         hidden = layout.sidecar.hidden if layout.sidecar is not None else {}
         self.hidden = {name: np.empty((candidates, width), np.float32) for name, width in hidden.items()}
 
     def fill(self, rows: _Rows, first_row: int) -> None:
         at = rows.candidates
         keys = [plain(rows.per_request(name)) for name in (REQUEST_KEY, USER_KEY)]
-        fill_matrix(self.request_keys[rows.requests], keys)
+        fill_matrix(self.request.key_columns[rows.requests], keys)
         positions = np.arange(first_row, first_row + at.stop - at.start)
         keys = [plain(rows.per_candidate(name)) for name in (ITEM_KEY, STAGE)]
-        fill_matrix(self.candidate_keys[at], [*keys, positions])
+        fill_matrix(self.candidate.key_columns[at], [*keys, positions])
         for side, buffers in self.sides.items():
             of_request = side is Side.REQUEST
             get = rows.per_request if of_request else rows.per_candidate
             buffers.fill(rows.requests if of_request else at, get, rows.place)
-        fill_matrix(self.labels[at], [plain(rows.per_candidate(name)) for name in self.layout.labels])
-        values = [value_column(name) for name in self.layout.values]
-        fill_matrix(self.values[at], [plain(rows.per_candidate(name)) for name in values])
+        labels = [plain(rows.per_candidate(name)) for name in self.layout.labels]
+        fill_matrix(self.candidate.numbers("labels")[at], labels)
+        values = [plain(rows.per_candidate(value_column(name))) for name in self.layout.values]
+        fill_matrix(self.candidate.numbers("values")[at], values)
         if self.layout.teacher:
             self.fill_logits(rows, self.layout.teacher)
 
     def fill_logits(self, rows: _Rows, columns: tuple[str, ...]) -> None:
-        fill_matrix(self.logits[rows.candidates], [plain(rows.per_candidate(name)) for name in columns])
+        logits = [plain(rows.per_candidate(name)) for name in columns]
+        fill_matrix(self.candidate.numbers("logits")[rows.candidates], logits)
 
     def finish(self) -> Block:
         return Block(
+            request=self.request,
+            candidate=self.candidate,
             sides={side: buffers.finish() for side, buffers in self.sides.items()},
             ends=_ends(self.lengths) if self.layout.nested else None,
-            request_keys=self.request_keys,
-            candidate_keys=self.candidate_keys,
-            labels=self.labels,
-            values=self.values,
-            logits=self.logits if self.layout.has_signals else None,
             hidden=self.hidden,
         )
+
+
+def _field_cells(layout: ReadLayout, side: Side) -> dict[str, int]:
+    return {f"{side.value}.ids": len(layout.sides[side].ids), f"{side.value}.numbers": len(layout.sides[side].numbers)}
 
 
 def _fill_signals(buffers: _BlockBuffers, rows: _Rows) -> None:
@@ -191,7 +192,7 @@ def _fill_signals(buffers: _BlockBuffers, rows: _Rows) -> None:
 
 def _check_finite(buffers: _BlockBuffers, rows: _Rows) -> None:
     """Raises SignalError for what is infinite, and for a NaN in a hidden vector of a row that the teacher scored."""
-    logits = buffers.logits[rows.candidates]
+    logits = buffers.candidate.numbers("logits")[rows.candidates]
     scored = ~np.isnan(logits).any(axis=1)
     bad = {"a logit": np.isinf(logits).any(axis=1)}
     for name, values in buffers.hidden.items():

@@ -6,6 +6,7 @@ from distill.training.callbacks.interrupt import CheckpointOnInterrupt, PlainSig
 from distill.training.callbacks.loss_log import LossLog
 from distill.training.callbacks.monitor import CheckMonitor
 from distill.training.callbacks.non_finite import StopOnNonFinite
+from distill.training.callbacks.progress_bar import NamedProgressBar
 from distill.training.callbacks.random_state import RandomState
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DataWait",
     "LossLog",
     "MetricHistory",
+    "NamedProgressBar",
     "PlainSigterm",
     "RandomState",
     "StopOnNonFinite",

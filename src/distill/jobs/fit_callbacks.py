@@ -1,0 +1,105 @@
+"""The callbacks of a fit, from config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+
+from distill.errors import ConfigError
+from distill.jobs.parts import build
+from distill.schema import Schema
+from distill.training.callbacks import (
+    CheckMonitor,
+    CheckpointOnInterrupt,
+    DataWait,
+    LossLog,
+    MetricHistory,
+    NamedProgressBar,
+    RandomState,
+    StopOnNonFinite,
+)
+
+
+def fit_callbacks(cfg: DictConfig, role: str, schema: Schema, folder: Path, log_dir: Path) -> list[pl.Callback]:
+    """Builds the callbacks of a fit: those that every fit has, then those of `callbacks` and `callbacks.extra`.
+
+    Args:
+        cfg: Of the run.
+        role: teacher | control | student.
+        schema: Of the dataset.
+        folder: For checkpoints.
+        log_dir: For logs.
+
+    Raises:
+        ConfigError: The monitored metric is of an unknown task, or an extra callback cannot be built.
+    """
+    monitor = str(cfg.callbacks.monitor)
+    _check_monitor(monitor, schema)
+    always = [
+        CheckMonitor(monitor),
+        _best_and_last(cfg, folder),
+        StopOnNonFinite(str(folder), role),
+        LossLog(int(cfg.trainer.log_every_n_steps)),
+        MetricHistory(str(log_dir / role)),
+        RandomState(),
+        CheckpointOnInterrupt(str(folder), "the same command with resume=last"),
+        DataWait(),
+    ]
+    extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in cfg.callbacks.extra.items())
+    return [*always, *_chosen(cfg, role, folder), *extra]
+
+
+def _best_and_last(cfg: DictConfig, folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename="best",
+        monitor=cfg.callbacks.monitor,
+        mode=cfg.callbacks.mode,
+        save_last=True,
+        enable_version_counter=False,
+    )
+
+
+def _chosen(cfg: DictConfig, role: str, folder: Path) -> list[pl.Callback]:
+    options, found = cfg.callbacks, list[pl.Callback]()
+    if options.checkpoint_every_n_steps is not None:
+        found.append(
+            ModelCheckpoint(
+                dirpath=folder,
+                filename="last",
+                every_n_train_steps=int(options.checkpoint_every_n_steps),
+                save_top_k=1,
+                enable_version_counter=False,
+            )
+        )
+    if options.patience is not None:
+        found.append(
+            EarlyStopping(
+                monitor=options.monitor,
+                mode=options.mode,
+                patience=options.patience,
+                min_delta=options.min_delta,
+                strict=False,  # with max_steps the last epoch may end without a validation
+            )
+        )
+    if options.progress_bar:
+        found.append(NamedProgressBar(role))
+    if cfg.logger.tensorboard:
+        found.append(LearningRateMonitor("step"))
+    return found
+
+
+def _check_monitor(monitor: str, schema: Schema) -> None:
+    """Finds a mistyped task before an epoch has been trained."""
+    parts, tasks = monitor.split("/"), schema.task_names
+    if len(parts) == 3 and parts[1] not in tasks:
+        raise ConfigError(
+            "The monitored metric is of an unknown task.",
+            where="callbacks.monitor",
+            expected=f"a task of the dataset: {', '.join(tasks)}",
+            found=monitor,
+            remedy="Set data.main_task.",
+        )
