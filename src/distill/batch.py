@@ -8,7 +8,7 @@ a request are contiguous. Flat data has R = N.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -208,10 +208,12 @@ class RankerOutput(TensorStruct):
     Attributes:
         logits: `[N, K]` float32.
         hidden: Declared name to hidden vectors `[N, W]`.
+        penalties: Declared name to what the model itself adds to the loss in training, weighted: a scalar.
     """
 
     logits: Tensor
     hidden: Mapping[str, Tensor]
+    penalties: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class LossReport:
 
     Attributes:
         total: Scalar with gradient.
-        parts: Term name to its detached, unweighted scalar.
+        parts: Term name to its detached, unweighted scalar; also `penalty_<name>` for what the model adds itself.
         weights: Term name to the weight in force at this step.
     """
 

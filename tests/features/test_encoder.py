@@ -26,7 +26,7 @@ def test_each_slot_holds_its_field(schema: Schema) -> None:
     encoder = SideEncoder(schema, Side.REQUEST, tables, MeanPooling())
     block = make_batch(schema).request
     encoded = encoder(block)
-    slots = {s.name: encoded[:, s.start : s.start + s.width] for s in encoder.slots}
+    slots = dict(zip(encoder.layout.widths, encoded.split(list(encoder.layout.widths.values()), 1), strict=True))
     assert encoded.shape == (3, encoder.out_features)
     assert torch.equal(slots["user"], _rows(tables, schema, "user")[block.ids[:, 0]])
     assert torch.equal(slots["hour"], _rows(tables, schema, "hour")[block.ids[:, 1]])
@@ -40,8 +40,8 @@ def test_sequence_is_averaged_from_the_shared_table_and_empty_is_zero(schema: Sc
     block = make_batch(schema, (1, 1)).request
     history = Ragged(torch.tensor([3, 5]), torch.tensor([2, 0]))
     encoded = encoder(FeatureBlock(block.ids, block.numbers, {}, {"history": history}))
-    slot = next(s for s in encoder.slots if s.name == "history")
-    pooled = encoded[:, slot.start : slot.start + slot.width]
+    start = encoder.layout.start("history")
+    pooled = encoded[:, start : start + encoder.layout.widths["history"]]
     items = _rows(tables, schema, "item")
     torch.testing.assert_close(pooled[0], (items[3] + items[5]) / 2)
     assert torch.equal(pooled[1], torch.zeros(4))

@@ -24,7 +24,7 @@ def arguments(root: Path, kind: str, name: str) -> list[str]:
     """Dropout and shuffling on, so that the random state matters too."""
     fixed = ["+experiment=quickstart", "data=funnel_tiny", "control.enabled=false", "trainer.max_epochs=2"]
     logged = ["teacher.max_epochs=1", "trainer.log_every_n_steps=2", "callbacks.progress_bar=false"]
-    tuned = ["callbacks.checkpoint_every_n_steps=3", "model.net.dropout=0.2", "threads=1"]
+    tuned = ["callbacks.checkpoint_every_n_steps=3", "model.net.body.dropout=0.2", "threads=1"]
     return [*fixed, *KINDS[kind], *logged, *tuned, *path_arguments(root), f"name={name}"]
 
 

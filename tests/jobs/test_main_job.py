@@ -18,7 +18,7 @@ from distill.data.format import load_dataset
 from distill.jobs.parts import load_model
 from distill.losses import LossInputs
 from distill.losses.terms import SoftmaxKL, TermSums
-from distill.models import DCNV2, TwoTower
+from distill.models import InteractionRanker, TwoTower
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
 
@@ -98,7 +98,7 @@ def test_online_teacher_equals_cached_signals(distilled: Path) -> None:
 
 
 def test_a_privileged_field_cannot_reach_a_student(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    widths: dict[type[torch.nn.Module], set[int]] = {TwoTower: set(), DCNV2: set()}
+    widths: dict[type[torch.nn.Module], set[int]] = {TwoTower: set(), InteractionRanker: set()}
 
     def spy_on(model: type[torch.nn.Module]) -> None:
         forward = model.forward
@@ -110,14 +110,14 @@ def test_a_privileged_field_cannot_reach_a_student(distilled: Path, monkeypatch:
         monkeypatch.setattr(model, "forward", spy)
 
     spy_on(TwoTower)
-    spy_on(DCNV2)
+    spy_on(InteractionRanker)
     root = distilled.parent.parent.parent
     online = ["teacher.signals=online", "teacher.privileged=true"]
     train("+experiment=quickstart", *tiny_arguments(root), "name=spy", *online)
     schema = load_dataset(next((root / "data").glob("funnel-*"))).schema
     numbers = [f for f in schema.fields if f.side.value == "cross" and f.is_number]
     assert any(f.privileged for f in numbers)
-    assert widths == {TwoTower: {sum(not f.privileged for f in numbers)}, DCNV2: {len(numbers)}}
+    assert widths == {TwoTower: {sum(not f.privileged for f in numbers)}, InteractionRanker: {len(numbers)}}
 
 
 def test_listwise_losses_never_see_a_cut_request(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,18 @@ NET = {
     "_target_": "distill.models.TwoTower",
     "embedding_dim": 4,
     "embedding_std": 0.05,
-    "hidden_units": [8],
+    "body": {
+        "_target_": "distill.models.bodies.dnn.DNN",
+        "_partial_": True,
+        "hidden_units": [8],
+        "norm": "none",
+        "dropout": 0.0,
+        "residual": False,
+    },
     "vector_dim": 4,
     "similarity": "cosine",
+    "temperature": None,
     "shared_item_vector": False,
-    "dropout": 0.0,
     "sequence": {"_target_": "distill.features.MeanPooling"},
     "distinct_candidates": False,
 }
@@ -52,18 +59,18 @@ def test_model_scores_the_same_after_loading(tmp_path: Path) -> None:
         {"_target_": "os.mkdir", "path": "TRAP"},
         {"_target_": "torch.load"},
         {"_target_": "distill.jobs.train.run"},
-        {"hidden_units": {"_target_": "os.mkdir", "path": "TRAP"}},
+        {"body": {"_target_": "os.mkdir", "_partial_": True, "path": "TRAP"}},
         {"_target_": "distill.features.MeanPooling"},
         {"sequence": {"_target_": "distill.features.encoder.dataclass"}},
-        {"hidden_units": [{"deeper": {"_target_": "pathlib.Path.mkdir"}}]},
+        {"vector_dim": [{"deeper": {"_target_": "pathlib.Path.mkdir"}}]},
         {"_target_": "distill.models.prerankers.two_tower.math"},
     ],
 )
 def test_foreign_targets_are_refused_before_anything_is_called(tmp_path: Path, change: dict[str, Any]) -> None:
     trap = tmp_path / "trap"
     net = {**NET, **{k: v if v != "TRAP" else str(trap) for k, v in change.items()}}
-    if isinstance(net["hidden_units"], dict):
-        net["hidden_units"]["path"] = str(trap)
+    if "path" in net["body"]:
+        net["body"]["path"] = str(trap)
     with pytest.raises(ConfigError):
         load_model(save(tmp_path / "x.ckpt", net))
     assert not trap.exists()

@@ -9,25 +9,14 @@ import torch
 
 from distill.batch import Batch
 from distill.errors import ConfigError
-from distill.features import MeanPooling
 from distill.jobs.parts import load_model
 from distill.losses import CompositeLoss, LossInputs
-from distill.models import DCNV2
+from distill.models import InteractionRanker
 from distill.reports.summary import load_summary
 from distill.training.compiled import compile_dense
 from tests.batches import make_schema
 from tests.jobs.entry import run_dirs, run_script, tiny_arguments, train
-
-_SIZES = {
-    "embedding_dim": 4,
-    "embedding_std": 0.05,
-    "num_cross_layers": 1,
-    "cross_rank": None,
-    "hidden_units": [8],
-    "structure": "parallel",
-    "dropout": 0.0,
-    "sequence": MeanPooling(),
-}
+from tests.models.building import small_dcn_v2
 
 
 def _teacher(root: Path, name: str, *arguments: str) -> Path:
@@ -56,7 +45,7 @@ def test_bf16_keeps_weights_and_losses_in_float32(tmp_path: Path, monkeypatch: p
     eager = _teacher(tmp_path, "eager")
     seen: set[torch.dtype] = set()
     inside: list[torch.dtype] = []
-    forward, model_forward = CompositeLoss.forward, DCNV2.forward
+    forward, model_forward = CompositeLoss.forward, InteractionRanker.forward
 
     def spy(self: CompositeLoss, inputs: LossInputs) -> object:
         report = forward(self, inputs)
@@ -64,14 +53,14 @@ def test_bf16_keeps_weights_and_losses_in_float32(tmp_path: Path, monkeypatch: p
         assert not torch.is_autocast_enabled("cpu")
         return report
 
-    def spy_model(self: DCNV2, batch: Batch) -> object:
+    def spy_model(self: InteractionRanker, batch: Batch) -> object:
         output = model_forward(self, batch)
         inside.append(output.logits.dtype)
         return output
 
     with monkeypatch.context() as patch:
         patch.setattr(CompositeLoss, "forward", spy)
-        patch.setattr(DCNV2, "forward", spy_model)
+        patch.setattr(InteractionRanker, "forward", spy_model)
         bf16 = _teacher(tmp_path, "bf16", "trainer.precision=bf16-mixed")
     assert set(inside) == {torch.bfloat16}  # training and evaluation
     assert seen == {torch.float32}
@@ -85,12 +74,12 @@ def test_compiled_layers_train_what_eager_ones_do(tmp_path: Path) -> None:
 
 
 def test_compiling_changes_no_name_and_compiles_each_outermost_layer() -> None:
-    model = DCNV2(make_schema(), **_SIZES)  # type: ignore[arg-type]
+    model = small_dcn_v2(make_schema())
     names = list(model.state_dict())
     compile_dense(model, "default", None)
     assert list(model.state_dict()) == names
     compiled = {name for name, module in model.named_modules() if module._compiled_call_impl is not None}
-    assert compiled == {"cross", "mlp"}
+    assert compiled == {"body.cross", "body.mlp"}
 
 
 def test_what_cannot_be_compiled_is_refused() -> None:

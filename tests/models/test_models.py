@@ -11,40 +11,21 @@ from torch import nn
 
 from distill.batch import Batch, FeatureBlock
 from distill.errors import ConfigError
-from distill.features import MeanPooling, SequencePooling, ServingProjection, TransformerPooling
+from distill.features import ServingProjection, TransformerPooling
 from distill.losses.functional import bce_with_logits
-from distill.models import DCNV2, TwoTower
-from distill.models.prerankers.base import PreRanker
+from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Schema
 from tests.batches import make_batch, make_schema
-
-MEAN = MeanPooling()
-
-
-def _dcn(
-    schema: Schema, structure: str = "parallel", rank: int | None = None, sequence: SequencePooling = MEAN
-) -> DCNV2:
-    return DCNV2(schema, 4, 0.05, 2, rank, [16, 8], structure, 0.0, sequence)  # type: ignore[arg-type]
-
-
-def _two_tower(
-    schema: Schema,
-    similarity: str = "cosine",
-    shared: bool = False,
-    sequence: SequencePooling = MEAN,
-    distinct: bool = False,
-) -> TwoTower:
-    return TwoTower(schema, 4, 0.05, [16], 8, similarity, shared, 0.0, sequence, distinct)  # type: ignore[arg-type]
-
+from tests.models.building import small_dcn_v2, small_two_tower
 
 MODELS: dict[str, Callable[[Schema], nn.Module]] = {
-    "dcn_parallel": _dcn,
-    "dcn_stacked_low_rank": lambda schema: _dcn(schema, "stacked", 3),
-    "two_tower_cosine": _two_tower,
-    "two_tower_dot_shared": lambda schema: _two_tower(schema, "dot", True),
-    "dcn_transformer": lambda schema: _dcn(schema, sequence=TransformerPooling(1, 2, 0.0, 3)),
-    "two_tower_transformer": lambda schema: _two_tower(schema, sequence=TransformerPooling(1, 2, 0.0, 3)),
-    "two_tower_distinct": lambda schema: _two_tower(schema, distinct=True),
+    "dcn_parallel": small_dcn_v2,
+    "dcn_stacked_low_rank": lambda schema: small_dcn_v2(schema, "stacked", 3),
+    "two_tower_cosine": small_two_tower,
+    "two_tower_dot_shared": lambda schema: small_two_tower(schema, "dot", True),
+    "dcn_transformer": lambda schema: small_dcn_v2(schema, sequence=TransformerPooling(1, 2, 0.0, 3)),
+    "two_tower_transformer": lambda schema: small_two_tower(schema, sequence=TransformerPooling(1, 2, 0.0, 3)),
+    "two_tower_distinct": lambda schema: small_two_tower(schema, distinct=True),
 }
 STUDENTS = ("two_tower_cosine", "two_tower_dot_shared", "two_tower_transformer", "two_tower_distinct")
 
@@ -94,7 +75,7 @@ def test_requests_do_not_see_each_other(build: Callable[[Schema], nn.Module]) ->
 def test_item_vectors_computed_alone_give_the_same_logits(name: str) -> None:
     schema = make_schema()
     model = MODELS[name](schema).eval()
-    assert isinstance(model, PreRanker)
+    assert isinstance(model, SplitPreRanker)
     batch = make_batch(schema)
     stored = torch.cat([model.encode_candidate(_row(batch, i)) for i in range(batch.num_candidates)])
     request = model.encode_request(batch.request)
@@ -114,14 +95,14 @@ def test_a_student_is_blind_to_privileged_fields(name: str) -> None:
         batch, candidate=secret, cross=replace(batch.cross, numbers=batch.cross.numbers * torch.tensor([1.0, 9.0]))
     )
     assert torch.equal(model(projection(batch)).logits, model(projection(other)).logits)
-    teacher = _dcn(schema)
+    teacher = small_dcn_v2(schema)
     assert not torch.equal(teacher(batch).logits, teacher(other).logits)
 
 
 def test_dcn_counts_parameters_as_its_formula() -> None:
     schema = make_schema()
-    model = _dcn(schema)
-    width = model.encoder.out_features
+    model = small_dcn_v2(schema)
+    width = model.encoder.layout.num_columns
     assert width == 4 + 3 + 4 + 1 + 4 + 4 + 4 + 1 + 2
     tables = (12 + 20 + 5) * 4 + 6 * 3
     cross = 2 * (width * width + width)
@@ -132,16 +113,16 @@ def test_dcn_counts_parameters_as_its_formula() -> None:
 
 def test_cosine_logits_are_bounded_by_the_scale() -> None:
     schema = make_schema()
-    model = _two_tower(schema)
-    logits = model(make_batch(schema)).logits - model.bias
-    assert bool((logits.abs() <= model.log_scale.exp() + 1e-5).all())
+    model = small_two_tower(schema)
+    logits = model(make_batch(schema)).logits - model.similarity.bias
+    assert bool((logits.abs() <= model.similarity.log_scale.exp() + 1e-5).all())
 
 
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(ConfigError, match="cosine or dot"):
-        _two_tower(make_schema(), "euclid")
+        small_two_tower(make_schema(), "euclid")
     with pytest.raises(ConfigError, match="parallel or stacked"):
-        _dcn(make_schema(), "serial")
+        small_dcn_v2(make_schema(), "serial")
 
 
 def _first_request(batch: Batch, size: int) -> Batch:
@@ -182,7 +163,7 @@ def _row(batch: Batch, i: int) -> FeatureBlock:
 
 def test_equal_candidates_encoded_once_give_the_same_scores_and_gradients() -> None:
     schema = make_schema()
-    once, each = _two_tower(schema, distinct=True), _two_tower(schema)
+    once, each = small_two_tower(schema, distinct=True), small_two_tower(schema)
     once.load_state_dict(each.state_dict())
     batch = make_batch(schema, (6, 6))
     repeated = replace(batch, candidate=batch.candidate.select(torch.tensor([0, 1, 2, 0, 1, 3, 3, 0, 5, 5, 5, 0])))

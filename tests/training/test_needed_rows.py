@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from distill.batch import Batch, Ragged, TeacherSignals
-from distill.features import MeanPooling
 from distill.losses import CompositeLoss, LossInputs, LossTerm, TaskInfo
 from distill.losses.terms import BernoulliKL, HardBCE, SoftmaxKL
-from distill.models import DCNV2
 from tests.batches import make_batch, make_schema
+from tests.models.building import small_dcn_v2
 
 TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 0.5)]
 
@@ -45,7 +44,7 @@ def test_value_and_gradients_are_the_same_without_the_other_rows(
     signals = _signals(batch)
     loss = CompositeLoss(terms)
     loss.setup(TASKS, has_signals=True)
-    model = DCNV2(make_schema(), 4, 0.05, 1, None, [8], "parallel", 0.0, MeanPooling())
+    model = small_dcn_v2(make_schema())
     rows = loss.acts_on(batch, signals, 0).nonzero().flatten()
     assert rows.tolist() == needed
     results = []
@@ -66,7 +65,7 @@ def test_no_row_is_needed(batch: Batch) -> None:
     assert empty.num_requests == 3
     loss = CompositeLoss({"hard": HardBCE()})
     loss.setup(TASKS, has_signals=False)
-    model = DCNV2(make_schema(), 4, 0.05, 1, None, [8], "parallel", 0.0, MeanPooling())
+    model = small_dcn_v2(make_schema())
     report = loss(LossInputs(empty, model(empty), None, 0))
     report.total.backward()
     assert float(report.total.detach()) == 0.0

@@ -19,7 +19,7 @@ from distill.jobs.score import score_dataset
 from distill.signals import CheckpointSignals, ColumnSignals
 
 _RATE = "candidates/s"
-_DCN = ["model=dcn_v2", "model.net.hidden_units=[256,128,64]"]
+_DCN = ["model=dcn_v2", "model.net.body.hidden_units=[256,128,64]"]
 _TRANSFORMER = "sequence@model.net.sequence=transformer"
 
 

@@ -1,21 +1,34 @@
 """From a `FeatureBlock` to the embeddings of its fields."""
 
 from distill.features.distinct import distinct_rows
-from distill.features.encoder import SideEncoder, Slot
+from distill.features.encoder import SideEncoder
+from distill.features.layout import FieldLayout
 from distill.features.placement import build_tables, table_sharding
-from distill.features.sequence import MeanPooling, SequencePooling, TransformerPooling
+from distill.features.sequence import (
+    MeanPooling,
+    SequenceEncoding,
+    SequencePooling,
+    TargetAttentionEncoding,
+    TargetEncoding,
+    TargetTransformerEncoding,
+    TransformerPooling,
+)
 from distill.features.serving import ServingProjection
 from distill.features.sharded import ShardedTables
 from distill.features.tables import EmbeddingTables
 
 __all__ = [
     "EmbeddingTables",
+    "FieldLayout",
     "MeanPooling",
+    "SequenceEncoding",
     "SequencePooling",
     "ServingProjection",
     "ShardedTables",
     "SideEncoder",
-    "Slot",
+    "TargetAttentionEncoding",
+    "TargetEncoding",
+    "TargetTransformerEncoding",
     "TransformerPooling",
     "build_tables",
     "distinct_rows",

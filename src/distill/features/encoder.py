@@ -9,18 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import FeatureBlock, Ragged
-from distill.features.sequence import SequencePooling
+from distill.errors import ConfigError
+from distill.features.layout import FieldLayout
+from distill.features.sequence import SequenceEncoding, SequencePooling
 from distill.features.tables import EmbeddingTables
 from distill.schema import FieldSpec, Kind, Schema, Side
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a field lies in the encoded row: columns `start` to `start + width`."""
-
-    name: str
-    start: int
-    width: int
 
 
 @dataclass(frozen=True)
@@ -41,27 +34,31 @@ class SideEncoder(nn.Module):
         schema: Prepared schema, the same view as the batch was read with.
         side: Which fields.
         tables: Embedding tables, shared between the sides of a model.
-        pooling: How sequences are encoded.
+        sequence: How sequences are encoded; None leaves them out, for an encoder that reads them otherwise.
+
+    Attributes:
+        layout: The fields of the encoded row.
+
+    Raises:
+        ConfigError: `sequence` depends on the candidate.
     """
 
-    def __init__(self, schema: Schema, side: Side, tables: EmbeddingTables, pooling: SequencePooling) -> None:
+    def __init__(self, schema: Schema, side: Side, tables: EmbeddingTables, sequence: SequenceEncoding | None) -> None:
         super().__init__()
         self.tables = tables
-        fields = schema.side(side)
+        fields = [f for f in schema.side(side) if sequence is not None or f.kind is not Kind.SEQUENCE]
         ids = [f for f in fields if f.is_id]
         self._groups = _group_by_width(ids, tables)
         self._sequences = [f for f in fields if f.kind is Kind.SEQUENCE]
-        encoders = {f.name: pooling.build(tables.width(f)) for f in self._sequences}
-        self.sequence_encoders = nn.ModuleDict({name: net for name, net in encoders.items() if net is not None})
+        self.sequence_encoders = _sequence_encoders(self._sequences, tables, sequence)
         self._vectors = [f for f in fields if f.kind is Kind.VECTOR]
         numbers = [f for f in fields if f.is_number]
         self._num_numbers = len(numbers)
         names = [(ids[c].name, group.width) for group in self._groups for c in group.columns]
         names += [(f.name, tables.width(f)) for f in self._sequences]
-        names += [(f.name, f.width or 0) for f in self._vectors]
-        names += [(f.name, 1) for f in numbers]
-        self.slots = _lay_out(names)
-        self.out_features = sum(width for _, width in names)
+        dense = [(f.name, f.width or 0) for f in self._vectors] + [(f.name, 1) for f in numbers]
+        self.layout = FieldLayout(dict(names + dense), frozenset(name for name, _ in dense))
+        self.out_features = self.layout.num_columns
         for i, group in enumerate(self._groups):
             self.register_buffer(f"_offsets_{i}", torch.tensor(group.offsets), persistent=False)
             self.register_buffer(f"_columns_{i}", torch.tensor(group.columns), persistent=False)
@@ -99,9 +96,16 @@ def _group_by_width(ids: Sequence[FieldSpec], tables: EmbeddingTables) -> list[_
     return groups
 
 
-def _lay_out(names: Sequence[tuple[str, int]]) -> tuple[Slot, ...]:
-    slots, start = [], 0
-    for name, width in names:
-        slots.append(Slot(name, start, width))
-        start += width
-    return tuple(slots)
+def _sequence_encoders(
+    fields: Sequence[FieldSpec], tables: EmbeddingTables, sequence: SequenceEncoding | None
+) -> nn.ModuleDict:
+    if sequence is not None and not isinstance(sequence, SequencePooling):
+        raise ConfigError(
+            "A side is encoded before the candidate is known, so its sequences cannot depend on it.",
+            where="sequence",
+            expected="sequence=mean or sequence=transformer",
+            found=type(sequence).__name__,
+            remedy="Take a ranker for sequences seen from the candidate (model=din, model=bst).",
+        )
+    encoders = {f.name: sequence.build(tables.width(f)) for f in fields} if sequence is not None else {}
+    return nn.ModuleDict({name: net for name, net in encoders.items() if net is not None})

@@ -1,22 +1,30 @@
-"""How a side encodes its sequence fields: one vector per sequence, whatever the candidate."""
+"""How sequence fields are encoded: one vector per sequence whatever the candidate, or one for each candidate."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from distill.errors import ConfigError
+from distill.layers.activation import Activation
+from distill.layers.ragged import append_target
+from distill.layers.target_attention import TargetAttention
 from distill.layers.transformer import TransformerEncoder
 
 
-class SequencePooling(ABC):
+class SequenceEncoding(ABC):
     """Says what turns the embedded values of a sequence into one vector of the same width."""
 
     @abstractmethod
     def build(self, width: int) -> nn.Module | None:
         """Returns the encoder of a sequence field of a width, or None for the plain mean."""
+
+
+class SequencePooling(SequenceEncoding):
+    """A way that does not look at the candidate, `(values [sum(lengths), D], lengths [R]) -> [R, D]`: run once per
+    request."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +52,89 @@ class TransformerPooling(SequencePooling):
     max_length: int
 
     def __post_init__(self) -> None:
-        if min(self.num_layers, self.num_heads, self.max_length) < 1 or not 0 <= self.dropout < 1:
-            raise ConfigError(
-                "The Transformer over sequences cannot have these sizes.",
-                where="sequence",
-                expected="num_layers, num_heads, max_length ≥ 1, 0 ≤ dropout < 1",
-                found=str(self),
-            )
+        _check_transformer(self.num_layers, self.num_heads, self.dropout, self.max_length)
 
     def build(self, width: int) -> nn.Module:
         """Returns the encoder of a field of a width."""
         return TransformerEncoder(width, self.num_layers, self.num_heads, self.dropout, self.max_length)
+
+
+@dataclass(frozen=True)
+class TargetEncoding(SequenceEncoding):
+    """A way that looks at the candidate, as only a ranker can."""
+
+    @abstractmethod
+    def build(self, width: int) -> nn.Module:
+        """Returns a module that maps `(query [N, D], values [sum(lengths), D], lengths [R], request_index [N])` to one
+        vector per candidate `[N, D]` and the weight that it left unused `[N]`, 0 if there is no such thing."""
+
+
+@dataclass(frozen=True)
+class TargetAttentionEncoding(TargetEncoding):
+    """Attention of the candidate to the values, with a zero vector among them (DIN).
+
+    Attributes:
+        hidden_units: Widths of the MLP that scores a pair.
+        activation: Of that MLP.
+    """
+
+    hidden_units: tuple[int, ...]
+    activation: Activation
+
+    def build(self, width: int) -> nn.Module:
+        """Returns the attention of a field of a width."""
+        return _Attention(TargetAttention(width, self.hidden_units, self.activation))
+
+
+@dataclass(frozen=True)
+class TargetTransformerEncoding(TargetEncoding):
+    """A Transformer encoder over the values and the candidate behind them, averaged (BST).
+
+    Attributes:
+        num_layers: Number of layers.
+        num_heads: Heads of each; divides the field's width.
+        dropout: Of each.
+        max_length: Number of positions that are told apart, that of the candidate included.
+    """
+
+    num_layers: int
+    num_heads: int
+    dropout: float
+    max_length: int
+
+    def __post_init__(self) -> None:
+        _check_transformer(self.num_layers, self.num_heads, self.dropout, self.max_length)
+
+    def build(self, width: int) -> nn.Module:
+        """Returns the encoder of a field of a width."""
+        return _Transformer(TransformerEncoder(width, self.num_layers, self.num_heads, self.dropout, self.max_length))
+
+
+class _Attention(nn.Module):
+    def __init__(self, attention: TargetAttention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> tuple[Tensor, Tensor]:
+        attended = self.attention(query, values, lengths, request_index)
+        return attended.pooled, attended.zero_weight
+
+
+class _Transformer(nn.Module):
+    def __init__(self, encoder: TransformerEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> tuple[Tensor, Tensor]:
+        longer, counts = append_target(values, lengths, request_index, query)
+        return self.encoder(longer, counts), query.new_zeros(query.shape[0])
+
+
+def _check_transformer(num_layers: int, num_heads: int, dropout: float, max_length: int) -> None:
+    if min(num_layers, num_heads, max_length) < 1 or not 0 <= dropout < 1:
+        raise ConfigError(
+            "The Transformer over sequences cannot have these sizes.",
+            where="sequence",
+            expected="num_layers, num_heads, max_length ≥ 1, 0 ≤ dropout < 1",
+            found=f"num_layers={num_layers}, num_heads={num_heads}, dropout={dropout}, max_length={max_length}",
+        )

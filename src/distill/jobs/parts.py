@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from distill.errors import ConfigError, DataError, DistillError
-from distill.features import SequencePooling
+from distill.features import SequenceEncoding
 from distill.jobs.targets import check_targets
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema, parse_schema
@@ -85,7 +85,7 @@ def _part_class(net: Mapping[str, Any], where: str) -> type[Any]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError("The model does not exist.", where=f"{where}._target_", found=target) from error
-    if not (isinstance(found, type) and issubclass(found, (nn.Module, SequencePooling))):
+    if not (isinstance(found, type) and issubclass(found, (nn.Module, SequenceEncoding))):
         raise ConfigError(
             "The target is no part of a model.",
             where=f"{where}._target_",

@@ -16,7 +16,7 @@ from pytorch_lightning.strategies import Strategy
 from torch import nn
 
 from distill.errors import ConfigError
-from distill.features import SequencePooling
+from distill.features import SequenceEncoding
 from distill.losses.schedule import Schedule
 from distill.metrics.base import PointwiseMetric, RequestMetric
 
@@ -33,7 +33,7 @@ _LIGHTNING = (
     Profiler,
     Strategy,
 )
-_BASES = (nn.Module, Schedule, SequencePooling, PointwiseMetric, RequestMetric, *_LIGHTNING)
+_BASES = (nn.Module, Schedule, SequenceEncoding, PointwiseMetric, RequestMetric, *_LIGHTNING)
 # Members of the parts that have no base class: a data set (DatasetSource), a metric (Metric), a benchmark.
 _SHAPES = ({"fingerprint", "write_raw"}, {"__call__", "missing"})
 

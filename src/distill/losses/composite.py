@@ -54,7 +54,7 @@ def _setup_term(name: str, term: LossTerm, tasks: Sequence[TaskInfo], has_signal
 class CompositeLoss(nn.Module):
     """The sum of the terms' means, each multiplied by its weight at the step.
 
-    ``total = Σ_m weight_m(step) · mean_m``. A term whose weight is 0 at a step is not computed: its part is reported as
+    ``total = Σ_m weight_m(step) · mean_m``, plus the penalties that the model asks for itself. A term whose weight is 0 at a step is not computed: its part is reported as
     0 and its weight as 0, so that the log shows when it joins. Such a term sends no gradient to parameters of its own.
 
     Several processes: `reduce_denominators` gets the detached denominators of all computed terms in one vector `[U]`,
@@ -126,6 +126,9 @@ class CompositeLoss(nn.Module):
         weighted = [weights[name] * mean for name, mean in means.items()]
         total = torch.stack(weighted).sum() if weighted else (logits * 0).sum()
         parts = {name: means[name].detach() if name in means else logits.new_zeros(()) for name in terms}
+        for name, penalty in inputs.output.penalties.items():
+            total = total + penalty
+            parts[f"penalty_{name}"], weights[f"penalty_{name}"] = penalty.detach(), 1.0
         return LossReport(total=total, parts=parts, weights=weights)
 
     def _means(self, sums: Mapping[str, TermSums]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Rankers and pre-rankers: `forward(batch) -> RankerOutput`."""
 
 from distill.models.prerankers.two_tower import TwoTower
-from distill.models.rankers.dcn_v2 import DCNV2
+from distill.models.rankers.interaction import InteractionRanker
+from distill.models.rankers.lr import LogisticRegression
 
-__all__ = ["DCNV2", "TwoTower"]
+__all__ = ["InteractionRanker", "LogisticRegression", "TwoTower"]

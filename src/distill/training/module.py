@@ -83,7 +83,7 @@ class RankingModule(pl.LightningModule):
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores a batch with the model, privileged fields removed if it is a student; float32 also under autocast."""
         output: RankerOutput = self.model(self.projection(batch))
-        return RankerOutput(output.logits.float(), {name: hidden.float() for name, hidden in output.hidden.items()})
+        return output.map(Tensor.float)
 
     def setup(self, stage: str) -> None:
         """Makes every rank start from rank 0's embedding tables and divide by the rows of all ranks."""

@@ -11,14 +11,24 @@ from distill.batch import Batch, FeatureBlock, RankerOutput
 
 
 class PreRanker(nn.Module, ABC):
-    """A cheap scorer in three parts.
+    """A cheap scorer; it is built from the serving view of a schema and never sees privileged fields.
 
     Attributes:
         precomputable: Which of `request` and `candidate` vectors depend on their own side alone and may be computed
-            ahead and stored.
+            ahead and stored; empty if everything is computed online.
     """
 
-    precomputable: ClassVar[frozenset[str]]
+    precomputable: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> RankerOutput:
+        """Scores the candidates of a batch."""
+
+
+class SplitPreRanker(PreRanker):
+    """A pre-ranker in three parts: the vectors of each side, and what combines them online."""
+
+    precomputable: ClassVar[frozenset[str]] = frozenset({"request", "candidate"})
 
     @abstractmethod
     def encode_request(self, block: FeatureBlock) -> Tensor:

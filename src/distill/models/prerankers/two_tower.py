@@ -2,121 +2,76 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import ClassVar, Literal
-
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from distill.batch import FeatureBlock, RankerOutput
-from distill.errors import ConfigError
-from distill.features import SequencePooling, SideEncoder, build_tables, distinct_rows
-from distill.layers.mlp import MLP
-from distill.models.prerankers.base import PreRanker
+from distill.features import SequenceEncoding, SideEncoder, build_tables, distinct_rows
+from distill.models.bodies.base import BodyFactory
+from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.similarity import Kind, Similarity
+from distill.models.prerankers.tower import Tower
 from distill.schema import Schema, Side
 
 
-class Tower(nn.Module):
-    """Fields of one side → MLP → one vector per task.
-
-    Args:
-        encoder: Embeds the side.
-        hidden_units: Widths of the MLP.
-        num_vectors: How many vectors per row.
-        vector_dim: Width of a vector.
-        dropout: Of the MLP.
-    """
-
-    def __init__(
-        self, encoder: SideEncoder, hidden_units: Sequence[int], num_vectors: int, vector_dim: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.mlp = MLP(encoder.out_features, hidden_units, dropout=dropout)
-        self.project = nn.Linear(self.mlp.out_features, num_vectors * vector_dim)
-        self._shape = (num_vectors, vector_dim)
-
-    def forward(self, block: FeatureBlock) -> Tensor:
-        """Returns `[B, num_vectors, vector_dim]`."""
-        vectors: Tensor = self.project(self.mlp(self.encoder(block)))
-        return vectors.view(-1, *self._shape)
-
-
-class TwoTower(PreRanker):
-    """Computes z_k = s_k·cos(u_k, v_k) + b_k, or with a dot product s_k·u_k·v_k + b_k.
+class TwoTower(SplitPreRanker):
+    """Computes z_k = cos(u_k, v_k)/τ_k + b_k, or with a dot product u_k·v_k/τ_k + b_k.
 
     There is one request vector per task, and one item vector per task or for all. Cross fields are not used: a
-    two-tower cannot see them.
+    two-tower cannot see them. With a body that gates fields (`body=senet`) it is a SENet two-tower.
 
     Args:
         schema: Serving view of a prepared schema.
         embedding_dim: Width of fields that do not name their own.
         embedding_std: Standard deviation of the initial embeddings.
-        hidden_units: Widths of both towers' MLPs.
+        sequence: How sequence fields are encoded, whatever the candidate.
+        body: Builds the body of each tower from the fields of its side.
         vector_dim: Width of the vectors.
-        similarity: `cosine` or `dot`; the scale s_k is learned.
+        similarity: `cosine` or `dot`.
+        temperature: τ; learned for each task if not given.
         shared_item_vector: One item vector for all tasks: an item stores `vector_dim` floats instead of K times that.
-        dropout: Of the MLPs.
-        sequence: How sequence fields are encoded.
         distinct_candidates: Encode equal candidates of a batch once: the same numbers, sooner where items repeat.
 
     Reference: Huang et al., "Learning Deep Structured Semantic Models", 2013; Yi et al., "Sampling-Bias-Corrected
     Neural Modeling", 2019, section 3.
     """
 
-    precomputable: ClassVar[frozenset[str]] = frozenset({"request", "candidate"})
-
     def __init__(
         self,
         schema: Schema,
         embedding_dim: int,
         embedding_std: float,
-        hidden_units: Sequence[int],
+        sequence: SequenceEncoding,
+        body: BodyFactory,
         vector_dim: int,
-        similarity: Literal["cosine", "dot"],
+        similarity: Kind,
+        temperature: float | None,
         shared_item_vector: bool,
-        dropout: float,
-        sequence: SequencePooling,
         distinct_candidates: bool,
     ) -> None:
         super().__init__()
-        if similarity not in ("cosine", "dot"):
-            raise ConfigError("Unknown similarity.", expected="cosine or dot", found=str(similarity))
         num_tasks = len(schema.tasks)
-        tables = build_tables(schema, embedding_dim, embedding_std)
-        self.tables = tables
-        self.similarity = similarity
+        self.tables = build_tables(schema, embedding_dim, embedding_std)
         self.distinct_candidates = distinct_candidates
-        request, candidate = (SideEncoder(schema, side, tables, sequence) for side in (Side.REQUEST, Side.CANDIDATE))
-        self.request_tower = Tower(request, hidden_units, num_tasks, vector_dim, dropout)
-        item_vectors = 1 if shared_item_vector else num_tasks
-        self.candidate_tower = Tower(candidate, hidden_units, item_vectors, vector_dim, dropout)
-        initial_scale = 5.0 if similarity == "cosine" else 1.0 / math.sqrt(vector_dim)
-        self.log_scale = nn.Parameter(torch.full((num_tasks,), math.log(initial_scale)))
-        self.bias = nn.Parameter(torch.zeros(num_tasks))
+        request, candidate = (
+            SideEncoder(schema, side, self.tables, sequence) for side in (Side.REQUEST, Side.CANDIDATE)
+        )
+        self.request_tower = Tower(request, body, num_tasks, vector_dim)
+        self.candidate_tower = Tower(candidate, body, 1 if shared_item_vector else num_tasks, vector_dim)
+        self.similarity = Similarity(similarity, num_tasks, vector_dim, temperature)
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
         """Returns `[R, K, vector_dim]`."""
-        vectors: Tensor = self.request_tower(block)
-        if self.similarity == "cosine":
-            vectors = functional.normalize(vectors, dim=-1)
-        return vectors * self.log_scale.exp().unsqueeze(1)
+        return self.similarity.request(self.request_tower(block))
 
     def encode_candidate(self, block: FeatureBlock) -> Tensor:
         """Returns `[N, K or 1, vector_dim]`."""
         if self.distinct_candidates:
             distinct, where = distinct_rows(block)
-            return self._candidates(distinct).index_select(0, where)
-        return self._candidates(block)
-
-    def _candidates(self, block: FeatureBlock) -> Tensor:
-        vectors: Tensor = self.candidate_tower(block)
-        return functional.normalize(vectors, dim=-1) if self.similarity == "cosine" else vectors
+            return self.similarity.candidate(self.candidate_tower(distinct)).index_select(0, where)
+        return self.similarity.candidate(self.candidate_tower(block))
 
     def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
         """Returns logits `[N, K]` and hidden `request [N, K·vector_dim]`, `candidate [N, …]`."""
         expanded = request.index_select(0, request_index)
-        logits = (expanded * candidate).sum(-1) + self.bias
+        logits: Tensor = self.similarity(expanded, candidate)
         return RankerOutput(logits, {"request": expanded.flatten(1), "candidate": candidate.flatten(1)})

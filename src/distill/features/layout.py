@@ -1,0 +1,33 @@
+"""Which fields lie where in an encoded row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldLayout:
+    """The fields of an encoded row `[B, ΣD]`, in the order of its columns.
+
+    Attributes:
+        widths: Field name to width D.
+        dense: Names of the fields that are no embeddings: numbers and vectors.
+    """
+
+    widths: Mapping[str, int]
+    dense: frozenset[str] = frozenset()
+
+    @property
+    def num_columns(self) -> int:
+        """ΣD."""
+        return sum(self.widths.values())
+
+    def start(self, name: str) -> int:
+        """Returns the first column of a field."""
+        names = list(self.widths)
+        return sum(self.widths[other] for other in names[: names.index(name)])
+
+    def __add__(self, other: FieldLayout) -> FieldLayout:
+        """Returns the layout of the two rows side by side."""
+        return FieldLayout({**self.widths, **other.widths}, self.dense | other.dense)

@@ -1,0 +1,90 @@
+"""The ranker: fields → interaction body → multi-task trunk → one logit per task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from distill.batch import Batch, RankerOutput
+from distill.errors import ConfigError
+from distill.features import SequenceEncoding
+from distill.models.bodies.base import BodyFactory
+from distill.models.heads import TaskHeads, TaskTowers
+from distill.models.linear import LinearPart
+from distill.models.rankers.base import Ranker
+from distill.models.rankers.pair_encoder import PairEncoder
+from distill.schema import Schema
+
+TrunkFactory = Callable[[int, int], nn.Module]
+
+
+class InteractionRanker(Ranker):
+    """z_k = w_k·h_k + b_k (+ a linear part), where h is the body's vector of the fields or what a trunk makes of it.
+
+    Which ranker it is depends on its parts: the body makes it a DNN, DeepFM, DCN, xDeepFM, FiBiNet, AutoInt or DLRM,
+    the way sequences are encoded a DIN or BST, the trunk an MMoE, CGC or PLE. Any body goes
+    with any trunk and any way to encode sequences.
+
+    Args:
+        schema: Prepared schema.
+        embedding_dim: Width of fields that do not name their own.
+        embedding_std: Standard deviation of the initial embeddings.
+        sequence: How sequence fields are encoded.
+        body: Builds the body from the fields.
+        trunk: Builds, from the width of the body's vector and K, what gives each task a vector of its own; if there is
+            none, all tasks read the body's vector.
+        tower_units: Widths of the MLP of each task behind the trunk.
+        linear: Whether to add the linear part: one weight per id and task, and one per number.
+
+    Raises:
+        ConfigError: There are towers without a trunk.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        embedding_dim: int,
+        embedding_std: float,
+        sequence: SequenceEncoding,
+        body: BodyFactory,
+        trunk: TrunkFactory | None = None,
+        tower_units: Sequence[int] = (),
+        linear: bool = False,
+    ) -> None:
+        super().__init__()
+        num_tasks = len(schema.tasks)
+        self.encoder = PairEncoder(schema, embedding_dim, embedding_std, sequence)
+        self.body = body(self.encoder.layout)
+        self.trunk = None if trunk is None else trunk(self.body.out_features, num_tasks)
+        self.heads: nn.Module
+        if self.trunk is not None:
+            self.heads = TaskTowers(cast(int, self.trunk.out_features), num_tasks, tower_units)
+        elif tower_units:
+            raise ConfigError(
+                "Towers of tasks stand behind a trunk.",
+                where="model.net.tower_units",
+                expected="none without a trunk",
+                found=str(list(tower_units)),
+                remedy="Choose a trunk (+trunk@model.net.trunk=mmoe), or leave tower_units empty.",
+            )
+        else:
+            self.heads = TaskHeads(self.body.out_features, num_tasks)
+        self.linear = LinearPart(schema) if linear else None
+
+    def forward(self, batch: Batch) -> RankerOutput:
+        """Returns logits `[N, K]` and hidden vectors.
+
+        They are `body [N, W]`; behind a trunk also `tasks [N, K·H]`; with target attention also `zero_weight [N, S]`.
+        """
+        x, zero_weight = self.encoder(batch)
+        vector: Tensor = self.body(x)
+        hidden = {"body": vector}
+        if self.trunk is not None:
+            vector = self.trunk(vector)
+            hidden["tasks"] = vector.flatten(1)
+        if zero_weight.shape[1]:
+            hidden["zero_weight"] = zero_weight
+        logits: Tensor = self.heads(vector)
+        return RankerOutput(logits if self.linear is None else logits + self.linear(batch), hidden)

@@ -1,0 +1,100 @@
+"""What every ranker starts with: all fields of a pair in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from distill.batch import Batch
+from distill.features import (
+    FieldLayout,
+    MeanPooling,
+    SequenceEncoding,
+    SideEncoder,
+    TargetEncoding,
+    build_tables,
+)
+from distill.schema import FieldSpec, Kind, Schema, Side
+
+
+class EncodedPairs(NamedTuple):
+    """Rows of pairs.
+
+    Attributes:
+        x: All fields side by side `[N, ΣD]`.
+        zero_weight: What target attention left on its zero vector, for each sequence `[N, S]`; S = 0 without it.
+    """
+
+    x: Tensor
+    zero_weight: Tensor
+
+
+class PairEncoder(nn.Module):
+    """Encodes the three sides of a batch and joins them into one row per candidate.
+
+    The request side is computed once per request and expanded late. Sequences that are seen from the candidate stand
+    last in the row. They are queried by the candidate's field of the same table (the item of a sequence of items), or
+    by a projection of all candidate fields if there is none.
+
+    Args:
+        schema: Prepared schema.
+        embedding_dim: Width of fields that do not name their own.
+        embedding_std: Standard deviation of the initial embeddings.
+        sequence: How the request's sequence fields are encoded; those of other sides are averaged if this way looks at
+            the candidate.
+
+    Attributes:
+        layout: The fields of a row.
+    """
+
+    def __init__(self, schema: Schema, embedding_dim: int, embedding_std: float, sequence: SequenceEncoding) -> None:
+        super().__init__()
+        self.tables = build_tables(schema, embedding_dim, embedding_std)
+        from_target = isinstance(sequence, TargetEncoding)
+        others = MeanPooling() if from_target else sequence
+        self.request = SideEncoder(schema, Side.REQUEST, self.tables, None if from_target else sequence)
+        self.candidate = SideEncoder(schema, Side.CANDIDATE, self.tables, others)
+        self.cross = SideEncoder(schema, Side.CROSS, self.tables, others)
+        self._sequences: Sequence[FieldSpec] = ()
+        self._query_starts: dict[str, int] = {}
+        self.interests, self.queries = nn.ModuleDict(), nn.ModuleDict()
+        if isinstance(sequence, TargetEncoding):
+            self._sequences = [f for f in schema.side(Side.REQUEST) if f.kind is Kind.SEQUENCE]
+            for spec in self._sequences:
+                self._add_interest(spec, schema, sequence)
+        seen = FieldLayout({f.name: self.tables.width(f) for f in self._sequences})
+        self.layout = self.request.layout + self.candidate.layout + self.cross.layout + seen
+
+    def _add_interest(self, spec: FieldSpec, schema: Schema, sequence: TargetEncoding) -> None:
+        width = self.tables.width(spec)
+        self.interests[spec.name] = sequence.build(width)
+        same = [f.name for f in schema.side(Side.CANDIDATE) if f.is_id and f.table == spec.table]
+        if same:
+            self._query_starts[spec.name] = self.candidate.layout.start(same[0])
+        else:
+            self.queries[spec.name] = nn.Linear(self.candidate.out_features, width)
+
+    def forward(self, batch: Batch) -> EncodedPairs:
+        """Encodes the candidates of a batch."""
+        candidate = self.candidate(batch.candidate)
+        request = self.request(batch.request).index_select(0, batch.request_index)
+        parts, unused = [request, candidate, self.cross(batch.cross)], []
+        for spec in self._sequences:
+            interest, zero_weight = self._interest(spec, candidate, batch)
+            parts.append(interest)
+            unused.append(zero_weight)
+        zero_weight = torch.stack(unused, dim=1) if unused else candidate.new_zeros((candidate.shape[0], 0))
+        return EncodedPairs(torch.cat(parts, dim=1), zero_weight)
+
+    def _interest(self, spec: FieldSpec, candidate: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        ragged, width = batch.request.sequences[spec.name], self.tables.width(spec)
+        values = self.tables.rows(width, ragged.values + self.tables.offset(spec))
+        if spec.name in self._query_starts:
+            query = candidate.narrow(1, self._query_starts[spec.name], width)
+        else:
+            query = self.queries[spec.name](candidate)
+        found: tuple[Tensor, Tensor] = self.interests[spec.name](query, values, ragged.lengths, batch.request_index)
+        return found
