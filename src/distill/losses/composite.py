@@ -54,8 +54,9 @@ def _setup_term(name: str, term: LossTerm, tasks: Sequence[TaskInfo], has_signal
 class CompositeLoss(nn.Module):
     """The sum of the terms' means, each multiplied by its weight at the step.
 
-    ``total = Σ_m weight_m(step) · mean_m``, plus the penalties that the model asks for itself. A term whose weight is 0 at a step is not computed: its part is reported as
-    0 and its weight as 0, so that the log shows when it joins. Such a term sends no gradient to parameters of its own.
+    ``total = Σ_m weight_m(step) · mean_m``, plus the penalties that the model asks for itself. A term whose weight is 0
+    at a step is not computed: its part is reported as 0 and its weight as 0, so that the log shows when it joins. Such
+    a term sends no gradient to parameters of its own.
 
     Several processes: `reduce_denominators` gets the detached denominators of all computed terms in one vector `[U]`,
     once a step, and returns the vector to divide by. With the mean of the denominators over the processes (sum divided
