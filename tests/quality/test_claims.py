@@ -16,7 +16,7 @@ from distill.reports.compare import Statistic
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import path_arguments, run_dirs, train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 SEEDS = (0, 1, 2)
 
 

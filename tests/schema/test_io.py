@@ -116,3 +116,14 @@ def test_not_a_schema(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(SchemaError, match=r"bad\.yaml"):
         load_schema(path)
+
+
+def test_text_that_no_file_can_hold_is_refused() -> None:
+    data = {
+        "name": "x",
+        "layout": "flat",
+        "fields": [{"name": "item", "side": "candidate", "kind": "id", "column": "a\ud800"}],
+        "tasks": [{"name": "click"}],
+    }
+    with pytest.raises(SchemaError, match="half a surrogate pair"):
+        parse_schema(data, "here")

@@ -77,9 +77,24 @@ def parse_schema(data: Any, where: str) -> Schema:
             expected="keys such as name, layout, fields, tasks",
         )
     try:
-        return Schema.model_validate(data)
+        schema = Schema.model_validate(data)
     except ValidationError as error:
         raise _first_error(error, data, where) from error
+    _check_text(schema.model_dump(mode="json"), where)
+    return schema
+
+
+def _check_text(value: Any, where: str) -> None:
+    """Refuses text that no file can hold, wherever it is in the plain data of a schema."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key, where)
+            _check_text(item, f"{where}.{_name(key)}")
+    elif isinstance(value, list):
+        for item in value:
+            _check_text(item, where)
+    elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+        raise SchemaError("Text holds half a surrogate pair, which is no character.", where=where, found=_short(value))
 
 
 def save_schema(schema: Schema, path: Path) -> None:
