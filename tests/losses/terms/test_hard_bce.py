@@ -55,3 +55,45 @@ def test_refuses_tasks_that_are_not_binary():
     with pytest.raises(ConfigError, match="grade"):
         HardBCE().setup(tasks, has_signals=False)
     HardBCE(tasks=["click"]).setup(tasks, has_signals=False)
+
+
+def test_uncertainty_weights_follow_their_equation(make_inputs, two_tasks):
+    term = HardBCE(task_weighting="uncertainty")
+    plain = HardBCE()
+    for each in (term, plain):
+        each.setup(two_tasks, has_signals=False)
+    inputs = make_inputs(
+        torch.tensor([[0.3, -1.0], [1.5, 0.2], [0.0, 2.0]]),
+        [3],
+        labels=[[1, 0], [0, 1], [1, 1]],
+        observed=[[1, 1], [1, 0], [0, 1]],
+    )
+    means = (plain(inputs).numerators / plain(inputs).denominators).detach()
+    assert term(inputs).mean().item() == pytest.approx(plain(inputs).mean().item())
+    term.log_variance.data = torch.tensor([0.7, -0.4])
+    value = term(inputs).mean()
+    weights = torch.tensor([task.weight for task in two_tasks])
+    expected = weights * ((-term.log_variance).exp() * means + term.log_variance / 2)
+    torch.testing.assert_close(value, expected.sum())
+    value.backward()
+    torch.testing.assert_close(term.log_variance.grad, weights * (0.5 - (-term.log_variance).exp() * means))
+
+
+def test_learned_weights_settle_where_twice_the_loss_is_the_variance(make_inputs, two_tasks):
+    term = HardBCE(task_weighting="uncertainty")
+    term.setup(two_tasks, has_signals=False)
+    inputs = make_inputs(torch.tensor([[0.3, -1.0], [1.5, 0.2]]), [2], labels=[[1, 0], [0, 1]])
+    optimizer = torch.optim.SGD(term.parameters(), lr=0.5)
+    for _ in range(200):
+        optimizer.zero_grad()
+        term(inputs).mean().backward()
+        optimizer.step()
+    plain = HardBCE()
+    plain.setup(two_tasks, has_signals=False)
+    means = plain(inputs).numerators / plain(inputs).denominators
+    torch.testing.assert_close(term.log_variance.detach().exp(), 2 * means, rtol=1e-3, atol=0)
+
+
+def test_refuses_an_unknown_task_weighting():
+    with pytest.raises(ConfigError, match="fixed or uncertainty"):
+        HardBCE(task_weighting="dynamic")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from distill.batch import Batch, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.functional.bce import bce_with_logits
 from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums, at_least_float32
+
+TaskWeighting = Literal["fixed", "uncertainty"]
 
 
 class HardBCE(LossTerm):
@@ -20,16 +25,39 @@ class HardBCE(LossTerm):
     row i is selected and task k observed on it. Reduction: each task is averaged over its own observed rows, then tasks
     are added with their weights. Gradient path: to the student's logits. Temperature scaling: none.
 
+    With `task_weighting="uncertainty"` each task's mean L_k becomes ``exp(−s_k) L_k + s_k / 2`` with a learned s_k, the
+    logarithm of the task's noise variance, 0 at first; the optimiser trains it with the model.
+
     Args:
         weight: Weight of the term in the total, a number or a schedule.
         rows: Row selector or several for their union.
         tasks: Names of the tasks it acts on, which must be binary; all of the schema's if None.
+        task_weighting: `fixed` (the schema's weights alone) or `uncertainty` (learned weights on top of them).
+
+    Raises:
+        ConfigError: The task weighting is unknown.
+
+    Reference: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", 2018, arXiv:1705.07115, eq. 7
+    and 10 (classification).
     """
 
     def __init__(
-        self, weight: float | Schedule = 1.0, rows: str | Sequence[str] = "all", tasks: Sequence[str] | None = None
+        self,
+        weight: float | Schedule = 1.0,
+        rows: str | Sequence[str] = "all",
+        tasks: Sequence[str] | None = None,
+        task_weighting: TaskWeighting = "fixed",
     ) -> None:
         super().__init__(weight, rows, tasks)
+        if task_weighting not in ("fixed", "uncertainty"):
+            raise ConfigError(
+                "Unknown task weighting.",
+                where="HardBCE.task_weighting",
+                expected="fixed or uncertainty",
+                found=str(task_weighting),
+            )
+        self.task_weighting = task_weighting
+        self.log_variance: nn.Parameter | None = None
 
     def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
         """Learns the tasks; see `LossTerm.setup`.
@@ -47,6 +75,8 @@ class HardBCE(LossTerm):
                 found=", ".join(others),
                 remedy="name the binary tasks in `tasks`",
             )
+        if self.task_weighting == "uncertainty":
+            self.log_variance = nn.Parameter(torch.zeros_like(self.task_weights))
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
         """Says which candidates are selected and observed in any of the tasks; see `LossTerm.acts_on`."""
@@ -57,4 +87,8 @@ class HardBCE(LossTerm):
         student = self.student_logits(inputs)
         labels = at_least_float32(self.columns_of(inputs.batch.labels)).to(student.dtype)
         mask = self.columns_of(inputs.batch.observed) & self.selected(inputs).unsqueeze(1)
-        return self.row_sums(bce_with_logits(student, labels), mask, inputs.batch.weight)
+        sums = self.row_sums(bce_with_logits(student, labels), mask, inputs.batch.weight)
+        if self.log_variance is None:
+            return sums
+        numerators = (-self.log_variance).exp() * sums.numerators + 0.5 * self.log_variance * sums.denominators
+        return replace(sums, numerators=numerators)
