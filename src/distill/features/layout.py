@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,16 @@ class FieldLayout:
         """Returns the first column of a field."""
         names = list(self.widths)
         return sum(self.widths[other] for other in names[: names.index(name)])
+
+    def columns(self, names: Sequence[str]) -> Tensor:
+        """Returns the columns of some fields, field by field `[ΣD]` int64."""
+        starts = {name: self.start(name) for name in names}
+        columns = [start + i for name, start in starts.items() for i in range(self.widths[name])]
+        return torch.tensor(columns, dtype=torch.int64)
+
+    def select(self, names: Sequence[str]) -> FieldLayout:
+        """Returns the layout of some fields, in this order."""
+        return FieldLayout({name: self.widths[name] for name in names}, self.dense & frozenset(names))
 
     def __add__(self, other: FieldLayout) -> FieldLayout:
         """Returns the layout of the two rows side by side."""

@@ -44,8 +44,8 @@ class FiBiNet(Body):
         super().__init__()
         embedded = {name: width for name, width in layout.widths.items() if name not in layout.dense}
         dense = [name for name in layout.widths if name in layout.dense]
-        self.register_buffer("_embedded", _columns(layout, list(embedded)), persistent=False)
-        self.register_buffer("_dense", _columns(layout, dense), persistent=False)
+        self.register_buffer("_embedded", layout.columns(list(embedded)), persistent=False)
+        self.register_buffer("_dense", layout.columns(dense), persistent=False)
         self.interaction = AtOneWidth(
             FieldLayout(embedded), field_width, partial(_TwoBilinear, reduction_ratio, excitation, bilinear)
         )
@@ -104,9 +104,3 @@ class SENetDNN(Body):
         """Maps `x [B, ΣD]` to `[B, hidden_units[-1]]`."""
         hidden: Tensor = self.mlp(self.senet(x))
         return hidden
-
-
-def _columns(layout: FieldLayout, names: Sequence[str]) -> Tensor:
-    starts = {name: layout.start(name) for name in names}
-    columns = [start + i for name, start in starts.items() for i in range(layout.widths[name])]
-    return torch.tensor(columns, dtype=torch.int64)

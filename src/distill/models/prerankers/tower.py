@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from distill.batch import FeatureBlock
-from distill.features import SideEncoder
+from distill.features import SequenceEncoding, SideEncoder, build_tables
 from distill.models.bodies.base import BodyFactory
+from distill.schema import Schema, Side
 
 
 class Tower(nn.Module):
@@ -28,9 +29,23 @@ class Tower(nn.Module):
 
     def forward(self, block: FeatureBlock) -> Tensor:
         """Returns `[B, num_vectors, vector_dim]`."""
-        return self.from_fields(self.encoder(block))
-
-    def from_fields(self, x: Tensor) -> Tensor:
-        """Maps encoded fields `[B, ΣD]` to `[B, num_vectors, vector_dim]`."""
-        vectors: Tensor = self.project(self.body(x))
+        vectors: Tensor = self.project(self.body(self.encoder(block)))
         return vectors.view(-1, *self._shape)
+
+
+def side_encoders(
+    schema: Schema, embedding_dim: int, embedding_std: float, sequence: SequenceEncoding
+) -> tuple[SideEncoder, SideEncoder]:
+    """Returns the encoders of the request and of the candidate side, over tables of their own.
+
+    Args:
+        schema: Serving view of a prepared schema.
+        embedding_dim: Width of fields that do not name their own.
+        embedding_std: Standard deviation of the initial embeddings.
+        sequence: How sequence fields are encoded, whatever the candidate.
+    """
+    tables = build_tables(schema, embedding_dim, embedding_std)
+    return (
+        SideEncoder(schema, Side.REQUEST, tables, sequence),
+        SideEncoder(schema, Side.CANDIDATE, tables, sequence),
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from distill.batch import FeatureBlock, RankerOutput
-from distill.features import SequenceEncoding, SideEncoder, build_tables, distinct_rows
+from distill.features import SequenceEncoding, distinct_rows
 from distill.models.bodies.base import BodyFactory
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.prerankers.similarity import Kind, Similarity
-from distill.models.prerankers.tower import Tower
-from distill.schema import Schema, Side
+from distill.models.prerankers.tower import Tower, side_encoders
+from distill.schema import Schema
 
 
 class TwoTower(SplitPreRanker):
@@ -50,11 +50,8 @@ class TwoTower(SplitPreRanker):
     ) -> None:
         super().__init__()
         num_tasks = len(schema.tasks)
-        self.tables = build_tables(schema, embedding_dim, embedding_std)
         self.distinct_candidates = distinct_candidates
-        request, candidate = (
-            SideEncoder(schema, side, self.tables, sequence) for side in (Side.REQUEST, Side.CANDIDATE)
-        )
+        request, candidate = side_encoders(schema, embedding_dim, embedding_std, sequence)
         self.request_tower = Tower(request, body, num_tasks, vector_dim)
         self.candidate_tower = Tower(candidate, body, 1 if shared_item_vector else num_tasks, vector_dim)
         self.similarity = Similarity(similarity, num_tasks, vector_dim, temperature)

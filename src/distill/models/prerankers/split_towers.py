@@ -1,0 +1,129 @@
+"""Split towers: each channel of a side has a small tower, and attention fuses their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill.batch import FeatureBlock, RankerOutput
+from distill.errors import ConfigError
+from distill.features import SequenceEncoding, SideEncoder
+from distill.layers.fusion import AttentionFusion
+from distill.models.bodies.base import BodyFactory
+from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.similarity import Kind, Similarity
+from distill.models.prerankers.tower import side_encoders
+from distill.schema import Schema, Side
+
+Channels = Mapping[str, Sequence[str]]
+_REST = "rest"
+
+
+class SplitTowers(SplitPreRanker):
+    """A two-tower whose sides are Σ_m a_m c_m: c_m is the vector of channel m, a the softmax attention over channels.
+
+    Args:
+        schema: Serving view of a prepared schema.
+        embedding_dim: Width of fields that do not name their own.
+        embedding_std: Standard deviation of the initial embeddings.
+        sequence: How sequence fields are encoded, whatever the candidate.
+        body: Builds the body of each channel's tower from the channel's fields.
+        vector_dim: Width of the vectors.
+        similarity: `cosine` or `dot`.
+        temperature: Of the similarity; learned for each task if not given.
+        request_channels: Channel name to the names of its fields; fields that no channel names are in the channel
+            `rest`. If not given: ids, sequences and dense fields (numbers and vectors) are a channel each.
+        candidate_channels: The same for the candidate side.
+
+    Raises:
+        ConfigError: A channel names a field that the side does not have, or one that another channel has.
+
+    Reference: Liu et al., "Que2Search", KDD 2021, section 3.2 (attention fusion). Deviation: the attention reads all
+    channel vectors side by side, and channels are groups of fields instead of text encoders.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        embedding_dim: int,
+        embedding_std: float,
+        sequence: SequenceEncoding,
+        body: BodyFactory,
+        vector_dim: int,
+        similarity: Kind,
+        temperature: float | None,
+        request_channels: Channels | None,
+        candidate_channels: Channels | None,
+    ) -> None:
+        super().__init__()
+        num_tasks = len(schema.tasks)
+        request, candidate = side_encoders(schema, embedding_dim, embedding_std, sequence)
+        shape = (num_tasks, vector_dim)
+        self.request_tower = _FusedTower(request, body, _channels(schema, Side.REQUEST, request_channels), shape)
+        self.candidate_tower = _FusedTower(
+            candidate, body, _channels(schema, Side.CANDIDATE, candidate_channels), shape
+        )
+        self.similarity = Similarity(similarity, num_tasks, vector_dim, temperature)
+
+    def encode_request(self, block: FeatureBlock) -> Tensor:
+        """Returns `[R, K, vector_dim]`."""
+        return self.similarity.request(self.request_tower(block))
+
+    def encode_candidate(self, block: FeatureBlock) -> Tensor:
+        """Returns `[N, K, vector_dim]`."""
+        return self.similarity.candidate(self.candidate_tower(block))
+
+    def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
+        """Returns logits `[N, K]` and hidden `request [N, K·vector_dim]`, `candidate [N, K·vector_dim]`."""
+        expanded = request.index_select(0, request_index)
+        logits: Tensor = self.similarity(expanded, candidate)
+        return RankerOutput(logits, {"request": expanded.flatten(1), "candidate": candidate.flatten(1)})
+
+
+class _FusedTower(nn.Module):
+    """Channels of a side → vectors `[B, K, vector_dim]`; one attention for the vectors of all tasks."""
+
+    def __init__(self, encoder: SideEncoder, body: BodyFactory, channels: Channels, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.encoder, self._shape = encoder, shape
+        width = shape[0] * shape[1]
+        self.bodies, self.projections = nn.ModuleDict(), nn.ModuleDict()
+        for name, fields in channels.items():
+            layout = encoder.layout.select(fields)
+            built = body(layout)
+            self.bodies[name], self.projections[name] = built, nn.Linear(built.out_features, width)
+            self.register_buffer(f"_columns_{name}", encoder.layout.columns(fields), persistent=False)
+        self.fusion = AttentionFusion(dict.fromkeys(channels, width))
+
+    def forward(self, block: FeatureBlock) -> Tensor:
+        x = self.encoder(block)
+        vectors = [
+            self.projections[name](body(x.index_select(1, self.get_buffer(f"_columns_{name}"))))
+            for name, body in self.bodies.items()
+        ]
+        fused: Tensor = self.fusion(torch.cat(vectors, dim=1))
+        return fused.view(-1, *self._shape)
+
+
+def _channels(schema: Schema, side: Side, given: Channels | None) -> dict[str, list[str]]:
+    fields = schema.side(side)
+    if given is None:
+        by_kind = {"ids": [f.name for f in fields if f.is_id]}
+        by_kind["sequences"] = [f.name for f in fields if f.encoding.makes_ids and not f.is_id]
+        by_kind["dense"] = [f.name for f in fields if not f.encoding.makes_ids]
+        return {name: members for name, members in by_kind.items() if members}
+    known = [f.name for f in fields]
+    named = [name for members in given.values() for name in members]
+    wrong = sorted({name for name in named if name not in known or named.count(name) > 1})
+    if wrong:
+        raise ConfigError(
+            f"The channels of the {side.value} side do not share out its fields.",
+            where=f"model.net.{side.value}_channels",
+            expected="each field once: " + ", ".join(known),
+            found="unknown or named twice: " + ", ".join(wrong),
+        )
+    rest = [name for name in known if name not in named]
+    channels = {name: list(members) for name, members in given.items() if members}
+    return {**channels, **({_REST: rest} if rest else {})}
