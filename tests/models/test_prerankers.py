@@ -23,7 +23,7 @@ from tests.models.composing import DATASETS, build, composed_net, overfit, prepa
 
 SPLIT = ["logistic", "two_tower", "senet_two_tower", "parallel_two_tower", "split_towers", "late_mlp", "three_tower"]
 SPLIT += ["dat", "int_tower"]
-PRERANKERS = [*SPLIT]
+PRERANKERS = [*SPLIT, "cold", "fscd"]
 LINEAR = {"logistic"}
 WIDER = {"split_towers": {"vector_dim": 16}}  # cosines of means of few small vectors cannot tell 64 rows apart
 WITHOUT_CROSS = {"three_tower"}
@@ -148,6 +148,8 @@ FORMULAS = {
     "late_mlp": TABLES + _both(128, 64, 4) + _both(32) + _mlp(2 * 36 + 4, 64, 64) + _mlp(64, 2),
     "dat": TABLES + (12 + 20) * 8 + _mlp(REQUEST + 8, 128, 64, 8) + _mlp(CANDIDATE + 8, 128, 64, 8) + 4,
     "int_tower": TABLES + _mlp(4, 4) + _mlp(3, 3) + _both(128, 64) + _mlp(128, 2 * 4 * 4) + 2 * _mlp(64, 2 * 4 * 4) + 4,
+    "cold": TABLES + _mlp(REQUEST + CANDIDATE + 1, 8) + _mlp(REQUEST + CANDIDATE + 1, 128, 64, 2),
+    "fscd": TABLES + 8 + _mlp(REQUEST + CANDIDATE + 1, 128, 64, 2),
     "three_tower": TABLES + _both(128, 64, 8) + _mlp(1, 32, 8) + 2 * 2 * 4 + 4,
 }
 

@@ -13,13 +13,14 @@ from distill.features.sequence import (
     TargetTransformerEncoding,
     TransformerPooling,
 )
-from distill.features.serving import ServingProjection
+from distill.features.serving import FieldSelection, ServingProjection
 from distill.features.sharded import ShardedTables
 from distill.features.tables import EmbeddingTables
 
 __all__ = [
     "EmbeddingTables",
     "FieldLayout",
+    "FieldSelection",
     "MeanPooling",
     "SequenceEncoding",
     "SequencePooling",

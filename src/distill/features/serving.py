@@ -1,7 +1,8 @@
-"""Drops privileged fields from a batch before a student sees it."""
+"""Leaves fields out of a batch: those that a student must not see, or that a model does not use."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -11,15 +12,14 @@ from distill.batch import Batch, FeatureBlock
 from distill.schema import FieldSpec, Kind, Schema, Side
 
 
-class _SideProjection(nn.Module):
-    def __init__(self, fields: tuple[FieldSpec, ...]) -> None:
+class _SideSelection(nn.Module):
+    def __init__(self, fields: tuple[FieldSpec, ...], kept: Collection[str]) -> None:
         super().__init__()
-        self._kept = frozenset(f.name for f in fields if not f.privileged)
-        self.is_identity = len(self._kept) == len(fields)
-        self.register_buffer("_ids", _kept_columns([f for f in fields if f.is_id]), persistent=False)
-        self.register_buffer("_numbers", _kept_columns([f for f in fields if f.is_number]), persistent=False)
-        self._vectors = [f.name for f in fields if f.kind is Kind.VECTOR and not f.privileged]
-        self._sequences = [f.name for f in fields if f.kind is Kind.SEQUENCE and not f.privileged]
+        self.is_identity = all(f.name in kept for f in fields)
+        self.register_buffer("_ids", _kept_columns([f for f in fields if f.is_id], kept), persistent=False)
+        self.register_buffer("_numbers", _kept_columns([f for f in fields if f.is_number], kept), persistent=False)
+        self._vectors = [f.name for f in fields if f.kind is Kind.VECTOR and f.name in kept]
+        self._sequences = [f.name for f in fields if f.kind is Kind.SEQUENCE and f.name in kept]
 
     def forward(self, block: FeatureBlock) -> FeatureBlock:
         if self.is_identity:
@@ -32,21 +32,22 @@ class _SideProjection(nn.Module):
         )
 
 
-class ServingProjection(nn.Module):
-    """Turns a batch read with the full schema into what the same batch read with `serving_view()` would be.
+class FieldSelection(nn.Module):
+    """Turns a batch read with a schema into what the same batch read with some of its fields would be.
 
     Args:
-        schema: The full schema that batches are read with.
+        schema: The schema that batches are read with.
+        kept: Names of the fields that stay.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, kept: Collection[str]) -> None:
         super().__init__()
-        self.request = _SideProjection(schema.side(Side.REQUEST))
-        self.candidate = _SideProjection(schema.side(Side.CANDIDATE))
-        self.cross = _SideProjection(schema.side(Side.CROSS))
+        self.request = _SideSelection(schema.side(Side.REQUEST), kept)
+        self.candidate = _SideSelection(schema.side(Side.CANDIDATE), kept)
+        self.cross = _SideSelection(schema.side(Side.CROSS), kept)
 
     def forward(self, batch: Batch) -> Batch:
-        """Returns the batch without privileged fields (other tensors are shared)."""
+        """Returns the batch without the other fields (other tensors are shared)."""
         return replace(
             batch,
             request=self.request(batch.request),
@@ -55,5 +56,16 @@ class ServingProjection(nn.Module):
         )
 
 
-def _kept_columns(fields: list[FieldSpec]) -> Tensor:
-    return torch.tensor([i for i, f in enumerate(fields) if not f.privileged], dtype=torch.long)
+class ServingProjection(FieldSelection):
+    """Turns a batch read with the full schema into what the same batch read with `serving_view()` would be.
+
+    Args:
+        schema: The full schema that batches are read with.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__(schema, frozenset(f.name for f in schema.fields if not f.privileged))
+
+
+def _kept_columns(fields: list[FieldSpec], kept: Collection[str]) -> Tensor:
+    return torch.tensor([i for i, f in enumerate(fields) if f.name in kept], dtype=torch.long)

@@ -22,6 +22,7 @@ from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.parts import build, build_model, model_card, plain
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, ScoredRows
+from distill.models.prerankers.fitted import FittedPreRanker
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm
@@ -106,6 +107,8 @@ class FitJob:
         data = self._data()
         module = self._module(data, self._model())
         trainer = self._trainer(self._callbacks(), self._logger())
+        if isinstance(module.model, FittedPreRanker):
+            return self._fit_in_one_pass(module, module.model, data, trainer)
         last = self.folder / "last.ckpt"
         start = time.perf_counter()
         trainer.fit(module, datamodule=data, ckpt_path=last if self.resume and last.exists() else None)
@@ -119,6 +122,15 @@ class FitJob:
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
         )
+
+    def _fit_in_one_pass(
+        self, module: RankingModule, model: FittedPreRanker, data: RankingDataModule, trainer: pl.Trainer
+    ) -> FitResult:
+        start = time.perf_counter()
+        model.fit(module.projection(batch) for batch in data.loader("train"))
+        trainer.validate(module, datamodule=data, verbose=False)
+        trainer.save_checkpoint(self.folder / "best.ckpt")
+        return FitResult(self.folder / "best.ckpt", count_weights(model), time.perf_counter() - start, 1, 0)
 
     def test(self, checkpoint: Path) -> ScoredRows:
         """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""

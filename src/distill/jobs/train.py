@@ -30,6 +30,7 @@ from distill.jobs.score import check_teacher, score_dataset
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
 from distill.metrics import MetricSuite, ScoredRows, teacher_rows
+from distill.models.cost import measure_cost
 from distill.reports.summary import Difference, Summary, gap_recovered
 from distill.reports.table import print_summary
 from distill.signals import CheckpointSignals, ColumnSignals
@@ -39,6 +40,7 @@ from distill.training.launch import rank
 _log = logging.getLogger(__name__)
 # What does not change what a model becomes.
 _NOT_CONTENT = ("log_every_n_steps", "accelerator", "enable_progress_bar")
+_NOT_CONFIGURATION = ("seed", "paths", "resume", "name", "threads", "debug", "cost")
 
 
 def run(cfg: DictConfig) -> Summary | Replay:
@@ -234,6 +236,11 @@ class _Run:
         term = build(node, f"loss.terms.{name}")
         return isinstance(term, LossTerm) and term.uses_signals
 
+    def _costs(self) -> dict[str, dict[str, float]]:
+        seconds = float(self.cfg.cost.seconds)
+        models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
+        return {role: measure_cost(m.model, m.schema, seconds).as_numbers() for role, m in models.items()}
+
     def _summary(self, rows: Mapping[str, ScoredRows]) -> Summary:
         suite: MetricSuite = build(self.cfg.metrics, "metrics", MetricSuite)
         tasks = self.dataset.schema.task_names
@@ -243,7 +250,7 @@ class _Run:
             tables = {"teacher": teacher, **tables}
         metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
         config = plain(OmegaConf.merge(self.composed, {"seed": 0}))
-        content = {k: v for k, v in config.items() if k not in ("seed", "paths", "resume", "name", "threads", "debug")}
+        content = {k: v for k, v in config.items() if k not in _NOT_CONFIGURATION}
         return Summary(
             name=self.cfg.name,
             seed=self.cfg.seed,
@@ -256,6 +263,7 @@ class _Run:
             cached=self.cached,
             config_hash=content_key(content),
             dataset=self.dataset.fingerprint,
+            cost=self._costs() if rank() == 0 and self.cfg.cost.enabled else {},
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
         )
 

@@ -44,6 +44,7 @@ class Summary:
         config_hash: Of the resolved config, seed and paths left out.
         dataset: Fingerprint of the dataset.
         overrides: What the command line changed.
+        cost: Role to what its model costs online, by name (`distill.models.cost.Cost`); empty if it was not measured.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Summary:
     config_hash: str
     dataset: str
     overrides: list[str] = field(default_factory=list)
+    cost: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Writes `summary.json`; a value that is not a number is null."""

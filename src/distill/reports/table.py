@@ -11,6 +11,16 @@ from rich.table import Table
 
 from distill.reports.summary import ROLES, Summary
 
+# What a row shows: its label, the name of the cost, a factor, and digits.
+_COST_ROWS = (
+    ("kFLOPs/request", "request_flops", 1e-3, 1),
+    ("kFLOPs/candidate", "candidate_flops", 1e-3, 2),
+    ("lookups/candidate", "candidate_lookups", 1.0, 0),
+    ("bytes/item", "item_bytes", 1.0, 0),
+    ("ms for 1,000, p50", "ms_p50@1000", 1.0, 2),
+    ("ms for 1,000, p99", "ms_p99@1000", 1.0, 2),
+)
+
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Prints teacher, control and distilled side by side, with sizes and times."""
@@ -44,7 +54,16 @@ def summary_table(summary: Summary) -> Table:
     for label, values in (("parameters", summary.parameters), ("steps", summary.steps)):
         table.add_row(label, *(f"{values[role]:,}" if role in values else "–" for role in roles))
     table.add_row("seconds", *(_seconds(summary, role) for role in roles))
+    if summary.cost:
+        _add_cost(table, summary, roles)
     return table
+
+
+def _add_cost(table: Table, summary: Summary, roles: Sequence[str]) -> None:
+    table.add_section()
+    for label, name, scale, digits in _COST_ROWS:
+        values = [summary.cost.get(role, {}).get(name, math.nan) for role in roles]
+        table.add_row(label, *("–" if math.isnan(value) else f"{value * scale:,.{digits}f}" for value in values))
 
 
 def metric_names(summary: Summary) -> Sequence[str]:

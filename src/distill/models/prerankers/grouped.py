@@ -1,0 +1,114 @@
+"""Selected fields of a pair in groups: what the pre-rankers that choose their fields read."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill.batch import Batch
+from distill.errors import ConfigError
+from distill.features import FieldSelection, SequenceEncoding
+from distill.layers.linear_log import linear_log
+from distill.models.prerankers.base import PreRanker
+from distill.models.rankers.pair_encoder import PairEncoder
+from distill.schema import Schema
+
+Groups = Mapping[str, Sequence[str]]
+
+
+class GatedPreRanker(PreRanker):
+    """A pre-ranker, all of it online, that weighs groups of fields.
+
+    Attributes:
+        fields: The grouped fields that it reads.
+    """
+
+    fields: GroupedFields
+
+    @abstractmethod
+    def group_weights(self, batch: Batch) -> Tensor:
+        """Returns the weight of each group for each candidate `[N, M]`, in 0..1."""
+
+
+class GroupedFields(nn.Module):
+    """Encodes some fields of a pair as one row, group by group; the others are not even looked up.
+
+    Args:
+        schema: Serving view of a prepared schema, the one that batches are read with.
+        embedding_dim: Width of fields that do not name their own.
+        embedding_std: Standard deviation of the initial embeddings.
+        sequence: How sequence fields are encoded; also in view of the candidate, since all is computed online.
+        kept: Names of the fields that are read; all if not given.
+        groups: Group name to the names of its fields; each of the other fields is a group alone.
+        compress: Whether numbers and vectors go through `linear_log`.
+
+    Attributes:
+        groups: Group name to its fields, in the order of the columns.
+        widths: Group name to width.
+
+    Raises:
+        ConfigError: A name is unknown, or in two groups, or no field is left.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        embedding_dim: int,
+        embedding_std: float,
+        sequence: SequenceEncoding,
+        kept: Sequence[str] | None,
+        groups: Groups | None,
+        compress: bool,
+    ) -> None:
+        super().__init__()
+        known = [f.name for f in schema.fields]
+        names = _kept(known, kept)
+        self.groups = _grouped(known, names, groups or {})
+        self.selection = FieldSelection(schema, frozenset(names))
+        chosen = schema.model_copy(update={"fields": tuple(f for f in schema.fields if f.name in names)})
+        self.encoder = PairEncoder(chosen, embedding_dim, embedding_std, sequence)
+        layout = self.encoder.layout
+        self.widths = {name: sum(layout.widths[f] for f in members) for name, members in self.groups.items()}
+        self.out_features = layout.num_columns
+        order = [f for members in self.groups.values() for f in members]
+        dense = [f in layout.dense for f in order for _ in range(layout.widths[f])]
+        self.register_buffer("_columns", layout.columns(order), persistent=False)
+        self.register_buffer("_dense", torch.tensor(dense), persistent=False)
+        self._compress = compress and any(dense)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Returns `[N, ΣD]`, the fields of a group side by side."""
+        x = self.encoder(self.selection(batch)).x.index_select(1, self.get_buffer("_columns"))
+        return torch.where(self.get_buffer("_dense"), linear_log(x), x) if self._compress else x
+
+
+def _kept(known: Sequence[str], kept: Sequence[str] | None) -> list[str]:
+    names = list(known) if kept is None else [name for name in known if name in kept]
+    unknown = sorted(set(kept or []) - set(known))
+    if unknown or not names:
+        raise ConfigError(
+            "These fields cannot be selected.",
+            where="model.net.fields",
+            expected="one or more of " + ", ".join(known),
+            found=", ".join(unknown) or "none",
+        )
+    return names
+
+
+def _grouped(known: Sequence[str], kept: Sequence[str], groups: Groups) -> dict[str, list[str]]:
+    named = [name for members in groups.values() for name in members]
+    wrong = sorted({name for name in named if name not in known or named.count(name) > 1})
+    alone = [name for name in kept if name not in named]
+    clash = sorted(set(groups) & set(alone))
+    if wrong or clash:
+        raise ConfigError(
+            "The groups do not share out the fields.",
+            where="model.net.groups",
+            expected="each field once, and no group named as a field outside it: " + ", ".join(known),
+            found=", ".join([*wrong, *clash]),
+        )
+    found = {name: [f for f in members if f in kept] for name, members in groups.items()}
+    return {name: members for name, members in found.items() if members} | {name: [name] for name in alone}

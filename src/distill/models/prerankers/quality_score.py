@@ -1,0 +1,104 @@
+"""Static quality score (generation 1): what is known of an item alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from distill.batch import Batch, FeatureBlock, RankerOutput
+from distill.errors import ConfigError
+from distill.models.prerankers.fitted import FittedPreRanker
+from distill.schema import FieldSpec, Schema, Side
+
+QualityKind = Literal["rate", "popularity"]
+
+
+class QualityScore(FittedPreRanker):
+    """z_k = logit of the item's smoothed rate of task k, or how often the item was observed.
+
+    rate: (positives + m·r_k) / (rows + m), with r_k the rate of all items and m the prior rows. popularity:
+    log(1 + rows), standardised over the items that were seen. An item that was not seen has the score of no rows: r_k,
+    or that of log 1. It is counted on observed rows of the training split, in one pass; nothing is trained.
+
+    Args:
+        schema: Serving view of a prepared schema.
+        kind: `rate` or `popularity`.
+        prior_rows: m.
+        item_field: Candidate id field that names the item; if not given, that of the item key, else the first one.
+
+    Raises:
+        ConfigError: The kind is unknown, m is not positive, or there is no such field.
+    """
+
+    logits: Tensor
+
+    def __init__(self, schema: Schema, kind: QualityKind, prior_rows: float, item_field: str | None) -> None:
+        super().__init__()
+        if kind not in ("rate", "popularity") or not prior_rows > 0:
+            raise ConfigError(
+                "There is no such quality score.",
+                where="model.net",
+                expected="kind: rate or popularity, prior_rows > 0",
+                found=f"kind: {kind}, prior_rows: {prior_rows}",
+            )
+        self.kind, self.prior_rows = kind, prior_rows
+        ids = [f for f in schema.side(Side.CANDIDATE) if f.is_id]
+        spec = _item_field(ids, schema.keys.item, item_field)
+        self._column = ids.index(spec)
+        shape = (spec.size or 0, len(schema.tasks))
+        self.register_buffer("logits", torch.zeros(shape))
+
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Counts rows and positives of each item and task, and fixes the scores; see `FittedPreRanker.fit`."""
+        counts, positives = torch.zeros(2, *self.logits.shape, dtype=torch.float64, device=self.logits.device)
+        for batch in batches:
+            item = batch.candidate.ids[:, self._column]
+            weight = batch.observed.double() * batch.weight.double().unsqueeze(1)
+            counts.index_add_(0, item, weight)
+            positives.index_add_(0, item, weight * batch.labels.double())
+        if dist.is_initialized():
+            dist.all_reduce(counts)
+            dist.all_reduce(positives)
+        self.logits.copy_(self._rates(counts, positives) if self.kind == "rate" else _popularity(counts))
+
+    def _rates(self, counts: Tensor, positives: Tensor) -> Tensor:
+        overall = positives.sum(0) / counts.sum(0).clamp(min=1)
+        rate = (positives + self.prior_rows * overall) / (counts + self.prior_rows)
+        return torch.logit(rate.clamp(1e-6, 1 - 1e-6))
+
+    def encode_request(self, block: FeatureBlock) -> Tensor:
+        """Returns nothing of the request `[R, 0]`."""
+        return block.numbers.new_zeros((block.num_rows, 0))
+
+    def encode_candidate(self, block: FeatureBlock) -> Tensor:
+        """Returns the item's scores `[N, K]`."""
+        return self.logits.index_select(0, block.ids[:, self._column])
+
+    def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
+        """Returns the item's scores as logits `[N, K]`."""
+        return RankerOutput(candidate, {})
+
+
+def _popularity(counts: Tensor) -> Tensor:
+    log_counts = (1 + counts).log()
+    seen = counts > 0
+    number = seen.sum(0).clamp(min=1)
+    mean = (log_counts * seen).sum(0) / number
+    variance = ((log_counts - mean).square() * seen).sum(0) / number
+    return (log_counts - mean) / variance.sqrt().clamp(min=1e-6)
+
+
+def _item_field(ids: list[FieldSpec], key: str | None, name: str | None) -> FieldSpec:
+    found = [f for f in ids if f.name == name] if name is not None else [f for f in ids if f.column == key] or ids
+    if not found:
+        raise ConfigError(
+            "A quality score needs an id field of the candidate side.",
+            where="model.net.item_field",
+            expected=", ".join(f.name for f in ids) or "a candidate id field in the schema",
+            found=name or "none",
+        )
+    return found[0]
