@@ -16,6 +16,12 @@ from distill.data.files import write_text_atomic
 from distill.reports.summary import ROLES, Summary, lower_is_better
 
 _ROLES = (*ROLES, "model")
+# What a column of costs shows: its name, a factor, and digits.
+_COSTS = {
+    "kFLOPs\n/cand.": ("candidate_flops", 1e-3, 2),
+    "bytes\n/item": ("item_bytes", 1.0, 0),
+    "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
+}
 _NOT_COMPARED = ("seed=", "+experiment=", "resume=", "paths.", "name=")
 
 
@@ -50,6 +56,7 @@ class Row:
         seeds: Seeds of its runs.
         metrics: Metric name to statistic over the seeds.
         gap_recovered: The same of the share of the gap, for `distilled`.
+        cost: Name of a cost to statistic over the seeds; empty if it was not measured.
     """
 
     configuration: str
@@ -57,6 +64,7 @@ class Row:
     seeds: tuple[int, ...]
     metrics: dict[str, Statistic]
     gap_recovered: dict[str, Statistic]
+    cost: dict[str, Statistic]
 
 
 def compare(runs: Sequence[Summary]) -> list[Row]:
@@ -97,6 +105,9 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
         table.add_column(name)
     for name in metrics:
         table.add_column(name.replace("/", "\n").replace("@", "\n@").replace("_recall", "\nrecall"), justify="right")
+    costs = [label for label in _COSTS if any(row.cost for row in rows)]
+    for label in costs:
+        table.add_column(label, justify="right")
     best = {name: _best(rows, name) for name in metrics}
     for row in rows:
         cells = []
@@ -105,6 +116,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
             share = row.gap_recovered.get(name)
             text = str(statistic).replace(" ± ", "\n±") + _of_gap(share)
             cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
+        cells += [_cost(row, *_COSTS[label]) for label in costs]
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
     return table
 
@@ -131,6 +143,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
             "seeds": row.seeds,
             "metrics": plain(row.metrics),
             "gap_recovered": plain(row.gap_recovered),
+            "cost": plain(row.cost),
         }
         for row in rows
     ]
@@ -147,7 +160,13 @@ def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
     if role == "distilled":
         recovered = dict.fromkeys(metric for run in runs for metric in run.gap_recovered)
         shares = {m: Statistic.of([run.gap_recovered.get(m, math.nan) for run in runs]) for m in recovered}
-    return Row(name, role, tuple(run.seed for run in runs), metrics, shares)
+    kinds = dict.fromkeys(kind for run in runs for kind in run.cost.get(role, {}))
+    cost = {kind: Statistic.of([run.cost.get(role, {}).get(kind, math.nan) for run in runs]) for kind in kinds}
+    return Row(name, role, tuple(run.seed for run in runs), metrics, shares, cost)
+
+
+def _cost(row: Row, name: str, scale: float, digits: int) -> str:
+    return f"{scale * row.cost[name].mean:,.{digits}f}" if name in row.cost else "–"
 
 
 def _of_gap(share: Statistic | None) -> str:

@@ -1,0 +1,15 @@
+"""From the gates of a COLD or FSCD run to experiments within a budget: python scripts/select_fields.py run=FOLDER."""
+
+import hydra
+from omegaconf import DictConfig
+
+from distill.jobs import app, select_fields
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="select_fields")
+def main(cfg: DictConfig) -> None:
+    app.execute(select_fields.run, cfg)
+
+
+if __name__ == "__main__":
+    main()
