@@ -61,7 +61,7 @@ def test_bf16_keeps_weights_and_losses_in_float32(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(CompositeLoss, "forward", spy)
         patch.setattr(InteractionRanker, "forward", spy_model)
-        bf16 = _teacher(tmp_path, "bf16", "trainer.precision=bf16-mixed")
+        bf16 = _teacher(tmp_path, "bf16", "trainer.precision=bf16-mixed", "cost.enabled=false")
     assert set(inside) == {torch.bfloat16}  # training and evaluation
     assert seen == {torch.float32}
     _check_run(tmp_path, eager, bf16, 0.02)

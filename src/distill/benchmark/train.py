@@ -30,7 +30,8 @@ class TrainBenchmark:
     Attributes:
         rows: Rows of the flat data, and candidates of the request data.
         turns: How often each thing is measured.
-        parts: Which comparisons: dcn_v2, two_tower, requests, sequences, transformer, distinct, teacher.
+        parts: Which comparisons: dcn_v2, two_tower, requests, sequences, transformer, ranker, distinct,
+            teacher.
     """
 
     rows: int
@@ -42,9 +43,14 @@ class TrainBenchmark:
         known: dict[str, Callable[[DictConfig], list[BenchmarkRow]]] = {
             "dcn_v2": lambda p: self._against_bare("dcn_v2", [*self._flat(), *_DCN], "≥ 0.95", p),
             "two_tower": lambda p: self._against_bare("two_tower", self._flat(), "≥ 0.90", p),
-            "requests": lambda p: self._against_flat("no sequence", 0, [], "≥ 1.2", p),
-            "sequences": lambda p: self._against_flat("mean of 50", 50, [], "≥ 1.9", p),
-            "transformer": lambda p: self._against_flat("Transformer over 50", 50, [_TRANSFORMER], "≥ 5", p),
+            "requests": lambda p: self._against_flat("two_tower", "no sequence", 0, [], "≥ 1.2", p),
+            "sequences": lambda p: self._against_flat("two_tower", "mean of 50", 50, [], "≥ 1.9", p),
+            "transformer": lambda p: self._against_flat(
+                "two_tower", "Transformer over 50", 50, [_TRANSFORMER], "≥ 5", p
+            ),
+            "ranker": lambda p: self._against_flat(
+                "dcn_v2", "Transformer over 50", 50, [*_DCN, _TRANSFORMER], "> 1", p
+            ),
             "distinct": self._distinct,
             "teacher": self._teacher,
         }
@@ -70,7 +76,7 @@ class TrainBenchmark:
         ]
 
     def _against_flat(
-        self, name: str, length: int, overrides: list[str], target: str, paths: DictConfig
+        self, model: str, name: str, length: int, overrides: list[str], target: str, paths: DictConfig
     ) -> list[BenchmarkRow]:
         share = 10 if overrides else 1  # the flat Transformer is slow
         cases = {
@@ -81,9 +87,9 @@ class TrainBenchmark:
         found = interleave({layout: case.framework for layout, case in cases.items()}, self.turns)
         flat, requests = found["flat"], found["requests"]
         return [
-            BenchmarkRow(f"train/two_tower/flat rows, {name}", flat.typical, _RATE),
+            BenchmarkRow(f"train/{model}/flat rows, {name}", flat.typical, _RATE),
             BenchmarkRow(
-                f"train/two_tower/requests, {name}", requests.typical, _RATE, requests.over(flat), "flat", target
+                f"train/{model}/requests, {name}", requests.typical, _RATE, requests.over(flat), "flat", target
             ),
         ]
 
