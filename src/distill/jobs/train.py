@@ -75,11 +75,12 @@ class _Run:
             write_manifest(self.job_dir, self.cfg, self.dataset)
         signals = self._signals()
         rows: dict[str, ScoredRows] = {}
-        main = "distilled" if signals is not None else "model"
-        if signals is not None and self.cfg.control.enabled:
+        taught = signals is not None and self._taught()
+        main = "distilled" if taught else "model"
+        if signals is not None and taught and self.cfg.control.enabled:
             rows["control"] = self._control(signals)
         rows[main] = self._main(signals, main)
-        summary = self._summary(rows)
+        summary = self._summary(rows, main)
         if rank() == 0:
             self._report(summary)
         return summary
@@ -194,7 +195,7 @@ class _Run:
             scheduler=plain(self.cfg.scheduler),
             max_epochs=int(self.cfg.trainer.max_epochs),
             serving=serving,
-            taught=any(self._uses_signals(n, t) for n, t in plain(self.cfg.loss.terms).items()),
+            taught=self._taught(),
         )
 
     def _job(self, plan: FitPlan, signals: Signals | None, folder: Path) -> FitJob:
@@ -232,6 +233,9 @@ class _Run:
             job.folder.mkdir(parents=True, exist_ok=True)
         return job.run()
 
+    def _taught(self) -> bool:
+        return any(self._uses_signals(n, t) for n, t in plain(self.cfg.loss.terms).items())
+
     def _uses_signals(self, name: str, node: Mapping[str, Any]) -> bool:
         term = build(node, f"loss.terms.{name}")
         return isinstance(term, LossTerm) and term.uses_signals
@@ -241,13 +245,12 @@ class _Run:
         models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
         return {role: measure_cost(m.model, m.schema, seconds).as_numbers() for role, m in models.items()}
 
-    def _summary(self, rows: Mapping[str, ScoredRows]) -> Summary:
+    def _summary(self, rows: Mapping[str, ScoredRows], main: str) -> Summary:
         suite: MetricSuite = build(self.cfg.metrics, "metrics", MetricSuite)
         tasks = self.dataset.schema.task_names
         tables = dict(rows)
-        teacher = teacher_rows(rows["distilled"]) if "distilled" in rows else None
-        if teacher is not None:
-            tables = {"teacher": teacher, **tables}
+        if self.cfg.teacher.source != "none":
+            tables = {"teacher": teacher_rows(rows[main]), **tables}
         metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
         config = plain(OmegaConf.merge(self.composed, {"seed": 0}))
         content = {k: v for k, v in config.items() if k not in _NOT_CONFIGURATION}

@@ -22,7 +22,7 @@ _COSTS = {
     "bytes\n/item": ("item_bytes", 1.0, 0),
     "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
 }
-_NOT_COMPARED = ("seed=", "+experiment=", "resume=", "paths.", "name=")
+_NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "callbacks.progress_bar=")
 
 
 @dataclass(frozen=True)
