@@ -249,8 +249,9 @@ class _Run:
         suite: MetricSuite = build(self.cfg.metrics, "metrics", MetricSuite)
         tasks = self.dataset.schema.task_names
         tables = dict(rows)
-        if self.cfg.teacher.source != "none":
-            tables = {"teacher": teacher_rows(rows[main]), **tables}
+        teacher = teacher_rows(rows[main])
+        if teacher is not None:
+            tables = {"teacher": teacher, **tables}
         metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
         config = plain(OmegaConf.merge(self.composed, {"seed": 0}))
         content = {k: v for k, v in config.items() if k not in _NOT_CONFIGURATION}

@@ -33,7 +33,8 @@ class Summary:
     Attributes:
         name: Of the run.
         seed: Of the run.
-        metrics: Role (teacher, control, distilled; `model` if no loss term uses a teacher) to metric name to value, on test.
+        metrics: Role (teacher, control, distilled; `model` if no loss term uses a teacher) to metric name to value, on
+            test.
         gap_recovered: Metric name to (distilled − control) / (teacher − control), where the teacher is better than the
             control; 1 is all of it.
         differences: Metric name to the paired difference of distilled and control over requests.

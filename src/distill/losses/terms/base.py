@@ -153,6 +153,22 @@ class LossTerm(nn.Module, ABC):
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
         self.task_weights = torch.tensor([tasks[k].weight for k in columns], device=device)
 
+    def require_binary(self, tasks: Sequence[TaskInfo]) -> None:
+        """Checks the kind of the tasks that the term acts on; called after `setup`.
+
+        Raises:
+            ConfigError: One of them is not binary.
+        """
+        others = [tasks[k].name for k in self.task_columns.tolist() if tasks[k].kind != "binary"]
+        if others:
+            raise ConfigError(
+                f"The loss term {type(self).__name__} wants binary tasks.",
+                where=f"{type(self).__name__}.tasks",
+                expected=", ".join(task.name for task in tasks if task.kind == "binary") or "a binary task",
+                found=", ".join(others),
+                remedy="name the binary tasks in `tasks`",
+            )
+
     def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
         """Says on which candidates the term acts, before any of them is scored.
 
@@ -222,12 +238,13 @@ class LossTerm(nn.Module, ABC):
         Args:
             values: `[B, K']` with gradient.
             mask: Which values take part, `[B, K']` or `[B, 1]` bool.
-            row_weight: `[B]`.
+            row_weight: `[B]`, or `[B, K']` if it differs by task.
 
         Returns:
             Sums with one unit a task, weighted by the schema's task weights.
         """
-        weights = mask * row_weight.detach().to(values.dtype).unsqueeze(1)
+        by_row = row_weight.detach().to(values.dtype)
+        weights = mask * (by_row.unsqueeze(1) if by_row.dim() == 1 else by_row)
         numerators: Tensor = _MaskedSum.apply(values, mask, weights)  # type: ignore[no-untyped-call]
         denominators = weights.sum(0).expand_as(numerators)
         return TermSums(numerators, denominators, self.task_weights.to(values.dtype))

@@ -66,15 +66,7 @@ class HardBCE(LossTerm):
             ConfigError: Also if a task that it acts on is not binary.
         """
         super().setup(tasks, has_signals)
-        others = [tasks[k].name for k in self.task_columns.tolist() if tasks[k].kind != "binary"]
-        if others:
-            raise ConfigError(
-                "Cross-entropy of labels wants binary tasks.",
-                where="HardBCE.tasks",
-                expected=", ".join(task.name for task in tasks if task.kind == "binary") or "a binary task",
-                found=", ".join(others),
-                remedy="name the binary tasks in `tasks`",
-            )
+        self.require_binary(tasks)
         if self.task_weighting == "uncertainty":
             self.log_variance = nn.Parameter(torch.zeros_like(self.task_weights))
 

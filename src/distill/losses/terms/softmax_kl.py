@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
-
 from distill.losses.functional.softmax_kl import softmax_kl
-from distill.losses.schedule import Schedule, temperature_schedule
-from distill.losses.terms.base import LossInputs, LossTerm, TermSums
+from distill.losses.terms.base import LossInputs, TermSums
+from distill.losses.terms.soft import TemperedTerm
 from distill.ops.segment import segment_count, segment_sum
 
 
-class SoftmaxKL(LossTerm):
+class SoftmaxKL(TemperedTerm):
     """The divergence of the student's from the teacher's distribution over a request's candidates, task by task.
 
     ``Σ_k λ_k · Σ_r w_r T² KL(softmax_r(t_k/T) ‖ softmax_r(s_k/T)) / Σ_r w_r`` over requests with at least two selected
@@ -20,24 +17,8 @@ class SoftmaxKL(LossTerm):
     Gradient path: to the student's logits only. Temperature scaling: T², so that the gradient keeps its size.
     It orders candidates and does not see a shift of a request's logits: calibration needs another term beside it.
 
-    Args:
-        weight: Weight of the term in the total, a number or a schedule.
-        rows: Row selector or several for their union.
-        tasks: Names of the tasks it acts on; all of the schema's if None.
-        temperature: T > 0, a number or a schedule.
+    The arguments are those of `TemperedTerm`.
     """
-
-    needs_signals: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        weight: float | Schedule = 1.0,
-        rows: str | Sequence[str] = "scored",
-        tasks: Sequence[str] | None = None,
-        temperature: float | Schedule = 1.0,
-    ) -> None:
-        super().__init__(weight, rows, tasks)
-        self.temperature = temperature_schedule(temperature, where="SoftmaxKL.temperature")
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""

@@ -23,9 +23,9 @@ class DAT(SplitPreRanker):
 
     a_u learns what items with a positive label look like from the other side, and a_v what such requests look like:
     loss_u = mean[(y a_u + (1 − y) sg(p_v) − sg(p_v))²], that is y (a_u − sg(p_v))², and loss_v likewise with p_u, over
-    observed rows and task by task, where p_u and p_v are the towers' vectors and sg stops the gradient. So information
-    of one side gets into the other before they meet. Optionally the covariance of item vectors of each category is
-    drawn to that of the most frequent one of the batch: Σ_i ‖C(S_major) − C(S_i)‖²_F.
+    observed rows and task by task, where p_u and p_v are the vectors that are compared (of length one for cosines) and
+    sg stops the gradient. So information of one side gets into the other before they meet. Optionally the covariance of
+    item vectors of each category is drawn to that of the most frequent one of the batch: Σ_i ‖C(S_major) − C(S_i)‖²_F.
 
     Args:
         schema: Serving view of a prepared schema.
@@ -103,7 +103,8 @@ class DAT(SplitPreRanker):
         output = self.interact(
             self.similarity.request(user), self.similarity.candidate(item), batch.cross, batch.request_index
         )
-        penalties = {"mimic": self.mimic_weight * self._mimic(batch, user, wanted_items, item, wanted_users)}
+        p_u, p_v = self.similarity.candidate(user), self.similarity.candidate(item)
+        penalties = {"mimic": self.mimic_weight * self._mimic(batch, p_u, wanted_items, p_v, wanted_users)}
         if self._category is not None:
             category = batch.candidate.ids[:, self._category]
             penalties["alignment"] = self.alignment_weight * category_alignment(item, category)

@@ -1,0 +1,38 @@
+"""What the terms that compare observed labels have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from distill.batch import Batch, TeacherSignals
+from distill.losses.schedule import Schedule
+from distill.losses.terms.base import LossInputs, LossTerm, at_least_float32
+from distill.losses.terms.lists import Lists, lists_of
+
+
+class LabelledTerm(LossTerm):
+    """A term on pairs or lists of candidates with observed labels; binary and graded labels alike.
+
+    Args:
+        weight: Weight of the term in the total, a number or a schedule.
+        rows: Row selector or several for their union.
+        tasks: Names of the tasks it acts on; all of the schema's if None.
+    """
+
+    def __init__(
+        self, weight: float | Schedule = 1.0, rows: str | Sequence[str] = "all", tasks: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(weight, rows, tasks)
+
+    def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
+        """Says which candidates are selected and observed in any of the tasks; see `LossTerm.acts_on`."""
+        return super().acts_on(batch, signals) & self.columns_of(batch.observed).any(dim=1)
+
+    def labelled(self, inputs: LossInputs) -> tuple[Lists, Tensor]:
+        """Returns the lists of selected, observed rows and their labels `[M]`."""
+        mask = self.columns_of(inputs.batch.observed) & self.selected(inputs).unsqueeze(1)
+        lists = lists_of(self, inputs, mask)
+        labels = at_least_float32(self.columns_of(inputs.batch.labels)).to(lists.student.dtype)
+        return lists, lists.of(labels)

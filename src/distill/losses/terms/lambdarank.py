@@ -1,0 +1,67 @@
+"""Pairs of different labels, weighted by what NDCG would change by, as a loss term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill.errors import ConfigError
+from distill.losses.functional.delta_ndcg import delta_ndcg
+from distill.losses.functional.pairwise import ordered_pairs, pair_logistic, pair_sums
+from distill.losses.schedule import Schedule
+from distill.losses.terms.base import LossInputs, TermSums
+from distill.losses.terms.labelled import LabelledTerm
+from distill.losses.terms.lists import list_sums
+from distill.ops.segment import segment_rank
+
+
+class LambdaRank(LabelledTerm):
+    """Pairs of different labels, weighted by the change of NDCG if they swapped places in the student's order.
+
+    ``Σ_{y_i > y_j} |ΔZ_ij| · (-log σ(s_i - s_j))`` over the pairs of a request, with
+    ``ΔZ_ij = (1/log2(1 + π_i) - 1/log2(1 + π_j)) (2^{y_i} - 2^{y_j})``, divided by the request's ideal DCG if
+    `normalise`, and π the places from 1 by the student's present scores. ΔZ gets no gradient, so minus the gradient
+    with respect to s_i is ``Σ_j (λ_ij - λ_ji)`` with ``λ_ij = |ΔZ_ij| σ(s_j - s_i)`` where y_i > y_j. Reduction: sum
+    over the pairs of a request, weighted mean over requests that have one, weighted sum over tasks. Gradient path: to
+    the student's logits.
+
+    Args:
+        weight: Weight of the term in the total, a number or a schedule.
+        rows: Row selector or several for their union.
+        tasks: Names of the tasks it acts on; all of the schema's if None.
+        normalise: Whether ΔZ is of NDCG (divided by the ideal DCG) or of DCG.
+        cutoff: Pairs of which neither is among the first so many of the student's order are left out; none if not
+            given.
+
+    Raises:
+        ConfigError: The cutoff is not at least one place.
+
+    Reference: Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", MSR-TR-2010-82, section 4.
+    """
+
+    def __init__(
+        self,
+        weight: float | Schedule = 1.0,
+        rows: str | Sequence[str] = "all",
+        tasks: Sequence[str] | None = None,
+        normalise: bool = True,
+        cutoff: int | None = None,
+    ) -> None:
+        super().__init__(weight, rows, tasks)
+        if cutoff is not None and cutoff < 1:
+            raise ConfigError(
+                "A cutoff keeps places.", where="LambdaRank.cutoff", expected="at least 1", found=str(cutoff)
+            )
+        self.normalise, self.cutoff = normalise, cutoff
+
+    def forward(self, inputs: LossInputs) -> TermSums:
+        """Computes the sums, one unit a task."""
+        lists, labels = self.labelled(inputs)
+        rank = segment_rank(lists.student.detach(), lists.index, lists.num_lists)
+        better, worse = ordered_pairs(labels, lists.counts)
+        if self.cutoff is not None:
+            near = (rank.index_select(0, better) < self.cutoff) | (rank.index_select(0, worse) < self.cutoff)
+            better, worse = better[near], worse[near]
+        change = delta_ndcg(labels.exp2() - 1, rank, better, worse, lists.index, lists.num_lists, self.normalise)
+        values = change * pair_logistic(lists.student, better, worse)
+        amount = (pair_sums(change, better, lists.index, lists.num_lists) > 0).to(values.dtype)
+        return list_sums(self, lists, pair_sums(values, better, lists.index, lists.num_lists), amount)

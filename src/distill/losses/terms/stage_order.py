@@ -1,0 +1,42 @@
+"""Candidates in the order of how far they got in the cascade, as a loss term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from distill.losses.functional.pairwise import ordered_pairs, pair_logistic
+from distill.losses.schedule import Schedule
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums
+from distill.losses.terms.lists import lists_of, pair_means
+
+
+class StageOrder(LossTerm):
+    """The logistic loss of pairs of candidates of which one got further.
+
+    ``-log σ(s_i - s_j)`` where level_i > level_j, the mean over such pairs of a request. The level is that of the stage
+    where a candidate ended (recalled 0, pre-ranked 1, ranked 2, exposed 3), and 4 where the task's label is positive.
+    It wants no teacher. Reduction: mean over the pairs of a request, weighted mean over requests that have one,
+    weighted sum over tasks. Gradient path: to the student's logits.
+
+    Args:
+        weight: Weight of the term in the total, a number or a schedule.
+        rows: Row selector or several for their union.
+        tasks: Names of the tasks it acts on; all of the schema's if None.
+
+    Reference: the stage-aware ranking losses (FS-LTR) of Liu et al., "RecFlow: An Industrial Full Flow Recommendation
+    Dataset", ICLR 2025, arXiv 2410.20868.
+    """
+
+    def __init__(
+        self, weight: float | Schedule = 1.0, rows: str | Sequence[str] = "all", tasks: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(weight, rows, tasks)
+
+    def forward(self, inputs: LossInputs) -> TermSums:
+        """Computes the sums, one unit a task."""
+        batch = inputs.batch
+        lists = lists_of(self, inputs, self.selected(inputs).unsqueeze(1))
+        positive = (self.columns_of(batch.labels) > 0) & self.columns_of(batch.observed)
+        level = batch.stage.unsqueeze(1) + positive.to(batch.stage.dtype)
+        better, worse = ordered_pairs(lists.of(level), lists.counts)
+        return pair_means(self, lists, pair_logistic(lists.student, better, worse), better)

@@ -1,0 +1,32 @@
+"""Every loss term of the config trains, in one run with all of them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from distill.reports.summary import load_summary
+from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
+
+TERMS = sorted(path.stem for path in (ROOT / "conf" / "loss_term").glob("*.yaml"))
+
+
+def test_all_terms_in_one_run(tmp_path: Path) -> None:
+    added = [f"+loss_term@loss.terms.{term}={term}" for term in TERMS]
+    train(
+        *("+debug=quick", "data=funnel_tiny", "teacher=trained", "teacher.privileged=false", "trainer=cpu"),
+        *("~loss.terms.hard", "control.enabled=false", "cost.enabled=false", "trainer.log_every_n_steps=1"),
+        *("callbacks.progress_bar=false", "name=run", *added, *path_arguments(tmp_path)),
+    )
+    folder = run_dirs(tmp_path, "run")[0]
+    assert math.isfinite(load_summary(folder).metrics["distilled"]["click/auc"])
+    events = EventAccumulator(str(folder / "tensorboard" / "student"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    for term in TERMS:
+        tag = f"train/loss_{term}"
+        values = [event.value for event in events.Scalars(tag)]
+        assert values
+        assert all(math.isfinite(value) and value > 0 for value in values), term
