@@ -15,7 +15,7 @@ FLOORS = [
     {"data"},
     {"features"},
     {"models"},
-    {"signals"},
+    {"signals", "sampling"},
     {"losses"},
     {"metrics"},
     {"training"},

@@ -24,7 +24,6 @@ def test_all_terms_in_one_run(tmp_path: Path) -> None:
     assert math.isfinite(load_summary(folder).metrics["distilled"]["click/auc"])
     events = EventAccumulator(str(folder / "tensorboard" / "student"))
     events.Reload()
-    tags = events.Tags()["scalars"]
     for term in TERMS:
         tag = f"train/loss_{term}"
         values = [event.value for event in events.Scalars(tag)]

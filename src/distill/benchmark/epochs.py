@@ -92,6 +92,7 @@ class Case:
             role="student",
             net=plain(self.cfg.model.net),
             loss=plain(self.cfg.loss),
+            sampling=plain(self.cfg.sampling),
             optimizer=plain(self.cfg.optimizer),
             scheduler=plain(self.cfg.scheduler),
             max_epochs=1,

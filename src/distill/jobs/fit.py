@@ -23,6 +23,7 @@ from distill.jobs.parts import build, build_model, model_card, plain
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, ScoredRows
 from distill.models.prerankers.fitted import FittedPreRanker
+from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm
@@ -41,14 +42,16 @@ class FitPlan:
         role: teacher | control | student; also the name in logs.
         net: Config of the model.
         loss, optimizer, scheduler: Configs of those parts.
+        sampling: Configs of its samplers.
         max_epochs: How often the training split is read.
         serving: Whether the model must not see privileged fields.
-        taught: Whether the loss reads teacher signals.
+        taught: Whether the loss or the sampling reads teacher signals.
     """
 
     role: str
     net: Mapping[str, Any]
     loss: Mapping[str, Any]
+    sampling: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     max_epochs: int
@@ -181,6 +184,7 @@ class FitJob:
         return RankingModule(
             model=model,
             loss=loss,
+            sampling=Sampling({n: build(node, f"sampling.{n}") for n, node in self.plan.sampling.items()}),
             optimizer=build(self.plan.optimizer, f"{self.plan.role}.optimizer", OptimizerFactory),
             schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler", LRSchedule),
             schema=data.schema,

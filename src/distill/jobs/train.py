@@ -33,6 +33,7 @@ from distill.metrics import MetricSuite, ScoredRows, teacher_rows
 from distill.models.cost import measure_cost
 from distill.reports.summary import Difference, Summary, gap_recovered
 from distill.reports.table import print_summary
+from distill.sampling import Sampler
 from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import check_parts, check_provenance
 from distill.training.launch import rank
@@ -151,6 +152,7 @@ class _Run:
             role="teacher",
             net=plain(node.model.net),
             loss=plain(node.loss),
+            sampling={},
             optimizer=plain(node.optimizer),
             scheduler=plain(node.scheduler),
             max_epochs=int(node.max_epochs),
@@ -172,6 +174,7 @@ class _Run:
             student,
             taught=False,
             loss={**student.loss, "terms": terms},
+            sampling={name: node for name, node in student.sampling.items() if not _is_taught((name, node))},
             optimizer=student.optimizer if own.optimizer is None else plain(own.optimizer),
             max_epochs=student.max_epochs if own.max_epochs is None else int(own.max_epochs),
         )
@@ -191,6 +194,7 @@ class _Run:
             role=role,
             net=plain(self.cfg.model.net),
             loss=plain(self.cfg.loss),
+            sampling=plain(self.cfg.sampling),
             optimizer=plain(self.cfg.optimizer),
             scheduler=plain(self.cfg.scheduler),
             max_epochs=int(self.cfg.trainer.max_epochs),
@@ -234,7 +238,8 @@ class _Run:
         return job.run()
 
     def _taught(self) -> bool:
-        return any(self._uses_signals(n, t) for n, t in plain(self.cfg.loss.terms).items())
+        terms, samplers = plain(self.cfg.loss.terms), plain(self.cfg.sampling)
+        return any(self._uses_signals(n, t) for n, t in terms.items()) or any(map(_is_taught, samplers.items()))
 
     def _uses_signals(self, name: str, node: Mapping[str, Any]) -> bool:
         term = build(node, f"loss.terms.{name}")
@@ -270,6 +275,12 @@ class _Run:
             cost=self._costs() if rank() == 0 and self.cfg.cost.enabled else {},
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
         )
+
+
+def _is_taught(sampler: tuple[str, Any]) -> bool:
+    name, node = sampler
+    built = build(node, f"sampling.{name}")
+    return isinstance(built, Sampler) and built.needs_signals
 
 
 def _differences(suite: MetricSuite, rows: Mapping[str, ScoredRows], tasks: tuple[str, ...]) -> dict[str, Difference]:

@@ -18,6 +18,7 @@ from distill.features import ServingProjection
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
 from distill.metrics import MetricState, MetricSuite, ScoredRows
 from distill.models.score import RankingScore
+from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.lr_schedule import LRSchedule
@@ -34,6 +35,7 @@ class RankingModule(pl.LightningModule):
     Args:
         model: Ranker or pre-ranker; a pre-ranker never sees privileged fields.
         loss: Terms, weighted and scheduled.
+        sampling: Labels training rows that the log did not label.
         optimizer: Builds the optimiser.
         schedule: Learning rate by step.
         schema: The view that batches are read with.
@@ -48,6 +50,7 @@ class RankingModule(pl.LightningModule):
         self,
         model: nn.Module,
         loss: CompositeLoss,
+        sampling: Sampling,
         optimizer: OptimizerFactory,
         schedule: LRSchedule,
         schema: Schema,
@@ -60,6 +63,7 @@ class RankingModule(pl.LightningModule):
         super().__init__()
         self.model = model
         self.loss = loss
+        self.sampling = sampling
         self.signals = signals
         self.metrics = metrics
         self.card = dict(card)
@@ -78,6 +82,7 @@ class RankingModule(pl.LightningModule):
         loss.setup(
             [TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=signals is not None
         )
+        sampling.setup(schema.task_names, has_signals=signals is not None)
         self._leave_tables_out_of_ddp()
 
     def forward(self, batch: Batch) -> RankerOutput:
@@ -93,7 +98,9 @@ class RankingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
-        signals = self.signals(batch) if self.signals is not None and self.loss.needs_signals else None
+        wanted = self.loss.needs_signals or self.sampling.needs_signals
+        signals = self.signals(batch) if self.signals is not None and wanted else None
+        batch = self.sampling(batch, signals, self.global_step)
         batch, signals = self._needed(batch, signals)
         output = self(batch)
         with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences

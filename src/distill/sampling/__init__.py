@@ -1,0 +1,7 @@
+"""Which rows a training step learns from, and with which labels, beside those that the log observed."""
+
+from distill.sampling.base import Sampler, Sampling
+from distill.sampling.pseudo_labels import PseudoLabels
+from distill.sampling.stage_negatives import StageNegatives
+
+__all__ = ["PseudoLabels", "Sampler", "Sampling", "StageNegatives"]

@@ -1,0 +1,156 @@
+"""What all sample rules have in common: they give labels to rows of a batch that the log left without one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from distill.batch import Batch, Origin, Stage, TeacherSignals
+from distill.errors import ConfigError
+
+
+class Sampler(nn.Module, ABC):
+    """A rule that labels rows of a training batch; observed labels of the log are never changed.
+
+    Args:
+        tasks: Names of the tasks that get labels; all of the schema's if None.
+        weight: Weight of the rows that it labels, times their own.
+
+    Raises:
+        ConfigError: The weight is not positive.
+    """
+
+    needs_signals: ClassVar[bool] = False
+    """Whether the rule reads the teacher's signals."""
+
+    def __init__(self, tasks: Sequence[str] | None, weight: float) -> None:
+        super().__init__()
+        if not weight > 0:
+            raise ConfigError(
+                "Rows that weigh nothing are not learned from.",
+                where=f"{type(self).__name__}.weight",
+                expected="more than 0",
+                found=str(weight),
+                remedy="leave the sampler out",
+            )
+        self.tasks = None if tasks is None else tuple(tasks)
+        self.weight = float(weight)
+        self.columns: list[int] = []
+
+    def setup(self, tasks: Sequence[str], has_signals: bool) -> None:
+        """Learns the tasks of the schema; called once before training.
+
+        Args:
+            tasks: Names in the order of the labels' columns.
+            has_signals: Whether batches will come with teacher signals.
+
+        Raises:
+            ConfigError: The rule asks for an unknown task or for signals that there will not be.
+        """
+        kind = type(self).__name__
+        wanted = tuple(tasks) if self.tasks is None else self.tasks
+        if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(tasks):
+            raise ConfigError(
+                f"The sampler {kind} names tasks that it cannot label.",
+                where=f"{kind}.tasks",
+                expected="one or more different tasks of: " + ", ".join(tasks),
+                found=", ".join(wanted) or "none",
+            )
+        if self.needs_signals and not has_signals:
+            raise ConfigError(
+                f"The sampler {kind} needs teacher signals, but there is no teacher.",
+                where=kind,
+                remedy="choose a teacher, or remove the sampler: sampling=none",
+            )
+        self.columns = [list(tasks).index(name) for name in wanted]
+
+    @abstractmethod
+    def forward(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Batch:
+        """Returns the batch with more labels."""
+
+    def unlabelled(self, batch: Batch) -> Tensor:
+        """Returns which rows may get a label of which of the rule's tasks `[N, K']` bool: real rows without one."""
+        return ~batch.observed[:, self.columns] & (batch.weight > 0).unsqueeze(1)
+
+    def labelled(self, batch: Batch, chosen: Tensor, labels: Tensor, origin: Tensor) -> Batch:
+        """Writes labels into a batch.
+
+        Args:
+            batch: N rows.
+            chosen: Which rows get a label of which of the rule's tasks `[N, K']` bool.
+            labels: The labels `[N, K']`.
+            origin: Origin of rows that get any `[N]`; a row that has labels of the log keeps its own and its weight.
+        """
+        wide, values = torch.zeros_like(batch.observed), torch.zeros_like(batch.labels)
+        wide[:, self.columns] = chosen
+        values[:, self.columns] = labels.to(values.dtype)
+        new = chosen.any(dim=1) & ~batch.observed.any(dim=1) & (batch.origin == Origin.LOG)
+        return replace(
+            batch,
+            labels=torch.where(wide, values, batch.labels),
+            observed=batch.observed | wide,
+            origin=torch.where(new, origin.to(batch.origin.dtype), batch.origin),
+            weight=torch.where(new, batch.weight * self.weight, batch.weight),
+        )
+
+
+class Sampling(nn.Module):
+    """Sample rules, applied one after the other: a row that one labelled is left alone by the next.
+
+    Args:
+        samplers: Name to rule.
+
+    Raises:
+        ConfigError: Something is no sampler.
+    """
+
+    def __init__(self, samplers: Mapping[str, Any]) -> None:
+        super().__init__()
+        for name, sampler in samplers.items():
+            if not isinstance(sampler, Sampler):
+                raise ConfigError(
+                    "The sampling holds something that is no sampler.",
+                    where=f"sampling.{name}",
+                    expected="a sampler of distill.sampling",
+                    found=type(sampler).__name__,
+                )
+        self.samplers = nn.ModuleList(samplers.values())
+
+    @property
+    def needs_signals(self) -> bool:
+        """Whether any rule reads the teacher's signals."""
+        return any(isinstance(s, Sampler) and s.needs_signals for s in self.samplers)
+
+    def setup(self, tasks: Sequence[str], has_signals: bool) -> None:
+        """Tells every rule the tasks; see `Sampler.setup`."""
+        for sampler in self.samplers:
+            if isinstance(sampler, Sampler):
+                sampler.setup(tasks, has_signals)
+
+    def forward(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Batch:
+        """Returns the batch with the labels of all rules."""
+        for sampler in self.samplers:
+            batch = sampler(batch, signals, step)
+        return batch
+
+
+def parse_stages(stages: Sequence[str], where: str) -> tuple[Stage, ...]:
+    """Checks names of stages.
+
+    Raises:
+        ConfigError: One is unknown, or there is none.
+    """
+    known = {stage.name.lower(): stage for stage in Stage}
+    if isinstance(stages, str) or not stages or any(name not in known for name in stages):
+        raise ConfigError(
+            "A sampler names stages that do not exist.",
+            where=where,
+            expected="a list of " + ", ".join(known),
+            found=repr(stages),
+        )
+    return tuple(known[name] for name in stages)

@@ -1,0 +1,125 @@
+"""The teacher's best and worst candidates of a request become positives and negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from distill.batch import Batch, Origin, Stage, TeacherSignals
+from distill.errors import ConfigError, SignalError
+from distill.ops.segment import segment_count, segment_mean, segment_rank
+from distill.sampling.base import Sampler
+
+
+class PseudoLabels(Sampler):
+    """Labels the top-N and bottom-N candidates of each request by the teacher, task by task.
+
+    Candidates are ranked by the task's teacher logit among those that it scored and the log did not label. The first
+    `top` become positives and the last `bottom` negatives; if there are fewer than both, positives come first.
+
+    Args:
+        tasks: Names of the tasks that get labels; all of the schema's if None.
+        weight: Weight of the rows that it labels, times their own.
+        top: Positives of a request: a count, or a share of the ranked candidates if between 0 and 1 (rounded down).
+        bottom: Negatives, likewise.
+        label: `hard` (1 and 0) or `soft` (the teacher's probability).
+        unexposed: Whether exposed candidates are left out, even without a label of the task.
+        min_margin: Logits by which a pseudo-label must be above or below the mean of the ranked candidates; 0 asks for
+            nothing.
+        min_probability: Positives need at least this probability.
+        max_probability: Negatives need at most this probability.
+
+    Raises:
+        ConfigError: An option is out of its range.
+
+    Reference: pseudo-labels of unexposed candidates by the ranker's top and bottom, as in the cascades of Wang et al.
+    (ASMOL), 2023, arXiv 2305.13647, section 3.
+    """
+
+    needs_signals: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        tasks: Sequence[str] | None = None,
+        weight: float = 1.0,
+        top: float = 3,
+        bottom: float = 3,
+        label: Literal["hard", "soft"] = "hard",
+        unexposed: bool = True,
+        min_margin: float = 0.0,
+        min_probability: float = 0.0,
+        max_probability: float = 1.0,
+    ) -> None:
+        super().__init__(tasks, weight)
+        problems = {
+            "top": _amount(top),
+            "bottom": _amount(bottom),
+            "label": label in ("hard", "soft"),
+            "min_margin": min_margin >= 0,
+            "min_probability": 0 <= min_probability <= 1,
+            "max_probability": 0 <= max_probability <= 1,
+        }
+        wrong = [name for name, fine in problems.items() if not fine] or (
+            ["top", "bottom"] if top == bottom == 0 else []
+        )
+        if wrong:
+            raise ConfigError(
+                "Pseudo-labels cannot be chosen like this.",
+                where=", ".join(f"PseudoLabels.{name}" for name in wrong),
+                expected="top, bottom: whole numbers or shares in (0, 1), not both 0; label: hard or soft; "
+                "min_margin ≥ 0; probabilities in [0, 1]",
+                found=f"top={top}, bottom={bottom}, label={label}, min_margin={min_margin}, "
+                f"min_probability={min_probability}, max_probability={max_probability}",
+            )
+        self.top, self.bottom, self.label, self.unexposed = top, bottom, label, unexposed
+        self.min_margin, self.min_probability, self.max_probability = min_margin, min_probability, max_probability
+
+    def forward(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Batch:
+        """Returns the batch with pseudo-labels.
+
+        Raises:
+            SignalError: The batch came without signals.
+        """
+        if signals is None:
+            raise SignalError("Pseudo-labels come from the teacher, but the batch came without signals.")
+        logits = signals.logits.detach()[:, self.columns].float()
+        eligible = self.unlabelled(batch) & signals.valid.unsqueeze(1)
+        if self.unexposed:
+            eligible &= (batch.stage != Stage.EXPOSED).unsqueeze(1)
+        positive, negative = self._ends(batch, logits, eligible)
+        labels = logits.sigmoid() if self.label == "soft" else positive.to(logits.dtype)
+        origin = torch.where(positive.any(dim=1), int(Origin.PSEUDO_POSITIVE), int(Origin.PSEUDO_NEGATIVE))
+        return self.labelled(batch, positive | negative, labels, origin)
+
+    def _ends(self, batch: Batch, logits: Tensor, eligible: Tensor) -> tuple[Tensor, Tensor]:
+        column, row = eligible.T.nonzero(as_tuple=True)
+        index = column * batch.num_requests + batch.request_index.index_select(0, row)
+        num_lists = batch.num_requests * len(self.columns)
+        scores = logits[row, column]
+        count = segment_count(index, num_lists)
+        rank, size = segment_rank(scores, index, num_lists), count.index_select(0, index)
+        first = _number(self.top, size)
+        above = scores - segment_mean(scores, index, num_lists).index_select(0, index)
+        probability = scores.sigmoid()
+        best = (rank < first) & (probability >= self.min_probability)
+        worst = (rank >= torch.maximum(first, size - _number(self.bottom, size))) & (
+            probability <= self.max_probability
+        )
+        if self.min_margin > 0:
+            best, worst = best & (above >= self.min_margin), worst & (-above >= self.min_margin)
+        positive, negative = torch.zeros_like(eligible), torch.zeros_like(eligible)
+        positive[row, column], negative[row, column] = best, worst
+        return positive, negative
+
+
+def _amount(value: float) -> bool:
+    return value >= 0 and (value < 1 or float(value).is_integer())
+
+
+def _number(amount: float, size: Tensor) -> Tensor:
+    if 0 < amount < 1:
+        return (size * amount).floor().to(size.dtype)
+    return torch.full_like(size, int(amount))
