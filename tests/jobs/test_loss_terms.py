@@ -16,8 +16,15 @@ TERMS = sorted(path.stem for path in (ROOT / "conf" / "loss_term").glob("*.yaml"
 def test_all_terms_in_one_run(tmp_path: Path) -> None:
     added = [f"+loss_term@loss.terms.{term}={term}" for term in TERMS]
     train(
-        *("+debug=quick", "data=funnel_tiny", "teacher=trained", "teacher.privileged=false", "trainer=cpu"),
-        *("~loss.terms.hard", "control.enabled=false", "cost.enabled=false", "trainer.log_every_n_steps=1"),
+        *("+debug=quick", "data=funnel_tiny", "teacher=trained", "teacher.signals=online", "trainer=cpu"),
+        *(
+            "teacher.privileged=false",
+            "model=late_mlp",
+            "~loss.terms.hard",
+            "control.enabled=false",
+            "cost.enabled=false",
+            "trainer.log_every_n_steps=1",
+        ),
         *("callbacks.progress_bar=false", "name=run", *added, *path_arguments(tmp_path)),
     )
     folder = run_dirs(tmp_path, "run")[0]

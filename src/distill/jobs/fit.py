@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from torch import nn
+from torch import Tensor, nn
 
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
@@ -22,10 +23,11 @@ from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.parts import build, build_model, model_card, plain
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, ScoredRows
+from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.sampling import Sampling
 from distill.schema import Schema
-from distill.signals import SignalSource
+from distill.signals import CheckpointSignals, SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
@@ -178,6 +180,8 @@ class FitJob:
             raise ConfigError(
                 "The loss must be a CompositeLoss.", where=f"{self.plan.role}.loss", found=str(type(loss))
             )
+        if loss.needs_hidden:
+            loss.setup_hidden(*self._hidden_widths(model, data.schema))
         steps = data.steps_per_epoch() * self.plan.max_epochs
         if self.cfg.trainer.max_steps > 0:
             steps = min(steps, self.cfg.trainer.max_steps)
@@ -194,6 +198,17 @@ class FitJob:
             card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),
             serving=self.plan.serving,
         )
+
+    @torch.no_grad()
+    def _hidden_widths(self, model: nn.Module, schema: Schema) -> tuple[dict[str, int], dict[str, int]]:
+        """Runs student and teacher on two random candidates and returns the widths of their hidden vectors."""
+        mode = model.training
+        student = model.eval()(random_batch(self._model_schema(), [2])).hidden
+        model.train(mode)
+        teacher: Mapping[str, Tensor] = {}
+        if self.signals is not None and isinstance(self.signals.source, CheckpointSignals):
+            teacher = self.signals.source.cpu()(random_batch(schema, [2])).hidden
+        return {n: v.shape[1] for n, v in student.items()}, {n: v.shape[1] for n, v in teacher.items()}
 
     def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
         trainer: pl.Trainer = build(

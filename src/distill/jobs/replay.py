@@ -104,6 +104,8 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     model = build_model(saved["card"]["net"], schema, f"{path}: net").train()
     batch, signals = _batch(saved["batch"]), _signals(saved["signals"])
     loss = _loss(cfg, str(saved["role"]), signals is not None, schema)
+    if loss.needs_hidden:
+        loss.setup_hidden(_widths(_hidden(model, batch)), _widths({} if signals is None else signals.hidden))
     try:
         model.load_state_dict(_below(saved["state_dict"], "model."))
         loss.load_state_dict(_below(saved["state_dict"], "loss."))
@@ -147,6 +149,17 @@ def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema) -> Comp
         raise ConfigError("The loss must be a CompositeLoss.", where=where, found=str(type(loss)))
     loss.setup([TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=has_signals)
     return loss
+
+
+@torch.no_grad()
+def _hidden(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+    vectors: Mapping[str, Tensor] = model.eval()(batch).hidden
+    model.train()
+    return vectors
+
+
+def _widths(vectors: Mapping[str, Tensor]) -> dict[str, int]:
+    return {name: int(vector.shape[1]) for name, vector in vectors.items()}
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,10 @@ def _check(terms: Mapping[str, LossTerm]) -> None:
             )
 
 
-def _setup_term(name: str, term: LossTerm, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+def _named(name: str, setup: Callable[[], None]) -> None:
+    """Sets a term up; its errors say which one it is."""
     try:
-        term.setup(tasks, has_signals)
+        setup()
     except ConfigError as error:
         raise ConfigError(
             error.problem,
@@ -55,8 +57,8 @@ class CompositeLoss(nn.Module):
     """The sum of the terms' means, each multiplied by its weight at the step.
 
     ``total = Σ_m weight_m(step) · mean_m``, plus the penalties that the model asks for itself. A term whose weight is 0
-    at a step is not computed: its part is reported as 0 and its weight as 0, so that the log shows when it joins. Such
-    a term sends no gradient to parameters of its own.
+    at a step is not computed: its part is reported as 0 and its weight as 0, so that the log shows when it joins.
+    Parameters of its own get a gradient of 0 then: DDP wants one from every parameter.
 
     Several processes: `reduce_denominators` gets the detached denominators of all computed terms in one vector `[U]`,
     once a step, and returns the vector to divide by. With the mean of the denominators over the processes (sum divided
@@ -96,7 +98,25 @@ class CompositeLoss(nn.Module):
             ConfigError: If a term asks for an unknown task or for signals that there will not be; it names the term.
         """
         for name, term in self._named_terms().items():
-            _setup_term(name, term, tasks, has_signals)
+            _named(name, partial(term.setup, tasks, has_signals))
+
+    @property
+    def needs_hidden(self) -> bool:
+        """Whether any term reads hidden vectors."""
+        return any(term.needs_hidden for term in self._named_terms().values())
+
+    def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
+        """Tells every term the widths of the hidden vectors; called once before training, if any term needs them.
+
+        Args:
+            student: Name of each hidden vector of the student to its width.
+            teacher: Likewise; empty if its signals hold none.
+
+        Raises:
+            ConfigError: A term asks for a vector that does not exist; it names the term.
+        """
+        for name, term in self._named_terms().items():
+            _named(name, partial(term.setup_hidden, student, teacher))
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` acts on: the others need not be scored.
@@ -126,6 +146,8 @@ class CompositeLoss(nn.Module):
         logits = inputs.output.logits
         weighted = [weights[name] * mean for name, mean in means.items()]
         total = torch.stack(weighted).sum() if weighted else (logits * 0).sum()
+        for idle in (p for name, term in terms.items() if name not in means for p in term.parameters()):
+            total = total + (idle * 0).sum()
         parts = {name: means[name].detach() if name in means else logits.new_zeros(()) for name in terms}
         for name, penalty in inputs.output.penalties.items():
             total = total + penalty

@@ -5,6 +5,7 @@ from distill.losses.terms.bernoulli_kl import BernoulliKL
 from distill.losses.terms.contrastive import Contrastive
 from distill.losses.terms.copr import COPR
 from distill.losses.terms.hard_bce import HardBCE
+from distill.losses.terms.hint import DE, Hint
 from distill.losses.terms.jrc import JRC
 from distill.losses.terms.lambdarank import LambdaRank
 from distill.losses.terms.listmle import RRD, ListMLE
@@ -13,17 +14,20 @@ from distill.losses.terms.margin_mse import MarginMSE
 from distill.losses.terms.mse import LogitMSE, ProbMSE
 from distill.losses.terms.multi_positive_softmax import MultiPositiveSoftmax
 from distill.losses.terms.ranknet import RankNet, TeacherRankNet
+from distill.losses.terms.relational import Relational
 from distill.losses.terms.soft_ce import SoftCE
 from distill.losses.terms.softmax_kl import SoftmaxKL
 from distill.losses.terms.stage_order import StageOrder
 
 __all__ = [
     "COPR",
+    "DE",
     "JRC",
     "RRD",
     "BernoulliKL",
     "Contrastive",
     "HardBCE",
+    "Hint",
     "LambdaRank",
     "ListMLE",
     "ListNet",
@@ -34,6 +38,7 @@ __all__ = [
     "MultiPositiveSoftmax",
     "ProbMSE",
     "RankNet",
+    "Relational",
     "SoftCE",
     "SoftmaxKL",
     "StageOrder",

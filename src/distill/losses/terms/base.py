@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -99,6 +99,9 @@ class LossTerm(nn.Module, ABC):
     needs_signals: ClassVar[bool] = False
     """Whether the formula reads the teacher signals; if so, only rows that the teacher scored take part."""
 
+    needs_hidden: ClassVar[bool] = False
+    """Whether the formula reads hidden vectors; if so, `setup_hidden` is called with their widths."""
+
     task_columns: Tensor
     task_weights: Tensor
 
@@ -152,6 +155,9 @@ class LossTerm(nn.Module, ABC):
         self._num_tasks = len(known)
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
         self.task_weights = torch.tensor([tasks[k].weight for k in columns], device=device)
+
+    def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
+        """Learns the widths of the hidden vectors, name by name; nothing by default."""
 
     def require_binary(self, tasks: Sequence[TaskInfo]) -> None:
         """Checks the kind of the tasks that the term acts on; called after `setup`.
