@@ -19,6 +19,7 @@ from distill.errors import DistillError
 from distill.jobs.manifest import MANIFEST_FILE
 from distill.training.rendezvous import agreed_name
 
+_Options = TypeVar("_Options")
 _Result = TypeVar("_Result")
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 _SHARDING_LIBRARIES = {"fbgemm_gpu", "torchrec"}
@@ -46,12 +47,17 @@ register_resolvers()  # also where submitit unpickles a job without running the 
 
 
 def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:
-    """Runs a job; an error of the user's making ends the program with its message and status 2."""
+    """Runs a job of a config; see `guarded`."""
     _quiet_libraries()
     if cfg.get("threads") is not None:
         torch.set_num_threads(int(cfg.threads))
+    return guarded(job, cfg)
+
+
+def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
+    """Runs a job; an error of the user's making ends the program with its message and status 2."""
     try:
-        return job(cfg)
+        return job(options)
     except DistillError as error:
         message = Text(str(error))
         message.stylize("bold red", 0, len(error.problem))

@@ -17,7 +17,7 @@ from distill.reports.summary import ROLES, Summary, lower_is_better
 
 _ROLES = (*ROLES, "model")
 # What a column of costs shows: its name, a factor, and digits.
-_COSTS = {
+COSTS = {
     "kFLOPs\n/cand.": ("candidate_flops", 1e-3, 2),
     "bytes\n/item": ("item_bytes", 1.0, 0),
     "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
@@ -105,7 +105,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
         table.add_column(name)
     for name in metrics:
         table.add_column(name.replace("/", "\n").replace("@", "\n@").replace("_recall", "\nrecall"), justify="right")
-    costs = [label for label in _COSTS if any(row.cost for row in rows)]
+    costs = [label for label in COSTS if any(row.cost for row in rows)]
     for label in costs:
         table.add_column(label, justify="right")
     best = {name: _best(rows, name) for name in metrics}
@@ -116,7 +116,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
             share = row.gap_recovered.get(name)
             text = str(statistic).replace(" ± ", "\n±") + _of_gap(share)
             cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
-        cells += [_cost(row, *_COSTS[label]) for label in costs]
+        cells += [_cost(row, *COSTS[label]) for label in costs]
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
     return table
 

@@ -1,0 +1,103 @@
+"""One table and one picture of any runs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from distill.data.files import write_text_atomic
+from distill.errors import ConfigError, DataError
+from distill.reports.compare import Row, compare, comparison_table, main_metrics, save_comparison
+from distill.reports.comparison_markdown import comparison_markdown
+from distill.reports.comparison_picture import draw_comparison
+from distill.reports.summary import SUMMARY_FILE, Summary, load_summary, lower_is_better
+
+COMPARISON = "comparison"
+_NARROWEST = 160  # characters, where there is no terminal to ask
+
+
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description="Compares runs: mean ± deviation over seeds, costs, gap recovered.")
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders with runs anywhere below")
+    parser.add_argument("--metrics", nargs="+", help="metrics to show; by default the main ones")
+    parser.add_argument("--sort", help="metric to sort by, the best first")
+    parser.add_argument("--out", type=Path, help="folder for comparison.json, .md and .png")
+    return parser.parse_args(given)
+
+
+def run(options: argparse.Namespace) -> list[Row]:
+    """Compares all runs that finished and names those that did not.
+
+    Raises:
+        DataError: There is no finished run.
+        ConfigError: A metric is unknown.
+    """
+    console = report_console()
+    runs, unfinished = find_runs(options.runs)
+    if unfinished:
+        console.print(f"Without {SUMMARY_FILE}, left out: {', '.join(map(str, unfinished))}")
+    if not runs:
+        raise DataError("There is no finished run to compare.", where=", ".join(map(str, options.runs)))
+    rows = compare(runs)
+    known = {name for row in rows for name in row.metrics}
+    metrics = options.metrics or main_metrics(rows)
+    unknown = [name for name in (*metrics, *([options.sort] if options.sort else [])) if name not in known]
+    if unknown:
+        raise ConfigError(
+            "The runs lack a metric.",
+            where="--metrics, --sort",
+            expected=", ".join(sorted(known)),
+            found=", ".join(unknown),
+        )
+    if options.sort:
+        rows = sorted(rows, key=lambda row: _place(row, options.sort))
+    console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        save_all(rows, metrics, options.out)
+        console.print(f"Files: {options.out / COMPARISON}.json, .md, .png", soft_wrap=True)
+    return rows
+
+
+def report_console() -> Console:
+    """A console that does not squeeze tables when the output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, _NARROWEST))
+
+
+def find_runs(places: Sequence[Path]) -> tuple[list[Summary], list[Path]]:
+    """Reads the summaries of run folders, in the order of their names (numbers by value), and finds those without.
+
+    Raises:
+        DataError: A folder does not exist, or a summary is damaged.
+    """
+    runs, unfinished = [], []
+    for place in places:
+        if not place.is_dir():
+            raise DataError("There is no such folder.", where=str(place), expected="a run, or a folder with runs")
+        below = {path.parent.parent for path in place.rglob(".hydra/config.yaml")}
+        for folder in sorted(below, key=lambda path: [(not p.isdigit(), p.zfill(9)) for p in path.parts]):
+            if (folder / SUMMARY_FILE).exists():
+                runs.append(load_summary(folder))
+            else:
+                unfinished.append(folder)
+    return runs, unfinished
+
+
+def save_all(rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> None:
+    """Writes `comparison.json` (all metrics), and `comparison.md` and `comparison.png` of some."""
+    save_comparison(rows, folder / f"{COMPARISON}.json")
+    write_text_atomic(folder / f"{COMPARISON}.md", comparison_markdown(rows, metrics))
+    draw_comparison(rows, metrics, folder / f"{COMPARISON}.png")
+
+
+def _place(row: Row, metric: str) -> float:
+    value = row.metrics[metric].mean if metric in row.metrics else math.nan
+    if math.isnan(value):
+        return math.inf
+    return value if lower_is_better(metric) else -value

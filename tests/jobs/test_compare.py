@@ -1,0 +1,78 @@
+"""scripts/compare.py: any runs in one table, one picture and one file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distill.reports.summary import Summary, load_summary
+from tests.jobs.entry import run_script
+
+
+def write_run(folder: Path, name: str, seed: int, auc: float, finished: bool = True) -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text("")
+    if finished:
+        cost = {"model": {"candidate_flops": 2500.0, "item_bytes": 128.0, "ms_p50@1000": 0.25}}
+        metrics = {"model": {"click/auc": auc, "click/logloss": 1 - auc, "click/gauc": auc - 0.1}}
+        run = Summary(name, seed, metrics, {}, {}, {"model": 5}, {"model": 1.0}, {"model": 3}, [], name, "data")
+        replace(run, cost=cost).save(folder)
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for i, (name, seed, auc) in enumerate([("a|b", 0, 0.6), ("a|b", 1, 0.62), ("best", 0, 0.7), ("best", 1, 0.74)]):
+        write_run(tmp_path / "sweep" / str(i), name, seed, auc)
+    write_run(tmp_path / "sweep" / "10", "killed", 0, 0.0, finished=False)
+    write_run(tmp_path / "alone", "alone", 5, 0.5)
+    return tmp_path
+
+
+def test_table_picture_and_files(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = runs / "out"
+    places = [str(runs / "sweep"), str(runs / "alone")]
+    run_script("scripts/compare.py", *places, "--sort", "click/auc", "--out", str(out))
+    printed = capsys.readouterr().out
+    assert "5 runs" in printed
+    assert "left out" in printed
+    assert "0.7200" in printed
+    rows = json.loads((out / "comparison.json").read_text())
+    assert [(row["configuration"], row["seeds"]) for row in rows] == [("best", [0, 1]), ("a|b", [0, 1]), ("alone", [5])]
+    lines = (out / "comparison.md").read_text().splitlines()
+    assert (
+        lines[0]
+        == "| configuration | model | seeds | click/auc | click/gauc | kFLOPs /cand. | bytes /item | ms for 1,000 |"
+    )
+    assert lines[2] == "| best | model | 0, 1 | 0.7200 ± 0.0283 | 0.6200 ± 0.0283 | 2.50 | 128 | 0.25 |"
+    assert lines[3].startswith("| a\\|b | model |")
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert load_summary(runs / "alone").seed == 5
+
+
+def test_lower_is_better_sorts_the_other_way(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_script("scripts/compare.py", str(runs), "--sort", "click/logloss", "--metrics", "click/logloss")
+    printed = capsys.readouterr().out
+    assert printed.index("best") < printed.index("a|b") < printed.index("alone")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no such folder"),
+        (["empty"], "no finished run"),
+        (["alone", "--metrics", "click/ndcg"], "click/auc"),
+        (["alone", "--sort", "click/ndcg"], "lack a metric"),
+    ],
+)
+def test_what_cannot_be_compared(
+    arguments: list[str], message: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (runs / "empty").mkdir()
+    with pytest.raises(SystemExit) as stop:
+        run_script("scripts/compare.py", str(runs / arguments[0]), *arguments[1:])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
