@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from distill.reports.summary import load_summary
@@ -13,10 +14,11 @@ from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
 TERMS = sorted(path.stem for path in (ROOT / "conf" / "loss_term").glob("*.yaml"))
 
 
-def test_all_terms_in_one_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signals", ["online", "cached"])
+def test_all_terms_in_one_run(signals: str, tmp_path: Path) -> None:
     added = [f"+loss_term@loss.terms.{term}={term}" for term in TERMS]
     train(
-        *("+debug=quick", "data=funnel_tiny", "teacher=trained", "teacher.signals=online", "trainer=cpu"),
+        *("+debug=quick", "data=funnel_tiny", "teacher=trained", f"teacher.signals={signals}", "trainer=cpu"),
         *(
             "teacher.privileged=false",
             "model=late_mlp",

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from distill.data.datamodule import RankingDataModule
 from distill.data.format import NUM_CANDIDATES, load_dataset, teacher_column
+from distill.jobs.parts import load_model
 from distill.reports.summary import load_summary
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
 
@@ -151,3 +154,27 @@ def test_damage_within_a_signal_file_is_refused_and_scored_again(
             (folder / "provenance.json").unlink()
         run_script("scripts/score.py", *_score_arguments(root), f"out={folder}")
         assert path.read_bytes() == right
+
+
+def test_hidden_vectors_are_written_and_read_row_by_row(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the reader gives with a batch is what the teacher computes for it."""
+    folder = root / "with_hidden"
+    run_script("scripts/score.py", *_score_arguments(root), f"out={folder}", "hidden=[body]")
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["hidden"] == ["body"]
+    loaded = load_model(_checkpoint(root))
+    folders = [path.parent for path in (root / "data").glob("*/schema.yaml")]
+    (data,) = (path for path in folders if load_dataset(path).fingerprint == provenance["dataset"])
+    module = RankingDataModule(data, 256, 256, view="serving", signals={"train": str(folder)})
+    seen = 0
+    for batch in module.loader("train"):
+        assert batch.signals is not None
+        with torch.no_grad():
+            expected = loaded.model.eval()(batch)
+        torch.testing.assert_close(batch.signals.hidden["body"], expected.hidden["body"], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(batch.signals.logits, expected.logits, rtol=1e-5, atol=1e-6)
+        seen += batch.num_candidates
+    assert seen > 1000
+    with pytest.raises(SystemExit):
+        run_script("scripts/score.py", *_score_arguments(root), f"out={root / 'other'}", "hidden=[towers]")
+    assert "body [" in _failure(capsys)

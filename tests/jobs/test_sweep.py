@@ -37,3 +37,16 @@ def test_sweep_over_experiments_compares_them_all(tmp_path: Path) -> None:
         ("funnel/two_tower_from_dcn_v2", "control"),
         ("funnel/two_tower_from_dcn_v2", "distilled"),
     ]
+
+
+def test_a_job_that_fails_leaves_the_others_their_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = [argument for argument in tiny_arguments(tmp_path) if not argument.startswith("teacher.")]
+    sweep = ["model.net.vector_dim=8,-1,4", "name=sweep", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    with pytest.raises(SystemExit) as stop:
+        train("-m", "+experiment=funnel/two_tower", "+debug=quick", *tiny, *sweep)
+    assert stop.value.code == 2
+    printed = capsys.readouterr()
+    assert "left out of the comparison: 1" in printed.out
+    rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())
+    assert [row["configuration"] for row in rows] == ["model.net.vector_dim=8", "model.net.vector_dim=4"]
+    assert (tmp_path / "sweep" / "comparison.png").exists()

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.text import Text
@@ -19,6 +21,7 @@ from distill.errors import DistillError
 from distill.jobs.manifest import MANIFEST_FILE
 from distill.training.rendezvous import agreed_name
 
+FAILED = 2  # the exit status after an error of the user's making
 _Options = TypeVar("_Options")
 _Result = TypeVar("_Result")
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
@@ -46,12 +49,17 @@ def register_resolvers() -> None:
 register_resolvers()  # also where submitit unpickles a job without running the script
 
 
-def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:
-    """Runs a job of a config; see `guarded`."""
+def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result | None:
+    """Runs a job of a config; see `guarded`. A job of a sweep that fails leaves the others their turn."""
     _quiet_libraries()
     if cfg.get("threads") is not None:
         torch.set_num_threads(int(cfg.threads))
-    return guarded(job, cfg)
+    try:
+        return guarded(job, cfg)
+    except SystemExit as stop:
+        if stop.code != FAILED or HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        return None
 
 
 def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
@@ -62,7 +70,7 @@ def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
         message = Text(str(error))
         message.stylize("bold red", 0, len(error.problem))
         Console(stderr=True, soft_wrap=True).print(message)
-        sys.exit(2)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
+from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
+from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError
 from distill.features import table_sharding
 from distill.jobs.fit_callbacks import fit_callbacks
@@ -201,14 +203,18 @@ class FitJob:
 
     @torch.no_grad()
     def _hidden_widths(self, model: nn.Module, schema: Schema) -> tuple[dict[str, int], dict[str, int]]:
-        """Runs student and teacher on two random candidates and returns the widths of their hidden vectors."""
+        """Returns the widths of the hidden vectors of student and teacher: of models by running them on two candidates,
+        of written signals by their type."""
         mode = model.training
         student = model.eval()(random_batch(self._model_schema(), [2])).hidden
         model.train(mode)
         teacher: Mapping[str, Tensor] = {}
         if self.signals is not None and isinstance(self.signals.source, CheckpointSignals):
             teacher = self.signals.source.cpu()(random_batch(schema, [2])).hidden
-        return {n: v.shape[1] for n, v in student.items()}, {n: v.shape[1] for n, v in teacher.items()}
+        widths = {n: v.shape[1] for n, v in teacher.items()}
+        if self.signals is not None and self.signals.reader not in (None, SIGNALS_IN_DATASET):
+            widths = open_sidecar(self.dataset, schema.task_names, "train", Path(str(self.signals.reader))).hidden
+        return {n: v.shape[1] for n, v in student.items()}, widths
 
     def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
         trainer: pl.Trainer = build(

@@ -1,10 +1,10 @@
-"""Writes a teacher's logits for a whole dataset, beside the data: sharded over ranks, resumable, with provenance."""
+"""Writes what a teacher says of a whole dataset beside the data: sharded over ranks, resumable, with provenance."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from distill.batch import RankerOutput
 from distill.data.files import hash_file, hash_once, room_for, temporary_sibling, write_text_atomic
 from distill.data.format import NUM_CANDIDATES, SPLITS, Dataset, PartFile, Split, teacher_column
 from distill.data.stream import iterate_part
+from distill.data.stream.signals import HIDDEN_PREFIX
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
@@ -53,7 +54,9 @@ def run(cfg: DictConfig) -> Scored:
     console = Console()
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _):
         dataset = open_dataset(cfg)
-        scored = score_dataset(Path(cfg.teacher.path), dataset, Path(cfg.paths.cache), cfg.get("out"), device(cfg))
+        scored = score_dataset(
+            Path(cfg.teacher.path), dataset, Path(cfg.paths.cache), cfg.get("out"), device(cfg), tuple(cfg.hidden)
+        )
         if rank() == 0:
             console.print(
                 f"Teacher signals of {scored.candidates:,} candidates ({scored.scored_now:,} scored now, "
@@ -80,7 +83,14 @@ def check_teacher(loaded: LoadedModel, path: Path, dataset: Dataset) -> None:
         )
 
 
-def score_dataset(checkpoint: Path, dataset: Dataset, cache: Path, out: str | None, target: torch.device) -> Scored:
+def score_dataset(
+    checkpoint: Path,
+    dataset: Dataset,
+    cache: Path,
+    out: str | None,
+    target: torch.device,
+    hidden: Sequence[str] = (),
+) -> Scored:
     """Scores every split with a checkpoint; parts that are there already are kept. All ranks call it together.
 
     Args:
@@ -89,15 +99,19 @@ def score_dataset(checkpoint: Path, dataset: Dataset, cache: Path, out: str | No
         cache: Where the signals go (named by the content of teacher and dataset) unless `out` is given.
         out: Folder of the signals.
         target: Where to compute.
+        hidden: Names of the teacher's hidden vectors to write beside its logits.
 
     Raises:
         SignalError: The teacher belongs to another dataset.
+        ConfigError: The teacher has no such hidden vector.
     """
     start = time.perf_counter()
     loaded = load_model(checkpoint)
     check_teacher(loaded, checkpoint, dataset)
-    provenance = Provenance(hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names)
-    name = f"{provenance.teacher[:12]}-{provenance.dataset[:12]}"
+    provenance = Provenance(
+        hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, tuple(sorted(set(hidden)))
+    )
+    name = "-".join([provenance.teacher[:12], provenance.dataset[:12], *provenance.hidden])
     folder = Path(out) if out is not None else cache / "signals" / name
     loaded.model.to(target)
     now = 0
@@ -129,7 +143,7 @@ def _known_parts(folder: Path, provenance: Provenance) -> Mapping[str, str]:
         found = read_provenance(folder)
     except SignalError:
         return {}
-    same = (found.teacher, found.dataset) == (provenance.teacher, provenance.dataset)
+    same = (found.teacher, found.dataset, found.hidden) == (provenance.teacher, provenance.dataset, provenance.hidden)
     return found.parts if same else {}
 
 
@@ -145,6 +159,7 @@ def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str
             found.get(_TEACHER_KEY) == provenance.teacher.encode()
             and found.get(_DATASET_KEY) == provenance.dataset.encode()
         )
+        same = same and {f"{HIDDEN_PREFIX}{name}" for name in provenance.hidden} <= set(file.schema_arrow.names)
         if not same or int(file.metadata.num_rows) != part.rows:
             return False
         whole = _is_readable(file) if digest is None else hash_once(path) == digest
@@ -171,12 +186,13 @@ def _score_part(
     provenance: Provenance,
     target: torch.device,
 ) -> None:
-    logits: list[NDArray[np.float32]] = []
+    columns = {teacher_column(task): [np.zeros(0, np.float32)] for task in provenance.tasks}
     for batch in iterate_part(dataset, split, index, loaded.schema, _BATCH_CANDIDATES):
         output: RankerOutput = loaded.model(batch.to(target))
-        logits.append(output.logits.float().cpu().numpy())
+        for name, values in _wanted(output, provenance, path).items():
+            columns.setdefault(name, []).append(values.float().cpu().numpy())
     source = pq.ParquetFile(dataset.root / dataset.parts(split)[index].path)
-    joined = np.concatenate(logits) if logits else np.zeros((0, len(provenance.tasks)), np.float32)
+    joined = {name: np.concatenate(values) for name, values in columns.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary_sibling(path)
     try:
@@ -187,28 +203,52 @@ def _score_part(
         beside.unlink(missing_ok=True)
 
 
+def _wanted(output: RankerOutput, provenance: Provenance, path: Path) -> dict[str, torch.Tensor]:
+    """Returns what is written of an output, by column."""
+    missing = [name for name in provenance.hidden if name not in output.hidden]
+    if missing:
+        raise ConfigError(
+            "The teacher has no such hidden vector.",
+            where=str(path),
+            expected=", ".join(f"{name} [{v.shape[1]}]" for name, v in output.hidden.items()) or "none",
+            found=", ".join(missing),
+        )
+    logits = {teacher_column(task): output.logits[:, k] for k, task in enumerate(provenance.tasks)}
+    return logits | {f"{HIDDEN_PREFIX}{name}": output.hidden[name] for name in provenance.hidden}
+
+
 def _write_aligned(
-    logits: NDArray[np.float32], source: pq.ParquetFile, path: Path, provenance: Provenance, nested: bool
+    columns: Mapping[str, NDArray[np.float32]],
+    source: pq.ParquetFile,
+    path: Path,
+    provenance: Provenance,
+    nested: bool,
 ) -> None:
-    """Writes logits in the rows and row groups of the part file that they belong to."""
-    kind = pa.list_(pa.float32()) if nested else pa.float32()
+    """Writes signals in the rows and row groups of the part file that they belong to."""
     schema = pa.schema(
-        [pa.field(teacher_column(task), kind, nullable=False) for task in provenance.tasks],
+        [pa.field(name, _type(values, nested), nullable=False) for name, values in columns.items()],
         metadata={_TEACHER_KEY: provenance.teacher.encode(), _DATASET_KEY: provenance.dataset.encode()},
     )
     start = 0
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for group in range(source.num_row_groups):
             rows = source.metadata.row_group(group).num_rows
+            offsets, stop = None, start + rows
             if nested:
                 lengths = source.read_row_group(group, columns=[NUM_CANDIDATES]).column(0).to_numpy()
                 offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
                 stop = start + int(lengths.sum())
-            else:
-                stop = start + rows
-            columns: list[pa.Array] = []
-            for k in range(len(provenance.tasks)):
-                values = pa.array(logits[start:stop, k])
-                columns.append(pa.ListArray.from_arrays(offsets, values) if nested else values)
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema), row_group_size=max(rows, 1))
+            arrays = [_array(values[start:stop], offsets) for values in columns.values()]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=max(rows, 1))
             start = stop
+
+
+def _type(values: NDArray[np.float32], nested: bool) -> pa.DataType:
+    kind = pa.float32() if values.ndim == 1 else pa.list_(pa.float32(), values.shape[1])
+    return pa.list_(kind) if nested else kind
+
+
+def _array(values: NDArray[np.float32], offsets: pa.Array | None) -> pa.Array:
+    flat = pa.array(values.reshape(-1))
+    inner = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return inner if offsets is None else pa.ListArray.from_arrays(offsets, inner)

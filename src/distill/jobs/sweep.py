@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich.console import Console
 
+from distill.jobs.app import FAILED
 from distill.jobs.compare import COMPARISON, find_runs, report_console, save_all
 from distill.reports.compare import compare, comparison_table, main_metrics
-from distill.reports.summary import SUMMARY_FILE
+from distill.reports.summary import SUMMARY_FILE, Summary
 
 
 class CompareAtEnd(Callback):
     """Hydra callback: prints the comparison of a sweep's runs and writes it into the sweep's folder."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compares the runs that finished and names those that did not."""
+        """Compares the runs that finished and names those that did not: then the sweep has failed."""
         if os.environ.get("RANK", "0") != "0":
             return
         folder = Path(config.hydra.sweep.dir)
@@ -27,10 +31,15 @@ class CompareAtEnd(Callback):
         if unfinished:
             names = ", ".join(path.name for path in unfinished)
             console.print(f"Without {SUMMARY_FILE}, left out of the comparison: {names}")
-        if not runs:
-            return
-        rows = compare(runs)
-        metrics = main_metrics(rows)
-        console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
-        save_all(rows, metrics, folder)
-        console.print(f"All metrics: {folder / COMPARISON}.json; also .md and .png", soft_wrap=True)
+        if runs:
+            _show(runs, folder, console)
+        if unfinished:
+            sys.exit(FAILED)
+
+
+def _show(runs: Sequence[Summary], folder: Path, console: Console) -> None:
+    rows = compare(runs)
+    metrics = main_metrics(rows)
+    console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
+    save_all(rows, metrics, folder)
+    console.print(f"All metrics: {folder / COMPARISON}.json; also .md and .png", soft_wrap=True)

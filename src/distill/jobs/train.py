@@ -29,6 +29,7 @@ from distill.jobs.replay import Replay
 from distill.jobs.score import check_teacher, score_dataset
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
+from distill.losses.terms.hidden import HiddenTerm
 from distill.metrics import MetricSuite, ScoredRows, teacher_rows
 from distill.models.cost import measure_cost
 from distill.reports.summary import Difference, Summary, gap_recovered
@@ -112,7 +113,9 @@ class _Run:
                 found=str(teacher.source),
             )
         if teacher.signals == "cached":
-            scored = score_dataset(checkpoint, self.dataset, Path(self.cfg.paths.cache), None, device(self.cfg))
+            scored = score_dataset(
+                checkpoint, self.dataset, Path(self.cfg.paths.cache), None, device(self.cfg), self._hidden_names()
+            )
             return Signals(str(scored.folder), ColumnSignals())
         if teacher.signals != "online":
             raise ConfigError(
@@ -236,6 +239,11 @@ class _Run:
         if rank() == 0:
             job.folder.mkdir(parents=True, exist_ok=True)
         return job.run()
+
+    def _hidden_names(self) -> list[str]:
+        """Names the teacher's hidden vectors that the loss reads."""
+        built = [build(node, f"loss.terms.{name}") for name, node in plain(self.cfg.loss.terms).items()]
+        return [term.teacher for term in built if isinstance(term, HiddenTerm)]
 
     def _taught(self) -> bool:
         terms, samplers = plain(self.cfg.loss.terms), plain(self.cfg.sampling)

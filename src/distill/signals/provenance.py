@@ -21,12 +21,14 @@ class Provenance:
         teacher: Content hash of the teacher's checkpoint.
         dataset: Fingerprint of the dataset that was scored.
         tasks: Tasks with a logit column.
+        hidden: Names of the hidden vectors beside them.
         parts: Content hash of each file of signals by its path in the folder; empty if the score job did not write it.
     """
 
     teacher: str
     dataset: str
     tasks: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -44,7 +46,8 @@ def read_provenance(folder: Path) -> Provenance:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         parts = {str(name): str(digest) for name, digest in data.get("parts", {}).items()}
-        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), parts)
+        hidden = tuple(str(name) for name in data.get("hidden", ()))
+        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, parts)
     except FileNotFoundError as error:
         raise SignalError(
             "There are no finished teacher signals here.",

@@ -13,7 +13,10 @@ from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
 from distill.losses.terms.soft import SoftTerm
 
-_NO_VECTORS = "let the teacher run in the step (teacher.signals=online): written scores hold no hidden vectors"
+_NO_VECTORS = (
+    "score with hidden=[NAME]; teacher=trained and teacher=checkpoint do so themselves; or let the teacher run in the "
+    "step: teacher.signals=online"
+)
 
 
 class HiddenTerm(SoftTerm):
