@@ -190,3 +190,11 @@ def test_has_no_state_and_can_be_pickled(all_terms, two_tasks):
     assert loss.state_dict() == {}
     copy = pickle.loads(pickle.dumps(loss))
     assert copy.terms["soft"].task_weights.tolist() == [1.0, 0.5]
+
+
+def test_plan_reaches_weights_and_temperatures(two_tasks):
+    term = BernoulliKL(weight=Warmup(1.0, steps=0.5), temperature=Linear(4.0, 1.0, steps=0.5))
+    loss = CompositeLoss({"soft": term})
+    loss.plan(10)
+    assert [term.weight.value(step) for step in (4, 5)] == [0.0, 1.0]
+    assert [term.temperature.value(step) for step in (0, 5)] == [4.0, 1.0]

@@ -48,6 +48,9 @@ def test_warmup_is_zero_and_then_the_target():
         (lambda: Cosine(float("nan"), 1.0, steps=3), "Cosine.start"),
         (lambda: Linear(0.0, float("inf"), steps=3), "Linear.end"),
         (lambda: Warmup(1.0, steps=-1), "Warmup.steps"),
+        (lambda: Warmup(1.0, steps=1.0), "Warmup.steps"),
+        (lambda: Linear(0.0, 1.0, steps=0.0), "Linear.steps"),
+        (lambda: Linear(0.0, 1.0, steps=0.5).value(0), "Linear.steps"),
         (lambda: Constant("1"), "Constant.constant"),
         (lambda: Constant(True), "Constant.constant"),
     ],
@@ -75,3 +78,12 @@ def test_weights_are_never_negative_and_temperatures_always_positive():
     for wrong in (0.0, -1, Cosine(4.0, 0.0, 5), Warmup(2.0, 5)):
         with pytest.raises(ConfigError, match="above 0"):
             temperature_schedule(wrong, "t")
+
+
+def test_shares_of_training_become_steps():
+    assert Linear(0.0, 1.0, steps=0.2, begin=0.1).planned(50) == Linear(0.0, 1.0, steps=10, begin=5)
+    assert Cosine(0.0, 1.0, steps=0.001).planned(50) == Cosine(0.0, 1.0, steps=1)
+    assert Warmup(0.5, steps=0.25).planned(40).value(9) == 0.0
+    assert Warmup(0.5, steps=0.25).planned(40).value(10) == 0.5
+    assert Linear(0.0, 1.0, steps=3).planned(50) == Linear(0.0, 1.0, steps=3)
+    assert Constant(2.0).planned(50) == Constant(2.0)

@@ -28,7 +28,7 @@ from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
 
 _SHOWN_ROWS = 10
-_EXPECTED = {"role", "step", "batch", "signals", "random_state", "parts", "card"}
+_EXPECTED = {"role", "step", "total_steps", "batch", "signals", "random_state", "parts", "card"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     schema = parse_schema(saved["card"]["schema"], f"{path}: schema")
     model = build_model(saved["card"]["net"], schema, f"{path}: net").train()
     batch, signals = _batch(saved["batch"]), _signals(saved["signals"])
-    loss = _loss(cfg, str(saved["role"]), signals is not None, schema)
+    loss = _loss(cfg, str(saved["role"]), signals is not None, schema, int(saved["total_steps"]))
     if loss.needs_hidden:
         loss.setup_hidden(_widths(_hidden(model, batch)), _widths({} if signals is None else signals.hidden))
     try:
@@ -133,7 +133,7 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     )
 
 
-def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema) -> CompositeLoss:
+def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema, total_steps: int) -> CompositeLoss:
     """Builds the loss of a role from the config; the control's lacks the terms that read the teacher."""
     where = "teacher.loss" if role == "teacher" else "loss"
     node = plain(cfg.teacher.loss if role == "teacher" else cfg.loss)
@@ -147,6 +147,7 @@ def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema) -> Comp
     loss = build(node, where)
     if not isinstance(loss, CompositeLoss):
         raise ConfigError("The loss must be a CompositeLoss.", where=where, found=str(type(loss)))
+    loss.plan(total_steps)
     loss.setup([TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=has_signals)
     return loss
 

@@ -100,6 +100,11 @@ class CompositeLoss(nn.Module):
         for name, term in self._named_terms().items():
             _named(name, partial(term.setup, tasks, has_signals))
 
+    def plan(self, total_steps: int) -> None:
+        """Tells every schedule how many steps the training has; called once before training."""
+        for term in self._named_terms().values():
+            term.plan(total_steps)
+
     @property
     def needs_hidden(self) -> bool:
         """Whether any term reads hidden vectors."""

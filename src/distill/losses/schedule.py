@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distill.errors import ConfigError
 
@@ -20,6 +20,10 @@ class Schedule(ABC):
     def lowest(self) -> float:
         """Returns the smallest value over all steps."""
 
+    def planned(self, total_steps: int) -> Schedule:
+        """Returns the schedule with shares of training turned into steps."""
+        return self
+
 
 def _require(condition: bool, where: str, expected: str, found: object) -> None:
     if not condition:
@@ -34,6 +38,23 @@ def _require_number(where: str, found: object) -> None:
 def _require_count(where: str, found: object, lowest: int) -> None:
     is_count = isinstance(found, int) and not isinstance(found, bool) and found >= lowest
     _require(is_count, where, f"an integer of at least {lowest}", found)
+
+
+def _require_moment(where: str, found: object, lowest: int) -> None:
+    """A number of steps, or a share of training between 0 and 1."""
+    if isinstance(found, float) and math.isfinite(found):
+        _require(0.0 < found < 1.0, where, "steps (an integer), or a share of training above 0 and below 1", found)
+    else:
+        _require_count(where, found, lowest)
+
+
+def _in_steps(moment: float, total_steps: int, lowest: int) -> int:
+    return max(lowest, round(moment * total_steps)) if isinstance(moment, float) else moment
+
+
+def _known(moment: float, where: str) -> int:
+    _require(isinstance(moment, int), where, "steps, or a share after the length of training is known", moment)
+    return int(moment)
 
 
 def _progress(step: int, begin: int, steps: int) -> float:
@@ -72,19 +93,28 @@ class _Ramp(Schedule):
 
     start: float
     end: float
-    steps: int
-    begin: int = 0
+    steps: float
+    begin: float = 0
 
     def __post_init__(self) -> None:
         name = type(self).__name__
         _require_number(f"{name}.start", self.start)
         _require_number(f"{name}.end", self.end)
-        _require_count(f"{name}.steps", self.steps, lowest=1)
-        _require_count(f"{name}.begin", self.begin, lowest=0)
+        _require_moment(f"{name}.steps", self.steps, lowest=1)
+        _require_moment(f"{name}.begin", self.begin, lowest=0)
 
     def lowest(self) -> float:
         """Returns the smaller of `start` and `end`."""
         return float(min(self.start, self.end))
+
+    def planned(self, total_steps: int) -> Schedule:
+        """Returns the ramp in steps."""
+        return replace(self, steps=_in_steps(self.steps, total_steps, 1), begin=_in_steps(self.begin, total_steps, 0))
+
+    def progress(self, step: int) -> float:
+        """Returns the share of the ramp that is done at `step`."""
+        name = type(self).__name__
+        return _progress(step, _known(self.begin, f"{name}.begin"), _known(self.steps, f"{name}.steps"))
 
 
 @dataclass(frozen=True)
@@ -94,8 +124,8 @@ class Linear(_Ramp):
     Args:
         start: Value up to step `begin`.
         end: Value from step `begin + steps` on.
-        steps: Length of the line.
-        begin: First step of the line.
+        steps: Length of the line, in steps (an integer) or as a share of training (between 0 and 1).
+        begin: First step of the line, likewise.
 
     Raises:
         ConfigError: If a value is not finite, `steps` is below 1 or `begin` below 0.
@@ -103,7 +133,7 @@ class Linear(_Ramp):
 
     def value(self, step: int) -> float:
         """Returns ``start + (end - start) · progress``."""
-        progress = _progress(step, self.begin, self.steps)
+        progress = self.progress(step)
         return self.start * (1.0 - progress) + self.end * progress
 
 
@@ -114,8 +144,8 @@ class Cosine(_Ramp):
     Args:
         start: Value up to step `begin`.
         end: Value from step `begin + steps` on.
-        steps: Length of the half wave.
-        begin: First step of the half wave.
+        steps: Length of the half wave, in steps (an integer) or as a share of training (between 0 and 1).
+        begin: First step of the half wave, likewise.
 
     Raises:
         ConfigError: If a value is not finite, `steps` is below 1 or `begin` below 0.
@@ -123,7 +153,7 @@ class Cosine(_Ramp):
 
     def value(self, step: int) -> float:
         """Returns ``end + (start - end) · (1 + cos(π · progress)) / 2``."""
-        share = (1.0 + math.cos(math.pi * _progress(step, self.begin, self.steps))) / 2.0
+        share = (1.0 + math.cos(math.pi * self.progress(step))) / 2.0
         return self.start * share + self.end * (1.0 - share)
 
 
@@ -135,7 +165,7 @@ class Warmup(Schedule):
 
     Args:
         target: Value from step `steps` on.
-        steps: Number of steps at 0.
+        steps: Number of steps at 0, or share of training (between 0 and 1).
 
     Raises:
         ConfigError: If `target` is not finite or `steps` is below 0.
@@ -146,15 +176,19 @@ class Warmup(Schedule):
     """
 
     target: float
-    steps: int
+    steps: float
 
     def __post_init__(self) -> None:
         _require_number("Warmup.target", self.target)
-        _require_count("Warmup.steps", self.steps, lowest=0)
+        _require_moment("Warmup.steps", self.steps, lowest=0)
+
+    def planned(self, total_steps: int) -> Schedule:
+        """Returns the warm-up in steps."""
+        return replace(self, steps=_in_steps(self.steps, total_steps, 0))
 
     def value(self, step: int) -> float:
         """Returns 0 or `target`."""
-        return float(self.target) if step >= self.steps else 0.0
+        return float(self.target) if step >= _known(self.steps, "Warmup.steps") else 0.0
 
     def lowest(self) -> float:
         """Returns the smaller of 0 and `target`, or `target` if there is no warm-up."""

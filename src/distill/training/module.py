@@ -72,7 +72,7 @@ class RankingModule(pl.LightningModule):
         self.projection = ServingProjection(schema) if serving else nn.Identity()
         self._optimizer_factory = optimizer
         self._schedule = schedule
-        self._total_steps = total_steps
+        self.total_steps = total_steps
         self._rows = MetricState()
         self._told: set[str] = set()
         self.test_rows: ScoredRows | None = None
@@ -82,6 +82,7 @@ class RankingModule(pl.LightningModule):
         loss.setup(
             [TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=signals is not None
         )
+        loss.plan(total_steps)
         sampling.setup(schema.task_names, has_signals=signals is not None)
         self._leave_tables_out_of_ddp()
 
@@ -132,7 +133,7 @@ class RankingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Returns the combined optimiser and its schedule by step."""
         optimizer = self._optimizer_factory.build(self)
-        schedule = LambdaLR(optimizer, lambda step: self._schedule.factor(step, self._total_steps))
+        schedule = LambdaLR(optimizer, lambda step: self._schedule.factor(step, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

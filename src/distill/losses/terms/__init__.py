@@ -15,6 +15,7 @@ from distill.losses.terms.mse import LogitMSE, ProbMSE
 from distill.losses.terms.multi_positive_softmax import MultiPositiveSoftmax
 from distill.losses.terms.ranknet import RankNet, TeacherRankNet
 from distill.losses.terms.relational import Relational
+from distill.losses.terms.sampled_softmax import SampledSoftmax
 from distill.losses.terms.soft_ce import SoftCE
 from distill.losses.terms.softmax_kl import SoftmaxKL
 from distill.losses.terms.stage_order import StageOrder
@@ -39,6 +40,7 @@ __all__ = [
     "ProbMSE",
     "RankNet",
     "Relational",
+    "SampledSoftmax",
     "SoftCE",
     "SoftmaxKL",
     "StageOrder",

@@ -156,6 +156,12 @@ class LossTerm(nn.Module, ABC):
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
         self.task_weights = torch.tensor([tasks[k].weight for k in columns], device=device)
 
+    def plan(self, total_steps: int) -> None:
+        """Turns shares of training into steps, in every schedule of the term; called once before training."""
+        for name, value in list(vars(self).items()):
+            if isinstance(value, Schedule):
+                setattr(self, name, value.planned(total_steps))
+
     def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
         """Learns the widths of the hidden vectors, name by name; nothing by default."""
 

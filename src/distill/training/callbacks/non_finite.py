@@ -70,6 +70,7 @@ class StopOnNonFinite(pl.Callback):
             "state_dict": {k: v for k, v in module.state_dict().items() if not k.startswith("signals.")},
             "role": self.role,
             "step": trainer.global_step,
+            "total_steps": module.total_steps,
             "batch": None if module.last_batch is None else to_plain(module.projection(module.last_batch)),
             "signals": to_plain(module.last_signals),
             "random_state": self._random,

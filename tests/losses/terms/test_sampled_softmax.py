@@ -1,0 +1,96 @@
+"""In-batch negatives with corrected frequencies."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+from distill.errors import ConfigError
+from distill.losses.functional.sampled_softmax import sampled_softmax
+from distill.losses.terms import SampledSoftmax, TaskInfo
+
+
+def test_equals_numpy_without_accidental_hits(generator):
+    u, v = torch.randn(2, 6, 3, dtype=torch.float64, generator=generator).unbind()
+    items, requests = np.array([7, 8, 7, 9, 5, 8]), np.array([0, 0, 1, 1, 2, 3])
+    log_q = torch.rand(6, dtype=torch.float64, generator=generator).log()
+    scores = (u @ v.T - log_q).numpy()
+    expected = []
+    for i in range(6):
+        own = set(items[requests == requests[i]])
+        kept = [i, *(j for j in range(6) if j != i and items[j] not in own)]
+        expected.append(-log_softmax(scores[i, kept])[0])
+    found = sampled_softmax(u, v, torch.tensor(items), torch.tensor(requests), log_q)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+    alone = sampled_softmax(u[:1], v[:1], torch.tensor([3]), torch.tensor([0]), log_q[:1])
+    assert alone.tolist() == [0.0]
+
+
+@pytest.fixture
+def inputs(make_inputs, generator):
+    vectors = torch.randn(2, 5, 4, dtype=torch.float64, generator=generator).unbind()
+
+    def build(labels, step=0, **changed):
+        made = make_inputs(torch.zeros(5, 2), [2, 3], labels=labels, step=step, **changed)
+        hidden = {name: v.clone().requires_grad_() for name, v in zip(("request", "candidate"), vectors, strict=True)}
+        return replace(made, output=replace(made.output, hidden=hidden))
+
+    return build
+
+
+def ready(**arguments):
+    term = SampledSoftmax(buckets=100, **arguments)
+    term.setup([TaskInfo("click", 1.0), TaskInfo("buy", 1.0)], has_signals=False)
+    term.setup_hidden({"request": 4, "candidate": 4}, {})
+    return term
+
+
+@pytest.mark.parametrize(("task", "columns"), [(None, slice(0, 2)), ("buy", slice(2, 4))])
+def test_positives_of_the_task_with_its_own_columns(task, columns, inputs):
+    given = inputs([[1, 0], [0, 1], [1, 1], [0, 0], [1, 1]], weight=[2.0, 1, 1, 1, 0.5])
+    rows = [0, 2, 4] if task is None else [1, 2, 4]
+    term = ready(task=task)
+    assert term.acts_on(given.batch, None).nonzero().flatten().tolist() == rows
+    hidden = given.output.hidden
+    u, v = (hidden[name][rows][:, columns] for name in ("request", "candidate"))
+    index = given.batch.request_index[rows]
+    values = sampled_softmax(u, v, torch.tensor(rows), index, torch.zeros(3))
+    weight = given.batch.weight[rows]
+    expected = (values * weight).sum() / weight.sum()
+    found = term(given).mean()
+    assert found.item() == pytest.approx(expected.item())
+    found.backward()
+    for name in ("request", "candidate"):
+        touched = hidden[name].grad.abs() > 0
+        assert touched[rows][:, columns].any()
+        assert not touched[:, [c for c in range(4) if c not in range(4)[columns]]].any()
+
+
+def test_running_means_find_how_often_items_occur(inputs):
+    """Item 0 is a positive at every step, item 2 at every fourth, on average: q is 1 and about 1/4."""
+    term = ready()
+    for step in range(400):
+        term(inputs([[1, 0], [0, 0], [float(step % 4 == 0), 0], [0, 0], [0, 0]], step=step))
+    assert term.gap[[0, 2]].tolist() == pytest.approx([1.0, 4.0], rel=0.05)
+    before = term.gap.clone()
+    term.eval()(inputs([[1, 0]] * 5, step=500))
+    assert torch.equal(term.gap, before)
+    state = ready()
+    state.load_state_dict(term.state_dict())
+    assert torch.equal(state.gap, before)
+
+
+def test_nothing_positive_and_wrong_use(inputs):
+    sums = ready()(inputs([[0, 0]] * 5))
+    assert sums.mean().item() == 0.0
+    sums.mean().backward()
+    unready = SampledSoftmax()
+    unready.setup([TaskInfo("click", 1.0), TaskInfo("buy", 1.0)], has_signals=False)
+    with pytest.raises(ConfigError, match="before `setup`"):
+        unready(inputs([[1, 0]] * 5))
+    with pytest.raises(ConfigError, match="two_tower"):
+        unready.setup_hidden({"mlp": 8}, {})
+    with pytest.raises(ConfigError, match="alpha"):
+        SampledSoftmax(alpha=0.0)
