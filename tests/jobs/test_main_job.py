@@ -74,6 +74,7 @@ def test_tensorboard_holds_terms_metrics_and_hparams(distilled: Path) -> None:
 
     scalars = tags("student")["scalars"]
     assert {"train/loss", "train/loss_hard", "train/loss_soft", "train/loss_list", "val/click/auc"} <= set(scalars)
+    assert "custom_scalars__config__" in tags("student")["tensors"]
     test = tags("test/distilled")
     assert "test/click/auc" in test["scalars"]
     assert "config/text_summary" in test["tensors"]

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from distill.errors import DataError
 from distill.reports.compare import Statistic, compare, comparison_table, main_metrics
+from distill.reports.comparison_markdown import comparison_markdown
 from distill.reports.summary import Difference, Summary, gap_recovered, load_summary
 from distill.reports.table import print_summary
 
@@ -98,3 +99,18 @@ def test_statistic_leaves_out_what_is_not_defined() -> None:
     assert Statistic.of([1.0, math.nan, 3.0]) == Statistic(2.0, pytest.approx(math.sqrt(2)), 2)  # type: ignore[arg-type]
     assert str(Statistic.of([math.nan])) == "–"
     assert str(Statistic.of([0.5])) == "0.5000"
+
+
+def test_difference_from_the_control_counts_all_seeds_and_is_marked() -> None:
+    """Two seeds: (0.01 + 0.03) / √(0.004² + 0.003²) = 8 standard errors."""
+    other = replace(SUMMARY, seed=1, differences={"best@1": Difference(0.03, 0.003, 80)})
+    rows = compare([SUMMARY, other])
+    found = {row.role: row.significance for row in rows}
+    assert found == {"teacher": {}, "control": {}, "distilled": {"best@1": pytest.approx(8.0)}}
+    assert comparison_markdown(rows, ["best@1"]).count("*") == 1
+    console = Console(width=160, record=True)
+    console.print(comparison_table(rows, ["best@1"], "2 runs"))
+    text = console.export_text()
+    assert text.count("*") == 2  # the cell, and what it means
+    small = replace(SUMMARY, differences={"best@1": Difference(0.01, 0.006, 90)})
+    assert "*" not in comparison_markdown(compare([small]), ["best@1"])

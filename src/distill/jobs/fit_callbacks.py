@@ -19,6 +19,7 @@ from distill.training.callbacks import (
     MetricHistory,
     NamedProgressBar,
     RandomState,
+    ScalarLayout,
     StopOnNonFinite,
 )
 
@@ -42,6 +43,7 @@ def fit_callbacks(cfg: DictConfig, role: str, schema: Schema, folder: Path, log_
         CheckMonitor(monitor),
         _best_and_last(cfg, folder),
         StopOnNonFinite(str(folder), role),
+        ScalarLayout(),
         LossLog(int(cfg.trainer.log_every_n_steps)),
         MetricHistory(str(log_dir / role)),
         RandomState(),

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich import box
@@ -22,6 +22,7 @@ COSTS = {
     "bytes\n/item": ("item_bytes", 1.0, 0),
     "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
 }
+SIGNIFICANT = 2.0  # standard errors
 _NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "callbacks.progress_bar=")
 
 
@@ -57,6 +58,8 @@ class Row:
         metrics: Metric name to statistic over the seeds.
         gap_recovered: The same of the share of the gap, for `distilled`.
         cost: Name of a cost to statistic over the seeds; empty if it was not measured.
+        significance: Metric name to the difference from the control in standard errors, for `distilled`: requests are
+            paired within each seed, and the seeds' errors are added in quadrature.
     """
 
     configuration: str
@@ -65,6 +68,7 @@ class Row:
     metrics: dict[str, Statistic]
     gap_recovered: dict[str, Statistic]
     cost: dict[str, Statistic]
+    significance: dict[str, float] = field(default_factory=dict)
 
 
 def compare(runs: Sequence[Summary]) -> list[Row]:
@@ -108,13 +112,16 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
     costs = [label for label in COSTS if any(row.cost for row in rows)]
     for label in costs:
         table.add_column(label, justify="right")
+    if any(star(row, name) for row in rows for name in metrics):
+        table.caption = f"* more than {SIGNIFICANT:g} standard errors from the control, requests paired"
+        table.caption_justify = "left"
     best = {name: _best(rows, name) for name in metrics}
     for row in rows:
         cells = []
         for name in metrics:
             statistic = row.metrics.get(name, Statistic.of([]))
             share = row.gap_recovered.get(name)
-            text = str(statistic).replace(" ± ", "\n±") + _of_gap(share)
+            text = str(statistic).replace(" ± ", "\n±") + star(row, name) + _of_gap(share)
             cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
         cells += [_cost(row, *COSTS[label]) for label in costs]
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
@@ -144,6 +151,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
             "metrics": plain(row.metrics),
             "gap_recovered": plain(row.gap_recovered),
             "cost": plain(row.cost),
+            "standard_errors_from_control": row.significance,
         }
         for row in rows
     ]
@@ -162,11 +170,28 @@ def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
         shares = {m: Statistic.of([run.gap_recovered.get(m, math.nan) for run in runs]) for m in recovered}
     kinds = dict.fromkeys(kind for run in runs for kind in run.cost.get(role, {}))
     cost = {kind: Statistic.of([run.cost.get(role, {}).get(kind, math.nan) for run in runs]) for kind in kinds}
-    return Row(name, role, tuple(run.seed for run in runs), metrics, shares, cost)
+    seeds = tuple(run.seed for run in runs)
+    return Row(name, role, seeds, metrics, shares, cost, _significance(runs) if role == "distilled" else {})
+
+
+def _significance(runs: Sequence[Summary]) -> dict[str, float]:
+    names = set.intersection(*(set(run.differences) for run in runs))
+    found = {}
+    for name in sorted(names):
+        own = [run.differences[name] for run in runs]
+        error = math.sqrt(sum(d.standard_error**2 for d in own))
+        if error > 0:
+            found[name] = sum(d.mean for d in own) / error
+    return found
 
 
 def _cost(row: Row, name: str, scale: float, digits: int) -> str:
     return f"{scale * row.cost[name].mean:,.{digits}f}" if name in row.cost else "–"
+
+
+def star(row: Row, metric: str) -> str:
+    """Marks a difference from the control of more than `SIGNIFICANT` standard errors."""
+    return " *" if abs(row.significance.get(metric, 0.0)) > SIGNIFICANT else ""
 
 
 def _of_gap(share: Statistic | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from distill.reports.compare import COSTS, Row, Statistic
+from distill.reports.compare import COSTS, Row, Statistic, star
 
 
 def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -26,7 +26,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _cell(row: Row, metric: str) -> str:
-    text = str(row.metrics.get(metric, Statistic.of([])))
+    text = str(row.metrics.get(metric, Statistic.of([]))) + star(row, metric)
     share = row.gap_recovered.get(metric)
     if share is None or not share.n:
         return text

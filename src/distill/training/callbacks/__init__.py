@@ -8,6 +8,7 @@ from distill.training.callbacks.monitor import CheckMonitor
 from distill.training.callbacks.non_finite import StopOnNonFinite
 from distill.training.callbacks.progress_bar import NamedProgressBar
 from distill.training.callbacks.random_state import RandomState
+from distill.training.callbacks.scalar_layout import ScalarLayout
 
 __all__ = [
     "CheckMonitor",
@@ -18,5 +19,6 @@ __all__ = [
     "NamedProgressBar",
     "PlainSigterm",
     "RandomState",
+    "ScalarLayout",
     "StopOnNonFinite",
 ]
