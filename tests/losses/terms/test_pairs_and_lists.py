@@ -128,9 +128,8 @@ def test_copr_compares_chunks_of_the_teachers_order(make_inputs):
     values = [-np.log(expit(float(student[i, 0] - student[j, 0]))) for i, j in pairs]
     found = term(make_inputs(student, [4], teacher=teacher)).mean().item()
     np.testing.assert_allclose(found, (importance * values).sum() / importance.sum(), rtol=1e-9)
-    assert COPR(chunk=9) is not None
-    term.chunk = 4
-    assert term(make_inputs(student, [4], teacher=teacher)).denominators.tolist() == [0.0]
+    one_chunk = _ready(COPR, [TaskInfo("click", 1.0)], chunk=4)
+    assert one_chunk(make_inputs(student, [4], teacher=teacher)).denominators.tolist() == [0.0]
 
 
 def test_positives_are_labelled_exposed_or_the_teachers_best(make_inputs):

@@ -4,8 +4,9 @@ from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
 from distill.losses.terms.bernoulli_kl import BernoulliKL
 from distill.losses.terms.contrastive import Contrastive
 from distill.losses.terms.copr import COPR
+from distill.losses.terms.de import DE
 from distill.losses.terms.hard_bce import HardBCE
-from distill.losses.terms.hint import DE, Hint
+from distill.losses.terms.hint import Hint
 from distill.losses.terms.jrc import JRC
 from distill.losses.terms.lambdarank import LambdaRank
 from distill.losses.terms.listmle import RRD, ListMLE
