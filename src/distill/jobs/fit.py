@@ -22,9 +22,9 @@ from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError
 from distill.features import table_sharding
 from distill.jobs.fit_callbacks import fit_callbacks
-from distill.jobs.parts import build, build_model, model_card, plain
+from distill.jobs.parts import build, build_metrics, build_model, model_card, plain
 from distill.losses.composite import CompositeLoss
-from distill.metrics import MetricSuite, ScoredRows
+from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.sampling import Sampling
@@ -194,7 +194,7 @@ class FitJob:
             optimizer=build(self.plan.optimizer, f"{self.plan.role}.optimizer", OptimizerFactory),
             schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler", LRSchedule),
             schema=data.schema,
-            metrics=build(self.cfg.metrics, "metrics", MetricSuite),
+            metrics=build_metrics(self.cfg.metrics, self.dataset),
             signals=None if self.signals is None else self.signals.source,
             total_steps=steps,
             card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),

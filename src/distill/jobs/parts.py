@@ -13,9 +13,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from distill.data.format import Dataset
+from distill.data.popularity import item_exposures
 from distill.errors import ConfigError, DataError, DistillError
 from distill.features import SequenceEncoding
 from distill.jobs.targets import check_targets
+from distill.metrics import MetricSuite, give_exposures
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
@@ -53,6 +56,13 @@ def build(node: DictConfig | Mapping[str, Any], where: str, kind: type[Any] = ob
 def plain(node: Any) -> Any:
     """Resolves a config node to plain data."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def build_metrics(node: DictConfig, dataset: Dataset) -> MetricSuite:
+    """Builds the metrics of a run, and tells them what they need to know of the dataset."""
+    suite: MetricSuite = build(node, "metrics", MetricSuite)
+    give_exposures(suite.metrics, item_exposures(dataset))
+    return suite
 
 
 def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:

@@ -24,7 +24,7 @@ from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob, FitPlan, FitResult, Signals
 from distill.jobs.machine import device, devices, job_ranks
 from distill.jobs.manifest import MANIFEST_FILE, write_manifest
-from distill.jobs.parts import build, is_preranker, load_model, plain
+from distill.jobs.parts import build, build_metrics, is_preranker, load_model, plain
 from distill.jobs.replay import Replay
 from distill.jobs.score import check_teacher, score_dataset
 from distill.jobs.tensorboard import log_comparison
@@ -259,7 +259,7 @@ class _Run:
         return {role: measure_cost(m.model, m.schema, seconds).as_numbers() for role, m in models.items()}
 
     def _summary(self, rows: Mapping[str, ScoredRows], main: str) -> Summary:
-        suite: MetricSuite = build(self.cfg.metrics, "metrics", MetricSuite)
+        suite = build_metrics(self.cfg.metrics, self.dataset)
         tasks = self.dataset.schema.task_names
         tables = dict(rows)
         teacher = teacher_rows(rows[main])

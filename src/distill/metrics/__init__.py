@@ -3,6 +3,7 @@
 from distill.metrics.agreement import OrderAgreement, OverlapWithColumn, OverlapWithTeacher
 from distill.metrics.base import Metric
 from distill.metrics.evaluation import Evaluation
+from distill.metrics.long_tail import PassedOn, PopularityBands, give_exposures
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
 from distill.metrics.ranking import NDCG, HitRate, Recall
 from distill.metrics.rows import (
@@ -32,11 +33,14 @@ __all__ = [
     "OrderAgreement",
     "OverlapWithColumn",
     "OverlapWithTeacher",
+    "PassedOn",
+    "PopularityBands",
     "Recall",
     "ScoredRows",
     "Threshold",
     "canonical",
     "concatenate",
+    "give_exposures",
     "request_ids",
     "request_index",
     "teacher_rows",

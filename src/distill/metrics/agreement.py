@@ -13,11 +13,11 @@ from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.kendall import count_pairs
 from distill.metrics.functional.overlap import overlap_per_request
 from distill.metrics.functional.reduce import PerRequest
-from distill.metrics.functional.ties import tied_ranks
+from distill.metrics.functional.ties import TiedRanks, tied_ranks
 from distill.metrics.rows import ScoredRows
 
 
-class _Reference(NamedTuple):
+class Reference(NamedTuple):
     """A number to order candidates by `[N]`, and the rows `[N]` that have it."""
 
     score: Tensor
@@ -53,7 +53,7 @@ class OverlapWithTeacher(RequestMetric):
 
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `teacher_recall@<k>_<m>` of each request."""
-        return _overlaps("teacher_recall", evaluation, _teacher(evaluation.rows), self.ks, self.m)
+        return _overlaps("teacher_recall", evaluation, teacher_reference(evaluation.rows), self.ks, self.m)
 
     def missing(self, evaluation: Evaluation) -> str | None:
         """Says that there are no teacher scores, or not for all rows."""
@@ -90,9 +90,9 @@ class OverlapWithColumn(RequestMetric):
             return f"no column {self.column!r} (there are: {columns})"
         return reference.uncovered(f"column {self.column!r}")
 
-    def _reference(self, rows: ScoredRows) -> _Reference | None:
+    def _reference(self, rows: ScoredRows) -> Reference | None:
         values = rows.columns.get(self.column)
-        return None if values is None else _Reference(values, ~torch.isnan(values))
+        return None if values is None else Reference(values, ~torch.isnan(values))
 
 
 class OrderAgreement(RequestMetric):
@@ -105,7 +105,7 @@ class OrderAgreement(RequestMetric):
 
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns both for each request."""
-        reference = _teacher(evaluation.rows)
+        reference = teacher_reference(evaluation.rows)
         if reference is None:
             return {}
         index, num_requests = evaluation.requests
@@ -118,27 +118,34 @@ class OrderAgreement(RequestMetric):
         return _teacher_missing(evaluation.rows)
 
 
-def _teacher(rows: ScoredRows) -> _Reference | None:
+def teacher_reference(rows: ScoredRows) -> Reference | None:
+    """Returns the teacher's ranking score; None without a teacher."""
     if rows.teacher_score is None:
         return None
     everywhere = torch.ones_like(rows.row, dtype=torch.bool)
-    return _Reference(rows.teacher_score, everywhere if rows.teacher_valid is None else rows.teacher_valid)
+    return Reference(rows.teacher_score, everywhere if rows.teacher_valid is None else rows.teacher_valid)
 
 
 def _teacher_missing(rows: ScoredRows) -> str | None:
-    reference = _teacher(rows)
+    reference = teacher_reference(rows)
     return "no teacher scores came with the rows" if reference is None else reference.uncovered("teacher scores")
 
 
 def _overlaps(
-    name: str, evaluation: Evaluation, reference: _Reference | None, ks: Sequence[int], m: int
+    name: str, evaluation: Evaluation, reference: Reference | None, ks: Sequence[int], m: int
 ) -> dict[str, PerRequest]:
-    """Overlaps at every k; none without a reference. Requests keep their numbers when rows are left out."""
+    """Overlaps at every k; none without a reference."""
     if reference is None:
         return {}
+    student, wanted = covered_orders(evaluation, reference)
+    return {f"{name}@{k}_{m}": overlap_per_request(student, wanted, k, m) for k in ks}
+
+
+def covered_orders(evaluation: Evaluation, reference: Reference) -> tuple[TiedRanks, TiedRanks]:
+    """Ranks the rows that have a reference by the student's ranking score and by the reference; requests keep their
+    numbers when rows are left out."""
     index, num_requests = evaluation.requests
-    score, wanted_score, index = reference.covered(evaluation.rows.score, reference.score, index)
+    score, wanted, index = reference.covered(evaluation.rows.score, reference.score, index)
     everywhere = index.numel() == evaluation.rows.num_rows
     student = evaluation.ranks(None) if everywhere else tied_ranks(score, index, num_requests)
-    wanted = tied_ranks(wanted_score, index, num_requests)
-    return {f"{name}@{k}_{m}": overlap_per_request(student, wanted, k, m) for k in ks}
+    return student, tied_ranks(wanted, index, num_requests)

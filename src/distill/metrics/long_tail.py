@@ -1,0 +1,140 @@
+"""Metrics by popularity of the items, and of how evenly a pre-ranker passes items on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from distill.data.popularity import ItemExposures
+from distill.errors import ConfigError
+from distill.metrics import functional
+from distill.metrics.agreement import covered_orders, teacher_reference
+from distill.metrics.base import cutoffs
+from distill.metrics.evaluation import Evaluation
+from distill.metrics.functional.inequality import gini
+from distill.metrics.functional.reduce import total
+from distill.metrics.functional.topk import membership
+from distill.ops.segment import segment_sum
+
+BANDS = ("head", "torso", "tail")
+
+
+class PopularityBands:
+    """`<task>/auc_<band>` and `teacher_recall@<k>_<m>_<band>` of head, torso and tail items.
+
+    The head holds the most popular items that make up the first share of the training split's exposures, the torso
+    those up to the second, the tail all others, with items that were never exposed; items of equal popularity are in
+    one band. The AUC is over the observed rows of a band; the recall is the share of the teacher's top-m *that are of
+    the band* in the student's top-k, over all requests of more than k candidates together.
+
+    Args:
+        shares: Where the head and the torso end, in cumulative exposures.
+        ks: How many the student passes on.
+        m: How many of the teacher's best are wanted.
+        tasks: Tasks whose AUC is measured; None for all that are binary.
+    """
+
+    def __init__(
+        self,
+        shares: Sequence[float] = (0.5, 0.8),
+        ks: Sequence[int] = (20,),
+        m: int = 10,
+        tasks: Sequence[str] | None = None,
+    ) -> None:
+        if len(shares) != len(BANDS) - 1:
+            raise ConfigError(
+                "There are three bands of popularity.",
+                where="metrics.*.shares",
+                expected="two shares",
+                found=str(list(shares)),
+            )
+        self.shares = tuple(float(share) for share in shares)
+        self.ks = cutoffs(ks, "metrics.*.ks")
+        (self.m,) = cutoffs((m,), "metrics.*.m")
+        self.tasks = tasks
+        self.exposures: ItemExposures | None = None
+
+    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
+        """Returns name to value; nothing before the exposures are known."""
+        if self.exposures is None:
+            return {}
+        band = self._bands(self.exposures, evaluation.rows.item_id)
+        return {**self._aucs(evaluation, band), **self._recalls(evaluation, band)}
+
+    def missing(self, evaluation: Evaluation) -> str | None:
+        """Says that the exposures are not known."""
+        return "exposures of the training split are not known" if self.exposures is None else None
+
+    def _bands(self, exposures: ItemExposures, item_id: Tensor) -> Tensor:
+        head, torso = exposures.bands(self.shares)
+        count = exposures.of(item_id.cpu()).to(item_id.device)
+        return (count < head).to(torch.int64) + (count < torso)
+
+    def _aucs(self, evaluation: Evaluation, band: Tensor) -> dict[str, float]:
+        rows, values = evaluation.rows, {}
+        for task, column in evaluation.columns(self.tasks).items():
+            if not evaluation.observed_rows(column).is_binary:
+                continue
+            for number, name in enumerate(BANDS):
+                (kept,) = (rows.observed[:, column] & (band == number)).nonzero(as_tuple=True)
+                values[f"{task}/auc_{name}"] = float(
+                    functional.auc(rows.logits[kept, column], rows.labels[kept, column], rows.weight[kept])
+                )
+        return values
+
+    def _recalls(self, evaluation: Evaluation, band: Tensor) -> dict[str, float]:
+        reference = teacher_reference(evaluation.rows)
+        if reference is None:
+            return {}
+        student, teacher = covered_orders(evaluation, reference)
+        (band,) = reference.covered(band)
+        large = student.request_size()[student.index]
+        values = {}
+        for k in self.ks:
+            wanted = membership(teacher, self.m) * (large > k)
+            found = wanted * membership(student, k)
+            for number, name in enumerate(BANDS):
+                of_band = (band == number).to(torch.float64)
+                values[f"teacher_recall@{k}_{self.m}_{name}"] = float(total(found * of_band) / total(wanted * of_band))
+        return values
+
+
+class PassedOn:
+    """`coverage@<k>` and `gini@<k>`: which share of the items is passed on at all, and how evenly.
+
+    Items are those that are a candidate anywhere in the split, each counted with its (expected) number of places among
+    the first k by the ranking score; requests of no more than k candidates, which pass on everything, are left out.
+
+    Args:
+        ks: How many the student passes on.
+    """
+
+    def __init__(self, ks: Sequence[int] = (20,)) -> None:
+        self.ks = cutoffs(ks, "metrics.*.ks")
+
+    def __call__(self, evaluation: Evaluation) -> dict[str, float]:
+        """Returns name to value; NaN if no request has more than k candidates."""
+        rows, ranks = evaluation.rows, evaluation.ranks(None)
+        size = ranks.request_size()[ranks.index]
+        values: dict[str, float] = {}
+        for k in self.ks:
+            (large,) = (size > k).nonzero(as_tuple=True)
+            items, index = torch.unique(rows.item_id[large], return_inverse=True)
+            order = index.argsort(stable=True)
+            passed = segment_sum(membership(ranks, k)[large][order], index[order], items.numel())
+            values[f"coverage@{k}"] = float(total(passed > 0) / items.numel()) if items.numel() else float("nan")
+            values[f"gini@{k}"] = float(gini(passed))
+        return values
+
+    def missing(self, evaluation: Evaluation) -> str | None:
+        """Nothing is ever missing."""
+        return None
+
+
+def give_exposures(metrics: Mapping[str, object], exposures: ItemExposures) -> None:
+    """Tells those of the metrics that go by popularity how often items were exposed."""
+    for metric in metrics.values():
+        if isinstance(metric, PopularityBands):
+            metric.exposures = exposures
