@@ -14,7 +14,7 @@ from distill.errors import DataError
 SUMMARY_FILE = "summary.json"
 ROLES = ("teacher", "control", "distilled")
 _LOWER_IS_BETTER = ("logloss", "ece")
-_NO_DIRECTION = ("pcoc",)
+_NO_DIRECTION = ("pcoc", "coverage", "gini")
 
 
 @dataclass(frozen=True)

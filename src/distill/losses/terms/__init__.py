@@ -6,6 +6,7 @@ from distill.losses.terms.contrastive import Contrastive
 from distill.losses.terms.copr import COPR
 from distill.losses.terms.de import DE
 from distill.losses.terms.hard_bce import HardBCE
+from distill.losses.terms.hard_mse import HardMSE
 from distill.losses.terms.hint import Hint
 from distill.losses.terms.jrc import JRC
 from distill.losses.terms.lambdarank import LambdaRank
@@ -29,6 +30,7 @@ __all__ = [
     "BernoulliKL",
     "Contrastive",
     "HardBCE",
+    "HardMSE",
     "Hint",
     "LambdaRank",
     "ListMLE",

@@ -1,0 +1,200 @@
+"""`LetorSource`: learning-to-rank files in svmlight form, graded documents of queries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from distill.data.checks import require_integer, require_number
+from distill.data.datasets.fingerprint import fingerprint_files
+from distill.data.raw import RawDataset
+from distill.data.split import ColumnSplit
+from distill.errors import DataError
+from distill.schema import Schema
+
+_SPLIT = "split"
+FEATURES = "features"
+TASK = "relevance"
+
+
+@dataclass(frozen=True)
+class LetorSource:
+    """Queries with graded documents, as LightGBM's, LETOR's and MSLR's files: one document a line.
+
+    A line is `grade [qid:QUERY] index:value … [# comment]`. Without `qid` a file `NAME.query` beside it holds the
+    number of documents of each query. A query is a request, its documents are candidates, all exposed; the task
+    `relevance` is graded. Indices start where the file starts them; an index that a line leaves out is 0. Some of the
+    training queries are held out for validation.
+
+    Attributes:
+        source: Folder of the files.
+        train: Name of the training file.
+        test: Name of the test file.
+        val: Share of the training queries that are held out.
+        seed: Of the draw of those.
+        name: Of the prepared dataset.
+    """
+
+    source: str
+    train: str = "rank.train"
+    test: str = "rank.test"
+    val: float = 0.15
+    seed: int = 0
+    name: str = "letor"
+
+    def __post_init__(self) -> None:
+        require_number("data.adapter.val", self.val, 0, 1)
+        require_integer("data.adapter.seed", self.seed, least=0, most=2**63 - 2)
+
+    def fingerprint(self) -> str:
+        """Hash of the arguments and of the files."""
+        folder = self._folder()
+        arguments = {name: value for name, value in asdict(self).items() if name != "source"}
+        files = [file for name in (self.train, self.test) for file in _files(folder / name)]
+        return hashlib.blake2b(
+            json.dumps([arguments, fingerprint_files(files, folder)]).encode(), digest_size=16
+        ).hexdigest()
+
+    def write_raw(self, directory: Path) -> RawDataset:
+        """Writes `documents.parquet`.
+
+        Raises:
+            DataError: A file is missing, or a line of it cannot be read.
+        """
+        train, test = (_read(self._folder() / name) for name in (self.train, self.test))
+        width = max(train.width, test.width)
+        split = np.where(_held_out(train.query, self.val, self.seed), "val", "train")
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / "documents.parquet"
+        offset = int(train.query.max()) + 1  # the two files number their queries alike
+        tables = [train.table(width, split, 0), test.table(width, np.full(test.query.size, "test"), offset)]
+        pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+        return RawDataset((path,), letor_schema(self.name, width), ColumnSplit(_SPLIT))
+
+    def _folder(self) -> Path:
+        return Path(self.source).expanduser()
+
+
+def letor_schema(name: str, width: int) -> Schema:
+    """Returns the schema of the written rows: a vector of `width` numbers of the pair, and one graded task."""
+    return Schema.model_validate(
+        {
+            "name": name,
+            "layout": "requests",
+            "keys": {"request": "query"},
+            "fields": [{"name": FEATURES, "side": "cross", "kind": "vector", "width": width}],
+            "tasks": [{"name": TASK, "kind": "graded"}],
+        }
+    )
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """Lines of a file: query `[N]` from 0, grade `[N]`, and the entries of all lines by line, column and value."""
+
+    query: NDArray[np.int64]
+    grade: NDArray[np.float64]
+    line: NDArray[np.int64]
+    column: NDArray[np.int64]
+    value: NDArray[np.float32]
+
+    @property
+    def width(self) -> int:
+        return int(self.column.max(initial=0)) + 1
+
+    def table(self, width: int, split: NDArray[np.str_], first_query: int) -> pa.Table:
+        dense = np.zeros((self.query.size, width), np.float32)
+        dense[self.line, self.column] = self.value
+        return pa.table(
+            {
+                "query": self.query + first_query,
+                TASK: self.grade,
+                FEATURES: pa.FixedSizeListArray.from_arrays(pa.array(dense.reshape(-1)), width),
+                _SPLIT: split.astype(object),
+            }
+        )
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_file():
+        raise DataError("The file of graded documents does not exist.", where=str(path), remedy="Check data.source.")
+    yield path
+    if (sizes := path.with_name(path.name + ".query")).is_file():
+        yield sizes
+
+
+def _read(path: Path) -> _Documents:
+    files = list(_files(path))
+    grades, queries = list[float](), list[str]()
+    line, column, value = list[int](), list[int](), list[float]()
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        words = text.partition("#")[0].split()
+        try:
+            grades.append(float(words[0]))
+            if len(words) > 1 and words[1].startswith("qid:"):
+                queries.append(words.pop(1))
+            entries = [word.split(":") for word in words[1:]]
+            column += [int(index) for index, _ in entries]
+            value += [float(number) for _, number in entries]
+        except (ValueError, IndexError) as error:
+            raise DataError(
+                "A line is no graded document.",
+                where=f"{path}:{number + 1}",
+                expected="grade [qid:QUERY] index:value …",
+                found=text[:80] or "an empty line",
+            ) from error
+        line += [number] * len(entries)
+    if not grades or min(column, default=0) < 0:
+        raise DataError("The file holds no documents, or a negative index.", where=str(path))
+    sizes = _sizes(files[1:], queries, len(grades), path)
+    return _Documents(
+        np.repeat(np.arange(len(sizes)), sizes),
+        np.asarray(grades),
+        np.asarray(line, np.int64),
+        np.asarray(column, np.int64),
+        np.asarray(value, np.float32),
+    )
+
+
+def _sizes(beside: list[Path], queries: list[str], lines: int, path: Path) -> NDArray[np.int64]:
+    """Counts the documents of each query, from `qid` or from the file beside."""
+    if len(queries) == lines:
+        changed = np.flatnonzero(np.asarray(queries[1:]) != np.asarray(queries[:-1])) + 1
+        if len({queries[i] for i in (0, *changed)}) < changed.size + 1:
+            raise DataError("The documents of a query are not together.", where=str(path))
+        return np.diff(np.concatenate([[0], changed, [lines]]))
+    if queries or not beside:
+        raise DataError(
+            "It is not known which query each document belongs to.",
+            where=str(path),
+            expected=f"qid:QUERY in every line, or {path.name}.query with the documents of each query",
+            found=f"qid in {len(queries)} of {lines} lines" if queries else "neither",
+        )
+    try:
+        sizes = np.asarray([int(word) for word in beside[0].read_text(encoding="utf-8").split()], np.int64)
+    except ValueError as error:
+        raise DataError("A number of documents is no number.", where=str(beside[0]), found=str(error)) from error
+    if int(sizes.sum()) != lines or sizes.min(initial=1) < 0:
+        raise DataError(
+            "The queries do not add up to the documents.",
+            where=str(beside[0]),
+            expected=f"{lines} documents, as {path.name}",
+            found=str(int(sizes.sum())),
+        )
+    return sizes
+
+
+def _held_out(query: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
+    """Whether each document is of one of the drawn queries; at least one query of two or more."""
+    queries = np.unique(query)
+    count = min(max(round(share * queries.size), 1), queries.size - 1)
+    drawn = np.random.default_rng(seed).permutation(queries)[:count]
+    return np.isin(query, drawn)

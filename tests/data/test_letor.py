@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from distill.data.datasets.letor import LetorSource
+from distill.errors import DataError
+
+TRAIN = "2 0:0.5 3:1.5\n0 1:2\n1 2:-1 # a comment\n0 0:1\n3\n4 3:9\n"
+TEST = "1 4:7\n0 0:3\n"
+
+
+def write(folder: Path, train: str = TRAIN, sizes: str | None = "3\n2\n1\n") -> Path:
+    (folder / "rank.train").write_text(train)
+    (folder / "rank.test").write_text(TEST)
+    (folder / "rank.test.query").write_text("2\n")
+    if sizes is not None:
+        (folder / "rank.train.query").write_text(sizes)
+    return folder
+
+
+def rows(folder: Path) -> dict[str, list[object]]:
+    raw = LetorSource(str(folder)).write_raw(folder / "raw")
+    return dict(pq.read_table(raw.files[0]).to_pydict())
+
+
+def test_documents_queries_grades_and_left_out_indices(tmp_path: Path) -> None:
+    found = rows(write(tmp_path))
+    assert found["query"] == [0, 0, 0, 1, 1, 2, 3, 3]
+    assert found["relevance"] == [2, 0, 1, 0, 3, 4, 1, 0]
+    assert found["features"][0] == [0.5, 0, 0, 1.5, 0]
+    assert found["features"][4] == [0] * 5
+    assert found["features"][6] == [0, 0, 0, 0, 7]
+    assert found["split"][6:] == ["test", "test"]
+
+
+def test_whole_training_queries_are_held_out(tmp_path: Path) -> None:
+    found = rows(write(tmp_path))
+    of_query: dict[object, set[object]] = {}
+    for query, split in zip(found["query"], found["split"], strict=True):
+        of_query.setdefault(query, set()).add(split)
+    assert sorted(map(sorted, of_query.values())) == [["test"], ["train"], ["train"], ["val"]]
+
+
+def test_queries_by_qid(tmp_path: Path) -> None:
+    text = "1 qid:7 0:1\n0 qid:7 1:1\n2 qid:3 0:2\n"
+    assert rows(write(tmp_path, text, None))["query"][:3] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "said"),
+    [
+        ("1 0:1\nfoo 1:2\n", "2\n", "rank.train:2"),
+        ("1 0:1\n\n", "2\n", "rank.train:2"),
+        ("1 0:1:3\n", "1\n", "rank.train:1"),
+        ("1 -1:3\n", "1\n", "negative index"),
+        ("1 0:1\n0 1:1\n", "3\n", "do not add up"),
+        ("1 0:1\n0 1:1\n", None, "not known which query"),
+        ("1 qid:1 0:1\n0 qid:2 1:1\n0 qid:1 1:1\n", None, "not together"),
+        ("1 0:1\n", "x\n", "no number"),
+    ],
+)
+def test_bad_files_are_refused_with_their_place(tmp_path: Path, text: str, sizes: str | None, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        rows(write(tmp_path, text, sizes))
+
+
+def test_a_missing_file_and_another_split(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        LetorSource(str(tmp_path)).fingerprint()
+    write(tmp_path)
+    assert LetorSource(str(tmp_path)).fingerprint() != LetorSource(str(tmp_path), seed=1).fingerprint()
