@@ -29,7 +29,7 @@ from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.sampling import Sampling
 from distill.schema import Schema
-from distill.signals import CheckpointSignals, SignalSource
+from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
@@ -209,8 +209,9 @@ class FitJob:
         student = model.eval()(random_batch(self._model_schema(), [2])).hidden
         model.train(mode)
         teacher: Mapping[str, Tensor] = {}
-        if self.signals is not None and isinstance(self.signals.source, CheckpointSignals):
-            teacher = self.signals.source.cpu()(random_batch(schema, [2])).hidden
+        online = None if self.signals is None else self.signals.source.model
+        if online is not None:
+            teacher = online.cpu()(random_batch(schema, [2])).hidden
         widths = {n: v.shape[1] for n, v in teacher.items()}
         if self.signals is not None and self.signals.reader not in (None, SIGNALS_IN_DATASET):
             widths = open_sidecar(self.dataset, schema.task_names, "train", Path(str(self.signals.reader))).hidden

@@ -16,17 +16,17 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from distill import __version__
-from distill.data.format import Dataset, teacher_column
-from distill.errors import ConfigError, SignalError
+from distill.data.format import Dataset
+from distill.errors import ConfigError
 from distill.jobs import replay
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob, FitPlan, FitResult, Signals
-from distill.jobs.machine import device, devices, job_ranks
+from distill.jobs.machine import devices, job_ranks
 from distill.jobs.manifest import MANIFEST_FILE, write_manifest
 from distill.jobs.parts import build, build_metrics, is_preranker, load_model, plain
 from distill.jobs.replay import Replay
-from distill.jobs.score import check_teacher, score_dataset
+from distill.jobs.teacher import teacher_signals
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
 from distill.losses.terms.hidden import HiddenTerm
@@ -35,8 +35,6 @@ from distill.models.cost import measure_cost
 from distill.reports.summary import Difference, Summary, gap_recovered
 from distill.reports.table import print_summary
 from distill.sampling import Sampler
-from distill.signals import CheckpointSignals, ColumnSignals
-from distill.signals.provenance import check_parts, check_provenance
 from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
@@ -96,58 +94,7 @@ class _Run:
         _log.info("Run folder: %s", self.job_dir)
 
     def _signals(self) -> Signals | None:
-        teacher = self.cfg.teacher
-        if teacher.source == "none":
-            return None
-        if teacher.source == "column":
-            return self._column_signals()
-        if teacher.source == "trained":
-            checkpoint = self._teacher().checkpoint
-        elif teacher.source == "checkpoint":
-            checkpoint = Path(teacher.path)
-        else:
-            raise ConfigError(
-                "Unknown source of teacher signals.",
-                where="teacher.source",
-                expected="none, trained, checkpoint or column",
-                found=str(teacher.source),
-            )
-        if teacher.signals == "cached":
-            scored = score_dataset(
-                checkpoint, self.dataset, Path(self.cfg.paths.cache), None, device(self.cfg), self._hidden_names()
-            )
-            return Signals(str(scored.folder), ColumnSignals())
-        if teacher.signals != "online":
-            raise ConfigError(
-                "Unknown way to use a teacher.",
-                where="teacher.signals",
-                expected="cached or online",
-                found=teacher.signals,
-            )
-        loaded = load_model(checkpoint)
-        check_teacher(loaded, checkpoint, self.dataset)
-        privileged = any(f.privileged for f in loaded.schema.fields)
-        return Signals(None, CheckpointSignals(loaded.model), privileged)
-
-    def _column_signals(self) -> Signals:
-        tasks = self.dataset.schema.task_names
-        if self.cfg.teacher.path is not None:
-            folder = Path(self.cfg.teacher.path)
-            found = check_provenance(folder, self.dataset.fingerprint, tasks)
-            if rank() == 0:
-                check_parts(folder, found)
-            return Signals(str(folder), ColumnSignals())
-        declared = self.dataset.schema.teacher
-        missing = [task for task in tasks if declared is None or task not in declared.columns]
-        if missing:
-            raise SignalError(
-                "The dataset holds no teacher scores for every task.",
-                where=str(self.dataset.root),
-                expected=", ".join(teacher_column(task) for task in tasks),
-                found=f"none for {', '.join(missing)}",
-                remedy="Declare them under `teacher` in the schema and prepare again, or give teacher.path=DIR.",
-            )
-        return Signals("dataset", ColumnSignals())
+        return teacher_signals(self.cfg, self.dataset, lambda: self._teacher().checkpoint, self._hidden_names())
 
     def _teacher(self) -> FitResult:
         node = self.cfg.teacher

@@ -17,6 +17,11 @@ class SignalSource(nn.Module, ABC):
     def forward(self, batch: Batch) -> TeacherSignals:
         """Returns the signals of all N candidates of a batch."""
 
+    @property
+    def model(self) -> nn.Module | None:
+        """The model that runs in the step, None if there is none."""
+        return None
+
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode whatever `mode` says: a teacher has no dropout and fixed batch statistics."""
         return super().train(False)

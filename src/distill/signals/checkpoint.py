@@ -18,12 +18,17 @@ class CheckpointSignals(SignalSource):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model.requires_grad_(False)
+        self.frozen = model.requires_grad_(False)
         self.train(False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The teacher."""
+        return self.frozen
 
     @torch.no_grad()
     def forward(self, batch: Batch) -> TeacherSignals:
         """Returns logits and hidden vectors; every row is valid."""
-        output: RankerOutput = self.model(batch)
+        output: RankerOutput = self.frozen(batch)
         valid = torch.ones(batch.num_candidates, dtype=torch.bool, device=output.logits.device)
         return TeacherSignals(output.logits.float(), valid, output.hidden)

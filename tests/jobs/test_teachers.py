@@ -1,0 +1,101 @@
+"""Ensembles and calibrated teachers through the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from distill.data.format import load_dataset, teacher_column
+from distill.jobs.ensemble import ensemble_signals
+from distill.reports.summary import Summary, load_summary
+from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
+
+
+def tiny(root: Path) -> list[str]:
+    return [a for a in tiny_arguments(root) if not a.startswith("teacher.")]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two teachers of one dataset; `signals` holds what the second says, with its hidden vector."""
+    root = tmp_path_factory.mktemp("teachers")
+    for name, model in (("one", "dcn_v2"), ("two", "dnn")):
+        train("+experiment=funnel/teacher_dcn_v2", *tiny(root), f"model={model}", f"name={name}", "seed=0")
+    arguments = ["data=funnel_tiny", f"teacher.path={checkpoint(root, 'two')}", "trainer=cpu", *path_arguments(root)]
+    run_script("scripts/score.py", *arguments, f"out={root / 'signals'}")
+    return root
+
+
+def checkpoint(root: Path, name: str) -> Path:
+    return run_dirs(root, name)[0] / "checkpoints" / "best.ckpt"
+
+
+def distil(root: Path, name: str, *arguments: str) -> Summary:
+    train(*tiny(root), "metrics=funnel", "loss=pointwise", f"name={name}", *arguments)
+    return load_summary(run_dirs(root, name)[0])
+
+
+def scores(folder: Path) -> np.ndarray:
+    parts = sorted((folder / "test").glob("*.parquet"))
+    columns = [pq.read_table(p)[teacher_column("click")].combine_chunks().flatten() for p in parts]
+    return np.concatenate([c.to_numpy() for c in columns])
+
+
+def test_a_checkpoint_and_a_folder_teach_together(root: Path) -> None:
+    members = f"teacher.members=[{checkpoint(root, 'one')},{root / 'signals'}]"
+    summary = distil(root, "ensemble", "teacher=ensemble", members, "teacher.weights=[1,3]")
+    assert list(summary.metrics) == ["teacher", "control", "distilled"]
+    folders = {p.parent for p in (root / "cache" / "signals").glob("*/provenance.json")}
+    (joint,) = (f for f in folders if f.name.startswith("ensemble-"))
+    (one,) = folders - {joint}
+    np.testing.assert_allclose(scores(joint), 0.25 * scores(one) + 0.75 * scores(root / "signals"), rtol=1e-5)
+
+
+def test_the_mean_of_probabilities_and_hidden_vectors_side_by_side(root: Path, tmp_path: Path) -> None:
+    dataset = load_dataset(next((root / "data").glob("funnel-*")))
+    folders = []
+    for name in ("one", "two"):
+        folders.append(tmp_path / name)
+        arguments = ["data=funnel_tiny", f"teacher.path={checkpoint(root, name)}", "trainer=cpu", *path_arguments(root)]
+        run_script("scripts/score.py", *arguments, f"out={folders[-1]}", "hidden=[body]")
+    joint = ensemble_signals(folders, None, "probabilities", dataset, tmp_path / "cache")
+    mean = np.mean([1 / (1 + np.exp(-scores(folder).astype(float))) for folder in folders], axis=0)
+    np.testing.assert_allclose(1 / (1 + np.exp(-scores(joint).astype(float))), mean, rtol=1e-5)
+    file = sorted((joint / "val").glob("*.parquet"))[0].name
+    hidden = [pq.read_table(f / "val" / file)["hidden_body"].to_pylist() for f in (*folders, joint)]
+    assert hidden[2][0][0] == hidden[0][0][0] + hidden[1][0][0]
+    before = (joint / "val" / file).stat().st_mtime_ns
+    assert ensemble_signals(folders, None, "probabilities", dataset, tmp_path / "cache") == joint
+    assert (joint / "val" / file).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["teacher.weights=[1]"], "positive weight for each"),
+        (["teacher.weights=[1,0]"], "positive weight for each"),
+        (["teacher.mean=median"], "logits or probabilities"),
+    ],
+)
+def test_what_is_no_ensemble_is_refused(
+    root: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = f"teacher.members=[{root / 'signals'},{root / 'signals'}]"
+    with pytest.raises(SystemExit):
+        train(*tiny(root), "loss=pointwise", "name=wrong", "teacher=ensemble", members, *arguments)
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
+@pytest.mark.parametrize("signals", ["cached", "online"])
+def test_a_calibrated_teacher_says_other_probabilities_in_the_same_order(root: Path, method: str, signals: str) -> None:
+    path = [f"teacher.path={checkpoint(root, 'one')}", "teacher=checkpoint", f"teacher.signals={signals}"]
+    plain = distil(root, f"plain-{signals}", *path)
+    found = distil(root, f"{method}-{signals}", *path, f"teacher.calibration={method}")
+    before, after = plain.metrics["teacher"], found.metrics["teacher"]
+    assert after["click/auc"] == pytest.approx(before["click/auc"], abs=2e-3 if method == "isotonic" else 1e-6)
+    assert after["click/pcoc"] != pytest.approx(before["click/pcoc"], abs=1e-4)
+    assert found.metrics["distilled"]["click/logloss"] != plain.metrics["distilled"]["click/logloss"]
