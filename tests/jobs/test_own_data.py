@@ -41,16 +41,18 @@ def write_logs(folder: Path, requests: int = 200) -> None:
     folder.mkdir()
     rows: list[list[object]] = []
     for request in range(requests):
-        for _ in range(8):
-            item = int(rng.integers(40))
-            prob = 1 / (1 + np.exp(-np.sin(item + request % 10)))
+        items = rng.choice(40, 8, replace=False)
+        probs = 1 / (1 + np.exp(-np.sin(items + request % 10)))
+        places = (-probs).argsort().argsort() + 1
+        for item, prob, rank in zip(items, probs, places, strict=True):
             shown = rng.random() < 0.5
             click = int(rng.random() < prob) if shown else ""
             price, match = rng.exponential(10), rng.normal()
             dwell = rng.random() * 30 if shown else ""
             rows.append([f"s{request}", f"u{request % 10}", f"i{item}", 1000 + request, "shown" if shown else "cut",
-                         f"{price:.3f}", f"{match:.3f}", dwell, click, f"{prob:.6f}"])  # fmt: skip
-    header = ["search", "user", "item", "ts", "state", "price", "match", "dwell", "click", "prod_ctr"]
+                         f"{price:.3f}", f"{match:.3f}", dwell, click, f"{prob:.6f}",
+                         rank if rank <= 6 else ""])  # fmt: skip
+    header = ["search", "user", "item", "ts", "state", "price", "match", "dwell", "click", "prod_ctr", "prod_rank"]
     for i in range(2):
         with (folder / f"part{i}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([header, *rows[i::2]])
@@ -147,3 +149,40 @@ def test_mistakes_end_with_one_message(
     message = capsys.readouterr().err
     assert expected in message
     assert "Traceback" not in message
+
+
+def ranked_schema(root: Path, name: str) -> str:
+    """The production ranker's score was not kept, only the place it gave to the first six candidates."""
+    ranked = {**SCHEMA, "name": name, "teacher": {"columns": {"click": "prod_rank"}, "kind": "position"}}
+    (root / f"{name}.yaml").write_text(yaml.safe_dump(ranked))
+    return f"{name}.yaml"
+
+
+def test_an_order_alone_teaches(root: Path) -> None:
+    order = ["loss=hard", "+loss_term@loss.terms.list=listmle"]
+    train(*arguments(root, ranked_schema(root, "ranked")), *small(root, "ranked"), "teacher=column", *order)
+    summary = load_summary(run_dirs(root, "ranked")[0])
+    assert list(summary.metrics) == ["teacher", "control", "distilled"]
+    assert summary.metrics["teacher"]["click/auc"] > 0.6
+    assert "click/pcoc" in summary.metrics["distilled"]
+    assert not {"click/logloss", "click/pcoc", "click/ece"} & summary.metrics["teacher"].keys()
+
+
+def test_an_order_alone_is_no_probability_until_it_is_calibrated(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [*arguments(root, ranked_schema(root, "ranked")), *small(root, "calibrated"), "teacher=column"]
+    with pytest.raises(SystemExit):
+        train(*own, "loss=pointwise")
+    assert "loss.terms.soft" in " ".join(capsys.readouterr().err.split())
+    train(*own, "loss=pointwise", "teacher.calibration=platt")
+    summary = load_summary(run_dirs(root, "calibrated")[-1])
+    assert 0.5 < summary.metrics["teacher"]["click/pcoc"] < 2
+
+
+def test_a_place_before_the_first_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = {**SCHEMA, "teacher": {"columns": {"click": "price"}, "kind": "position"}}
+    (root / "wrong.yaml").write_text(yaml.safe_dump(wrong))
+    with pytest.raises(SystemExit):
+        train(*arguments(root, "wrong.yaml"), *small(root, "wrong"), "teacher=column", "loss=listwise")
+    assert "cannot be a position" in " ".join(capsys.readouterr().err.split())

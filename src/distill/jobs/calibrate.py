@@ -51,7 +51,7 @@ def calibrated(signals: Signals, method: str, dataset: Dataset, loader: Mapping[
                 now,
                 before,
             )
-    return replace(signals, source=CalibratedSignals(signals.source, maps))
+    return replace(signals, source=CalibratedSignals(signals.source, maps), probabilities=True)
 
 
 @torch.no_grad()

@@ -71,11 +71,13 @@ class Signals:
         reader: Given to the reader, or None.
         source: Gives the signals of a batch.
         privileged: Whether the source wants batches with privileged fields.
+        probabilities: Whether its logits are those of labels, rather than of an order alone.
     """
 
     reader: str | None
     source: SignalSource
     privileged: bool = False
+    probabilities: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from distill.jobs.calibrate import calibrated
 from distill.jobs.ensemble import ensemble_signals
 from distill.jobs.fit import Signals
 from distill.jobs.machine import device
-from distill.jobs.parts import load_model, plain
+from distill.jobs.parts import build, load_model, plain
 from distill.jobs.score import check_teacher, score_dataset
+from distill.losses.terms.base import LossTerm
 from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import check_parts, check_provenance
 from distill.training.launch import rank
@@ -57,7 +58,25 @@ def teacher_signals(
     else:
         signals = _model(cfg, dataset, train() if teacher.source == "trained" else Path(teacher.path), hidden)
     method = str(teacher.get("calibration", "none"))
-    return signals if method == "none" else calibrated(signals, method, dataset, plain(cfg.data.loader))
+    if method != "none":
+        signals = calibrated(signals, method, dataset, plain(cfg.data.loader))
+    if not signals.probabilities:
+        _refuse_pointwise(cfg)
+    return signals
+
+
+def _refuse_pointwise(cfg: DictConfig) -> None:
+    """Refuses terms that would take an order for probabilities."""
+    terms = {name: build(node, f"loss.terms.{name}") for name, node in plain(cfg.loss.terms).items()}
+    wrong = [name for name, term in terms.items() if isinstance(term, LossTerm) and term.needs_probabilities]
+    if wrong:
+        raise ConfigError(
+            "The teacher's columns hold positions: they say who is better, not how likely a label is.",
+            where=", ".join(f"loss.terms.{name}" for name in wrong),
+            expected="terms on the order: listmle, rrd, copr, teacher_ranknet, softmax_kl, margin_mse, …",
+            found=", ".join(type(terms[name]).__name__ for name in wrong),
+            remedy="Choose such terms (loss=hard +loss_term@loss.terms.list=listmle), or teacher.calibration=platt.",
+        )
 
 
 def _model(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence[str]) -> Signals:
@@ -98,7 +117,7 @@ def _columns(cfg: DictConfig, dataset: Dataset) -> Signals:
         return Signals(str(folder), ColumnSignals())
     declared = dataset.schema.teacher
     missing = [task for task in tasks if declared is None or task not in declared.columns]
-    if missing:
+    if declared is None or missing:
         raise SignalError(
             "The dataset holds no teacher scores for every task.",
             where=str(dataset.root),
@@ -106,4 +125,4 @@ def _columns(cfg: DictConfig, dataset: Dataset) -> Signals:
             found=f"none for {', '.join(missing)}",
             remedy="Declare them under `teacher` in the schema and prepare again, or give teacher.path=DIR.",
         )
-    return Signals("dataset", ColumnSignals())
+    return Signals("dataset", ColumnSignals(), probabilities=declared.kind != "position")

@@ -32,7 +32,7 @@ from distill.losses.terms.base import LossTerm
 from distill.losses.terms.hidden import HiddenTerm
 from distill.metrics import MetricSuite, ScoredRows, teacher_rows
 from distill.models.cost import measure_cost
-from distill.reports.summary import Difference, Summary, gap_recovered
+from distill.reports.summary import Difference, Summary, gap_recovered, is_of_probabilities
 from distill.reports.table import print_summary
 from distill.sampling import Sampler
 from distill.training.launch import rank
@@ -80,7 +80,7 @@ class _Run:
         if signals is not None and taught and self.cfg.control.enabled:
             rows["control"] = self._control(signals)
         rows[main] = self._main(signals, main)
-        summary = self._summary(rows, main)
+        summary = self._summary(rows, main, signals is None or signals.probabilities)
         if rank() == 0:
             self._report(summary)
         return summary
@@ -205,7 +205,7 @@ class _Run:
         models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
         return {role: measure_cost(m.model, m.schema, seconds).as_numbers() for role, m in models.items()}
 
-    def _summary(self, rows: Mapping[str, ScoredRows], main: str) -> Summary:
+    def _summary(self, rows: Mapping[str, ScoredRows], main: str, probabilities: bool) -> Summary:
         suite = build_metrics(self.cfg.metrics, self.dataset)
         tasks = self.dataset.schema.task_names
         tables = dict(rows)
@@ -213,6 +213,8 @@ class _Run:
         if teacher is not None:
             tables = {"teacher": teacher, **tables}
         metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
+        if "teacher" in metrics and not probabilities:
+            metrics["teacher"] = {n: v for n, v in metrics["teacher"].items() if not is_of_probabilities(n)}
         config = plain(OmegaConf.merge(self.composed, {"seed": 0}))
         content = {k: v for k, v in config.items() if k not in _NOT_CONFIGURATION}
         return Summary(

@@ -14,6 +14,7 @@ from distill.errors import DataError
 SUMMARY_FILE = "summary.json"
 ROLES = ("teacher", "control", "distilled")
 _LOWER_IS_BETTER = ("logloss", "ece")
+_OF_PROBABILITIES = ("logloss", "ece", "pcoc", "precision_p", "recall_p", "f1_p")
 _NO_DIRECTION = ("pcoc", "coverage", "gini")
 
 
@@ -92,6 +93,11 @@ def load_summary(folder: Path) -> Summary:
 def lower_is_better(metric: str) -> bool:
     """Whether a smaller value of the metric is better."""
     return metric.rsplit("/", 1)[-1].startswith(_LOWER_IS_BETTER)
+
+
+def is_of_probabilities(metric: str) -> bool:
+    """Whether the metric compares probabilities with labels, so that an order alone has no value of it."""
+    return metric.rsplit("/", 1)[-1].startswith(_OF_PROBABILITIES)
 
 
 def gap_recovered(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -175,15 +175,19 @@ class Score(_Model):
 
 
 class TeacherColumns(_Model):
-    """Scores of a production ranker that are in the raw data.
+    """Scores of a production ranker that are in the raw data, or the places that it gave.
 
     Attributes:
         columns: Task name to raw column; null where the ranker did not score.
-        kind: What the columns hold: logit or probability.
+        kind: What the columns hold: logit, probability, or position (place in the ranker's order of a request, whole
+            numbers from `first` for the best). A position p becomes the logit −log(p − first + 1), so that a softmax
+            over a request falls off as 1, ½, ⅓, …; it is no probability of a label unless it is calibrated.
+        first: Of positions: the number of the best place.
     """
 
     columns: dict[str, str]
-    kind: Literal["logit", "probability"]
+    kind: Literal["logit", "probability", "position"]
+    first: int = Field(default=1, ge=0, le=1)
 
 
 class Schema(_Model):

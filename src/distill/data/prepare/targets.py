@@ -115,7 +115,7 @@ def _check(values: Float64, bad: Bool, place: Place, what: str, expected: str) -
             where=place.at(position),
             expected=f"{expected}, or null",
             found=repr(float(values[position])),
-            remedy="Correct the column, or declare another `kind` of task.",
+            remedy="Correct the column, or declare another `kind`.",
         )
 
 
@@ -145,7 +145,7 @@ def values(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
 def teacher_logits(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
     """Reads logged teacher scores as logits `[N]`; NaN where the teacher did not score.
 
-    Probabilities are clipped to [1e-7, 1 − 1e-7] first.
+    Probabilities are clipped to [1e-7, 1 − 1e-7] first; of positions see `TeacherColumns`.
 
     Raises:
         DataError: A number is not finite, or not a probability where it should be.
@@ -167,5 +167,12 @@ def teacher_logits(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
                 )
             scores = np.clip(scores, _CLIP, 1 - _CLIP)
             scores = np.log(scores) - np.log1p(-scores)
+        elif schema.teacher.kind == "position":
+            best = schema.teacher.first
+            scores = np.where(missing, best, scores)
+            _check(
+                scores, (scores < best) | (scores != np.floor(scores)), place, "a position", f"{best}, {best + 1}, …"
+            )
+            scores = -np.log(scores - best + 1)
         found[task] = np.where(missing, np.float32(np.nan), to_float32(scores, place))
     return found

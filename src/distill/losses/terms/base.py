@@ -99,6 +99,9 @@ class LossTerm(nn.Module, ABC):
     needs_signals: ClassVar[bool] = False
     """Whether the formula reads the teacher signals; if so, only rows that the teacher scored take part."""
 
+    needs_probabilities: ClassVar[bool] = False
+    """Whether the formula takes the teacher's logits for those of labels, so that an order alone is not enough."""
+
     needs_hidden: ClassVar[bool] = False
     """Whether the formula reads hidden vectors; if so, `setup_hidden` is called with their widths."""
 

@@ -17,6 +17,8 @@ class BernoulliKL(TemperedTerm):
     The arguments are those of `TemperedTerm`.
     """
 
+    needs_probabilities = True
+
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
         temperature = self.temperature.value(inputs.step)

@@ -17,6 +17,8 @@ class LogitMSE(SoftTerm):
     The arguments are those of `SoftTerm`.
     """
 
+    needs_probabilities = True
+
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
         values = logit_mse(self.student_logits(inputs), self.teacher_logits(inputs))
@@ -32,6 +34,8 @@ class ProbMSE(SoftTerm):
 
     The arguments are those of `SoftTerm`.
     """
+
+    needs_probabilities = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
