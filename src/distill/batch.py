@@ -86,6 +86,10 @@ class Ragged(TensorStruct):
         positions = torch.arange(shift.shape[0], device=shift.device) + shift
         return Ragged(self.values.index_select(0, positions), lengths)
 
+    def joined(self, other: Ragged) -> Ragged:
+        """Returns the rows of both, the own first."""
+        return Ragged(torch.cat([self.values, other.values]), torch.cat([self.lengths, other.lengths]))
+
 
 @dataclass(frozen=True)
 class FeatureBlock(TensorStruct):
@@ -115,6 +119,15 @@ class FeatureBlock(TensorStruct):
             numbers=self.numbers.index_select(0, rows),
             vectors={name: value.index_select(0, rows) for name, value in self.vectors.items()},
             sequences={name: value.select(rows) for name, value in self.sequences.items()},
+        )
+
+    def joined(self, other: FeatureBlock) -> FeatureBlock:
+        """Returns the rows of both, which hold the same fields, the own first."""
+        return FeatureBlock(
+            ids=torch.cat([self.ids, other.ids]),
+            numbers=torch.cat([self.numbers, other.numbers]),
+            vectors={name: torch.cat([value, other.vectors[name]]) for name, value in self.vectors.items()},
+            sequences={name: value.joined(other.sequences[name]) for name, value in self.sequences.items()},
         )
 
 
@@ -156,7 +169,9 @@ class Batch(TensorStruct):
         item_id: `[N]` int64, for grouping.
         row: `[N]` int64, position of the row in its split, unique; -1 on rows that a sampler made.
         columns: Column name to `[N]` float32: columns of the ranking score and of evaluation.
-        signals: Teacher signals that came with the data.
+        signals: Teacher signals of the rows.
+        log_q: `[N]` float32, of rows that a sampler added: the logarithm of the probability that a draw gives their
+            item; 0 on others. None if no sampler added any.
     """
 
     request: FeatureBlock
@@ -174,6 +189,7 @@ class Batch(TensorStruct):
     row: Tensor
     columns: Mapping[str, Tensor]
     signals: TeacherSignals | None = None
+    log_q: Tensor | None = None
 
     @property
     def num_requests(self) -> int:
@@ -197,6 +213,7 @@ class Batch(TensorStruct):
             cross=self.cross.select(rows),
             columns={name: value.index_select(0, rows) for name, value in self.columns.items()},
             signals=None if self.signals is None else self.signals.select(rows),
+            log_q=None if self.log_q is None else self.log_q.index_select(0, rows),
             **per_candidate,
         )
 

@@ -32,6 +32,10 @@ def signals(valid: Tensor | None = None) -> TeacherSignals:
     return TeacherSignals(TEACHER, torch.ones(9, dtype=torch.bool) if valid is None else valid, {})
 
 
+def with_signals(batch: Batch, valid: Tensor | None = None) -> Batch:
+    return replace(batch, signals=signals(valid))
+
+
 def ready(sampler: PseudoLabels | StageNegatives) -> PseudoLabels | StageNegatives:
     sampler.setup(TASKS, has_signals=True)
     return sampler
@@ -43,7 +47,7 @@ def labels_of(batch: Batch, task: int) -> dict[int, float]:
 
 def test_best_and_worst_of_each_request_among_those_without_a_label() -> None:
     batch = make()
-    found = ready(PseudoLabels(tasks=["click"], top=1, bottom=1))(batch, signals(), 0)
+    found = ready(PseudoLabels(tasks=["click"], top=1, bottom=1))(with_signals(batch), 0)
     assert labels_of(found, 0) == {0: 0, 1: 0, 4: 1, 5: 0, 6: 1, 7: 0, 8: 1}
     assert labels_of(found, 1) == {0: 0}
     expected = [Origin.LOG] * 9
@@ -55,9 +59,9 @@ def test_best_and_worst_of_each_request_among_those_without_a_label() -> None:
 
 
 def test_tasks_are_ranked_each_by_its_own_logit_and_exposed_rows_only_if_asked() -> None:
-    found = ready(PseudoLabels(top=1, bottom=0))(make(), signals(), 0)
+    found = ready(PseudoLabels(top=1, bottom=0))(with_signals(make()), 0)
     assert labels_of(found, 1) == {0: 0, 3: 1, 7: 1, 8: 1}
-    every = ready(PseudoLabels(tasks=["like"], top=2, bottom=0, unexposed=False))(make(), signals(), 0)
+    every = ready(PseudoLabels(tasks=["like"], top=2, bottom=0, unexposed=False))(with_signals(make()), 0)
     assert labels_of(every, 1) == {0: 0, 1: 1, 3: 1, 6: 1, 7: 1, 8: 1}
     assert every.origin[1] == Origin.LOG  # it has a label of the log
 
@@ -75,7 +79,7 @@ def test_tasks_are_ranked_each_by_its_own_logit_and_exposed_rows_only_if_asked()
     ],
 )
 def test_options(options: dict[str, float], expected: dict[int, float]) -> None:
-    found = labels_of(ready(PseudoLabels(tasks=["click"], **options))(make(), signals(), 0), 0)
+    found = labels_of(ready(PseudoLabels(tasks=["click"], **options))(with_signals(make()), 0), 0)
     if options.get("label") == "soft":
         expected = {row: float(torch.tensor(logit).sigmoid()) for row, logit in expected.items()}
     assert found == pytest.approx({0: 0, 1: 0, **expected})
@@ -87,15 +91,15 @@ def test_rows_that_the_teacher_did_not_score_and_padding_get_nothing() -> None:
     weight = torch.ones(9)
     weight[8] = 0.0
     sampler = ready(PseudoLabels(tasks=["click"], top=1, bottom=0, weight=0.5))
-    found = sampler(make(weight=weight), signals(valid), 0)
+    found = sampler(with_signals(make(weight=weight), valid), 0)
     assert labels_of(found, 0) == {0: 0, 1: 0, 2: 1, 6: 1}
     assert found.weight.tolist() == [1, 1, 0.5, 1, 1, 1, 0.5, 1, 0]
     with pytest.raises(SignalError, match="without signals"):
-        sampler(make(), None, 0)
+        sampler(make(), 0)
 
 
 def test_negatives_of_stages() -> None:
-    found = ready(StageNegatives(stages=["preranked", "recalled"], per_request=None))(make(), None, 0)
+    found = ready(StageNegatives(stages=["preranked", "recalled"], per_request=None))(make(), 0)
     assert labels_of(found, 0) == {0: 0, 1: 0, 4: 0, 5: 0, 7: 0, 8: 0}
     assert labels_of(found, 1) == {0: 0, 4: 0, 5: 0, 7: 0, 8: 0}
     assert (found.origin == Origin.STAGE_NEGATIVE).nonzero().flatten().tolist() == [4, 5, 7, 8]
@@ -105,18 +109,18 @@ def test_draws_are_uniform_without_replacement_and_depend_on_seed_step_and_row_a
     sampler = ready(StageNegatives(stages=["ranked", "preranked", "recalled"], per_request=2, seed=3))
     counts = torch.zeros(9)
     for step in range(600):
-        drawn = sampler(make(), None, step).origin == Origin.STAGE_NEGATIVE
+        drawn = sampler(make(), step).origin == Origin.STAGE_NEGATIVE
         assert drawn[:6].sum() == 2
         assert drawn[6:].tolist() == [True, True, True]
         counts += drawn
     assert (counts[2:6] / 600 - 0.5).abs().max() < 0.08  # four deviations
     batch = make()
-    again = sampler(batch.select(torch.arange(6)), None, 5)
-    assert torch.equal(again.origin, sampler(batch, None, 5).origin[:6])
-    steps = {tuple(sampler(batch, None, step).origin.tolist()) for step in range(20)}
+    again = sampler(batch.select(torch.arange(6)), 5)
+    assert torch.equal(again.origin, sampler(batch, 5).origin[:6])
+    steps = {tuple(sampler(batch, step).origin.tolist()) for step in range(20)}
     assert len(steps) > 3
     other = ready(StageNegatives(stages=["ranked", "preranked", "recalled"], per_request=2, seed=4))
-    assert any(not torch.equal(other(batch, None, s).origin, sampler(batch, None, s).origin) for s in range(9))
+    assert any(not torch.equal(other(batch, s).origin, sampler(batch, s).origin) for s in range(9))
 
 
 def test_rules_follow_one_another_and_never_touch_an_observed_label() -> None:
@@ -124,13 +128,13 @@ def test_rules_follow_one_another_and_never_touch_an_observed_label() -> None:
     rules.setup(TASKS, has_signals=True)
     assert rules.needs_signals
     batch = make(labels=torch.ones(9, 2))
-    found = rules(batch, signals(), 0)
+    found = rules(with_signals(batch), 0)
     assert found.labels[batch.observed].tolist() == [1.0] * 3
     assert labels_of(found, 0) == {0: 1, 1: 1, 2: 0, 3: 0, 4: 1, 5: 0, 6: 1, 7: 0, 8: 1}
     assert found.origin[4] == Origin.PSEUDO_POSITIVE
     assert torch.equal(batch.origin, torch.zeros(9, dtype=torch.int64))
     assert not Sampling({}).needs_signals
-    assert Sampling({})(batch, None, 0) is batch
+    assert Sampling({})(batch, 0) is batch
 
 
 @pytest.mark.parametrize(

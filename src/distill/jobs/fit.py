@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
+from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
@@ -189,10 +190,13 @@ class FitJob:
         steps = data.steps_per_epoch() * self.plan.max_epochs
         if self.cfg.trainer.max_steps > 0:
             steps = min(steps, self.cfg.trainer.max_steps)
+        sampling = Sampling({n: build(node, f"sampling.{n}") for n, node in self.plan.sampling.items()})
+        if sampling.needs_items:
+            sampling.setup_items(load_catalogue(self.dataset, data.schema))
         return RankingModule(
             model=model,
             loss=loss,
-            sampling=Sampling({n: build(node, f"sampling.{n}") for n, node in self.plan.sampling.items()}),
+            sampling=sampling,
             optimizer=build(self.plan.optimizer, f"{self.plan.role}.optimizer", OptimizerFactory),
             schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler", LRSchedule),
             schema=data.schema,

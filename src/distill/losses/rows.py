@@ -24,6 +24,10 @@ def _pseudo(batch: Batch, signals: TeacherSignals | None) -> Tensor:
     return (batch.origin == Origin.PSEUDO_POSITIVE) | (batch.origin == Origin.PSEUDO_NEGATIVE)
 
 
+def _sampled(batch: Batch, signals: TeacherSignals | None) -> Tensor:
+    return (batch.origin == Origin.RANDOM_NEGATIVE) | (batch.origin == Origin.IN_BATCH_NEGATIVE)
+
+
 def _scored(batch: Batch, signals: TeacherSignals | None) -> Tensor:
     if signals is None:
         raise SignalError(
@@ -47,6 +51,7 @@ _SELECTORS: dict[str, _Selector] = {
     "unexposed": _unexposed,
     "scored": _scored,
     "pseudo": _pseudo,
+    "sampled": _sampled,
 }
 
 
@@ -55,7 +60,8 @@ def parse_rows(rows: str | Sequence[str], where: str) -> tuple[str, ...]:
 
     Args:
         rows: One name or several, of: `all`; `exposed`, `ranked`, `preranked`, `recalled` (rows that ended at exactly
-            that stage); `unexposed`; `scored` (the teacher scored the row); `pseudo` (the teacher made the label).
+            that stage); `unexposed`; `scored` (the teacher scored the row); `pseudo` (the teacher made the
+            label); `sampled` (a rule added the row).
         where: Config key, for the error.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What all sample rules have in common: they give labels to rows of a batch that the log left without one."""
+"""What all sample rules have in common: they label rows of a batch that the log left without a label, or add rows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from distill.batch import Batch, Origin, Stage, TeacherSignals
+from distill.batch import Batch, Origin, Stage
+from distill.data.catalogue import Catalogue
 from distill.errors import ConfigError
 
 
 class Sampler(nn.Module, ABC):
-    """A rule that labels rows of a training batch; observed labels of the log are never changed.
+    """A rule that labels or adds rows of a training batch; observed labels of the log are never changed.
 
     Args:
         tasks: Names of the tasks that get labels; all of the schema's if None.
@@ -27,6 +28,9 @@ class Sampler(nn.Module, ABC):
 
     needs_signals: ClassVar[bool] = False
     """Whether the rule reads the teacher's signals."""
+
+    needs_items: ClassVar[bool] = False
+    """Whether the rule draws from the catalogue; if so, `setup_items` is called with it."""
 
     def __init__(self, tasks: Sequence[str] | None, weight: float) -> None:
         super().__init__()
@@ -69,9 +73,12 @@ class Sampler(nn.Module, ABC):
             )
         self.columns = [list(tasks).index(name) for name in wanted]
 
+    def setup_items(self, catalogue: Catalogue) -> None:
+        """Learns the items of the dataset; nothing by default."""
+
     @abstractmethod
-    def forward(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Batch:
-        """Returns the batch with more labels."""
+    def forward(self, batch: Batch, step: int) -> Batch:
+        """Returns the batch, which carries the signals of its rows, with more labels or more rows."""
 
     def unlabelled(self, batch: Batch) -> Tensor:
         """Returns which rows may get a label of which of the rule's tasks `[N, K']` bool: real rows without one."""
@@ -126,16 +133,27 @@ class Sampling(nn.Module):
         """Whether any rule reads the teacher's signals."""
         return any(isinstance(s, Sampler) and s.needs_signals for s in self.samplers)
 
+    @property
+    def needs_items(self) -> bool:
+        """Whether any rule draws from the catalogue."""
+        return any(isinstance(s, Sampler) and s.needs_items for s in self.samplers)
+
+    def setup_items(self, catalogue: Catalogue) -> None:
+        """Gives every rule the catalogue; see `Sampler.setup_items`."""
+        for sampler in self.samplers:
+            if isinstance(sampler, Sampler):
+                sampler.setup_items(catalogue)
+
     def setup(self, tasks: Sequence[str], has_signals: bool) -> None:
         """Tells every rule the tasks; see `Sampler.setup`."""
         for sampler in self.samplers:
             if isinstance(sampler, Sampler):
                 sampler.setup(tasks, has_signals)
 
-    def forward(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Batch:
-        """Returns the batch with the labels of all rules."""
+    def forward(self, batch: Batch, step: int) -> Batch:
+        """Returns the batch with the labels and rows of all rules."""
         for sampler in self.samplers:
-            batch = sampler(batch, signals, step)
+            batch = sampler(batch, step)
         return batch
 
 

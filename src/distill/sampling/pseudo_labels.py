@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from distill.batch import Batch, Origin, Stage, TeacherSignals
+from distill.batch import Batch, Origin, Stage
 from distill.errors import ConfigError, SignalError
 from distill.ops.segment import segment_count, segment_mean, segment_rank
 from distill.sampling.base import Sampler
@@ -77,12 +77,13 @@ class PseudoLabels(Sampler):
         self.top, self.bottom, self.label, self.unexposed = top, bottom, label, unexposed
         self.min_margin, self.min_probability, self.max_probability = min_margin, min_probability, max_probability
 
-    def forward(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Batch:
+    def forward(self, batch: Batch, step: int) -> Batch:
         """Returns the batch with pseudo-labels.
 
         Raises:
             SignalError: The batch came without signals.
         """
+        signals = batch.signals
         if signals is None:
             raise SignalError("Pseudo-labels come from the teacher, but the batch came without signals.")
         logits = signals.logits.detach()[:, self.columns].float()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from distill.batch import Batch, Origin, TeacherSignals
+from distill.batch import Batch, Origin
 from distill.errors import ConfigError
 from distill.ops.random import hashed_uniform
 from distill.ops.segment import segment_rank
@@ -49,7 +49,7 @@ class StageNegatives(Sampler):
             )
         self.per_request, self.seed = per_request, seed
 
-    def forward(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Batch:
+    def forward(self, batch: Batch, step: int) -> Batch:
         """Returns the batch with more negatives."""
         stages = torch.tensor([int(stage) for stage in self.stages], device=batch.stage.device)
         eligible = self.unlabelled(batch) & torch.isin(batch.stage, stages).unsqueeze(1)

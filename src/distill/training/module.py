@@ -35,7 +35,7 @@ class RankingModule(pl.LightningModule):
     Args:
         model: Ranker or pre-ranker; a pre-ranker never sees privileged fields.
         loss: Terms, weighted and scheduled.
-        sampling: Labels training rows that the log did not label.
+        sampling: Labels training rows that the log did not label, and adds others.
         optimizer: Builds the optimiser.
         schedule: Learning rate by step.
         schema: The view that batches are read with.
@@ -101,8 +101,8 @@ class RankingModule(pl.LightningModule):
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
         wanted = self.loss.needs_signals or self.sampling.needs_signals
         signals = self.signals(batch) if self.signals is not None and wanted else None
-        batch = self.sampling(batch, signals, self.global_step)
-        batch, signals = self._needed(batch, signals)
+        batch = self._needed(self.sampling(replace(batch, signals=signals), self.global_step))
+        signals = batch.signals
         output = self(batch)
         with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
             report: LossReport = self.loss(LossInputs(batch, output, signals, self.global_step))
@@ -110,13 +110,11 @@ class RankingModule(pl.LightningModule):
         self.last_report = replace(report, total=report.total.detach())
         return report.total
 
-    def _needed(self, batch: Batch, signals: TeacherSignals | None) -> tuple[Batch, TeacherSignals | None]:
+    def _needed(self, batch: Batch) -> Batch:
         """Leaves out candidates that no loss term acts on, such as unlabelled ones without a teacher: a model scores
         each candidate for itself, so they would be scored for nothing."""
-        rows = self.loss.acts_on(batch, signals, self.global_step).nonzero().flatten()
-        if rows.shape[0] == batch.num_candidates:
-            return batch, signals
-        return batch.select(rows), None if signals is None else signals.select(rows)
+        rows = self.loss.acts_on(batch, batch.signals, self.global_step).nonzero().flatten()
+        return batch if rows.shape[0] == batch.num_candidates else batch.select(rows)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Sums touched-row gradients by row, exchanges them between ranks and clips dense gradients."""

@@ -11,7 +11,7 @@ from distill.batch import Batch, Stage, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.functional.listwise import multi_positive_softmax
 from distill.losses.schedule import Schedule
-from distill.losses.terms.base import LossInputs, LossTerm, TermSums
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
 from distill.losses.terms.lists import Lists, list_sums, lists_of
 from distill.ops.segment import segment_rank
 
@@ -32,6 +32,8 @@ class MultiPositiveSoftmax(LossTerm):
         tasks: Names of the tasks it acts on; all of the schema's if None.
         positives: `label`, `exposed` or `teacher`.
         top: Number of positives of a request, with `teacher` alone.
+        subtract_log_q: Whether the scores of rows that a sampler added are lowered by the logarithm of the probability
+            of their draw, so that items that are drawn often are not pushed down for it.
 
     Raises:
         ConfigError: The kind of positives is unknown, or `top` does not go with it.
@@ -47,6 +49,7 @@ class MultiPositiveSoftmax(LossTerm):
         tasks: Sequence[str] | None = None,
         positives: Positives = "label",
         top: int | None = None,
+        subtract_log_q: bool = False,
     ) -> None:
         super().__init__(weight, rows, tasks)
         known = positives in ("label", "exposed", "teacher")
@@ -57,7 +60,7 @@ class MultiPositiveSoftmax(LossTerm):
                 expected="positives: label, exposed, or teacher with top ≥ 1",
                 found=f"positives={positives}, top={top}",
             )
-        self.positives, self.top = positives, top
+        self.positives, self.top, self.subtract_log_q = positives, top, subtract_log_q
 
     @property
     def uses_signals(self) -> bool:
@@ -74,7 +77,11 @@ class MultiPositiveSoftmax(LossTerm):
         rows = self.acts_on(inputs.batch, inputs.signals)
         lists = lists_of(self, inputs, rows.unsqueeze(1))
         positive = self._positive(inputs, lists)
-        return list_sums(self, lists, *multi_positive_softmax(lists.student, positive, lists.index, lists.counts))
+        scores = lists.student
+        if self.subtract_log_q and inputs.batch.log_q is not None:
+            log_q = at_least_float32(inputs.batch.log_q).unsqueeze(1).expand(-1, self.task_columns.numel())
+            scores = scores - lists.of(log_q).to(scores.dtype)
+        return list_sums(self, lists, *multi_positive_softmax(scores, positive, lists.index, lists.counts))
 
     def _positive(self, inputs: LossInputs, lists: Lists) -> Tensor:
         batch = inputs.batch

@@ -1,0 +1,104 @@
+"""All items with their candidate-side fields, for negatives that no request recalled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from distill.batch import FeatureBlock, Ragged
+from distill.data.format import ITEM_KEY, Dataset, field_column
+from distill.data.popularity import ItemExposures, item_exposures
+from distill.errors import DataError
+from distill.schema import MISSING_ID, FieldSpec, Kind, Schema, Side
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The M items of a dataset.
+
+    Attributes:
+        item_id: `[M]` int64, as in batches.
+        fields: Candidate-side fields, M rows.
+        missing_cross: One row of cross fields, all missing: nobody computed them for a pair that was not recalled.
+        exposures: How often items were exposed in the training split.
+        names: Candidate-side id fields, in the order of `fields.ids`.
+    """
+
+    item_id: torch.Tensor
+    fields: FeatureBlock
+    missing_cross: FeatureBlock
+    exposures: ItemExposures
+    names: tuple[str, ...]
+
+
+def load_catalogue(dataset: Dataset, view: Schema) -> Catalogue:
+    """Reads the catalogue of a dataset.
+
+    Args:
+        dataset: Prepared with a catalogue.
+        view: Its schema or a part of it, as batches are read.
+
+    Raises:
+        DataError: The dataset has no catalogue.
+    """
+    if not dataset.manifest.items:
+        raise DataError(
+            "The dataset has no catalogue to draw negatives from.",
+            where=str(dataset.root),
+            expected="items/",
+            remedy="Prepare it with data.items=FILE (one row per item), or leave out random negatives.",
+        )
+    fields = view.side(Side.CANDIDATE)
+    names = [ITEM_KEY, *(field_column(f.name) for f in fields)]
+    table = pa.concat_tables(
+        [pq.read_table(dataset.root / part.path, columns=names) for part in dataset.manifest.items]
+    )
+    return Catalogue(
+        item_id=torch.from_numpy(table.column(ITEM_KEY).to_numpy().copy()),
+        fields=_block(table, fields),
+        missing_cross=_missing(dataset, view.side(Side.CROSS)),
+        exposures=item_exposures(dataset),
+        names=tuple(f.name for f in fields if f.is_id),
+    )
+
+
+def _block(table: pa.Table, fields: Sequence[FieldSpec]) -> FeatureBlock:
+    arrays = {f.name: table.column(field_column(f.name)).combine_chunks() for f in fields}
+    ids = [arrays[f.name].to_numpy().astype(np.int64) for f in fields if f.is_id]
+    numbers = [arrays[f.name].to_numpy() for f in fields if f.is_number]
+    vectors = {f.name: arrays[f.name] for f in fields if f.kind is Kind.VECTOR}
+    sequences = {f.name: arrays[f.name] for f in fields if f.kind is Kind.SEQUENCE}
+    rows = table.num_rows
+    return FeatureBlock(
+        ids=torch.from_numpy(np.stack(ids, axis=1) if ids else np.zeros((rows, 0), np.int64)),
+        numbers=torch.from_numpy(np.stack(numbers, axis=1) if numbers else np.zeros((rows, 0), np.float32)),
+        vectors={n: torch.from_numpy(a.flatten().to_numpy().reshape(rows, -1).copy()) for n, a in vectors.items()},
+        sequences={
+            n: Ragged(
+                torch.from_numpy(a.flatten().to_numpy().astype(np.int64)),
+                torch.from_numpy(a.value_lengths().to_numpy().astype(np.int64)),
+            )
+            for n, a in sequences.items()
+        },
+    )
+
+
+def _missing(dataset: Dataset, fields: Sequence[FieldSpec]) -> FeatureBlock:
+    """One row of what a missing value of each field is encoded as."""
+    fitted = dataset.manifest.encodings["numbers"]
+    fill = [float(fitted[f.name]["fill"]) for f in fields if f.is_number]
+    return FeatureBlock(
+        ids=torch.full((1, sum(f.is_id for f in fields)), MISSING_ID),
+        numbers=torch.tensor([fill], dtype=torch.float32).view(1, len(fill)),
+        vectors={f.name: torch.zeros(1, f.width or 0) for f in fields if f.kind is Kind.VECTOR},
+        sequences={
+            f.name: Ragged(torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+            for f in fields
+            if f.kind is Kind.SEQUENCE
+        },
+    )
