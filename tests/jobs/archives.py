@@ -26,3 +26,20 @@ def write_movielens_100k(folder: Path, users: int = 30, items: int = 60, ratings
         films.append(f"{item}|Film é {item} (1995)|01-Jan-1995||http://x/{item}|{genres}")
     (folder / "u.item").write_text("\n".join(films) + "\n", encoding="latin-1")
     return folder
+
+
+def write_letor(folder: Path, queries: int = 60) -> Path:
+    """Graded documents of queries, as in LightGBM's learning-to-rank example."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for name in ("rank.train", "rank.test"):
+        sizes = rng.integers(3, 12, queries)
+        values = rng.random((int(sizes.sum()), 6)).round(2)
+        grades = (values[:, 0] * 4.9).astype(int)
+        lines = [
+            " ".join([str(grade), *(f"{i}:{value}" for i, value in enumerate(row) if value > 0.3)])
+            for grade, row in zip(grades, values, strict=True)
+        ]
+        (folder / name).write_text("\n".join(lines) + "\n")
+        (folder / f"{name}.query").write_text("\n".join(map(str, sizes)) + "\n")
+    return folder

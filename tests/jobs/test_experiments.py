@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from distill.reports.summary import load_summary
-from tests.jobs.archives import write_movielens_100k
+from tests.jobs.archives import write_letor, write_movielens_100k
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
 
 FOLDER = ROOT / "conf" / "experiment"
@@ -31,6 +31,7 @@ def data(root: Path) -> dict[str, list[str]]:
     return {
         "funnel": ["data=funnel_tiny"],
         "quickstart": ["data=funnel_tiny"],
+        "lightgbm_rank": [f"data.source={write_letor(root / 'letor')}", "data.loader.batch_candidates=64"],
         "movielens_100k": [f"data.source={movielens}", "data.adapter.negatives=10", "data.loader.batch_candidates=256"],
     }
 
@@ -44,7 +45,9 @@ def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]
     roles = _roles(experiment)
     assert list(summary.metrics) == roles
     for role in roles:
-        assert any(math.isfinite(value) for name, value in summary.metrics[role].items() if name.endswith("/auc"))
+        assert any(
+            math.isfinite(value) for name, value in summary.metrics[role].items() if name.endswith(("/auc", "/ndcg@10"))
+        )
     fitted = {"model": 0} if experiment.endswith("/quality_score") else {}
     assert summary.steps == {**dict.fromkeys(roles, 3), **fitted}
 
@@ -52,7 +55,7 @@ def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]
 def _roles(experiment: str) -> list[str]:
     if "_from_" in experiment or experiment == "quickstart":
         return ["teacher", "control", "distilled"]
-    return ["teacher", "model"] if "/prerankers/" in experiment else ["model"]
+    return ["teacher", "model"] if "/prerankers/" in experiment or "/two_tower-" in experiment else ["model"]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

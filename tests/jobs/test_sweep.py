@@ -26,16 +26,16 @@ def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_sweep_over_experiments_compares_them_all(tmp_path: Path) -> None:
-    experiments = "+experiment=funnel/two_tower,funnel/two_tower_from_dcn_v2"
+    experiments = "+experiment=funnel/two_tower,funnel/two_tower_from_dcn_v2-bernoulli_kl"
     tiny = [argument for argument in tiny_arguments(tmp_path) if not argument.startswith("teacher.")]
     train("-m", experiments, *tiny, "trainer.limit_train_batches=2")
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
     rows = json.loads((sweep / "comparison.json").read_text())
     assert [(row["configuration"], row["role"]) for row in rows] == [
         ("funnel/two_tower", "model"),
-        ("funnel/two_tower_from_dcn_v2", "teacher"),
-        ("funnel/two_tower_from_dcn_v2", "control"),
-        ("funnel/two_tower_from_dcn_v2", "distilled"),
+        ("funnel/two_tower_from_dcn_v2-bernoulli_kl", "teacher"),
+        ("funnel/two_tower_from_dcn_v2-bernoulli_kl", "control"),
+        ("funnel/two_tower_from_dcn_v2-bernoulli_kl", "distilled"),
     ]
 
 

@@ -67,7 +67,9 @@ def test_item_means_on_movielens(tmp_path: Path) -> None:
 
 @needs_movielens
 def test_movielens_students_agree_with_their_teacher(tmp_path: Path) -> None:
-    result = run(tmp_path, 0, "+experiment=movielens_100k/two_tower_from_dcn_v2", f"data.source={movielens()}")
+    result = run(
+        tmp_path, 0, "+experiment=movielens_100k/two_tower_from_dcn_v2-bernoulli_kl", f"data.source={movielens()}"
+    )
     assert result.metrics["teacher"]["like/auc"] > 0.785
     assert result.metrics["teacher"]["like/gauc"] > 0.71
     assert result.metrics["distilled"]["teacher_recall@100_20"] >= 0.95

@@ -88,8 +88,7 @@ class RandomNegatives(AddedNegatives):
         if self.distribution == "uniform":
             return torch.ones(count.numel(), dtype=torch.float64)
         if self.distribution == "frequency":
-            mass: Tensor = (1.0 + count.double()) ** self.alpha
-            return mass
+            return (1.0 + count.double()).log().mul(self.alpha).exp()
         if self.strata == POPULARITY:
             head, torso = catalogue.exposures.bands((0.5, 0.8))
             stratum = (count < head).long() + (count < torso)
@@ -103,7 +102,8 @@ class RandomNegatives(AddedNegatives):
                 found=self.strata,
             )
         _, number, size = torch.unique(stratum, return_inverse=True, return_counts=True)
-        return 1.0 / size[number].double()
+        mass: Tensor = 1.0 / size[number].double()
+        return mass
 
     def draw(self, batch: Batch, request: Tensor, keys: Tensor, step: int) -> Drawn:
         """Draws items by their probability; see `AddedNegatives.draw`."""
