@@ -198,3 +198,42 @@ def test_plan_reaches_weights_and_temperatures(two_tasks):
     loss.plan(10)
     assert [term.weight.value(step) for step in (4, 5)] == [0.0, 1.0]
     assert [term.temperature.value(step) for step in (0, 5)] == [4.0, 1.0]
+
+
+def test_learned_weights_of_the_terms_follow_their_equation(make_inputs, two_tasks, all_terms):
+    loss = CompositeLoss(all_terms, weighting="uncertainty")
+    plain = CompositeLoss(all_terms)
+    loss.setup(two_tasks, has_signals=True)
+    inputs = _build(make_inputs, (a := _random([4, 2, 5], seed=0)), a["logits"].requires_grad_())
+    expected = plain(inputs)
+    assert loss(inputs).total.item() == pytest.approx(expected.total.item())  # s = 0
+    with torch.no_grad():
+        loss.log_variances["soft"].fill_(0.8)
+        loss.log_variances["prob"].fill_(-0.3)
+    report = loss(inputs)
+    s = {"soft": 0.8, "prob": -0.3}
+    total = sum(
+        w * (np.exp(-s.get(n, 0)) * expected.parts[n].item() + s.get(n, 0) / 2) for n, w in expected.weights.items()
+    )
+    assert report.total.item() == pytest.approx(total)
+    assert report.weights["soft"] == pytest.approx(0.7 * np.exp(-0.8))
+    report.total.backward()
+    gradient = 0.7 * (0.5 - np.exp(-0.8) * expected.parts["soft"].item())
+    assert loss.log_variances["soft"].grad.item() == pytest.approx(gradient, rel=1e-5)
+
+
+def test_a_learned_weight_is_left_alone_where_its_term_has_no_rows_or_no_weight(make_inputs, two_tasks):
+    terms = {"hard": HardBCE(), "ranked": HardBCE(rows="ranked"), "later": LogitMSE(weight=Linear(0.0, 1.0, 10))}
+    loss = CompositeLoss(terms, weighting="uncertainty")
+    loss.setup(two_tasks, has_signals=True)
+    logits = torch.zeros(3, 2, requires_grad=True)
+    loss(make_inputs(logits, [3], teacher=torch.zeros(3, 2))).total.backward()
+    grads = {name: float(s.grad) for name, s in loss.log_variances.items()}
+    assert grads["hard"] != 0
+    assert grads["ranked"] == 0
+    assert grads["later"] == 0  # DDP wants a gradient from every parameter
+
+
+def test_an_unknown_weighting_is_refused():
+    with pytest.raises(ConfigError, match="fixed or uncertainty"):
+        CompositeLoss({"hard": HardBCE()}, weighting="gradnorm")

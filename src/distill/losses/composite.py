@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from distill.batch import Batch, LossReport, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
+
+Weighting = Literal["fixed", "uncertainty"]
 
 
 def _same(denominators: Tensor) -> Tensor:
@@ -66,17 +69,36 @@ class CompositeLoss(nn.Module):
     from all rows, however unevenly they are spread. It is left out when no term has a weight, which is so on all
     processes at once, since weights depend on the step alone.
 
+    With `weighting="uncertainty"` the mean of term m counts ``weight_m(step) · (exp(-s_m) mean_m + s_m / 2)`` with a
+    learned s_m, 0 at first, that the optimiser trains with the model; where a term has no rows, it is left alone. The
+    least of this is at exp(s_m) = 2 mean_m: terms that get small count for more, and a term that can reach 0 (a KL
+    divergence, say) is never given up.
+
     Args:
         terms: Name to term; parts and weights are reported in this order.
+        weighting: `fixed` (the weights alone) or `uncertainty` (learned weights on top of them).
 
     Raises:
-        ConfigError: If there is no term, something is not a term, or a name cannot be that of a module.
+        ConfigError: If there is no term, something is not a term, a name cannot be that of a module, or the weighting
+            is unknown.
+
+    Reference: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", 2018, arXiv:1705.07115.
     """
 
-    def __init__(self, terms: Mapping[str, LossTerm]) -> None:
+    def __init__(self, terms: Mapping[str, LossTerm], weighting: Weighting = "fixed") -> None:
         super().__init__()
         _check(terms)
+        if weighting not in get_args(Weighting):
+            raise ConfigError(
+                "Unknown weighting of the terms.",
+                where="loss.weighting",
+                expected=" or ".join(get_args(Weighting)),
+                found=str(weighting),
+            )
         self.terms = nn.ModuleDict(dict(terms))
+        self.log_variances: nn.ParameterDict | None = None
+        if weighting == "uncertainty":
+            self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in terms})
         self.reduce_denominators: Callable[[Tensor], Tensor] = _same
 
     def _named_terms(self) -> dict[str, LossTerm]:
@@ -147,25 +169,42 @@ class CompositeLoss(nn.Module):
         """
         terms = self._named_terms()
         weights = {name: term.weight.value(inputs.step) for name, term in terms.items()}
-        means = self._means({name: term(inputs) for name, term in terms.items() if weights[name] != 0})
+        means, used = self._means({name: term(inputs) for name, term in terms.items() if weights[name] != 0})
         logits = inputs.output.logits
-        weighted = [weights[name] * mean for name, mean in means.items()]
+        weighted = [weights[name] * self._learned(name, mean, used[name]) for name, mean in means.items()]
         total = torch.stack(weighted).sum() if weighted else (logits * 0).sum()
-        for idle in (p for name, term in terms.items() if name not in means for p in term.parameters()):
+        for idle in (p for name in terms if name not in means for p in self._own(name)):
             total = total + (idle * 0).sum()
+        if self.log_variances is not None:
+            learned = {name: float(s.detach().neg().exp()) for name, s in self.log_variances.items()}
+            weights = {name: weight * learned[name] for name, weight in weights.items()}
         parts = {name: means[name].detach() if name in means else logits.new_zeros(()) for name in terms}
         for name, penalty in inputs.output.penalties.items():
             total = total + penalty
             parts[f"penalty_{name}"], weights[f"penalty_{name}"] = penalty.detach(), 1.0
         return LossReport(total=total, parts=parts, weights=weights)
 
-    def _means(self, sums: Mapping[str, TermSums]) -> dict[str, Tensor]:
+    def _learned(self, name: str, mean: Tensor, used: Tensor) -> Tensor:
+        """Weighs a mean by the term's learned variance, if it has one; `used` is whether it has any row anywhere."""
+        if self.log_variances is None:
+            return mean
+        s = self.log_variances[name].to(mean.dtype)
+        return torch.where(used, (-s).exp() * mean + 0.5 * s, mean)
+
+    def _own(self, name: str) -> Iterator[nn.Parameter]:
+        yield from self.terms[name].parameters()
+        if self.log_variances is not None:
+            yield self.log_variances[name]
+
+    def _means(self, sums: Mapping[str, TermSums]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Returns the mean of each term, and whether it has any row on any process."""
         if not sums:
-            return {}
+            return {}, {}
         with torch.no_grad():
             joined = self.reduce_denominators(torch.cat([term.denominators for term in sums.values()]))
         shares = torch.split(joined, [term.denominators.numel() for term in sums.values()])
-        return {name: term.mean(share) for (name, term), share in zip(sums.items(), shares, strict=True)}
+        means = {name: term.mean(share) for (name, term), share in zip(sums.items(), shares, strict=True)}
+        return means, {name: (share > 0).any() for name, share in zip(sums, shares, strict=True)}
 
 
 def first_non_finite(report: LossReport) -> str | None:
