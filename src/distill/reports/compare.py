@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from distill.data.files import write_text_atomic
+from distill.metrics.long_tail import BANDS
 from distill.reports.summary import ROLES, Summary, lower_is_better
 
 _ROLES = (*ROLES, "model")
@@ -128,11 +129,15 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
     return table
 
 
+_SPREAD = ("coverage@", "gini@")
+
+
 def main_metrics(rows: Sequence[Row]) -> list[str]:
     """Chooses the metrics that fit a terminal: AUC and GAUC of the first task and all recalls of a reference order."""
     names = list(dict.fromkeys(name for row in rows for name in row.metrics))
     first = [n for n in names if n.endswith("/auc")][:1] + [n for n in names if n.endswith("/gauc")][:1]
-    return first + [n for n in names if "/" not in n and not n.endswith("_skipped")]
+    left_out = ("_skipped", *(f"_{band}" for band in BANDS))
+    return first + [n for n in names if "/" not in n and not n.endswith(left_out) and not n.startswith(_SPREAD)]
 
 
 def save_comparison(rows: Sequence[Row], path: Path) -> None:

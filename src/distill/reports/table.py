@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from distill.metrics.long_tail import BANDS
 from distill.reports.summary import ROLES, Summary
 
 # What a row shows: its label, the name of the cost, a factor, and digits.
@@ -44,12 +45,12 @@ def summary_table(summary: Summary) -> Table:
     if summary.gap_recovered:
         table.add_column("gap re-\ncovered", justify="right", no_wrap=True)
         table.add_column("distilled\n− control", justify="right", no_wrap=True)
-    for name in metric_names(summary):
+    for name, label in _labelled(metric_names(summary)):
         cells = [number(summary.metrics[role].get(name, math.nan)) for role in roles]
         if summary.gap_recovered:
             share = summary.gap_recovered.get(name)
             cells += ["" if share is None else f"{share:.0%}", _difference(summary, name)]
-        table.add_row(name, *cells)
+        table.add_row(label, *cells)
     table.add_section()
     for label, values in (("parameters", summary.parameters), ("steps", summary.steps)):
         table.add_row(label, *(f"{values[role]:,}" if role in values else "–" for role in roles))
@@ -64,6 +65,17 @@ def _add_cost(table: Table, summary: Summary, roles: Sequence[str]) -> None:
     for label, name, scale, digits in _COST_ROWS:
         values = [summary.cost.get(role, {}).get(name, math.nan) for role in roles]
         table.add_row(label, *("–" if math.isnan(value) else f"{value * scale:,.{digits}f}" for value in values))
+
+
+def _labelled(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the metrics to print with their labels; of the bands of popularity the tail alone, below its metric."""
+    bands = tuple(f"_{band}" for band in BANDS)
+    found: list[tuple[str, str]] = []
+    for name in (n for n in names if not n.endswith(bands)):
+        found.append((name, name))
+        if (tail := f"{name}_{BANDS[-1]}") in names:
+            found.append((tail, "  of tail items"))
+    return found
 
 
 def metric_names(summary: Summary) -> Sequence[str]:
