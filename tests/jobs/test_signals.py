@@ -178,3 +178,30 @@ def test_hidden_vectors_are_written_and_read_row_by_row(root: Path, capsys: pyte
     with pytest.raises(SystemExit):
         run_script("scripts/score.py", *_score_arguments(root), f"out={root / 'other'}", "hidden=[towers]")
     assert "body [" in _failure(capsys)
+
+
+def test_hidden_vectors_in_half_the_bytes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    half, full = root / "half", root / "full"
+    run_script("scripts/score.py", *_score_arguments(root), f"out={full}", "hidden=[body]")
+    run_script("scripts/score.py", *_score_arguments(root), f"out={half}", "hidden=[body]", "hidden_type=float16")
+    file = next((half / "val").glob("*.parquet"))
+    column = pq.read_schema(file).field("hidden_body").type
+    assert "halffloat" in str(column)
+    scored = json.loads((half / "provenance.json").read_text())["dataset"]
+    folders = [path.parent for path in (root / "data").glob("*/schema.yaml")]
+    (data,) = (path for path in folders if load_dataset(path).fingerprint == scored)
+    batches = [
+        next(iter(RankingDataModule(data, 256, signals={"val": str(folder)}).loader("val"))) for folder in (half, full)
+    ]
+    found, expected = (batch.signals.hidden["body"] for batch in batches)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    capsys.readouterr()
+    run_script("scripts/score.py", *_score_arguments(root), f"out={half}", "hidden=[body]", "hidden_type=float16")
+    assert "(0 scored now" in capsys.readouterr().out
+    run_script("scripts/score.py", *_score_arguments(root), f"out={half}", "hidden=[body]")
+    assert "(0 scored now" not in capsys.readouterr().out  # another type is another file
+    _distil(root, "half", "teacher=column", f"teacher.path={half}", "+loss_term@loss.terms.hint=hint")
+    with pytest.raises(SystemExit):
+        run_script("scripts/score.py", *_score_arguments(root), "hidden=[body]", "hidden_type=int8")
+    assert "float32 or float16" in _failure(capsys)

@@ -51,15 +51,15 @@ def ensemble_signals(
     """
     shares = _shares(members, weights, mean)
     found = [check_provenance(folder, dataset.fingerprint, dataset.schema.task_names) for folder in members]
-    if len({one.hidden for one in found}) > 1:
+    if len({(one.hidden, one.hidden_type) for one in found}) > 1:
         raise SignalError(
             "The members of the ensemble have different hidden vectors.",
             where="teacher.members",
-            found="; ".join(", ".join(one.hidden) or "none" for one in found),
+            found="; ".join(", ".join((*one.hidden, one.hidden_type)) if one.hidden else "none" for one in found),
         )
     content = json.dumps([[one.teacher for one in found], [float(share) for share in shares], mean, found[0].hidden])
     teacher = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-    target = Provenance(teacher, dataset.fingerprint, dataset.schema.task_names, found[0].hidden)
+    target = Provenance(teacher, dataset.fingerprint, dataset.schema.task_names, found[0].hidden, found[0].hidden_type)
     folder = cache / "signals" / f"ensemble-{teacher[:12]}-{dataset.fingerprint[:12]}"
     with exclusive(folder.with_suffix(".lock")):
         if rank() == 0 and not _is_written(folder, target):

@@ -21,7 +21,7 @@ from distill.batch import RankerOutput
 from distill.data.files import hash_file, hash_once, room_for, temporary_sibling, write_text_atomic
 from distill.data.format import NUM_CANDIDATES, SPLITS, Dataset, PartFile, Split, teacher_column
 from distill.data.stream import iterate_part
-from distill.data.stream.signals import HIDDEN_PREFIX
+from distill.data.stream.signals import HIDDEN_PREFIX, vector_type
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
@@ -32,6 +32,7 @@ from distill.training.launch import barrier, rank, world_size
 
 _log = logging.getLogger(__name__)
 _BATCH_CANDIDATES = 32_768
+HIDDEN_TYPES = ("float32", "float16")
 _TEACHER_KEY, _DATASET_KEY = b"distill.teacher", b"distill.dataset"
 
 
@@ -55,7 +56,13 @@ def run(cfg: DictConfig) -> Scored:
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _):
         dataset = open_dataset(cfg)
         scored = score_dataset(
-            Path(cfg.teacher.path), dataset, Path(cfg.paths.cache), cfg.get("out"), device(cfg), tuple(cfg.hidden)
+            Path(cfg.teacher.path),
+            dataset,
+            Path(cfg.paths.cache),
+            cfg.get("out"),
+            device(cfg),
+            tuple(cfg.hidden),
+            cfg.hidden_type,
         )
         if rank() == 0:
             console.print(
@@ -90,6 +97,7 @@ def score_dataset(
     out: str | None,
     target: torch.device,
     hidden: Sequence[str] = (),
+    hidden_type: str = "float32",
 ) -> Scored:
     """Scores every split with a checkpoint; parts that are there already are kept. All ranks call it together.
 
@@ -100,18 +108,28 @@ def score_dataset(
         out: Folder of the signals.
         target: Where to compute.
         hidden: Names of the teacher's hidden vectors to write beside its logits.
+        hidden_type: What their numbers are written as: float32, or float16 for half the bytes.
 
     Raises:
-        SignalError: The teacher belongs to another dataset.
-        ConfigError: The teacher has no such hidden vector.
+        SignalError: The teacher belongs to another dataset, or a hidden vector does not fit into float16.
+        ConfigError: The teacher has no such hidden vector, or the type is unknown.
     """
     start = time.perf_counter()
     loaded = load_model(checkpoint)
     check_teacher(loaded, checkpoint, dataset)
+    if hidden_type not in HIDDEN_TYPES:
+        raise ConfigError(
+            "Hidden vectors cannot be written as this type.",
+            where="hidden_type",
+            expected=" or ".join(HIDDEN_TYPES),
+            found=str(hidden_type),
+        )
+    names = tuple(sorted(set(hidden)))
     provenance = Provenance(
-        hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, tuple(sorted(set(hidden)))
+        hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, names, hidden_type if names else "float32"
     )
-    name = "-".join([provenance.teacher[:12], provenance.dataset[:12], *provenance.hidden])
+    half = ["float16"] if provenance.hidden_type == "float16" else []
+    name = "-".join([provenance.teacher[:12], provenance.dataset[:12], *names, *half])
     folder = Path(out) if out is not None else cache / "signals" / name
     loaded.model.to(target)
     now = 0
@@ -143,8 +161,7 @@ def _known_parts(folder: Path, provenance: Provenance) -> Mapping[str, str]:
         found = read_provenance(folder)
     except SignalError:
         return {}
-    same = (found.teacher, found.dataset, found.hidden) == (provenance.teacher, provenance.dataset, provenance.hidden)
-    return found.parts if same else {}
+    return found.parts if replace(found, tasks=provenance.tasks, parts={}) == provenance else {}
 
 
 def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str | None) -> bool:
@@ -159,7 +176,7 @@ def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str
             found.get(_TEACHER_KEY) == provenance.teacher.encode()
             and found.get(_DATASET_KEY) == provenance.dataset.encode()
         )
-        same = same and {f"{HIDDEN_PREFIX}{name}" for name in provenance.hidden} <= set(file.schema_arrow.names)
+        same = same and all(_holds(file.schema_arrow, name, provenance.hidden_type) for name in provenance.hidden)
         if not same or int(file.metadata.num_rows) != part.rows:
             return False
         whole = _is_readable(file) if digest is None else hash_once(path) == digest
@@ -168,6 +185,15 @@ def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str
     if not whole:
         _log.warning("The signal file %s is damaged; it is scored again.", path)
     return whole
+
+
+def _holds(schema: pa.Schema, hidden: str, kind: str) -> bool:
+    """Whether a file holds a hidden vector, as numbers of a type."""
+    position = schema.get_field_index(HIDDEN_PREFIX + hidden)
+    if position < 0:
+        return False
+    width, number = vector_type(schema.field(position).type)
+    return width > 0 and number == pa.from_numpy_dtype(np.dtype(kind))
 
 
 def _is_readable(file: pq.ParquetFile) -> bool:
@@ -186,11 +212,14 @@ def _score_part(
     provenance: Provenance,
     target: torch.device,
 ) -> None:
-    columns = {teacher_column(task): [np.zeros(0, np.float32)] for task in provenance.tasks}
+    columns: dict[str, list[NDArray[np.float32 | np.float16]]] = {
+        teacher_column(task): [np.zeros(0, np.float32)] for task in provenance.tasks
+    }
     for batch in iterate_part(dataset, split, index, loaded.schema, _BATCH_CANDIDATES):
         output: RankerOutput = loaded.model(batch.to(target))
         for name, values in _wanted(output, provenance, path).items():
-            columns.setdefault(name, []).append(values.float().cpu().numpy())
+            kind = provenance.hidden_type if name.startswith(HIDDEN_PREFIX) else "float32"
+            columns.setdefault(name, []).append(_as_type(values.float().cpu().numpy(), kind, path, name))
     source = pq.ParquetFile(dataset.root / dataset.parts(split)[index].path)
     joined = {name: np.concatenate(values) for name, values in columns.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +230,20 @@ def _score_part(
             beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _as_type(values: NDArray[np.float32], kind: str, path: Path, name: str) -> NDArray[np.float32 | np.float16]:
+    if kind == "float32":
+        return values
+    if values.size and np.abs(values).max() > np.finfo(np.float16).max:
+        raise SignalError(
+            "A hidden vector does not fit into float16.",
+            where=f"{path}, column {name}",
+            expected=f"numbers up to {np.finfo(np.float16).max}",
+            found=f"{np.abs(values).max()}",
+            remedy="Write it as hidden_type=float32.",
+        )
+    return values.astype(np.float16)
 
 
 def _wanted(output: RankerOutput, provenance: Provenance, path: Path) -> dict[str, torch.Tensor]:
@@ -218,7 +261,7 @@ def _wanted(output: RankerOutput, provenance: Provenance, path: Path) -> dict[st
 
 
 def _write_aligned(
-    columns: Mapping[str, NDArray[np.float32]],
+    columns: Mapping[str, NDArray[np.float32 | np.float16]],
     source: pq.ParquetFile,
     path: Path,
     provenance: Provenance,
@@ -243,12 +286,13 @@ def _write_aligned(
             start = stop
 
 
-def _type(values: NDArray[np.float32], nested: bool) -> pa.DataType:
-    kind = pa.float32() if values.ndim == 1 else pa.list_(pa.float32(), values.shape[1])
+def _type(values: NDArray[np.float32 | np.float16], nested: bool) -> pa.DataType:
+    number = pa.from_numpy_dtype(values.dtype)
+    kind = number if values.ndim == 1 else pa.list_(number, values.shape[1])
     return pa.list_(kind) if nested else kind
 
 
-def _array(values: NDArray[np.float32], offsets: pa.Array | None) -> pa.Array:
+def _array(values: NDArray[np.float32 | np.float16], offsets: pa.Array | None) -> pa.Array:
     flat = pa.array(values.reshape(-1))
     inner = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     return inner if offsets is None else pa.ListArray.from_arrays(offsets, inner)

@@ -95,7 +95,8 @@ def _model(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence
 
 
 def _scored(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence[str]) -> Path:
-    return score_dataset(checkpoint, dataset, Path(cfg.paths.cache), None, device(cfg), hidden).folder
+    kind = str(cfg.teacher.hidden_type)
+    return score_dataset(checkpoint, dataset, Path(cfg.paths.cache), None, device(cfg), hidden, kind).folder
 
 
 def _ensemble(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signals:

@@ -22,6 +22,7 @@ class Provenance:
         dataset: Fingerprint of the dataset that was scored.
         tasks: Tasks with a logit column.
         hidden: Names of the hidden vectors beside them.
+        hidden_type: What their numbers are: float32 or float16.
         parts: Content hash of each file of signals by its path in the folder; empty if the score job did not write it.
     """
 
@@ -29,6 +30,7 @@ class Provenance:
     dataset: str
     tasks: tuple[str, ...]
     hidden: tuple[str, ...] = ()
+    hidden_type: str = "float32"
     parts: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -47,7 +49,8 @@ def read_provenance(folder: Path) -> Provenance:
         data = json.loads(path.read_text(encoding="utf-8"))
         parts = {str(name): str(digest) for name, digest in data.get("parts", {}).items()}
         hidden = tuple(str(name) for name in data.get("hidden", ()))
-        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, parts)
+        kind = str(data.get("hidden_type", "float32"))
+        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, kind, parts)
     except FileNotFoundError as error:
         raise SignalError(
             "There are no finished teacher signals here.",

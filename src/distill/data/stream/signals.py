@@ -57,7 +57,9 @@ def open_sidecar(dataset: Dataset, tasks: tuple[str, ...], split: Split, folder:
         paths.append(path)
     if first is None:
         raise SignalError("There is nothing to score.", where=str(dataset.root / split))
-    hidden = {c.name.removeprefix(HIDDEN_PREFIX): _width(c.type) for c in first if c.name.startswith(HIDDEN_PREFIX)}
+    hidden = {
+        c.name.removeprefix(HIDDEN_PREFIX): vector_type(c.type)[0] for c in first if c.name.startswith(HIDDEN_PREFIX)
+    }
     return Sidecar(tuple(paths), first, hidden)
 
 
@@ -108,12 +110,12 @@ def _columns(path: Path, found: pa.Schema, tasks: tuple[str, ...], nested: bool)
             )
     hidden = sorted(name for name in found.names if re.match(HIDDEN_PREFIX, name))
     for name in hidden:
-        width = _width(found.field(name).type)
-        vector = pa.list_(pa.float32(), width)
+        width, number = vector_type(found.field(name).type)
+        vector = pa.list_(number, width)
         expected = pa.list_(vector) if nested else vector
         if width < 1 or not same_type(found.field(name).type, expected):
             raise SignalError(
-                "A hidden column does not hold fixed-size lists of float32.",
+                "A hidden column does not hold fixed-size lists of float32 or float16.",
                 where=f"{path}, column {name}",
                 found=str(found.field(name).type),
                 remedy=_REMEDY,
@@ -122,7 +124,9 @@ def _columns(path: Path, found: pa.Schema, tasks: tuple[str, ...], nested: bool)
     return pa.schema(columns)
 
 
-def _width(kind: pa.DataType) -> int:
-    """Size of the fixed-size lists in a type, 0 if there are none."""
+def vector_type(kind: pa.DataType) -> tuple[int, pa.DataType]:
+    """Size of the fixed-size lists in a type, 0 if there are none, and whether they hold float32 or float16."""
     inner = kind.value_type if pa.types.is_list(kind) else kind
-    return int(inner.list_size) if pa.types.is_fixed_size_list(inner) else 0
+    if not pa.types.is_fixed_size_list(inner):
+        return 0, pa.float32()
+    return int(inner.list_size), pa.float16() if pa.types.is_float16(inner.value_type) else pa.float32()
