@@ -246,3 +246,11 @@ class LossReport:
     total: Tensor
     parts: Mapping[str, Tensor]
     weights: Mapping[str, float]
+
+    def beside(self, name: str, other: LossReport) -> LossReport:
+        """Adds another loss, whose parts are called `<name>_<part>`."""
+        return LossReport(
+            total=self.total + other.total,
+            parts={**self.parts, **{f"{name}_{part}": value for part, value in other.parts.items()}},
+            weights={**self.weights, **{f"{name}_{part}": value for part, value in other.weights.items()}},
+        )

@@ -1,9 +1,10 @@
 """From a `FeatureBlock` to the embeddings of its fields."""
 
+from distill.features.borrowed import BorrowedTables
 from distill.features.distinct import distinct_rows
 from distill.features.encoder import SideEncoder
 from distill.features.layout import FieldLayout
-from distill.features.placement import build_tables, table_sharding
+from distill.features.placement import TableSharing, build_tables, table_sharding
 from distill.features.sequence import (
     MeanPooling,
     SequenceEncoding,
@@ -18,6 +19,7 @@ from distill.features.sharded import ShardedTables
 from distill.features.tables import EmbeddingTables
 
 __all__ = [
+    "BorrowedTables",
     "EmbeddingTables",
     "FieldLayout",
     "FieldSelection",
@@ -27,6 +29,7 @@ __all__ = [
     "ServingProjection",
     "ShardedTables",
     "SideEncoder",
+    "TableSharing",
     "TargetAttentionEncoding",
     "TargetEncoding",
     "TargetTransformerEncoding",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,15 @@ from torch.nn import functional
 from distill.errors import SchemaError
 from distill.features.lookup import embedding_mean, embedding_rows
 from distill.schema import FieldSpec, Schema
+
+
+@dataclass(frozen=True)
+class TablePlace:
+    """Where a table lies: rows `first` to `first + size` of the fused table of its width."""
+
+    width: int
+    first: int
+    size: int
 
 
 class EmbeddingTables(nn.Module):
@@ -29,10 +40,10 @@ class EmbeddingTables(nn.Module):
     def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05, sparse: bool = True) -> None:
         super().__init__()
         self.sparse = sparse
-        self._location: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, TablePlace] = {}
         rows: dict[int, int] = {}
         for spec in schema.fields:
-            if not spec.encoding.makes_ids or spec.table in self._location:
+            if not spec.encoding.makes_ids or spec.table in self._places:
                 continue
             if spec.size is None:
                 raise SchemaError(
@@ -41,7 +52,7 @@ class EmbeddingTables(nn.Module):
                     remedy="Build models from the schema.yaml that `prepare` wrote.",
                 )
             width = spec.embedding_dim or embedding_dim
-            self._location[spec.table] = (width, rows.get(width, 0))
+            self._places[spec.table] = TablePlace(width, rows.get(width, 0), spec.size)
             rows[width] = rows.get(width, 0) + spec.size
         self._allocate(rows, init_std)
 
@@ -51,11 +62,16 @@ class EmbeddingTables(nn.Module):
 
     def width(self, spec: FieldSpec) -> int:
         """Width of a field's embedding."""
-        return self._location[spec.table][0]
+        return self._places[spec.table].width
 
     def offset(self, spec: FieldSpec) -> int:
         """First row of a field's table within the fused table of its width."""
-        return self._location[spec.table][1]
+        return self._places[spec.table].first
+
+    @property
+    def places(self) -> Mapping[str, TablePlace]:
+        """Where each table lies within the fused ones."""
+        return self._places
 
     def rows(self, width: int, ids: Tensor) -> Tensor:
         """Gathers rows of the fused table of one width.

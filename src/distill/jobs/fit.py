@@ -15,15 +15,16 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
+from distill.batch import Batch
 from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError
-from distill.features import table_sharding
+from distill.features import TableSharing, table_sharding
 from distill.jobs.fit_callbacks import fit_callbacks
-from distill.jobs.parts import build, build_metrics, build_model, model_card, plain
+from distill.jobs.parts import build, build_metrics, build_model, load_model, model_card, plain
 from distill.losses.composite import CompositeLoss
 from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
@@ -34,9 +35,28 @@ from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
+from distill.training.cotraining import CotrainedTeacher
 from distill.training.lr_schedule import LRSchedule
 from distill.training.module import RankingModule
 from distill.training.optim import OptimizerFactory, count_weights
+
+
+@dataclass(frozen=True)
+class Cotraining:
+    """The teacher that learns in the same steps.
+
+    Attributes:
+        net, loss: Its configs.
+        privileged: Whether it sees privileged fields.
+        share_embeddings: Whether it uses the student's embedding tables.
+        own_embeddings: Fields that each of the two has tables of its own for nevertheless.
+    """
+
+    net: Mapping[str, Any]
+    loss: Mapping[str, Any]
+    privileged: bool
+    share_embeddings: bool
+    own_embeddings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,7 @@ class FitPlan:
         max_epochs: How often the training split is read.
         serving: Whether the model must not see privileged fields.
         taught: Whether the loss or the sampling reads teacher signals.
+        cotraining: The teacher that learns in the same steps, if any.
     """
 
     role: str
@@ -62,6 +83,7 @@ class FitPlan:
     max_epochs: int
     serving: bool
     taught: bool
+    cotraining: Cotraining | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +137,8 @@ class FitJob:
     def run(self) -> FitResult:
         """Trains, and returns the best checkpoint."""
         data = self._data()
-        module = self._module(data, self._model())
+        model, teacher = self._models()
+        module = self._module(data, model, teacher)
         trainer = self._trainer(self._callbacks(), self._logger())
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
@@ -127,7 +150,7 @@ class FitJob:
         best = self._best(trainer)
         return FitResult(
             checkpoint=best,
-            parameters=count_weights(module.model),
+            parameters=count_weights(module.model if teacher is None else load_model(best).model),
             seconds=time.perf_counter() - start,
             epochs=trainer.current_epoch,
             steps=trainer.global_step,
@@ -145,7 +168,7 @@ class FitJob:
     def test(self, checkpoint: Path) -> ScoredRows:
         """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""
         data = self._data()
-        module = self._module(data, self._model())
+        module = self._module(data, self._model(), self._source())
         state = {"state_dict": dict(read_checkpoint(checkpoint)["state_dict"])}
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
@@ -158,15 +181,56 @@ class FitJob:
     def _model(self) -> nn.Module:
         with table_sharding(self.cfg.embedding.sharding):
             model = build_model(self.plan.net, self._model_schema(), f"{self.plan.role}.net")
+        return self._compiled(model)
+
+    def _models(self) -> tuple[nn.Module, SignalSource | None]:
+        """Builds the model, and the teacher that it listens to."""
+        cotraining = self.plan.cotraining
+        if cotraining is None:
+            return self._model(), self._source()
+        if self.cfg.embedding.sharding is not None:
+            raise ConfigError(
+                "A cotrained teacher and its student have whole embedding tables only.",
+                where="embedding.sharding",
+                expected="null",
+                found=str(self.cfg.embedding.sharding),
+                remedy="Set embedding=default, or train the teacher first (teacher=trained).",
+            )
+        if cotraining.share_embeddings:
+            sharing = TableSharing()
+            with sharing.lend():
+                model = self._model()
+            with sharing.borrow(cotraining.own_embeddings):
+                teacher = self._cotrained_net(cotraining)
+        else:
+            model, teacher = self._model(), self._cotrained_net(cotraining)
+        loss = _loss(cotraining.loss, "teacher.loss")
+        card = model_card(cotraining.net, self._teacher_schema(cotraining), self.dataset.fingerprint)
+        return model, CotrainedTeacher(
+            self._compiled(teacher), loss, card, _loss(self.plan.loss, f"{self.plan.role}.loss").needs_hidden
+        )
+
+    def _cotrained_net(self, cotraining: Cotraining) -> nn.Module:
+        return build_model(cotraining.net, self._teacher_schema(cotraining), "teacher.net")
+
+    def _compiled(self, model: nn.Module) -> nn.Module:
         if self.cfg.compile.enabled:
             compile_dense(model, self.cfg.compile.mode, self.cfg.compile.dynamic)
         return model
 
+    def _source(self) -> SignalSource | None:
+        return None if self.signals is None else self.signals.source
+
     def _model_schema(self) -> Schema:
         return self.dataset.schema.serving_view() if self.plan.serving else self.dataset.schema
 
+    def _teacher_schema(self, cotraining: Cotraining) -> Schema:
+        return self.dataset.schema if cotraining.privileged else self.dataset.schema.serving_view()
+
     def _data(self) -> RankingDataModule:
-        full = not self.plan.serving or (self.signals is not None and self.signals.privileged)
+        cotraining = self.plan.cotraining
+        privileged = self.signals.privileged if self.signals is not None else False
+        full = not self.plan.serving or privileged or (cotraining is not None and cotraining.privileged)
         return RankingDataModule(
             root=self.dataset.root,
             view="full" if full else "serving",
@@ -179,14 +243,10 @@ class FitJob:
         """Every split is measured against the teacher; training reads its signals only if the loss wants them."""
         return {"train": reader if self.plan.taught else None, "val": reader, "test": reader}
 
-    def _module(self, data: RankingDataModule, model: nn.Module) -> RankingModule:
-        loss = build(self.plan.loss, f"{self.plan.role}.loss")
-        if not isinstance(loss, CompositeLoss):
-            raise ConfigError(
-                "The loss must be a CompositeLoss.", where=f"{self.plan.role}.loss", found=str(type(loss))
-            )
+    def _module(self, data: RankingDataModule, model: nn.Module, source: SignalSource | None) -> RankingModule:
+        loss = _loss(self.plan.loss, f"{self.plan.role}.loss")
         if loss.needs_hidden:
-            loss.setup_hidden(*self._hidden_widths(model, data.schema))
+            loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
         steps = data.steps_per_epoch() * self.plan.max_epochs
         if self.cfg.trainer.max_steps > 0:
             steps = min(steps, self.cfg.trainer.max_steps)
@@ -201,23 +261,23 @@ class FitJob:
             schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler", LRSchedule),
             schema=data.schema,
             metrics=build_metrics(self.cfg.metrics, self.dataset),
-            signals=None if self.signals is None else self.signals.source,
+            signals=source,
             total_steps=steps,
             card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),
             serving=self.plan.serving,
         )
 
     @torch.no_grad()
-    def _hidden_widths(self, model: nn.Module, schema: Schema) -> tuple[dict[str, int], dict[str, int]]:
+    def _hidden_widths(
+        self, model: nn.Module, source: SignalSource | None, schema: Schema
+    ) -> tuple[dict[str, int], dict[str, int]]:
         """Returns the widths of the hidden vectors of student and teacher: of models by running them on two candidates,
         of written signals by their type."""
-        mode = model.training
-        student = model.eval()(random_batch(self._model_schema(), [2])).hidden
-        model.train(mode)
+        student = _hidden(model, random_batch(self._model_schema(), [2]))
         teacher: Mapping[str, Tensor] = {}
-        online = None if self.signals is None else self.signals.source.model
+        online = None if source is None else source.model
         if online is not None:
-            teacher = online.cpu()(random_batch(schema, [2])).hidden
+            teacher = _hidden(online.cpu(), random_batch(schema, [2]))
         widths = {n: v.shape[1] for n, v in teacher.items()}
         if self.signals is not None and self.signals.reader not in (None, SIGNALS_IN_DATASET):
             widths = open_sidecar(self.dataset, schema.task_names, "train", Path(str(self.signals.reader))).hidden
@@ -256,3 +316,18 @@ class FitJob:
             return Path(best)
         trainer.save_checkpoint(self.folder / "last.ckpt")  # training ended before the first validation
         return self.folder / "last.ckpt"
+
+
+def _loss(node: Mapping[str, Any], where: str) -> CompositeLoss:
+    loss = build(node, where)
+    if not isinstance(loss, CompositeLoss):
+        raise ConfigError("The loss must be a CompositeLoss.", where=where, found=str(type(loss)))
+    return loss
+
+
+def _hidden(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+    """Runs a model in evaluation mode, and leaves it in the mode that it was in."""
+    mode = model.training
+    hidden: Mapping[str, Tensor] = model.eval()(batch).hidden
+    model.train(mode)
+    return hidden

@@ -20,7 +20,7 @@ from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import check_parts, check_provenance
 from distill.training.launch import rank
 
-SOURCES = ("none", "trained", "checkpoint", "column", "ensemble")
+SOURCES = ("none", "trained", "checkpoint", "column", "ensemble", "cotrained")
 
 
 def teacher_signals(
@@ -89,6 +89,15 @@ def _model(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence
             expected="cached or online",
             found=cfg.teacher.signals,
         )
+    return frozen_signals(checkpoint, dataset)
+
+
+def frozen_signals(checkpoint: Path, dataset: Dataset) -> Signals:
+    """Returns the signals of a frozen teacher that runs within each step.
+
+    Raises:
+        SignalError: The teacher belongs to another dataset.
+    """
     loaded = load_model(checkpoint)
     check_teacher(loaded, checkpoint, dataset)
     return Signals(None, CheckpointSignals(loaded.model), any(f.privileged for f in loaded.schema.fields))

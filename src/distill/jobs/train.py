@@ -20,13 +20,14 @@ from distill.data.format import Dataset
 from distill.errors import ConfigError
 from distill.jobs import replay
 from distill.jobs.cache import content_key, train_or_reuse
+from distill.jobs.cotrain import cotraining_plan, teacher_of
 from distill.jobs.datasets import open_dataset
-from distill.jobs.fit import FitJob, FitPlan, FitResult, Signals
+from distill.jobs.fit import Cotraining, FitJob, FitPlan, FitResult, Signals
 from distill.jobs.machine import devices, job_ranks
 from distill.jobs.manifest import MANIFEST_FILE, write_manifest
 from distill.jobs.parts import build, build_metrics, is_preranker, load_model, plain
 from distill.jobs.replay import Replay
-from distill.jobs.teacher import teacher_signals
+from distill.jobs.teacher import frozen_signals, teacher_signals
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
 from distill.losses.terms.hidden import HiddenTerm
@@ -36,6 +37,7 @@ from distill.reports.summary import Difference, Summary, gap_recovered, is_of_pr
 from distill.reports.table import print_summary
 from distill.sampling import Sampler
 from distill.training.launch import rank
+from distill.training.optim import count_weights
 
 _log = logging.getLogger(__name__)
 # What does not change what a model becomes.
@@ -73,13 +75,16 @@ class _Run:
     def run(self) -> Summary:
         if rank() == 0:
             write_manifest(self.job_dir, self.cfg, self.dataset)
-        signals = self._signals()
+        cotraining = cotraining_plan(self.cfg, self._taught())
+        signals = self._signals() if cotraining is None else None
+        main = "distilled" if cotraining is not None or (signals is not None and self._taught()) else "model"
+        plan = self._main_plan(signals, cotraining)
+        if cotraining is not None:
+            signals = self._train_together(plan, main)
         rows: dict[str, ScoredRows] = {}
-        taught = signals is not None and self._taught()
-        main = "distilled" if taught else "model"
-        if signals is not None and taught and self.cfg.control.enabled:
+        if signals is not None and main == "distilled" and self.cfg.control.enabled:
             rows["control"] = self._control(signals)
-        rows[main] = self._main(signals, main)
+        rows[main] = self._main(plan, signals, main)
         summary = self._summary(rows, main, signals is None or signals.probabilities)
         if rank() == 0:
             self._report(summary)
@@ -131,13 +136,25 @@ class _Run:
         result = self._cached(plan, signals)
         return self._job(plan, signals, result.checkpoint.parent).test(result.checkpoint)
 
-    def _main(self, signals: Signals | None, name: str) -> ScoredRows:
-        student = signals is not None or is_preranker(plain(self.cfg.model.net), "model.net")
+    def _main_plan(self, signals: Signals | None, cotraining: Cotraining | None) -> FitPlan:
+        taught = signals is not None or cotraining is not None
+        student = taught or is_preranker(plain(self.cfg.model.net), "model.net")
         plan = self._student_plan(student or not self.cfg.privileged, "student" if student else "model")
+        return replace(plan, cotraining=cotraining)
+
+    def _main(self, plan: FitPlan, signals: Signals | None, name: str) -> ScoredRows:
         job = self._job(plan, signals, self.job_dir / "checkpoints")
-        result = self._train(job)
-        self.results[name] = result
-        return job.test(result.checkpoint)
+        if name not in self.results:
+            self.results[name] = self._train(job)
+        return job.test(self.results[name].checkpoint)
+
+    def _train_together(self, plan: FitPlan, name: str) -> Signals:
+        """Trains the student and its teacher, and returns what the teacher of the best checkpoint says."""
+        result = self._train(self._job(plan, None, self.job_dir / "checkpoints"))
+        teacher = teacher_of(result.checkpoint)
+        parameters = count_weights(load_model(teacher).model)
+        self.results |= {"teacher": replace(result, checkpoint=teacher, parameters=parameters), name: result}
+        return frozen_signals(teacher, self.dataset)
 
     def _student_plan(self, serving: bool, role: str) -> FitPlan:
         return FitPlan(

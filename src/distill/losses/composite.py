@@ -157,6 +157,19 @@ class CompositeLoss(nn.Module):
                 rows = rows | term.acts_on(batch, signals)
         return rows
 
+    def listens_to(self, batch: Batch, step: int) -> Tensor:
+        """Says which candidates any term with a weight at `step` would read the teacher's signals of, if it scored all.
+
+        Returns:
+            `[N]` bool.
+        """
+        anything = TeacherSignals(torch.zeros_like(batch.labels), torch.ones_like(batch.weight, dtype=torch.bool), {})
+        rows = torch.zeros_like(batch.weight, dtype=torch.bool)
+        for term in self._named_terms().values():
+            if term.uses_signals and term.weight.value(step) != 0:
+                rows = rows | term.acts_on(batch, anything)
+        return rows
+
     def forward(self, inputs: LossInputs) -> LossReport:
         """Computes the loss of a batch.
 

@@ -16,11 +16,12 @@ from torch.optim.lr_scheduler import LambdaLR
 from distill.batch import Batch, LossReport, RankerOutput, TeacherSignals
 from distill.features import ServingProjection
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
-from distill.metrics import MetricState, MetricSuite, ScoredRows
+from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
 from distill.models.score import RankingScore
 from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
+from distill.training.cotraining import CotrainedTeacher, join, separate
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
 from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, sum_sparse_gradients
@@ -40,7 +41,8 @@ class RankingModule(pl.LightningModule):
         schedule: Learning rate by step.
         schema: The view that batches are read with.
         metrics: What validation and test measure.
-        signals: Teacher signals, for the loss and for the metrics of agreement.
+        signals: Teacher signals, for the loss and for the metrics of agreement; a `CotrainedTeacher` learns with the
+            model.
         total_steps: Optimiser steps of the whole training, for the schedule.
         card: Plain data that a checkpoint must carry to be loaded alone: model config, schema, dataset fingerprint.
         serving: Whether the model must not see privileged fields, as every student; they are removed from its batches.
@@ -79,12 +81,18 @@ class RankingModule(pl.LightningModule):
         self.last_report: LossReport | None = None
         self.last_batch: Batch | None = None
         self.last_signals: TeacherSignals | None = None
-        loss.setup(
-            [TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=signals is not None
-        )
+        tasks = [TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks]
+        loss.setup(tasks, has_signals=signals is not None)
         loss.plan(total_steps)
+        if self._cotrained is not None:
+            self._cotrained.loss.setup(tasks, has_signals=False)
+            self._cotrained.loss.plan(total_steps)
         sampling.setup(schema.task_names, has_signals=signals is not None)
         self._leave_tables_out_of_ddp()
+
+    @property
+    def _cotrained(self) -> CotrainedTeacher | None:
+        return self.signals if isinstance(self.signals, CotrainedTeacher) else None
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores a batch with the model, privileged fields removed if it is a student; float32 also under autocast."""
@@ -96,19 +104,32 @@ class RankingModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             broadcast_tables(table_parameters(self))
             self.loss.reduce_denominators = _average_over_ranks
+            if self._cotrained is not None:
+                self._cotrained.loss.reduce_denominators = _average_over_ranks
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
-        wanted = self.loss.needs_signals or self.sampling.needs_signals
-        signals = self.signals(batch) if self.signals is not None and wanted else None
+        signals, taught = self._heard(batch)
         batch = self._needed(self.sampling(replace(batch, signals=signals), self.global_step))
         signals = batch.signals
         output = self(batch)
         with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
             report: LossReport = self.loss(LossInputs(batch, output, signals, self.global_step))
+        if taught is not None:
+            report = report.beside("teacher", taught)
         self.last_batch, self.last_signals = batch, signals
         self.last_report = replace(report, total=report.total.detach())
         return report.total
+
+    def _heard(self, batch: Batch) -> tuple[TeacherSignals | None, LossReport | None]:
+        """Returns the teacher's signals, and its own loss if it learns in the same step."""
+        if self._cotrained is not None:
+            wanted = self.loss.listens_to(batch, self.global_step)
+            if self.sampling.needs_signals:
+                wanted = batch.weight > 0
+            return self._cotrained.learn(batch, wanted, self.global_step)
+        wants = self.loss.needs_signals or self.sampling.needs_signals
+        return (self.signals(batch) if self.signals is not None and wants else None), None
 
     def _needed(self, batch: Batch) -> Batch:
         """Leaves out candidates that no loss term acts on, such as unlabelled ones without a teacher: a model scores
@@ -125,8 +146,12 @@ class RankingModule(pl.LightningModule):
         clip = self._optimizer_factory.clip_norm
         if clip > 0:
             in_tables = {id(p) for p in tables}
-            dense = [p for p in self.parameters() if p.grad is not None and id(p) not in in_tables]
-            torch.nn.utils.clip_grad_norm_(dense, clip)
+            teachers = [] if self._cotrained is None else list(self._cotrained.parameters())
+            of_teacher = {id(p) for p in teachers}
+            own = [p for p in self.parameters() if id(p) not in of_teacher]
+            for together in (own, teachers):  # a step of the student must not shorten one of its teacher
+                dense = [p for p in together if p.grad is not None and id(p) not in in_tables]
+                torch.nn.utils.clip_grad_norm_(dense, clip)
 
     def configure_optimizers(self) -> Any:
         """Returns the combined optimiser and its schedule by step."""
@@ -144,7 +169,11 @@ class RankingModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the metrics of all rows of all ranks."""
-        values = self.metrics.compute(self._gathered("val"), self.tasks)
+        rows = self._gathered("val")
+        values = self.metrics.compute(rows, self.tasks)
+        teacher = teacher_rows(rows) if self._cotrained is not None else None
+        if teacher is not None:
+            values |= {f"teacher/{n}": value for n, value in self.metrics.compute(teacher, self.tasks).items()}
         self.log_dict({f"val/{name}": value for name, value in values.items()}, rank_zero_only=False)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -201,19 +230,32 @@ class RankingModule(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the card, and leaves the teacher's weights out: they have a file of their own."""
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith(_SIGNALS_PREFIX)}
+        """Adds the card, and leaves a frozen teacher's weights out: they have a file of their own. Of a cotrained one,
+        they are there as it would have them alone, and so are the student's."""
+        checkpoint["state_dict"] = self.standalone_state(checkpoint["state_dict"])
         checkpoint["distill"] = self.card
+        if self._cotrained is not None:
+            checkpoint["distill"] = {**self.card, "teacher": self._cotrained.card}
+
+    def standalone_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the weights with which the model can be loaded alone, and those of a cotrained teacher likewise."""
+        if self._cotrained is not None:
+            return separate(state, self.model, self._cotrained.model)
+        return {k: v for k, v in state.items() if not k.startswith(_SIGNALS_PREFIX)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the teacher's weights back beside those of the checkpoint."""
+        """Puts a frozen teacher's weights beside those of the checkpoint; a cotrained one's are in it."""
+        if self._cotrained is not None:
+            checkpoint["state_dict"] = join(checkpoint["state_dict"], self.model, self._cotrained.model)
+            return
         own = {k: v for k, v in self.state_dict().items() if k.startswith(_SIGNALS_PREFIX)}
-        checkpoint["state_dict"] = {**checkpoint["state_dict"], **own}
+        saved = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(_SIGNALS_PREFIX)}
+        checkpoint["state_dict"] = {**saved, **own}
 
     def _leave_tables_out_of_ddp(self) -> None:
         tables = {id(p) for p in table_parameters(self)}
-        self._ddp_params_and_buffers_to_ignore = [n for n, p in self.named_parameters() if id(p) in tables]
+        named = self.named_parameters(remove_duplicate=False)
+        self._ddp_params_and_buffers_to_ignore = [name for name, p in named if id(p) in tables]
 
 
 def _average_over_ranks(denominators: Tensor) -> Tensor:

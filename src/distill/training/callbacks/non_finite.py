@@ -65,9 +65,9 @@ class StopOnNonFinite(pl.Callback):
         )
 
     def _step(self, trainer: pl.Trainer, module: RankingModule) -> dict[str, Any]:
-        report = module.last_report
+        report, state = module.last_report, module.standalone_state(module.state_dict())
         return {
-            "state_dict": {k: v for k, v in module.state_dict().items() if not k.startswith("signals.")},
+            "state_dict": {k: v for k, v in state.items() if not k.startswith("signals.")},
             "role": self.role,
             "step": trainer.global_step,
             "total_steps": module.total_steps,
