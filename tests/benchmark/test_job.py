@@ -40,7 +40,7 @@ def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.slow
 def test_every_comparison_of_training_runs(tmp_path: Path) -> None:
     rows = _run(tmp_path, "train", "benchmark.rows=50000", "benchmark.turns=1")
-    assert len(rows) == 2 * 3 + 4 * 2 + 1 + 6
+    assert len(rows) == 2 * 3 + 4 * 2 + 1 + 6 + 4
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from torch.nn import functional
 from distill.batch import Batch
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
+from distill.jobs.cotrain import cotraining_plan
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob, FitPlan, Signals
 from distill.jobs.parts import build, build_model, plain
@@ -75,6 +76,7 @@ class Case:
 
     def __init__(self, overrides: Sequence[str], paths: DictConfig, signals: Signals | None = None) -> None:
         self.cfg: DictConfig = compose("config", [*overrides, "trainer.max_epochs=1"])
+        self.cotraining = cotraining_plan(self.cfg, taught=True)
         self.cfg.paths = paths
         self.signals = signals
         self.waits: list[float] = []
@@ -97,7 +99,8 @@ class Case:
             scheduler=plain(self.cfg.scheduler),
             max_epochs=1,
             serving=True,
-            taught=self.signals is not None,
+            taught=self.signals is not None or self.cotraining is not None,
+            cotraining=self.cotraining,
         )
 
     def model(self) -> nn.Module:

@@ -31,7 +31,7 @@ class TrainBenchmark:
         rows: Rows of the flat data, and candidates of the request data.
         turns: How often each thing is measured.
         parts: Which comparisons: dcn_v2, two_tower, requests, sequences, transformer, ranker, distinct,
-            teacher.
+            teacher, cotrained.
     """
 
     rows: int
@@ -53,6 +53,7 @@ class TrainBenchmark:
             ),
             "distinct": self._distinct,
             "teacher": self._teacher,
+            "cotrained": self._cotrained,
         }
         return [row for part in self.parts for row in known[part](paths)]
 
@@ -157,13 +158,40 @@ class TrainBenchmark:
             ),
         ]
 
+    def _cotrained(self, paths: DictConfig) -> list[BenchmarkRow]:
+        """Teacher and student in the same steps, against the steps of the one and of the other: all rows are labelled."""
+        data = self._requests(0)
+        together = ["teacher=cotrained", "loss=pfd", "teacher.model.net.body.hidden_units=[256,128,64]"]
+        listens = ["loss.terms.hard.weight=0.5", "loss.terms.soft.weight=0.5"]
+        cases = {
+            "student": Case([*data, "loss=hard"], paths),
+            "teacher": Case([*data, *_DCN, "loss=hard"], paths),
+            "shared": Case([*data, *together, *listens, "teacher.own_embeddings=[user_id]"], paths),
+            "apart": Case([*data, *together, *listens, "teacher.share_embeddings=false"], paths),
+        }
+        for case in cases.values():
+            _warm_up(case)
+        found = interleave({name: case.framework for name, case in cases.items()}, self.turns)
+        alone = [1 / s + 1 / t for s, t in zip(found["student"].values, found["teacher"].values, strict=True)]
+        rows = [
+            BenchmarkRow(f"train/cotrained/{name} alone", found[name].typical, _RATE) for name in ("student", "teacher")
+        ]
+        for name, said in (("shared", "Share*"), ("apart", "own tables")):
+            costs = sorted(1 / both / one for both, one in zip(found[name].values, alone, strict=True))
+            rows.append(
+                BenchmarkRow(
+                    f"train/cotrained/{said}: seconds", costs[len(costs) // 2], "of both alone", target="≤ 1.15"
+                )
+            )
+        return rows
+
 
 def _warm_up(case: Case) -> None:
     """The first epoch of a process imports and allocates; it does not count."""
     limited = Case([], case.cfg.paths)
     limited.cfg = case.cfg.copy()
     limited.cfg.trainer.limit_train_batches = 5
-    limited.signals = case.signals
+    limited.signals, limited.cotraining = case.signals, case.cotraining
     limited.framework()
 
 
