@@ -159,7 +159,7 @@ class TrainBenchmark:
         ]
 
     def _cotrained(self, paths: DictConfig) -> list[BenchmarkRow]:
-        """Teacher and student in the same steps, against the steps of the one and of the other: all rows are labelled."""
+        """Teacher and student in the same steps, against steps of each alone; all rows are labelled."""
         data = self._requests(0)
         together = ["teacher=cotrained", "loss=pfd", "teacher.model.net.body.hidden_units=[256,128,64]"]
         listens = ["loss.terms.hard.weight=0.5", "loss.terms.soft.weight=0.5"]
