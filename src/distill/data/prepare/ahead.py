@@ -16,8 +16,12 @@ def ahead(items: Iterator[_T]) -> Iterator[_T]:
         items: Used on one thread at a time; errors reach the consumer.
     """
     end = object()
-    with ThreadPoolExecutor(1) as thread:
+    thread = ThreadPoolExecutor(1)
+    try:
         coming = thread.submit(next, items, end)
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
             yield item  # type: ignore[misc]
+    finally:
+        # No join: what an error left behind may be collected within `threading` itself, which holds the locks of one.
+        thread.shutdown(wait=False, cancel_futures=True)
