@@ -16,7 +16,7 @@ from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.jobs.processes import run_python
-from tests.jobs.run_state import checkpoint_state, summary_state
+from tests.jobs.run_state import checkpoint_state, difference, summary_state
 
 
 def _arguments(root: Path, name: str, *extra: str) -> list[str]:
@@ -84,18 +84,8 @@ def test_an_interrupted_run_ends_as_it_would_have(root: Path, monkeypatch: pytes
     (whole,) = run_dirs(root, "whole")
     found, expected = checkpoint_state(folder), checkpoint_state(whole)
     for name in ("state_dict", "optimizer_states"):
-        assert _equal(found[name], expected[name]), name
+        assert difference(found[name], expected[name], name) is None
     assert summary_state(folder) == summary_state(whole)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if hasattr(a, "equal"):
-        return bool(a.equal(b))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
-    if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)
 
 
 def test_two_processes_learn_what_one_does(root: Path) -> None:
@@ -126,6 +116,21 @@ def test_what_cannot_be_is_refused(root: Path, extra: list[str], said: str, caps
     with pytest.raises(SystemExit):
         train(*_arguments(root, "wrong"), *extra)
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_student_never_changes_a_teacher_with_its_own_tables(root: Path) -> None:
+    """Not through gradients, nor through the length to which they are clipped."""
+    apart = ["teacher.share_embeddings=false", "teacher.own_embeddings=[]", "control.enabled=false"]
+    states = []
+    for name, weight in (("deaf", 1e-6), ("devoted", 1e6)):
+        train(*_arguments(root, name, *apart, "trainer.max_epochs=1", f"loss.terms.soft.weight={weight}"))
+        (folder,) = run_dirs(root, name)
+        states.append(
+            [read_checkpoint(folder / "checkpoints" / f)["state_dict"] for f in ("teacher.ckpt", "best.ckpt")]
+        )
+    (teacher, student), (other_teacher, other_student) = states
+    assert difference(teacher, other_teacher) is None
+    assert difference(student, other_student) is not None
 
 
 def test_a_teacher_of_its_own_tables_and_hidden_vectors(root: Path) -> None:

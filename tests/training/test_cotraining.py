@@ -35,7 +35,7 @@ def _pair(*own: str) -> tuple[TwoTower, CotrainedTeacher]:
         student = small_two_tower(SCHEMA.serving_view())
     with sharing.borrow(own):
         teacher = small_dcn_v2(SCHEMA)
-    return student, CotrainedTeacher(teacher, _loss(hard=HardBCE()), {}, hidden=True)
+    return student, CotrainedTeacher(teacher, _loss(hard=HardBCE()), {})
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def _gradients(module: nn.Module) -> dict[str, Tensor]:
 def test_the_students_loss_sends_no_gradient_to_the_teacher(batch: Batch) -> None:
     torch.manual_seed(1)
     student = small_two_tower(SCHEMA.serving_view())
-    teacher = CotrainedTeacher(small_dcn_v2(SCHEMA), _loss(hard=HardBCE()), {}, hidden=False)
+    teacher = CotrainedTeacher(small_dcn_v2(SCHEMA), _loss(hard=HardBCE()), {})
     everyone = torch.ones(10, dtype=torch.bool)
     teacher.learn(batch, everyone, 0)[1].total.backward()
     alone = _gradients(teacher)
@@ -74,9 +74,10 @@ def test_only_rows_that_are_wanted_or_learnt_from_are_scored(batch: Batch) -> No
     _, teacher = _pair()
     wanted = torch.zeros(10, dtype=torch.bool)
     signals, _ = teacher.learn(batch, wanted, 0)
+    assert not signals.hidden
     assert signals.valid.nonzero().flatten().tolist() == [0, 3, 5]
     wanted[7] = True
-    signals, report = teacher.learn(batch, wanted, 0)
+    signals, report = teacher.learn(batch, wanted, 0, hidden=True)
     assert signals.valid.nonzero().flatten().tolist() == [0, 3, 5, 7]
     whole = teacher(batch)
     torch.testing.assert_close(signals.logits[signals.valid], whole.logits[signals.valid])

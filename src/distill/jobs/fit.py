@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor, nn
 
-from distill.batch import Batch
 from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
@@ -24,8 +23,16 @@ from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError
 from distill.features import TableSharing, table_sharding
 from distill.jobs.fit_callbacks import fit_callbacks
-from distill.jobs.parts import build, build_metrics, build_model, load_model, model_card, plain
-from distill.losses.composite import CompositeLoss
+from distill.jobs.parts import (
+    build,
+    build_loss,
+    build_metrics,
+    build_model,
+    hidden_vectors,
+    load_model,
+    model_card,
+    plain,
+)
 from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
@@ -204,11 +211,9 @@ class FitJob:
                 teacher = self._cotrained_net(cotraining)
         else:
             model, teacher = self._model(), self._cotrained_net(cotraining)
-        loss = _loss(cotraining.loss, "teacher.loss")
+        loss = build_loss(cotraining.loss, "teacher.loss")
         card = model_card(cotraining.net, self._teacher_schema(cotraining), self.dataset.fingerprint)
-        return model, CotrainedTeacher(
-            self._compiled(teacher), loss, card, _loss(self.plan.loss, f"{self.plan.role}.loss").needs_hidden
-        )
+        return model, CotrainedTeacher(self._compiled(teacher), loss, card)
 
     def _cotrained_net(self, cotraining: Cotraining) -> nn.Module:
         return build_model(cotraining.net, self._teacher_schema(cotraining), "teacher.net")
@@ -244,7 +249,7 @@ class FitJob:
         return {"train": reader if self.plan.taught else None, "val": reader, "test": reader}
 
     def _module(self, data: RankingDataModule, model: nn.Module, source: SignalSource | None) -> RankingModule:
-        loss = _loss(self.plan.loss, f"{self.plan.role}.loss")
+        loss = build_loss(self.plan.loss, f"{self.plan.role}.loss")
         if loss.needs_hidden:
             loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
         steps = data.steps_per_epoch() * self.plan.max_epochs
@@ -273,11 +278,11 @@ class FitJob:
     ) -> tuple[dict[str, int], dict[str, int]]:
         """Returns the widths of the hidden vectors of student and teacher: of models by running them on two candidates,
         of written signals by their type."""
-        student = _hidden(model, random_batch(self._model_schema(), [2]))
+        student = hidden_vectors(model, random_batch(self._model_schema(), [2]))
         teacher: Mapping[str, Tensor] = {}
         online = None if source is None else source.model
         if online is not None:
-            teacher = _hidden(online.cpu(), random_batch(schema, [2]))
+            teacher = hidden_vectors(online.cpu(), random_batch(schema, [2]))
         widths = {n: v.shape[1] for n, v in teacher.items()}
         if self.signals is not None and self.signals.reader not in (None, SIGNALS_IN_DATASET):
             widths = open_sidecar(self.dataset, schema.task_names, "train", Path(str(self.signals.reader))).hidden
@@ -316,18 +321,3 @@ class FitJob:
             return Path(best)
         trainer.save_checkpoint(self.folder / "last.ckpt")  # training ended before the first validation
         return self.folder / "last.ckpt"
-
-
-def _loss(node: Mapping[str, Any], where: str) -> CompositeLoss:
-    loss = build(node, where)
-    if not isinstance(loss, CompositeLoss):
-        raise ConfigError("The loss must be a CompositeLoss.", where=where, found=str(type(loss)))
-    return loss
-
-
-def _hidden(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-    """Runs a model in evaluation mode, and leaves it in the mode that it was in."""
-    mode = model.training
-    hidden: Mapping[str, Tensor] = model.eval()(batch).hidden
-    model.train(mode)
-    return hidden

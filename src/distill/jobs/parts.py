@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
+from distill.batch import Batch
 from distill.data.format import Dataset
 from distill.data.popularity import item_exposures
 from distill.errors import ConfigError, DataError, DistillError
 from distill.features import SequenceEncoding
 from distill.jobs.targets import check_targets
+from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, give_exposures
 from distill.models.prerankers.base import PreRanker
 from distill.schema import Schema, parse_schema
@@ -63,6 +66,27 @@ def build_metrics(node: DictConfig, dataset: Dataset) -> MetricSuite:
     suite: MetricSuite = build(node, "metrics", MetricSuite)
     give_exposures(suite.metrics, item_exposures(dataset))
     return suite
+
+
+def build_loss(node: Mapping[str, Any], where: str) -> CompositeLoss:
+    """Builds a loss.
+
+    Raises:
+        ConfigError: The node is none.
+    """
+    loss = build(node, where)
+    if not isinstance(loss, CompositeLoss):
+        raise ConfigError("The loss must be a CompositeLoss.", where=where, found=str(type(loss)))
+    return loss
+
+
+@torch.no_grad()
+def hidden_vectors(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+    """Runs a model in evaluation mode for its hidden vectors, and leaves it in the mode that it was in."""
+    mode = model.training
+    hidden: Mapping[str, Tensor] = model.eval()(batch).hidden
+    model.train(mode)
+    return hidden
 
 
 def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:

@@ -20,8 +20,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, LossReport, Ragged, TeacherSignals
-from distill.errors import ConfigError, DataError
-from distill.jobs.parts import build, build_model, plain
+from distill.errors import DataError
+from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
 from distill.losses.terms.base import LossTerm
 from distill.schema import Schema, parse_schema
@@ -105,7 +105,7 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     batch, signals = _batch(saved["batch"]), _signals(saved["signals"])
     loss = _loss(cfg, str(saved["role"]), signals is not None, schema, int(saved["total_steps"]))
     if loss.needs_hidden:
-        loss.setup_hidden(_widths(_hidden(model, batch)), _widths({} if signals is None else signals.hidden))
+        loss.setup_hidden(_widths(hidden_vectors(model, batch)), _widths({} if signals is None else signals.hidden))
     try:
         model.load_state_dict(_below(saved["state_dict"], "model."))
         loss.load_state_dict(_below(saved["state_dict"], "loss."))
@@ -144,19 +144,10 @@ def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema, total_s
             if isinstance(built, LossTerm) and not built.uses_signals:
                 kept[name] = term
         node = {**node, "terms": kept}
-    loss = build(node, where)
-    if not isinstance(loss, CompositeLoss):
-        raise ConfigError("The loss must be a CompositeLoss.", where=where, found=str(type(loss)))
+    loss = build_loss(node, where)
     loss.plan(total_steps)
     loss.setup([TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=has_signals)
     return loss
-
-
-@torch.no_grad()
-def _hidden(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-    vectors: Mapping[str, Tensor] = model.eval()(batch).hidden
-    model.train()
-    return vectors
 
 
 def _widths(vectors: Mapping[str, Tensor]) -> dict[str, int]:

@@ -96,6 +96,9 @@ class _Run:
         if self.cfg.logger.tensorboard:
             log_comparison(self.job_dir / "tensorboard", summary, self.cfg)
         print_summary(summary, Console())
+        if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:
+            both, alone = summary.seconds["distilled"], summary.seconds["control"]
+            _log.info("Teacher and student trained together for %.0f s; the student alone, for %.0f s.", both, alone)
         _log.info("Run folder: %s", self.job_dir)
 
     def _signals(self) -> Signals | None:

@@ -151,11 +151,10 @@ class CompositeLoss(nn.Module):
         Returns:
             `[N]` bool.
         """
-        rows = torch.zeros_like(batch.weight, dtype=torch.bool)
-        for term in self._named_terms().values():
-            if term.weight.value(step) != 0:
-                rows = rows | term.acts_on(batch, signals)
-        return rows
+        return _union(self._in_force(step), batch, signals)
+
+    def _in_force(self, step: int) -> list[LossTerm]:
+        return [term for term in self._named_terms().values() if term.weight.value(step) != 0]
 
     def listens_to(self, batch: Batch, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` would read the teacher's signals of, if it scored all.
@@ -164,11 +163,7 @@ class CompositeLoss(nn.Module):
             `[N]` bool.
         """
         anything = TeacherSignals(torch.zeros_like(batch.labels), torch.ones_like(batch.weight, dtype=torch.bool), {})
-        rows = torch.zeros_like(batch.weight, dtype=torch.bool)
-        for term in self._named_terms().values():
-            if term.uses_signals and term.weight.value(step) != 0:
-                rows = rows | term.acts_on(batch, anything)
-        return rows
+        return _union([term for term in self._in_force(step) if term.uses_signals], batch, anything)
 
     def forward(self, inputs: LossInputs) -> LossReport:
         """Computes the loss of a batch.
@@ -218,6 +213,14 @@ class CompositeLoss(nn.Module):
         shares = torch.split(joined, [term.denominators.numel() for term in sums.values()])
         means = {name: term.mean(share) for (name, term), share in zip(sums.items(), shares, strict=True)}
         return means, {name: (share > 0).any() for name, share in zip(sums, shares, strict=True)}
+
+
+def _union(terms: Sequence[LossTerm], batch: Batch, signals: TeacherSignals | None) -> Tensor:
+    """Rows that any of the terms acts on `[N]` bool."""
+    rows = torch.zeros_like(batch.weight, dtype=torch.bool)
+    for term in terms:
+        rows = rows | term.acts_on(batch, signals)
+    return rows
 
 
 def first_non_finite(report: LossReport) -> str | None:

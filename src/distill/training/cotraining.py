@@ -30,17 +30,15 @@ class CotrainedTeacher(SignalSource):
         model: The teacher; it may have `BorrowedTables`.
         loss: Its own loss, on labels.
         card: Plain data that a checkpoint of the teacher alone must carry.
-        hidden: Whether the student listens to its hidden vectors.
 
     Reference: Xu et al., "Privileged Features Distillation at Taobao Recommendations", 2020, arXiv:1907.05171.
     """
 
-    def __init__(self, model: nn.Module, loss: CompositeLoss, card: Mapping[str, Any], hidden: bool) -> None:
+    def __init__(self, model: nn.Module, loss: CompositeLoss, card: Mapping[str, Any]) -> None:
         super().__init__()
         self.learner = model
         self.loss = loss
         self.card = dict(card)
-        self._hidden = hidden
         nn.Module.train(self, True)
 
     @property
@@ -58,13 +56,14 @@ class CotrainedTeacher(SignalSource):
         output: RankerOutput = self.learner(batch)
         return TeacherSignals(output.logits.float(), torch.ones_like(batch.weight, dtype=torch.bool), output.hidden)
 
-    def learn(self, batch: Batch, wanted: Tensor, step: int) -> tuple[TeacherSignals, LossReport]:
+    def learn(self, batch: Batch, wanted: Tensor, step: int, hidden: bool = False) -> tuple[TeacherSignals, LossReport]:
         """Computes the teacher's own loss, and its signals for the student.
 
         Args:
             batch: N candidates, labelled by the log alone.
             wanted: Candidates whose signals the student wants `[N]` bool.
             step: Of training.
+            hidden: Whether the student wants hidden vectors too.
 
         Returns:
             Signals, valid on the wanted rows and on those that the teacher learns from, without gradient; and the
@@ -81,21 +80,23 @@ class CotrainedTeacher(SignalSource):
         if others.shape[0]:
             with torch.no_grad():
                 heard.append((others, self.learner(batch.select(others)).map(Tensor.float)))
-        return self._signals(batch.num_candidates, heard), report
+        return _signals(batch.num_candidates, heard, hidden), report
 
-    def _signals(self, count: int, heard: list[tuple[Tensor, RankerOutput]]) -> TeacherSignals:
-        rows = torch.cat([rows for rows, _ in heard])
 
-        def scatter(parts: list[Tensor]) -> Tensor:
-            values = torch.cat(parts)
-            return values.new_zeros(count, *values.shape[1:]).index_copy(0, rows, values)
+def _signals(count: int, heard: list[tuple[Tensor, RankerOutput]], hidden: bool) -> TeacherSignals:
+    """Puts what was said of some rows at their places among all."""
+    rows = torch.cat([rows for rows, _ in heard])
 
-        names = heard[0][1].hidden if self._hidden else ()
-        return TeacherSignals(
-            logits=scatter([output.logits for _, output in heard]),
-            valid=torch.zeros(count, dtype=torch.bool, device=rows.device).index_fill(0, rows, True),
-            hidden={name: scatter([output.hidden[name] for _, output in heard]) for name in names},
-        )
+    def scatter(parts: list[Tensor]) -> Tensor:
+        values = torch.cat(parts)
+        return values.new_zeros(count, *values.shape[1:]).index_copy(0, rows, values)
+
+    names = heard[0][1].hidden if hidden else ()
+    return TeacherSignals(
+        logits=scatter([output.logits for _, output in heard]),
+        valid=torch.zeros(count, dtype=torch.bool, device=rows.device).index_fill(0, rows, True),
+        hidden={name: scatter([output.hidden[name] for _, output in heard]) for name in names},
+    )
 
 
 def separate(state: Mapping[str, Any], student: nn.Module, teacher: nn.Module) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class RankingModule(pl.LightningModule):
             wanted = self.loss.listens_to(batch, self.global_step)
             if self.sampling.needs_signals:
                 wanted = batch.weight > 0
-            return self._cotrained.learn(batch, wanted, self.global_step)
+            return self._cotrained.learn(batch, wanted, self.global_step, self.loss.needs_hidden)
         wants = self.loss.needs_signals or self.sampling.needs_signals
         return (self.signals(batch) if self.signals is not None and wants else None), None
 
