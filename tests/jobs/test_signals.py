@@ -14,6 +14,7 @@ from distill.data.datamodule import RankingDataModule
 from distill.data.format import NUM_CANDIDATES, load_dataset, teacher_column
 from distill.jobs.parts import load_model
 from distill.reports.summary import load_summary
+from distill.signals.principal import PrincipalComponents
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
 
 
@@ -161,7 +162,7 @@ def test_hidden_vectors_are_written_and_read_row_by_row(root: Path, capsys: pyte
     folder = root / "with_hidden"
     run_script("scripts/score.py", *_score_arguments(root), f"out={folder}", "hidden=[body]")
     provenance = json.loads((folder / "provenance.json").read_text())
-    assert provenance["hidden"] == ["body"]
+    assert provenance["hidden"] == {"names": ["body"], "type": "float32", "width": None}
     loaded = load_model(_checkpoint(root))
     folders = [path.parent for path in (root / "data").glob("*/schema.yaml")]
     (data,) = (path for path in folders if load_dataset(path).fingerprint == provenance["dataset"])
@@ -205,3 +206,32 @@ def test_hidden_vectors_in_half_the_bytes(root: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         run_script("scripts/score.py", *_score_arguments(root), "hidden=[body]", "hidden_type=int8")
     assert "float32 or float16" in _failure(capsys)
+
+
+def test_hidden_vectors_reduced_to_principal_components(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are orthogonal images of the whole vectors, the same on every part, and a student learns from them."""
+    full, reduced = root / "whole", root / "reduced"
+    run_script("scripts/score.py", *_score_arguments(root), f"out={full}", "hidden=[body]")
+    arguments = (*_score_arguments(root), f"out={reduced}", "hidden=[body]")
+    run_script("scripts/score.py", *arguments, "hidden_width=5")
+    tables = [pq.read_table(next((folder / "val").glob("*.parquet"))) for folder in (full, reduced)]
+    whole, short = (
+        table.column("hidden_body").combine_chunks().flatten().flatten().to_numpy().reshape(n, -1)
+        for table in tables
+        for n in [len(table.column("hidden_body").combine_chunks().flatten())]
+    )
+    assert short.shape[1] == 5
+    (file,) = reduced.glob("*.safetensors")
+    components = PrincipalComponents.load(file)
+    expected = (whole - components.mean.numpy()) @ components.basis.numpy()
+    np.testing.assert_allclose(short, expected, rtol=1e-3, atol=1e-4)
+    capsys.readouterr()
+    run_script("scripts/score.py", *arguments, "hidden_width=5")
+    assert "(0 scored now" in capsys.readouterr().out
+    run_script("scripts/score.py", *arguments, "hidden_width=4")
+    assert "(0 scored now" not in capsys.readouterr().out  # another width is another file
+    _distil(root, "reduced", "teacher=column", f"teacher.path={reduced}", "+loss_term@loss.terms.hint=hint")
+    for width, expected_error in (("100000", "principal components"), ("0", "reduced to this width")):
+        with pytest.raises(SystemExit):
+            run_script("scripts/score.py", *_score_arguments(root), "hidden=[body]", f"hidden_width={width}")
+        assert expected_error in _failure(capsys)

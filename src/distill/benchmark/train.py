@@ -17,6 +17,7 @@ from distill.jobs.fit import Signals
 from distill.jobs.parts import load_model, model_card
 from distill.jobs.score import score_dataset
 from distill.signals import CheckpointSignals, ColumnSignals
+from distill.signals.provenance import HiddenVectors
 
 _RATE = "candidates/s"
 _DCN = ["model=dcn_v2", "model.net.body.hidden_units=[256,128,64]"]
@@ -116,7 +117,9 @@ class TrainBenchmark:
         _warm_up(plain_case)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = _untrained(Case([*data, *_DCN], paths), Path(folder) / "teacher.ckpt")
-            scored = score_dataset(checkpoint, plain_case.dataset, Path(folder), None, torch.device("cpu"))
+            scored = score_dataset(
+                checkpoint, plain_case.dataset, Path(folder), None, torch.device("cpu"), HiddenVectors()
+            )
             cached = Signals(str(scored.folder), ColumnSignals())
             frozen = load_model(checkpoint).model
             online = Signals(None, CheckpointSignals(frozen))

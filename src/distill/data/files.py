@@ -77,10 +77,15 @@ def no_room(path: Path, error: Exception) -> DataError:
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Writes a text file whole or not at all, replacing an older one."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, replacing an older one."""
     beside = temporary_sibling(path)
     try:
         with room_for(path):
-            beside.write_text(text, encoding="utf-8")
+            beside.write_bytes(data)
             fsync_path(beside)
             beside.replace(path)
             fsync_path(path.parent)

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -20,7 +20,14 @@ from distill.data.format import SPLITS, Dataset, Split, teacher_column
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
-from distill.signals.provenance import PROVENANCE_FILE, Provenance, check_parts, check_provenance, read_provenance
+from distill.signals.provenance import (
+    PROVENANCE_FILE,
+    HiddenVectors,
+    Provenance,
+    check_parts,
+    check_provenance,
+    read_provenance,
+)
 from distill.training.launch import barrier, rank
 
 Mean = Literal["logits", "probabilities"]
@@ -51,15 +58,17 @@ def ensemble_signals(
     """
     shares = _shares(members, weights, mean)
     found = [check_provenance(folder, dataset.fingerprint, dataset.schema.task_names) for folder in members]
-    if len({(one.hidden, one.hidden_type) for one in found}) > 1:
+    if len({one.hidden for one in found}) > 1:
         raise SignalError(
             "The members of the ensemble have different hidden vectors.",
             where="teacher.members",
-            found="; ".join(", ".join((*one.hidden, one.hidden_type)) if one.hidden else "none" for one in found),
+            found="; ".join(_described(one.hidden) for one in found),
         )
-    content = json.dumps([[one.teacher for one in found], [float(share) for share in shares], mean, found[0].hidden])
+    content = json.dumps(
+        [[one.teacher for one in found], [float(share) for share in shares], mean, asdict(found[0].hidden)]
+    )
     teacher = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-    target = Provenance(teacher, dataset.fingerprint, dataset.schema.task_names, found[0].hidden, found[0].hidden_type)
+    target = Provenance(teacher, dataset.fingerprint, dataset.schema.task_names, found[0].hidden)
     folder = cache / "signals" / f"ensemble-{teacher[:12]}-{dataset.fingerprint[:12]}"
     with exclusive(folder.with_suffix(".lock")):
         if rank() == 0 and not _is_written(folder, target):
@@ -72,6 +81,13 @@ def ensemble_signals(
             write_text_atomic(folder / PROVENANCE_FILE, replace(target, parts=parts).to_json())
         barrier()
     return folder
+
+
+def _described(hidden: HiddenVectors) -> str:
+    if not hidden.names:
+        return "none"
+    width = "" if hidden.width is None else f", {hidden.width} principal components"
+    return f"{', '.join(hidden.names)} ({hidden.type}{width})"
 
 
 def _shares(members: Sequence[Path], weights: Sequence[float] | None, mean: str) -> NDArray[np.float64]:

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from hydra.core.hydra_config import HydraConfig
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 
-from distill.batch import RankerOutput
-from distill.data.files import hash_file, hash_once, room_for, temporary_sibling, write_text_atomic
-from distill.data.format import NUM_CANDIDATES, SPLITS, Dataset, PartFile, Split, teacher_column
-from distill.data.stream import iterate_part
-from distill.data.stream.signals import HIDDEN_PREFIX, vector_type
+from distill.data.files import hash_file, hash_once, write_text_atomic
+from distill.data.format import SPLITS, Dataset, PartFile, Split
+from distill.data.stream.signals import HIDDEN_PREFIX
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.parts import LoadedModel, load_model
-from distill.signals.provenance import PROVENANCE_FILE, Provenance, read_provenance
+from distill.jobs.scorer import Scorer
+from distill.signals.aligned import write_aligned
+from distill.signals.principal import PrincipalComponents
+from distill.signals.provenance import PROVENANCE_FILE, HiddenVectors, Provenance, read_provenance
 from distill.training.launch import barrier, rank, world_size
 
 _log = logging.getLogger(__name__)
-_BATCH_CANDIDATES = 32_768
 HIDDEN_TYPES = ("float32", "float16")
-_TEACHER_KEY, _DATASET_KEY = b"distill.teacher", b"distill.dataset"
+_TEACHER_KEY, _DATASET_KEY, _HIDDEN_KEY = b"distill.teacher", b"distill.dataset", b"distill.hidden"
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,7 @@ def run(cfg: DictConfig) -> Scored:
             Path(cfg.paths.cache),
             cfg.get("out"),
             device(cfg),
-            tuple(cfg.hidden),
-            cfg.hidden_type,
+            HiddenVectors(tuple(cfg.hidden), cfg.hidden_type, cfg.hidden_width),
         )
         if rank() == 0:
             console.print(
@@ -96,8 +94,7 @@ def score_dataset(
     cache: Path,
     out: str | None,
     target: torch.device,
-    hidden: Sequence[str] = (),
-    hidden_type: str = "float32",
+    hidden: HiddenVectors,
 ) -> Scored:
     """Scores every split with a checkpoint; parts that are there already are kept. All ranks call it together.
 
@@ -107,38 +104,28 @@ def score_dataset(
         cache: Where the signals go (named by the content of teacher and dataset) unless `out` is given.
         out: Folder of the signals.
         target: Where to compute.
-        hidden: Names of the teacher's hidden vectors to write beside its logits.
-        hidden_type: What their numbers are written as: float32, or float16 for half the bytes.
+        hidden: The hidden vectors to write beside its logits.
 
     Raises:
         SignalError: The teacher belongs to another dataset, or a hidden vector does not fit into float16.
-        ConfigError: The teacher has no such hidden vector, or the type is unknown.
+        ConfigError: The teacher has no such hidden vector, or they cannot be written like this.
     """
     start = time.perf_counter()
     loaded = load_model(checkpoint)
     check_teacher(loaded, checkpoint, dataset)
-    if hidden_type not in HIDDEN_TYPES:
-        raise ConfigError(
-            "Hidden vectors cannot be written as this type.",
-            where="hidden_type",
-            expected=" or ".join(HIDDEN_TYPES),
-            found=str(hidden_type),
-        )
-    names = tuple(sorted(set(hidden)))
-    provenance = Provenance(
-        hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, names, hidden_type if names else "float32"
-    )
-    half = ["float16"] if provenance.hidden_type == "float16" else []
-    name = "-".join([provenance.teacher[:12], provenance.dataset[:12], *names, *half])
-    folder = Path(out) if out is not None else cache / "signals" / name
+    provenance = Provenance(hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, _checked(hidden))
+    folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance)
     loaded.model.to(target)
+    nested = dataset.schema.layout == "requests"
     now = 0
     with exclusive(folder.with_suffix(".lock")):
         known = _known_parts(folder, provenance)
         barrier()
+        scorer = _with_components(Scorer(loaded, dataset, target, provenance.hidden), folder, provenance)
         for i, (split, index, part) in enumerate(_parts(dataset)):
             if i % world_size() == rank() and not _is_scored(folder, part, provenance, known.get(part.path)):
-                _score_part(loaded, dataset, split, index, folder / part.path, provenance, target)
+                columns = scorer.part(split, index, folder / part.path)
+                write_aligned(columns, dataset.root / part.path, folder / part.path, _marks(provenance), nested)
                 now += part.candidates
         barrier()
         if rank() == 0:
@@ -147,6 +134,58 @@ def score_dataset(
         barrier()
     total = sum(part.candidates for _, _, part in _parts(dataset))
     return Scored(folder, total, now, time.perf_counter() - start)
+
+
+def _checked(hidden: HiddenVectors) -> HiddenVectors:
+    """Brings the names in order, and says nothing of a type and a width that nobody uses."""
+    if hidden.type not in HIDDEN_TYPES:
+        raise ConfigError(
+            "Hidden vectors cannot be written as this type.",
+            where="hidden_type",
+            expected=" or ".join(HIDDEN_TYPES),
+            found=str(hidden.type),
+        )
+    if hidden.width is not None and (not isinstance(hidden.width, int) or hidden.width < 1):
+        raise ConfigError(
+            "Hidden vectors cannot be reduced to this width.",
+            where="hidden_width",
+            expected="a number of principal components, or null",
+            found=str(hidden.width),
+        )
+    return replace(hidden, names=tuple(sorted(set(hidden.names)))) if hidden.names else HiddenVectors()
+
+
+def _folder_name(provenance: Provenance) -> str:
+    hidden = provenance.hidden
+    half = ["float16"] if hidden.type == "float16" else []
+    width = [] if hidden.width is None else [str(hidden.width)]
+    return "-".join([provenance.teacher[:12], provenance.dataset[:12], *hidden.names, *width, *half])
+
+
+def _with_components(scorer: Scorer, folder: Path, provenance: Provenance) -> Scorer:
+    """Finds the principal components once, on rank 0, or those of an earlier run that did not end."""
+    if scorer.hidden.width is None:
+        return scorer
+    key = f"{scorer.hidden.width}-{provenance.teacher[:12]}-{provenance.dataset[:12]}"
+    files = {name: folder / f"{HIDDEN_PREFIX}{name}-{key}.safetensors" for name in scorer.hidden.names}
+    if rank() == 0 and not all(path.exists() for path in files.values()):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, components in scorer.fit_components().items():
+            components.save(files[name])
+            kept = f"{scorer.hidden.width} components of the vector {name} keep {components.kept:.1%} of its variance"
+            _log.info("%s.", kept)
+    barrier()
+    return replace(scorer, components={name: PrincipalComponents.load(path) for name, path in files.items()})
+
+
+def _marks(provenance: Provenance) -> dict[bytes, bytes]:
+    """What a file of signals says of itself, in case the job that wrote it did not end."""
+    hidden = json.dumps(asdict(provenance.hidden))
+    return {
+        _TEACHER_KEY: provenance.teacher.encode(),
+        _DATASET_KEY: provenance.dataset.encode(),
+        _HIDDEN_KEY: hidden.encode(),
+    }
 
 
 def _parts(dataset: Dataset) -> Iterator[tuple[Split, int, PartFile]]:
@@ -172,11 +211,7 @@ def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found = file.metadata.metadata or {}
-        same = (
-            found.get(_TEACHER_KEY) == provenance.teacher.encode()
-            and found.get(_DATASET_KEY) == provenance.dataset.encode()
-        )
-        same = same and all(_holds(file.schema_arrow, name, provenance.hidden_type) for name in provenance.hidden)
+        same = all(found.get(key) == mark for key, mark in _marks(provenance).items())
         if not same or int(file.metadata.num_rows) != part.rows:
             return False
         whole = _is_readable(file) if digest is None else hash_once(path) == digest
@@ -187,112 +222,7 @@ def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str
     return whole
 
 
-def _holds(schema: pa.Schema, hidden: str, kind: str) -> bool:
-    """Whether a file holds a hidden vector, as numbers of a type."""
-    position = schema.get_field_index(HIDDEN_PREFIX + hidden)
-    if position < 0:
-        return False
-    width, number = vector_type(schema.field(position).type)
-    return width > 0 and number == pa.from_numpy_dtype(np.dtype(kind))
-
-
 def _is_readable(file: pq.ParquetFile) -> bool:
     for group in range(file.num_row_groups):
         file.read_row_group(group)  # raises where a checksum does not fit
     return True
-
-
-@torch.no_grad()
-def _score_part(
-    loaded: LoadedModel,
-    dataset: Dataset,
-    split: Split,
-    index: int,
-    path: Path,
-    provenance: Provenance,
-    target: torch.device,
-) -> None:
-    columns: dict[str, list[NDArray[np.float32 | np.float16]]] = {
-        teacher_column(task): [np.zeros(0, np.float32)] for task in provenance.tasks
-    }
-    for batch in iterate_part(dataset, split, index, loaded.schema, _BATCH_CANDIDATES):
-        output: RankerOutput = loaded.model(batch.to(target))
-        for name, values in _wanted(output, provenance, path).items():
-            kind = provenance.hidden_type if name.startswith(HIDDEN_PREFIX) else "float32"
-            columns.setdefault(name, []).append(_as_type(values.float().cpu().numpy(), kind, path, name))
-    source = pq.ParquetFile(dataset.root / dataset.parts(split)[index].path)
-    joined = {name: np.concatenate(values) for name, values in columns.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = temporary_sibling(path)
-    try:
-        with room_for(path):
-            _write_aligned(joined, source, beside, provenance, nested=loaded.schema.layout == "requests")
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _as_type(values: NDArray[np.float32], kind: str, path: Path, name: str) -> NDArray[np.float32 | np.float16]:
-    if kind == "float32":
-        return values
-    if values.size and np.abs(values).max() > np.finfo(np.float16).max:
-        raise SignalError(
-            "A hidden vector does not fit into float16.",
-            where=f"{path}, column {name}",
-            expected=f"numbers up to {np.finfo(np.float16).max}",
-            found=f"{np.abs(values).max()}",
-            remedy="Write it as hidden_type=float32.",
-        )
-    return values.astype(np.float16)
-
-
-def _wanted(output: RankerOutput, provenance: Provenance, path: Path) -> dict[str, torch.Tensor]:
-    """Returns what is written of an output, by column."""
-    missing = [name for name in provenance.hidden if name not in output.hidden]
-    if missing:
-        raise ConfigError(
-            "The teacher has no such hidden vector.",
-            where=str(path),
-            expected=", ".join(f"{name} [{v.shape[1]}]" for name, v in output.hidden.items()) or "none",
-            found=", ".join(missing),
-        )
-    logits = {teacher_column(task): output.logits[:, k] for k, task in enumerate(provenance.tasks)}
-    return logits | {f"{HIDDEN_PREFIX}{name}": output.hidden[name] for name in provenance.hidden}
-
-
-def _write_aligned(
-    columns: Mapping[str, NDArray[np.float32 | np.float16]],
-    source: pq.ParquetFile,
-    path: Path,
-    provenance: Provenance,
-    nested: bool,
-) -> None:
-    """Writes signals in the rows and row groups of the part file that they belong to."""
-    schema = pa.schema(
-        [pa.field(name, _type(values, nested), nullable=False) for name, values in columns.items()],
-        metadata={_TEACHER_KEY: provenance.teacher.encode(), _DATASET_KEY: provenance.dataset.encode()},
-    )
-    start = 0
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-        for group in range(source.num_row_groups):
-            rows = source.metadata.row_group(group).num_rows
-            offsets, stop = None, start + rows
-            if nested:
-                lengths = source.read_row_group(group, columns=[NUM_CANDIDATES]).column(0).to_numpy()
-                offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-                stop = start + int(lengths.sum())
-            arrays = [_array(values[start:stop], offsets) for values in columns.values()]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=max(rows, 1))
-            start = stop
-
-
-def _type(values: NDArray[np.float32 | np.float16], nested: bool) -> pa.DataType:
-    number = pa.from_numpy_dtype(values.dtype)
-    kind = number if values.ndim == 1 else pa.list_(number, values.shape[1])
-    return pa.list_(kind) if nested else kind
-
-
-def _array(values: NDArray[np.float32 | np.float16], offsets: pa.Array | None) -> pa.Array:
-    flat = pa.array(values.reshape(-1))
-    inner = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    return inner if offsets is None else pa.ListArray.from_arrays(offsets, inner)

@@ -17,7 +17,7 @@ from distill.jobs.parts import build, load_model, plain
 from distill.jobs.score import check_teacher, score_dataset
 from distill.losses.terms.base import LossTerm
 from distill.signals import CheckpointSignals, ColumnSignals
-from distill.signals.provenance import check_parts, check_provenance
+from distill.signals.provenance import HiddenVectors, check_parts, check_provenance
 from distill.training.launch import rank
 
 SOURCES = ("none", "trained", "checkpoint", "column", "ensemble", "cotrained")
@@ -104,8 +104,8 @@ def frozen_signals(checkpoint: Path, dataset: Dataset) -> Signals:
 
 
 def _scored(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence[str]) -> Path:
-    kind = str(cfg.teacher.hidden_type)
-    return score_dataset(checkpoint, dataset, Path(cfg.paths.cache), None, device(cfg), hidden, kind).folder
+    vectors = HiddenVectors(tuple(hidden), str(cfg.teacher.hidden_type), cfg.teacher.hidden_width)
+    return score_dataset(checkpoint, dataset, Path(cfg.paths.cache), None, device(cfg), vectors).folder
 
 
 def _ensemble(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signals:

@@ -14,6 +14,21 @@ PROVENANCE_FILE = "provenance.json"
 
 
 @dataclass(frozen=True)
+class HiddenVectors:
+    """Which hidden vectors are written beside the logits, and how.
+
+    Attributes:
+        names: Of the teacher's vectors.
+        type: What their numbers are: float32 or float16.
+        width: Principal components that are kept of each; None for the vectors as they are.
+    """
+
+    names: tuple[str, ...] = ()
+    type: str = "float32"
+    width: int | None = None
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where signals come from.
 
@@ -21,16 +36,14 @@ class Provenance:
         teacher: Content hash of the teacher's checkpoint.
         dataset: Fingerprint of the dataset that was scored.
         tasks: Tasks with a logit column.
-        hidden: Names of the hidden vectors beside them.
-        hidden_type: What their numbers are: float32 or float16.
+        hidden: The hidden vectors beside them.
         parts: Content hash of each file of signals by its path in the folder; empty if the score job did not write it.
     """
 
     teacher: str
     dataset: str
     tasks: tuple[str, ...]
-    hidden: tuple[str, ...] = ()
-    hidden_type: str = "float32"
+    hidden: HiddenVectors = HiddenVectors()
     parts: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -48,9 +61,10 @@ def read_provenance(folder: Path) -> Provenance:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         parts = {str(name): str(digest) for name, digest in data.get("parts", {}).items()}
-        hidden = tuple(str(name) for name in data.get("hidden", ()))
-        kind = str(data.get("hidden_type", "float32"))
-        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, kind, parts)
+        found = data["hidden"]
+        width = None if found["width"] is None else int(found["width"])
+        hidden = HiddenVectors(tuple(str(name) for name in found["names"]), str(found["type"]), width)
+        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, parts)
     except FileNotFoundError as error:
         raise SignalError(
             "There are no finished teacher signals here.",

@@ -1,0 +1,91 @@
+"""Writes teacher signals in the rows and row groups of the part file that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from distill.data.files import room_for, temporary_sibling
+from distill.data.format import NUM_CANDIDATES
+from distill.errors import SignalError
+
+Values = NDArray[np.float32 | np.float16]
+
+
+def as_type(values: NDArray[np.float32], kind: str, path: Path, name: str) -> Values:
+    """Returns values as numbers of a type.
+
+    Raises:
+        SignalError: They do not fit into float16.
+    """
+    if kind == "float32":
+        return values
+    if values.size and np.abs(values).max() > np.finfo(np.float16).max:
+        raise SignalError(
+            "A hidden vector does not fit into float16.",
+            where=f"{path}, column {name}",
+            expected=f"numbers up to {np.finfo(np.float16).max}",
+            found=f"{np.abs(values).max()}",
+            remedy="Write it as hidden_type=float32.",
+        )
+    return values.astype(np.float16)
+
+
+def write_aligned(
+    columns: Mapping[str, Values], part: Path, path: Path, metadata: Mapping[bytes, bytes], nested: bool
+) -> None:
+    """Writes columns, one value or vector a candidate, as a whole file or none.
+
+    Args:
+        columns: Name to `[N]` or `[N, W]`, in the order of the part's candidates.
+        part: The part file of the dataset.
+        path: Where to.
+        metadata: Of the file.
+        nested: Whether a row is a request with a list of candidates.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = temporary_sibling(path)
+    try:
+        with room_for(path):
+            _write(columns, pq.ParquetFile(part), beside, metadata, nested)
+            beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write(
+    columns: Mapping[str, Values], source: pq.ParquetFile, path: Path, metadata: Mapping[bytes, bytes], nested: bool
+) -> None:
+    schema = pa.schema(
+        [pa.field(name, _type(values, nested), nullable=False) for name, values in columns.items()],
+        metadata=dict(metadata),
+    )
+    start = 0
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        for group in range(source.num_row_groups):
+            rows = source.metadata.row_group(group).num_rows
+            offsets, stop = None, start + rows
+            if nested:
+                lengths = source.read_row_group(group, columns=[NUM_CANDIDATES]).column(0).to_numpy()
+                offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+                stop = start + int(lengths.sum())
+            arrays = [_array(values[start:stop], offsets) for values in columns.values()]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=max(rows, 1))
+            start = stop
+
+
+def _type(values: Values, nested: bool) -> pa.DataType:
+    number = pa.from_numpy_dtype(values.dtype)
+    kind = number if values.ndim == 1 else pa.list_(number, values.shape[1])
+    return pa.list_(kind) if nested else kind
+
+
+def _array(values: Values, offsets: pa.Array | None) -> pa.Array:
+    flat = pa.array(values.reshape(-1))
+    inner = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    return inner if offsets is None else pa.ListArray.from_arrays(offsets, inner)
