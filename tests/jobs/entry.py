@@ -35,7 +35,7 @@ def path_arguments(root: Path) -> list[str]:
 def tiny_arguments(root: Path) -> list[str]:
     """The synthetic cascade at the size of a test, one epoch on CPU."""
     data = ["data=funnel_tiny", "trainer=cpu", "trainer.max_epochs=1", "teacher.max_epochs=1"]
-    quiet = ["trainer.log_every_n_steps=2", "callbacks.progress_bar=false", "cost.seconds=0"]
+    quiet = ["trainer.log_every_n_steps=2", "callbacks.progress_bar=false", "cost.enabled=false"]
     return [*data, *quiet, *path_arguments(root)]
 
 

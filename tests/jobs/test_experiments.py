@@ -16,7 +16,7 @@ FOLDER = ROOT / "conf" / "experiment"
 EXPERIMENTS = sorted(
     str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem not in ("base", "distilled")
 )
-FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "name=run"]
+FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false", "name=run"]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,11 @@ from distill.reports.summary import load_summary
 from tests.jobs.entry import run_dirs, run_script, tiny_arguments, train
 
 
+_COSTS = ("cost.enabled=true", "cost.seconds=0")
+
+
 def _alone(root: Path) -> list[str]:
-    return [argument for argument in tiny_arguments(root) if not argument.startswith("teacher.")]
+    return [argument for argument in tiny_arguments(root) if not argument.startswith("teacher.")] + [*_COSTS]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,7 @@ def test_what_cannot_be_selected_from_is_refused(
 
 
 def test_the_cost_of_every_role_is_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train("+experiment=quickstart", *tiny_arguments(tmp_path))
+    train("+experiment=quickstart", *tiny_arguments(tmp_path), *_COSTS)
     run = run_dirs(tmp_path, "quickstart")[0]
     cost = json.loads((run / "summary.json").read_text(encoding="utf-8"))["cost"]
     assert set(cost) == {"teacher", "control", "distilled"}
