@@ -15,7 +15,6 @@ from distill.models.prerankers.cold import Cold
 from distill.reports.summary import load_summary
 from tests.jobs.entry import run_dirs, run_script, tiny_arguments, train
 
-
 _COSTS = ("cost.enabled=true", "cost.seconds=0")
 
 
