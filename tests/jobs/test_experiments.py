@@ -55,7 +55,8 @@ def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]
 def _roles(experiment: str) -> list[str]:
     if "_from_" in experiment or experiment == "quickstart":
         return ["teacher", "control", "distilled"]
-    return ["teacher", "model"] if "/prerankers/" in experiment or "/two_tower-" in experiment else ["model"]
+    measured_beside = ("/prerankers/", "funnel/two_tower-", "funnel/cold-")
+    return ["teacher", "model"] if any(part in experiment for part in measured_beside) else ["model"]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
