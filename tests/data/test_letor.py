@@ -72,3 +72,25 @@ def test_a_missing_file_and_another_split(tmp_path: Path) -> None:
         LetorSource(str(tmp_path)).fingerprint()
     write(tmp_path)
     assert LetorSource(str(tmp_path)).fingerprint() != LetorSource(str(tmp_path), seed=1).fingerprint()
+
+
+def test_folds_test_every_training_query_once(tmp_path: Path) -> None:
+    sizes = [3, 2, 1, 2, 4, 1, 2]
+    folder = write(tmp_path, "1 0:1\n" * sum(sizes), "\n".join(map(str, sizes)))
+    (folder / "rank.test").unlink()  # it is left alone
+    tested = list[set[int]]()
+    for seed in range(6):
+        raw = LetorSource(str(folder), folds=3, seed=seed).write_raw(folder / str(seed))
+        table = pq.read_table(raw.files[0])
+        assert table.num_rows == sum(sizes)
+        of_split: dict[str, set[int]] = {"train": set(), "val": set(), "test": set()}
+        for query, split in zip(table["query"].to_pylist(), table["split"].to_pylist(), strict=True):
+            of_split[split].add(query)
+        assert all(of_split.values())
+        assert sum(map(len, of_split.values())) == 7  # no query lies in two splits
+        tested.append(of_split["test"])
+    for cut in (tested[:3], tested[3:]):
+        assert sorted(query for fold in cut for query in fold) == list(range(7))
+    assert tested[:3] != tested[3:]
+    with pytest.raises(DataError, match="too few queries"):
+        LetorSource(str(folder), folds=8).write_raw(folder / "many")

@@ -34,12 +34,16 @@ class LetorSource:
     `relevance` is graded. Indices start where the file starts them; an index that a line leaves out is 0. Some of the
     training queries are held out for validation.
 
+    With `folds` the test file is left alone: the training queries are cut into so many folds, and fold `seed` modulo
+    `folds` is the test split. Seeds 0 to `folds` - 1 test every query once, the next `folds` seeds another cut.
+
     Attributes:
         source: Folder of the files.
         train: Name of the training file.
         test: Name of the test file.
-        val: Share of the training queries that are held out.
-        seed: Of the draw of those.
+        val: Share of the training queries (those outside the test fold) that are held out.
+        seed: Of the draw of those, and of the folds.
+        folds: Folds of a cross-validation; None for the test file.
         name: Of the prepared dataset.
     """
 
@@ -48,17 +52,21 @@ class LetorSource:
     test: str = "rank.test"
     val: float = 0.15
     seed: int = 0
+    folds: int | None = None
     name: str = "letor"
 
     def __post_init__(self) -> None:
         require_number("data.adapter.val", self.val, 0, 1)
         require_integer("data.adapter.seed", self.seed, least=0, most=2**63 - 2)
+        if self.folds is not None:
+            require_integer("data.adapter.folds", self.folds, least=2, most=2**31 - 1)
 
     def fingerprint(self) -> str:
         """Hash of the arguments and of the files."""
         folder = self._folder()
         arguments = {name: value for name, value in asdict(self).items() if name != "source"}
-        files = [file for name in (self.train, self.test) for file in _files(folder / name)]
+        names = (self.train, self.test) if self.folds is None else (self.train,)
+        files = [file for name in names for file in _files(folder / name)]
         return hashlib.blake2b(
             json.dumps([arguments, fingerprint_files(files, folder)]).encode(), digest_size=16
         ).hexdigest()
@@ -69,15 +77,46 @@ class LetorSource:
         Raises:
             DataError: A file is missing, or a line of it cannot be read.
         """
-        train, test = (_read(self._folder() / name) for name in (self.train, self.test))
-        width = max(train.width, test.width)
-        split = np.where(_held_out(train.query, self.val, self.seed), "val", "train")
+        train = _read(self._folder() / self.train)
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "documents.parquet"
-        offset = int(train.query.max()) + 1  # the two files number their queries alike
-        tables = [train.table(width, split, 0), test.table(width, np.full(test.query.size, "test"), offset)]
+        if self.folds is None:
+            test = _read(self._folder() / self.test)
+            width = max(train.width, test.width)
+            offset = int(train.query.max()) + 1  # the two files number their queries alike
+            tables = [
+                train.table(width, self._split(train.query), 0),
+                test.table(width, np.full(test.query.size, "test"), offset),
+            ]
+        else:
+            width = train.width
+            tables = [train.table(width, self._split(train.query, self.folds), 0)]
         pq.write_table(pa.concat_tables(tables), path, compression="zstd")
         return RawDataset((path,), letor_schema(self.name, width), ColumnSplit(_SPLIT))
+
+    def _split(self, query: NDArray[np.int64], folds: int | None = None) -> NDArray[np.str_]:
+        """Split of each document of the training file.
+
+        Raises:
+            DataError: There are not enough queries for the folds.
+        """
+        if folds is None:
+            return np.where(_held_out(query, self.val, self.seed), "val", "train")
+        queries = np.unique(query)
+        largest = -(-queries.size // folds)
+        if queries.size < folds or queries.size - largest < 2:
+            raise DataError(
+                "The training file holds too few queries for so many folds.",
+                where="data.adapter.folds",
+                expected="a query in each fold, and two outside the largest",
+                found=f"{folds} folds of {queries.size} queries",
+            )
+        cut, fold = divmod(self.seed, folds)
+        shuffled = np.random.default_rng((cut, folds)).permutation(queries)
+        test = np.isin(query, shuffled[fold::folds])
+        split = np.full(query.size, "test", dtype="<U5")
+        split[~test] = np.where(_held_out(query[~test], self.val, self.seed), "val", "train")
+        return split
 
     def _folder(self) -> Path:
         return Path(self.source).expanduser()
