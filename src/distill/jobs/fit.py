@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
+from distill.data.items import item_fields
 from distill.data.missing import missing_row
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
@@ -253,6 +254,8 @@ class FitJob:
         loss = build_loss(self.plan.loss, f"{self.plan.role}.loss")
         if loss.needs_hidden:
             loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
+        if loss.needs_items:
+            loss.setup_items(item_fields(self.dataset, self._model_schema()))
         steps = data.steps_per_epoch() * self.plan.max_epochs
         if self.cfg.trainer.max_steps > 0:
             steps = min(steps, self.cfg.trainer.max_steps)
