@@ -21,6 +21,7 @@ from distill.schema import Schema, Side, parse_schema
 from distill.training.module import item_tower
 from tests.batches import make_batch, make_block, make_schema
 from tests.models.building import small_two_tower
+from tests.models.composing import build
 
 TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 1.0)]
 ITEMS = 50
@@ -179,6 +180,39 @@ def test_gradients_reach_the_tables_and_the_item_tower_alone(items: str, sequenc
         elif name.startswith("request_tower") and "tables" not in name:
             assert parameter.grad is not None, "DDP waits for it"
             assert parameter.grad.eq(0).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two_tower",
+        "senet_two_tower",
+        "dat",
+        "int_tower",
+        "parallel_two_tower",
+        "three_tower",
+        "late_mlp",
+        "split_towers",
+    ],
+)
+def test_every_item_tower_is_contrasted_with_all_its_vectors_side_by_side(name: str) -> None:
+    model, batch = build(name, schema()), make_batch(schema())
+    tower = item_tower(model, CPU)
+    assert tower is not None
+    model.eval()
+    output = model(batch)
+    torch.testing.assert_close(tower(batch.candidate).flatten(1), output.hidden["candidate"])
+    model.train()
+    loss = ready(num_items=12)(LossInputs(batch, model(batch), None, 0, tower)).mean()
+    loss.backward()
+    assert loss.item() > 0
+    last = [p for n, p in model.named_parameters() if n.startswith("candidate_tower") and p.grad is not None]
+    assert any(not p.grad.is_sparse and p.grad.abs().max() > 0 for p in last if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["cold", "fscd"])
+def test_models_without_an_item_tower(name: str) -> None:
+    assert item_tower(build(name, schema()), CPU) is None
 
 
 @pytest.mark.parametrize("options", [{"items": "catalogue", "num_items": 1}, {"items": "batch"}])
