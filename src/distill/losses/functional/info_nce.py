@@ -26,4 +26,4 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
         section 3.
     """
     a, b = (functional.normalize(vectors, dim=1, eps=_LEAST_NORM) for vectors in (first, second))
-    return -(a @ b.T / temperature).log_softmax(dim=1).diagonal()
+    return -((a / temperature) @ b.T).log_softmax(dim=1).diagonal()

@@ -63,7 +63,7 @@ class ItemContrast(LossTerm):
         self,
         weight: float | Schedule = 0.1,
         items: Items = "catalogue",
-        num_items: int = 1024,
+        num_items: int = 512,
         rows: str | Sequence[str] | None = None,
         temperature: float | Schedule = 0.07,
         dropout: float = 0.1,
