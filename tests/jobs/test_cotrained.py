@@ -110,6 +110,7 @@ def test_two_processes_learn_what_one_does(root: Path) -> None:
         (["model.net.embedding_dim=8"], "different widths"),
         (["embedding.sharding=row_wise"], "whole embedding tables"),
         (["model=quality_score"], "no embedding tables to share"),
+        (["+loss_term@teacher.loss.terms.more=item_contrast"], "labels and its logits alone"),
     ],
 )
 def test_what_cannot_be_is_refused(root: Path, extra: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from distill.data.format import load_dataset, teacher_column
 from distill.jobs.ensemble import ensemble_signals
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
+from tests.jobs.processes import torchrun
 
 
 def tiny(root: Path) -> list[str]:
@@ -99,3 +101,43 @@ def test_a_calibrated_teacher_says_other_probabilities_in_the_same_order(root: P
     assert after["click/auc"] == pytest.approx(before["click/auc"], abs=2e-3 if method == "isotonic" else 1e-6)
     assert after["click/pcoc"] != pytest.approx(before["click/pcoc"], abs=1e-4)
     assert found.metrics["distilled"]["click/logloss"] != plain.metrics["distilled"]["click/logloss"]
+
+
+def test_two_processes_write_an_ensemble_once_and_calibrate_it_alike(root: Path, tmp_path: Path) -> None:
+    """Weights of their own, so that no other test has written it."""
+    members = f"teacher.members=[{checkpoint(root, 'one')},{root / 'signals'}]"
+    said = ["teacher=ensemble", members, "teacher.calibration=isotonic", "control.enabled=false"]
+    alone = distil(root, "alone", *said, "teacher.weights=[2,5]", "trainer.limit_train_batches=2")
+    arguments = [a for a in tiny(root) if a != "trainer=cpu"] + ["metrics=funnel", "loss=pointwise", *said]
+    few = ["trainer.limit_train_batches=2", f"paths.cache={tmp_path}", "teacher.weights=[2,5]", "name=together"]
+    done = torchrun("tests/jobs/watched_teacher.py", str(tmp_path), *arguments, "trainer=ddp_sim", *few)
+    assert done.status == 0, done.errors[-3000:]
+    written = (tmp_path / "written.txt").read_text().splitlines()
+    assert written == ["0 train", "0 val", "0 test"]
+    first, second = (torch.load(tmp_path / f"maps_{rank}.pt", weights_only=True) for rank in range(2))
+    assert first.keys() == second.keys() == {"0", "1", "2"}
+    for task, points in first.items():
+        assert points[0].numel() > 2, "nothing was fitted"
+        assert all(torch.equal(a, b) for a, b in zip(points, second[task], strict=True))
+    (together,) = run_dirs(root, "together")
+    found = load_summary(together).metrics
+    assert list(found) == ["teacher", "distilled"]
+    assert found["teacher"] == pytest.approx(alone.metrics["teacher"], nan_ok=True, rel=1e-5)
+    (one,) = (f.parent for f in tmp_path.glob("signals/ensemble-*/provenance.json"))
+    (other,) = (f.parent for f in (root / "cache" / "signals").glob(f"{one.name}/provenance.json"))
+    np.testing.assert_array_equal(scores(one), scores(other))
+
+
+def test_two_processes_calibrate_a_teacher_in_the_step_alike(root: Path, tmp_path: Path) -> None:
+    said = ["teacher=checkpoint", f"teacher.path={checkpoint(root, 'two')}", "teacher.signals=online"]
+    said += ["teacher.calibration=platt", "control.enabled=false", "trainer.limit_train_batches=2"]
+    alone = distil(root, "alone_online", *said)
+    arguments = [a for a in tiny(root) if a != "trainer=cpu"] + ["metrics=funnel", "loss=pointwise", *said]
+    done = torchrun("tests/jobs/watched_teacher.py", str(tmp_path), *arguments, "trainer=ddp_sim", "name=both_online")
+    assert done.status == 0, done.errors[-3000:]
+    first, second = (torch.load(tmp_path / f"maps_{rank}.pt", weights_only=True) for rank in range(2))
+    for task, points in first.items():
+        assert points[1].tolist() != points[0].tolist(), "the identity"
+        assert all(torch.equal(a, b) for a, b in zip(points, second[task], strict=True))
+    found = load_summary(run_dirs(root, "both_online")[0]).metrics["teacher"]
+    assert found == pytest.approx(alone.metrics["teacher"], nan_ok=True, rel=1e-5)

@@ -1,4 +1,4 @@
-"""All items with their candidate-side fields, for negatives that no request recalled."""
+"""All items with their candidate-side fields, for what is drawn from them whatever the requests recalled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from distill.batch import FeatureBlock, Ragged
 from distill.data.format import ITEM_KEY, Dataset, field_column
 from distill.data.popularity import ItemExposures, item_exposures
 from distill.errors import DataError
-from distill.schema import MISSING_ID, FieldSpec, Kind, Schema, Side
+from distill.schema import FieldSpec, Kind, Schema, Side
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,12 @@ class Catalogue:
     Attributes:
         item_id: `[M]` int64, as in batches.
         fields: Candidate-side fields, M rows.
-        missing_cross: One row of cross fields, all missing: nobody computed them for a pair that was not recalled.
         exposures: How often items were exposed in the training split.
         names: Candidate-side id fields, in the order of `fields.ids`.
     """
 
     item_id: torch.Tensor
     fields: FeatureBlock
-    missing_cross: FeatureBlock
     exposures: ItemExposures
     names: tuple[str, ...]
 
@@ -46,25 +44,32 @@ def load_catalogue(dataset: Dataset, view: Schema) -> Catalogue:
     Raises:
         DataError: The dataset has no catalogue.
     """
+    fields = view.side(Side.CANDIDATE)
+    item_id, block = read_items(dataset, view)
+    return Catalogue(
+        item_id=item_id,
+        fields=block,
+        exposures=item_exposures(dataset),
+        names=tuple(f.name for f in fields if f.is_id),
+    )
+
+
+def read_items(dataset: Dataset, view: Schema) -> tuple[torch.Tensor, FeatureBlock]:
+    """Returns the items of a catalogue `[M]`, and their candidate-side fields; see `load_catalogue`."""
     if not dataset.manifest.items:
         raise DataError(
-            "The dataset has no catalogue to draw negatives from.",
+            "The dataset has no catalogue to draw items from.",
             where=str(dataset.root),
             expected="items/",
-            remedy="Prepare it with data.items=FILE (one row per item), or leave out random negatives.",
+            remedy="Prepare it with data.items=FILE (one row per item), or leave out what draws from it: random "
+            "negatives, item_contrast with items=catalogue.",
         )
     fields = view.side(Side.CANDIDATE)
     names = [ITEM_KEY, *(field_column(f.name) for f in fields)]
     table = pa.concat_tables(
         [pq.read_table(dataset.root / part.path, columns=names) for part in dataset.manifest.items]
     )
-    return Catalogue(
-        item_id=torch.from_numpy(table.column(ITEM_KEY).to_numpy().copy()),
-        fields=_block(table, fields),
-        missing_cross=_missing(dataset, view.side(Side.CROSS)),
-        exposures=item_exposures(dataset),
-        names=tuple(f.name for f in fields if f.is_id),
-    )
+    return torch.from_numpy(table.column(ITEM_KEY).to_numpy().copy()), _block(table, fields)
 
 
 def _block(table: pa.Table, fields: Sequence[FieldSpec]) -> FeatureBlock:
@@ -84,21 +89,5 @@ def _block(table: pa.Table, fields: Sequence[FieldSpec]) -> FeatureBlock:
                 torch.from_numpy(a.value_lengths().to_numpy().astype(np.int64)),
             )
             for n, a in sequences.items()
-        },
-    )
-
-
-def _missing(dataset: Dataset, fields: Sequence[FieldSpec]) -> FeatureBlock:
-    """One row of what a missing value of each field is encoded as."""
-    fitted = dataset.manifest.encodings["numbers"]
-    fill = [float(fitted[f.name]["fill"]) for f in fields if f.is_number]
-    return FeatureBlock(
-        ids=torch.full((1, sum(f.is_id for f in fields)), MISSING_ID),
-        numbers=torch.tensor([fill], dtype=torch.float32).view(1, len(fill)),
-        vectors={f.name: torch.zeros(1, f.width or 0) for f in fields if f.kind is Kind.VECTOR},
-        sequences={
-            f.name: Ragged(torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-            for f in fields
-            if f.kind is Kind.SEQUENCE
         },
     )

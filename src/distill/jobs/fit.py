@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
+from distill.data.items import item_fields
+from distill.data.missing import missing_row
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError
@@ -37,7 +39,7 @@ from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.sampling import Sampling
-from distill.schema import Schema
+from distill.schema import Schema, Side
 from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
@@ -252,10 +254,13 @@ class FitJob:
         loss = build_loss(self.plan.loss, f"{self.plan.role}.loss")
         if loss.needs_hidden:
             loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
+        if loss.needs_items:
+            loss.setup_items(item_fields(self.dataset, self._model_schema()))
         steps = data.steps_per_epoch() * self.plan.max_epochs
         if self.cfg.trainer.max_steps > 0:
             steps = min(steps, self.cfg.trainer.max_steps)
         sampling = Sampling({n: build(node, f"sampling.{n}") for n, node in self.plan.sampling.items()})
+        sampling.setup_missing(missing_row(self.dataset, data.schema.side(Side.CROSS)))
         if sampling.needs_items:
             sampling.setup_items(load_catalogue(self.dataset, data.schema))
         return RankingModule(

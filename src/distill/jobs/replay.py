@@ -20,12 +20,16 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, LossReport, Ragged, TeacherSignals
+from distill.data.format import Dataset
+from distill.data.items import item_fields
 from distill.errors import DataError
+from distill.jobs.datasets import open_dataset
 from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
 from distill.losses.terms.base import LossTerm
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
+from distill.training.module import item_tower
 
 _SHOWN_ROWS = 10
 _EXPECTED = {"role", "step", "total_steps", "batch", "signals", "random_state", "parts", "card"}
@@ -106,6 +110,8 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     loss = _loss(cfg, str(saved["role"]), signals is not None, schema, int(saved["total_steps"]))
     if loss.needs_hidden:
         loss.setup_hidden(_widths(hidden_vectors(model, batch)), _widths({} if signals is None else signals.hidden))
+    if loss.needs_items:
+        loss.setup_items(item_fields(_dataset(cfg, str(saved["card"]["dataset"]), path), schema))
     try:
         model.load_state_dict(_below(saved["state_dict"], "model."))
         loss.load_state_dict(_below(saved["state_dict"], "loss."))
@@ -115,7 +121,8 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     if saved["random_state"] is not None:
         torch.set_rng_state(saved["random_state"])
     output = model(batch)
-    report: LossReport = loss(LossInputs(batch, output, signals, int(saved["step"])))
+    tower = item_tower(model, torch.device("cpu"))
+    report: LossReport = loss(LossInputs(batch, output, signals, int(saved["step"]), tower))
     named = {**_floats(batch, "batch"), **({} if signals is None else _floats(signals, "signals"))}
     parameters = [Extent.of(name, value) for name, value in model.named_parameters()]
     return Replay(
@@ -131,6 +138,24 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
         rows=_bad_rows(batch, {**named, "logits": output.logits}),
         batch=batch,
     )
+
+
+def _dataset(cfg: DictConfig, fingerprint: str, path: Path) -> Dataset:
+    """Opens the dataset that the step was trained on.
+
+    Raises:
+        DataError: The config names another.
+    """
+    dataset = open_dataset(cfg)
+    if dataset.fingerprint != fingerprint:
+        raise DataError(
+            "The step is of another dataset, whose items its loss looks at.",
+            where=str(path),
+            expected=f"dataset {fingerprint}",
+            found=f"dataset {dataset.fingerprint} ({dataset.root})",
+            remedy="Replay with the data of the run.",
+        )
+    return dataset
 
 
 def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema, total_steps: int) -> CompositeLoss:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, LossReport, TeacherSignals
+from distill.data.items import ItemFields
 from distill.errors import ConfigError
 from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
 
@@ -144,6 +145,23 @@ class CompositeLoss(nn.Module):
         """
         for name, term in self._named_terms().items():
             _named(name, partial(term.setup_hidden, student, teacher))
+
+    @property
+    def needs_items(self) -> bool:
+        """Whether any term looks at the items of the dataset."""
+        return any(term.needs_items for term in self._named_terms().values())
+
+    def setup_items(self, items: ItemFields) -> None:
+        """Tells every term the items of the dataset; called once before training, if any term needs them.
+
+        Args:
+            items: With the candidate-side fields that the student sees.
+
+        Raises:
+            ConfigError: A term cannot use them; it is named.
+        """
+        for name, term in self._named_terms().items():
+            _named(name, partial(term.setup_items, items))
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` acts on: the others need not be scored.

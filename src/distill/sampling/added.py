@@ -9,9 +9,48 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from distill.batch import Batch, FeatureBlock, Origin, Stage, TeacherSignals
+from distill.batch import Batch, FeatureBlock, Origin, Stage, TeacherSignals, TensorStruct
 from distill.errors import ConfigError
+from distill.ops.random import hashed_uniform
 from distill.sampling.base import Sampler
+
+ROUNDS = 8
+
+
+@dataclass(frozen=True)
+class Pool(TensorStruct):
+    """Rows that negatives are drawn from.
+
+    Attributes:
+        items: Items of the rows `[I]` int64, ascending, distinct.
+        probability: That a draw gives each of them `[I]` float64.
+        place: Which of the items each row is `[P]` int64.
+        cumulative: Probability that a draw gives a row or one before it `[P]` float64.
+        fields: Candidate-side fields, P rows.
+    """
+
+    items: Tensor
+    probability: Tensor
+    place: Tensor
+    cumulative: Tensor
+    fields: FeatureBlock
+
+    @classmethod
+    def of(cls, item_id: Tensor, mass: Tensor, fields: FeatureBlock) -> Pool:
+        """Makes a pool of rows with items `[P]`, drawn with a probability proportional to `mass [P]` float64."""
+        q = mass / mass.sum()
+        items, place = torch.unique(item_id, return_inverse=True)
+        probability = q.new_zeros(items.shape[0]).index_add(0, place, q)
+        return cls(items, probability, place, q.cumsum(0), fields)
+
+    def find(self, item_id: Tensor) -> tuple[Tensor, Tensor]:
+        """Looks items up.
+
+        Returns:
+            Their places among `items`, and whether they are there, of the shape of `item_id`.
+        """
+        place = torch.searchsorted(self.items, item_id).clamp_(max=max(self.items.shape[0] - 1, 0))
+        return place, self.items[place] == item_id
 
 
 @dataclass(frozen=True)
@@ -20,25 +59,23 @@ class Drawn:
 
     Attributes:
         request: Row of the request that each joins `[A]` int64.
-        item_id: `[A]` int64.
-        candidate: Candidate-side fields, A rows.
-        cross: Cross fields, A rows.
-        log_q: Logarithm of the probability that a draw gives the item `[A]` float32.
+        row: Row of the pool that each is `[A]` int64.
+        log_q: Logarithm of the probability that a draw for the request gives the item `[A]` float32.
     """
 
     request: Tensor
-    item_id: Tensor
-    candidate: FeatureBlock
-    cross: FeatureBlock
+    row: Tensor
     log_q: Tensor
 
 
 class AddedNegatives(Sampler):
     """Adds items that a request did not recall, as negatives.
 
-    A draw that is a candidate of the request already is left out, so no positive of the request comes back as a
-    negative. New rows come after the others of their request, have stage RECALLED, row −1 and no teacher score, and
-    carry the probability of their draw (`Batch.log_q`). The draws depend on the seed, the step and the request alone.
+    A draw that is a candidate of the request already is drawn again, so no positive of the request comes back as a
+    negative; what is one after eight draws is left out, which happens where a request has most of the items that there
+    are. New rows come after the others of their request, have missing cross fields, stage RECALLED, row −1 and no
+    teacher score, and carry the probability of their draw (`Batch.log_q`): q_i / (1 − Σ_c q_c) over the candidates c of
+    the request. The draws depend on the seed, the step and the request alone.
 
     Args:
         tasks: Names of the tasks that get labels; all of the schema's if None.
@@ -64,25 +101,57 @@ class AddedNegatives(Sampler):
                 found=str(per_request),
             )
         self.per_request, self.seed = per_request, seed
+        self._cross: FeatureBlock | None = None
+
+    def setup_missing(self, cross: FeatureBlock) -> None:
+        """Learns how missing cross fields are encoded; see `Sampler.setup_missing`."""
+        self._cross = cross
 
     @abstractmethod
-    def draw(self, batch: Batch, request: Tensor, keys: Tensor, step: int) -> Drawn:
-        """Draws an item for each of `request [A]`; `keys [A]` int64 differ from draw to draw of a step."""
+    def pool(self, batch: Batch) -> Pool | None:
+        """Returns what negatives are drawn from at this step; None if there is nothing."""
 
     def forward(self, batch: Batch, step: int) -> Batch:
         """Returns the batch with more rows."""
+        pool = self.pool(batch)
+        if pool is None:
+            return batch
+        return self._with_rows(batch, pool, self._drawn(batch, pool, step))
+
+    def _drawn(self, batch: Batch, pool: Pool, step: int) -> Drawn:
+        """Draws for each request with a real candidate, and again where the request has the item."""
         real = torch.zeros(batch.num_requests, dtype=torch.bool, device=batch.weight.device)
         real[batch.request_index[batch.weight > 0]] = True
         (requests,) = real.nonzero(as_tuple=True)
         request = requests.repeat_interleave(self.per_request)
-        place = torch.arange(self.per_request, device=request.device).repeat(requests.numel())
-        drawn = self.draw(batch, request, batch.request_id[request] * self.per_request + place, step)
-        (new,) = (~_is_candidate(batch, drawn.request, drawn.item_id)).nonzero(as_tuple=True)
-        return self._with_rows(batch, drawn, new)
+        draw = torch.arange(self.per_request, device=request.device).repeat(requests.numel())
+        keys = batch.request_id[request] * self.per_request + draw
+        own, taken = _own_items(batch, pool)
+        row = torch.full_like(request, -1)
+        open_ = torch.arange(request.shape[0], device=request.device)
+        for again in range(ROUNDS):
+            if not open_.numel():
+                break
+            uniform = hashed_uniform(keys[open_], self.seed, step, again)
+            found = torch.searchsorted(pool.cumulative, uniform).clamp_(max=pool.cumulative.shape[0] - 1)
+            has_it = torch.isin(request[open_] * pool.items.shape[0] + pool.place[found], own)
+            row[open_[~has_it]] = found[~has_it]
+            open_ = open_[has_it]
+        (new,) = (row >= 0).nonzero(as_tuple=True)
+        request, row = request[new], row[new]
+        left = (1.0 - taken[request]).clamp(min=torch.finfo(taken.dtype).tiny)
+        return Drawn(request, row, (pool.probability[pool.place[row]].log() - left.log()).float())
 
-    def _with_rows(self, batch: Batch, drawn: Drawn, new: Tensor) -> Batch:
-        count, device = new.numel(), batch.weight.device
-        request_index = torch.cat([batch.request_index, drawn.request[new]])
+    def _with_rows(self, batch: Batch, pool: Pool, drawn: Drawn) -> Batch:
+        if self._cross is None:
+            raise ConfigError(
+                f"{type(self).__name__} does not know missing cross fields.",
+                remedy="call `setup_missing` before training",
+            )
+        count, device = drawn.row.numel(), batch.weight.device
+        self._cross = self._cross.to(device)
+        cross = self._cross.select(torch.zeros_like(drawn.row))
+        request_index = torch.cat([batch.request_index, drawn.request])
         order = request_index.argsort(stable=True)
 
         def joined(own: Tensor, added: Tensor) -> Tensor:
@@ -96,19 +165,19 @@ class AddedNegatives(Sampler):
         own_log_q = torch.zeros_like(batch.weight) if batch.log_q is None else batch.log_q
         return replace(
             batch,
-            candidate=batch.candidate.joined(drawn.candidate.select(new)).select(order),
-            cross=batch.cross.joined(drawn.cross.select(new)).select(order),
+            candidate=batch.candidate.joined(pool.fields.select(drawn.row)).select(order),
+            cross=batch.cross.joined(cross).select(order),
             request_index=request_index.index_select(0, order),
             labels=constant(batch.labels, 0),
             observed=joined(batch.observed, observed),
             stage=constant(batch.stage, int(Stage.RECALLED)),
             origin=constant(batch.origin, int(self.origin)),
             weight=constant(batch.weight, self.weight),
-            item_id=joined(batch.item_id, drawn.item_id[new]),
+            item_id=joined(batch.item_id, pool.items[pool.place[drawn.row]]),
             row=constant(batch.row, -1),
             columns={name: constant(values, 1.0) for name, values in batch.columns.items()},
             signals=None if batch.signals is None else _unscored(batch.signals, count).select(order),
-            log_q=joined(own_log_q, drawn.log_q[new]),
+            log_q=joined(own_log_q, drawn.log_q),
         )
 
 
@@ -117,10 +186,14 @@ def _unscored(signals: TeacherSignals, count: int) -> TeacherSignals:
     return signals.map(lambda own: torch.cat([own, own.new_zeros(count, *own.shape[1:])]))
 
 
-def _is_candidate(batch: Batch, request: Tensor, item_id: Tensor) -> Tensor:
-    """Whether an item is a candidate of a request already, in whatever role `[A]` bool."""
-    if not item_id.numel():
-        return torch.zeros_like(item_id, dtype=torch.bool)
-    items, code = torch.unique(torch.cat([batch.item_id, item_id]), return_inverse=True)
-    own, asked = code.split([batch.num_candidates, item_id.numel()])
-    return torch.isin(request * items.numel() + asked, batch.request_index * items.numel() + own)
+def _own_items(batch: Batch, pool: Pool) -> tuple[Tensor, Tensor]:
+    """Finds which items of the pool are candidates of a request, in whatever role.
+
+    Returns:
+        The pairs as `request · I + place`, and the probability that a draw gives one of a request's `[R]` float64.
+    """
+    place, known = pool.find(batch.item_id)
+    own = torch.unique((batch.request_index * pool.items.shape[0] + place)[known])
+    request, place = own // pool.items.shape[0], own % pool.items.shape[0]
+    taken = pool.probability.new_zeros(batch.num_requests).index_add(0, request, pool.probability[place])
+    return own, taken

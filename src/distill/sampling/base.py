@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from distill.batch import Batch, Origin, Stage
+from distill.batch import Batch, FeatureBlock, Origin, Stage
 from distill.data.catalogue import Catalogue
 from distill.errors import ConfigError
 
@@ -75,6 +75,13 @@ class Sampler(nn.Module, ABC):
 
     def setup_items(self, catalogue: Catalogue) -> None:
         """Learns the items of the dataset; nothing by default."""
+
+    def setup_missing(self, cross: FeatureBlock) -> None:
+        """Learns how missing cross fields are encoded; nothing by default.
+
+        Args:
+            cross: One row of cross fields, all missing: nobody computed them for a pair that was not recalled.
+        """
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> Batch:
@@ -143,6 +150,12 @@ class Sampling(nn.Module):
         for sampler in self.samplers:
             if isinstance(sampler, Sampler):
                 sampler.setup_items(catalogue)
+
+    def setup_missing(self, cross: FeatureBlock) -> None:
+        """Tells every rule how missing cross fields are encoded; see `Sampler.setup_missing`."""
+        for sampler in self.samplers:
+            if isinstance(sampler, Sampler):
+                sampler.setup_missing(cross)
 
     def setup(self, tasks: Sequence[str], has_signals: bool) -> None:
         """Tells every rule the tasks; see `Sampler.setup`."""

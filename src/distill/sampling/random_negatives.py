@@ -8,18 +8,17 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from distill.batch import Batch, FeatureBlock, Origin
+from distill.batch import Batch, Origin
 from distill.data.catalogue import Catalogue
 from distill.errors import ConfigError
-from distill.ops.random import hashed_uniform
-from distill.sampling.added import AddedNegatives, Drawn
+from distill.sampling.added import AddedNegatives, Pool
 
 Distribution = Literal["uniform", "frequency", "stratified"]
 POPULARITY = "popularity"
 
 
 class RandomNegatives(AddedNegatives):
-    """Adds random items of the catalogue to each request, with missing cross fields.
+    """Adds random items of the catalogue to each request.
 
     `uniform` draws every item alike; `frequency` with a probability proportional to (1 + exposures in the training
     split)^α; `stratified` draws a stratum, each alike, and an item of it: strata are head, torso and tail (as of the
@@ -62,15 +61,7 @@ class RandomNegatives(AddedNegatives):
                 found=f"distribution={distribution}, alpha={alpha}",
             )
         self.distribution, self.alpha, self.strata = distribution, float(alpha), strata
-        self.catalogue: Catalogue | None = None
-        self._block: FeatureBlock | None = None
-        self.register_buffer("cumulative", torch.empty(0, dtype=torch.float64), persistent=False)
-        self.register_buffer("log_q", torch.empty(0), persistent=False)
-        self.register_buffer("item_id", torch.empty(0, dtype=torch.int64), persistent=False)
-
-    cumulative: Tensor
-    log_q: Tensor
-    item_id: Tensor
+        self._pool: Pool | None = None
 
     def setup_items(self, catalogue: Catalogue) -> None:
         """Computes the probability of every item; see `Sampler.setup_items`.
@@ -78,10 +69,14 @@ class RandomNegatives(AddedNegatives):
         Raises:
             ConfigError: The strata name no field of the catalogue.
         """
-        q = self._mass(catalogue)
-        q = q / q.sum()
-        self.catalogue = catalogue
-        self.item_id, self.cumulative, self.log_q = catalogue.item_id, q.cumsum(0), q.log().float()
+        self._pool = Pool.of(catalogue.item_id, self._mass(catalogue), catalogue.fields)
+
+    def pool(self, batch: Batch) -> Pool:
+        """Returns the catalogue; see `AddedNegatives.pool`."""
+        if self._pool is None:
+            raise ConfigError("The random negatives have no catalogue.", remedy="call `setup_items` before training")
+        self._pool = self._pool.to(batch.weight.device)
+        return self._pool
 
     def _mass(self, catalogue: Catalogue) -> Tensor:
         count = catalogue.exposures.of(catalogue.item_id)
@@ -104,20 +99,3 @@ class RandomNegatives(AddedNegatives):
         _, number, size = torch.unique(stratum, return_inverse=True, return_counts=True)
         mass: Tensor = 1.0 / size[number].double()
         return mass
-
-    def draw(self, batch: Batch, request: Tensor, keys: Tensor, step: int) -> Drawn:
-        """Draws items by their probability; see `AddedNegatives.draw`."""
-        if self.catalogue is None:
-            raise ConfigError("The random negatives have no catalogue.", remedy="call `setup_items` before training")
-        chosen = torch.searchsorted(self.cumulative, hashed_uniform(keys, self.seed, step))
-        chosen = chosen.clamp_(max=self.item_id.numel() - 1)
-        if self._block is None or self._block.ids.device != chosen.device:
-            self._block = self.catalogue.fields.to(chosen.device)
-        missing = self.catalogue.missing_cross.to(chosen.device)
-        return Drawn(
-            request=request,
-            item_id=self.item_id[chosen],
-            candidate=self._block.select(chosen),
-            cross=missing.select(torch.zeros_like(chosen)),
-            log_q=self.log_q[chosen],
-        )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from distill.batch import Batch, LossReport, RankerOutput, TeacherSignals
+from distill.errors import ConfigError
 from distill.features import BorrowedTables, EmbeddingTables
 from distill.losses import CompositeLoss, LossInputs
 from distill.signals import SignalSource
@@ -31,11 +32,22 @@ class CotrainedTeacher(SignalSource):
         loss: Its own loss, on labels.
         card: Plain data that a checkpoint of the teacher alone must carry.
 
+    Raises:
+        ConfigError: The loss looks at more than labels and logits.
+
     Reference: Xu et al., "Privileged Features Distillation at Taobao Recommendations", 2020, arXiv:1907.05171.
     """
 
     def __init__(self, model: nn.Module, loss: CompositeLoss, card: Mapping[str, Any]) -> None:
         super().__init__()
+        if loss.needs_hidden or loss.needs_items:
+            raise ConfigError(
+                "A cotrained teacher learns from labels and its logits alone.",
+                where="teacher.loss",
+                expected="terms on labels",
+                found=", ".join(loss.terms),
+                remedy="remove the terms on hidden vectors and items, or train the teacher first (teacher=trained)",
+            )
         self.learner = model
         self.loss = loss
         self.card = dict(card)

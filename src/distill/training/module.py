@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from distill.batch import Batch, LossReport, RankerOutput, TeacherSignals
+from distill.batch import Batch, FeatureBlock, LossReport, RankerOutput, TeacherSignals
 from distill.features import ServingProjection
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
 from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
+from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
 from distill.sampling import Sampling
 from distill.schema import Schema
@@ -96,7 +97,10 @@ class RankingModule(pl.LightningModule):
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores a batch with the model, privileged fields removed if it is a student; float32 also under autocast."""
-        output: RankerOutput = self.model(self.projection(batch))
+        return self._scored(self.projection(batch))
+
+    def _scored(self, seen: Batch) -> RankerOutput:
+        output: RankerOutput = self.model(seen)
         return output.map(Tensor.float)
 
     def setup(self, stage: str) -> None:
@@ -112,9 +116,10 @@ class RankingModule(pl.LightningModule):
         signals, taught = self._heard(batch)
         batch = self._needed(self.sampling(replace(batch, signals=signals), self.global_step))
         signals = batch.signals
-        output = self(batch)
+        seen = self.projection(batch)
+        inputs = LossInputs(seen, self._scored(seen), signals, self.global_step, item_tower(self.model, self.device))
         with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
-            report: LossReport = self.loss(LossInputs(batch, output, signals, self.global_step))
+            report: LossReport = self.loss(inputs)
         if taught is not None:
             report = report.beside("teacher", taught)
         self.last_batch, self.last_signals = batch, signals
@@ -256,6 +261,21 @@ class RankingModule(pl.LightningModule):
         tables = {id(p) for p in table_parameters(self)}
         named = self.named_parameters(remove_duplicate=False)
         self._ddp_params_and_buffers_to_ignore = [name for name, p in named if id(p) in tables]
+
+
+def item_tower(model: nn.Module, device: torch.device) -> Callable[[FeatureBlock], Tensor] | None:
+    """Returns what encodes items for the loss: with autocast as it is now, though losses do without; None if the model
+    has no item tower."""
+    if not isinstance(model, SplitPreRanker):
+        return None
+    kind = device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+    def encode(block: FeatureBlock) -> Tensor:
+        with torch.autocast(kind, dtype=dtype, enabled=enabled):
+            return model.encode_candidate(block)
+
+    return encode
 
 
 def _average_over_ranks(denominators: Tensor) -> Tensor:

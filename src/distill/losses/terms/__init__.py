@@ -8,6 +8,7 @@ from distill.losses.terms.de import DE
 from distill.losses.terms.hard_bce import HardBCE
 from distill.losses.terms.hard_mse import HardMSE
 from distill.losses.terms.hint import Hint
+from distill.losses.terms.item_contrast import ItemContrast
 from distill.losses.terms.jrc import JRC
 from distill.losses.terms.lambdarank import LambdaRank
 from distill.losses.terms.listmle import RRD, ListMLE
@@ -32,6 +33,7 @@ __all__ = [
     "HardBCE",
     "HardMSE",
     "Hint",
+    "ItemContrast",
     "LambdaRank",
     "ListMLE",
     "ListNet",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from distill.batch import Batch, RankerOutput, TeacherSignals
+from distill.batch import Batch, FeatureBlock, RankerOutput, TeacherSignals
+from distill.data.items import ItemFields
 from distill.errors import ConfigError, SignalError
 from distill.losses.rows import parse_rows, select_rows
 from distill.losses.schedule import Schedule, weight_schedule
@@ -36,16 +37,19 @@ class LossInputs:
     """What a loss term looks at.
 
     Attributes:
-        batch: The batch.
+        batch: The batch, with the fields that the student sees.
         output: The student's output for it.
         signals: The teacher's signals for it, if there is a teacher.
         step: Global training step, counted from 0.
+        encode_candidate: The student's item tower: candidate-side fields of B rows to their vectors `[B, …]`, with
+            gradient. None if it has none.
     """
 
     batch: Batch
     output: RankerOutput
     signals: TeacherSignals | None
     step: int
+    encode_candidate: Callable[[FeatureBlock], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,9 @@ class LossTerm(nn.Module, ABC):
 
     needs_hidden: ClassVar[bool] = False
     """Whether the formula reads hidden vectors; if so, `setup_hidden` is called with their widths."""
+
+    needs_items: ClassVar[bool] = False
+    """Whether the term looks at the items of the dataset; if so, `setup_items` is called with them."""
 
     task_columns: Tensor
     task_weights: Tensor
@@ -167,6 +174,9 @@ class LossTerm(nn.Module, ABC):
 
     def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
         """Learns the widths of the hidden vectors, name by name; nothing by default."""
+
+    def setup_items(self, items: ItemFields) -> None:
+        """Learns the items of the dataset, with the candidate-side fields that the student sees; nothing by default."""
 
     def require_binary(self, tasks: Sequence[TaskInfo]) -> None:
         """Checks the kind of the tasks that the term acts on; called after `setup`.

@@ -1,0 +1,29 @@
+"""Softmax of one view of an item among the other views of all items."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+_LEAST_NORM = 1e-6
+
+
+def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Computes ``-log softmax_j(cos(a_i, b_j) / τ)_i`` over the second views of all items.
+
+    Gradient path: to both views.
+
+    Args:
+        first: Vectors a of the items' first views `[N, D]`.
+        second: Vectors b of their second views `[N, D]`.
+        temperature: τ > 0.
+
+    Returns:
+        `[N]`; 0 for an item alone, log N if all vectors are equal.
+
+    Reference:
+        Yao et al., "Self-supervised Learning for Large-scale Item Recommendations", CIKM 2021, arXiv:2007.12865,
+        section 3.
+    """
+    a, b = (functional.normalize(vectors, dim=1, eps=_LEAST_NORM) for vectors in (first, second))
+    return -((a / temperature) @ b.T).log_softmax(dim=1).diagonal()
