@@ -24,7 +24,7 @@ COSTS = {
     "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
 }
 SIGNIFICANT = 2.0  # standard errors
-_NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "callbacks.progress_bar=")
+_NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "study.", "callbacks.progress_bar=")
 
 
 @dataclass(frozen=True)
