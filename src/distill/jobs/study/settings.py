@@ -14,7 +14,7 @@ from distill.training.rendezvous import started_outside
 
 FOLDER = "folder"  # the attribute of a trial that names its sweep
 _SETTINGS = "settings"
-_MAY_CHANGE = ("study.", "paths.", "threads=", "name=", "callbacks.progress_bar=", "logger=", "logger.")
+_MAY_CHANGE = ("study.", "optuna/", "paths.", "threads=", "name=", "callbacks.progress_bar=", "logger=", "logger.")
 
 
 def check_study(config: DictConfig) -> None:

@@ -31,7 +31,7 @@ class Space:
 def read_space(params: Mapping[str, Any], arguments: Sequence[str], config: Mapping[str, Any]) -> Space:
     """Reads the search space from `study.params` and from the command line, which goes before it.
 
-    `interval(a, b)` is a real number (an integer if both ends are), with `tag(log, …)` on a logarithmic scale;
+    `interval(a, b)` is a real number, `int(interval(a, b))` an integer, with `tag(log, …)` on a logarithmic scale;
     `range(a, b, step)` leaves out b, as Hydra's own does; `choice(x, y)` and `x,y` have no order; anything else is
     fixed. In a key of `params`, `*` stands for any name: it finds the numbers that there are in the config. A key
     whose value is null is left as it is.
