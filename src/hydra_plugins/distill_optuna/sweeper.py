@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 from hydra.core.plugins import Plugins
@@ -24,10 +25,14 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Runs the study; an error of the user's making ends the program with its message."""
+        from distill.errors import ConfigError
         from distill.jobs import app
-        from distill.jobs.study.tuning import Tuning
 
         def run(config: DictConfig) -> None:
+            if importlib.util.find_spec("optuna") is None:
+                raise ConfigError("Optuna is not installed.", where="+sweep=optuna", remedy="pip install optuna")
+            from distill.jobs.study.tuning import Tuning
+
             Tuning(config, arguments, self._launch).run()
 
         assert self.config is not None

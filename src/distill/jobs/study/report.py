@@ -6,19 +6,20 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from optuna.trial import FrozenTrial, TrialState
 
 from distill.data.files import write_text_atomic
 from distill.jobs.app import FAILED
 from distill.jobs.compare import report_console
 from distill.jobs.study.settings import resolved_study
-from distill.jobs.study.storage import open_study
 from distill.reports.trials import TrialRow, ranked, save_trials, trials_markdown, trials_table
+
+if TYPE_CHECKING:  # Hydra builds the callback before the sweeper can say that optuna is missing
+    from optuna.trial import FrozenTrial
 
 TRIALS = "trials"
 _SEEDS = 3
@@ -30,6 +31,8 @@ class TrialsAtEnd(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Shows all trials, also of earlier sweeps; with a failed one, or none complete, the sweep has failed."""
+        from distill.jobs.study.storage import open_study
+
         node, folder = resolved_study(config), Path(config.hydra.sweep.dir)
         trials = open_study(node).trials
         rows = ranked([_row(trial) for trial in trials], str(node.mode) == "max")
@@ -75,5 +78,6 @@ def _fresh(seeds: Sequence[int]) -> list[int]:
 
 
 def _row(trial: FrozenTrial) -> TrialRow:
-    value = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
-    return TrialRow(trial.number, trial.state.name.lower(), value, len(trial.intermediate_values), dict(trial.params))
+    state = trial.state.name.lower()
+    value = trial.value if state in ("complete", "pruned") else None
+    return TrialRow(trial.number, state, value, len(trial.intermediate_values), dict(trial.params))

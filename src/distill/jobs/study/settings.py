@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import optuna
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError
 from distill.reports.summary import lower_is_better
 from distill.training.rendezvous import started_outside
+
+if TYPE_CHECKING:
+    import optuna
 
 FOLDER = "folder"  # the attribute of a trial that names its sweep
 _SETTINGS = "settings"
