@@ -9,8 +9,8 @@ app.register_resolvers()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> None:
-    app.execute(train.run, cfg)
+def main(cfg: DictConfig) -> object:
+    return app.execute(train.run, cfg)  # a sweeper reads it
 
 
 if __name__ == "__main__":

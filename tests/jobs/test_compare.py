@@ -47,7 +47,7 @@ def test_table_picture_and_files(runs: Path, capsys: pytest.CaptureFixture[str])
         lines[0]
         == "| configuration | model | seeds | click/auc | click/gauc | kFLOPs /cand. | bytes /item | ms for 1,000 |"
     )
-    assert lines[2] == "| best | model | 0, 1 | 0.7200 ± 0.0283 | 0.6200 ± 0.0283 | 2.50 | 128 | 0.25 |"
+    assert lines[2] == "| best | model | 0, 1 | **0.7200 ± 0.0283** | **0.6200 ± 0.0283** | 2.50 | 128 | 0.25 |"
     assert lines[3].startswith("| a\\|b | model |")
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert load_summary(runs / "alone").seed == 5

@@ -6,8 +6,35 @@ import json
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.jobs.entry import tiny_arguments, train
+
+
+def events_of(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def hparams(folder: Path) -> tuple[float, float]:
+    """Reads what TensorBoard's HParams page shows of a model: its soft term's temperature and its seed."""
+    events = events_of(folder)
+    found = events.PluginTagToContent("hparams")
+    experiment = HParamsPluginData.FromString(found["_hparams_/experiment"]).experiment
+    shown = {info.name.tag for info in experiment.metric_infos}
+    assert {"test/click/auc", "test/teacher_recall@20_10", "gap_recovered/teacher_recall@20_10"} <= shown
+    assert shown <= set(events.Tags()["scalars"])
+    session = HParamsPluginData.FromString(found["_hparams_/session_start_info"]).session_start_info.hparams
+    assert session["role"].string_value == "distilled"
+    return session["loss.terms.soft.temperature"].number_value, session["seed"].number_value
+
+
+def custom_scalars(folder: Path) -> str:
+    (event,) = events_of(folder).Tensors("custom_scalars__config__")
+    return str(layout_pb2.Layout.FromString(event.tensor_proto.string_val[0]))
 
 
 def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +50,14 @@ def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFi
     ]
     assert rows[0]["metrics"]["teacher_recall@20_10"] == {"mean": 1.0, "deviation": 0.0, "n": 2}
     assert rows[2]["metrics"]["click/auc"]["n"] == 2
+    assert rows[2]["difference_from_control"]["teacher_recall@20_10"]["requests"] == 60
+    assert [row["difference_from_control"] for row in rows[:2]] == [{}, {}]
+    jobs = [tmp_path / "sweep" / str(job) / "tensorboard" for job in range(4)]
+    assert [hparams(job / "test" / "distilled") for job in jobs] == [
+        (temperature, seed) for temperature in (1.0, 2.0) for seed in (0.0, 1.0)
+    ]
+    for job in jobs:
+        assert "val/.*/auc" in custom_scalars(job / "student")
 
 
 def test_sweep_over_experiments_compares_them_all(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from distill.errors import DataError
-from distill.reports.compare import Statistic, compare, comparison_table, main_metrics
+from distill.reports.compare import Row, Statistic, compare, comparison_table, main_metrics, save_comparison
 from distill.reports.comparison_markdown import comparison_markdown
+from distill.reports.comparison_picture import draw_comparison
+from distill.reports.paired import PairedTest, paired_tests
 from distill.reports.summary import Difference, Summary, gap_recovered, load_summary
 from distill.reports.table import print_summary
 
@@ -101,16 +103,59 @@ def test_statistic_leaves_out_what_is_not_defined() -> None:
     assert str(Statistic.of([0.5])) == "0.5000"
 
 
-def test_difference_from_the_control_counts_all_seeds_and_is_marked() -> None:
-    """Two seeds: (0.01 + 0.03) / √(0.004² + 0.003²) = 8 standard errors."""
-    other = replace(SUMMARY, seed=1, differences={"best@1": Difference(0.03, 0.003, 80)})
+def save_tests(folder: Path, rows: list[Row]) -> dict[str, float]:
+    save_comparison(rows, folder / "comparison.json")
+    found: dict[str, float] = json.loads((folder / "comparison.json").read_text())[2]["difference_from_control"][
+        "best@1"
+    ]
+    return found
+
+
+def test_seeds_that_share_their_test_requests_do_not_count_as_independent() -> None:
+    """0.02 / ((0.004 + 0.003) / 2); p = 2 (1 − Φ(1.96)) is 0.05."""
+    seeds = [SUMMARY, replace(SUMMARY, seed=1, differences={"best@1": Difference(0.03, 0.003, 80)})]
+    assert paired_tests(seeds)["best@1"].standard_errors == pytest.approx(0.02 / 0.0035)
+    assert PairedTest(-1.959964, 1.0, 9).p == pytest.approx(0.05, abs=1e-6)
+    assert not PairedTest(-1.959964, 1.0, 9).significant
+    assert PairedTest(-2.1, 1.0, 9).significant
+    flat = replace(SUMMARY, differences={"best@1": Difference(0.0, 0.0, 9)})
+    assert paired_tests([flat]) == {}
+
+
+def test_the_best_and_seeds_without_a_gap_are_marked(tmp_path: Path) -> None:
+    worse = {**SUMMARY.metrics, "distilled": {**SUMMARY.metrics["distilled"], "click/auc": 0.74, "click/logloss": 0.4}}
+    other = replace(SUMMARY, metrics=worse, config_hash="b", overrides=["lr=2"])
+    seed1 = replace(SUMMARY, seed=1, gap_recovered={})
+    rows = compare([SUMMARY, seed1, other])
+    lines = comparison_markdown(rows, ["click/auc", "click/logloss", "click/pcoc"]).splitlines()
+    cells = {(c[1], c[2]): c[4:7] for c in ([x.strip() for x in line.split("|")] for line in lines[2:]) if len(c) > 7}
+    first = ["**0.7500 ± 0.0000**, 50% of gap (1 of 2 seeds)", "0.4200 ± 0.0000", "1.1000 ± 0.0000"]
+    assert cells["lr=1", "distilled"] == first
+    assert cells["lr=2", "distilled"] == ["0.7400, 50% of gap", "**0.4000**", "1.1000"]
+    assert lines[-1].startswith("Bold: the best.")
+    draw_comparison(rows, ["click/auc", "best@1"], tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_difference_from_the_control_counts_all_seeds_and_is_marked(tmp_path: Path) -> None:
+    """Two seeds of two datasets: 0.02 / (√(0.004² + 0.003²) / 2) = 8 standard errors."""
+    other = replace(SUMMARY, seed=1, differences={"best@1": Difference(0.03, 0.003, 80)}, dataset="e")
     rows = compare([SUMMARY, other])
-    found = {row.role: row.significance for row in rows}
-    assert found == {"teacher": {}, "control": {}, "distilled": {"best@1": pytest.approx(8.0)}}
-    assert comparison_markdown(rows, ["best@1"]).count("*") == 1
+    assert [(row.role, list(row.tests)) for row in rows] == [
+        ("teacher", []),
+        ("control", []),
+        ("distilled", ["best@1"]),
+    ]
+    test = rows[2].tests["best@1"]
+    assert (test.difference, test.standard_error) == (pytest.approx(0.02), pytest.approx(0.0025))
+    assert (test.standard_errors, test.requests) == (pytest.approx(8.0), 170)
+    assert comparison_markdown(rows, ["best@1"]).count("*") == 2  # the cell, and what it means
     console = Console(width=160, record=True)
     console.print(comparison_table(rows, ["best@1"], "2 runs"))
     text = console.export_text()
     assert text.count("*") == 2  # the cell, and what it means
+    assert save_tests(tmp_path, rows) == pytest.approx(
+        {"mean": 0.02, "standard_error": 0.0025, "standard_errors": 8.0, "p": 1.244e-15, "requests": 170}, rel=1e-3
+    )
     small = replace(SUMMARY, differences={"best@1": Difference(0.01, 0.006, 90)})
     assert "*" not in comparison_markdown(compare([small]), ["best@1"])

@@ -41,7 +41,7 @@ from distill.models.prerankers.fitted import FittedPreRanker
 from distill.sampling import Sampling
 from distill.schema import Schema, Side
 from distill.signals import SignalSource
-from distill.training.callbacks import NamedProgressBar, PlainSigterm
+from distill.training.callbacks import NamedProgressBar, PlainSigterm, PruneTrial, TrialPruned
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher
@@ -144,7 +144,11 @@ class FitJob:
     resume: bool
 
     def run(self) -> FitResult:
-        """Trains, and returns the best checkpoint."""
+        """Trains, and returns the best checkpoint.
+
+        Raises:
+            TrialPruned: It was the fit of a trial that the study gave up.
+        """
         data = self._data()
         model, teacher = self._models()
         module = self._module(data, model, teacher)
@@ -156,6 +160,9 @@ class FitJob:
         trainer.fit(module, datamodule=data, ckpt_path=last if self.resume and last.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, PruneTrial) and callback.pruned:
+                raise TrialPruned(callback.validations)
         best = self._best(trainer)
         return FitResult(
             checkpoint=best,

@@ -18,10 +18,15 @@ from distill.training.callbacks import (
     LossLog,
     MetricHistory,
     NamedProgressBar,
+    PruneTrial,
     RandomState,
     ScalarLayout,
     StopOnNonFinite,
+    Validated,
 )
+from distill.training.launch import rank
+
+_MAIN = ("student", "model")  # not teacher and control, which trials share
 
 
 def fit_callbacks(cfg: DictConfig, role: str, schema: Schema, folder: Path, log_dir: Path) -> list[pl.Callback]:
@@ -49,6 +54,7 @@ def fit_callbacks(cfg: DictConfig, role: str, schema: Schema, folder: Path, log_
         RandomState(),
         CheckpointOnInterrupt(str(folder), "the same command with resume=last"),
         DataWait(),
+        Validated(),
     ]
     extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in cfg.callbacks.extra.items())
     return [*always, *_chosen(cfg, role, folder), *extra]
@@ -91,7 +97,17 @@ def _chosen(cfg: DictConfig, role: str, folder: Path) -> list[pl.Callback]:
         found.append(NamedProgressBar(role))
     if cfg.logger.tensorboard:
         found.append(LearningRateMonitor("step"))
+    if cfg.study is not None and cfg.study.trial is not None and role in _MAIN:
+        found.append(_prune(cfg.study))
     return found
+
+
+def _prune(study: DictConfig) -> PruneTrial:
+    if rank() != 0:
+        return PruneTrial(str(study.objective), None)
+    from distill.jobs.study.storage import Reporter  # optuna is an extra
+
+    return PruneTrial(str(study.objective), Reporter(study))
 
 
 def _check_monitor(monitor: str, schema: Schema) -> None:

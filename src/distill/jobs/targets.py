@@ -34,8 +34,14 @@ _LIGHTNING = (
     Strategy,
 )
 _BASES = (nn.Module, Schedule, SequenceEncoding, PointwiseMetric, RequestMetric, *_LIGHTNING)
-# Members of the parts that have no base class: a data set (DatasetSource), a metric (Metric), a benchmark.
-_SHAPES = ({"fingerprint", "write_raw"}, {"__call__", "missing"})
+# Members of the parts that have no base class here: a data set (DatasetSource), a metric (Metric), and Optuna's (an
+# extra) pruners and samplers.
+_SHAPES = (
+    {"fingerprint", "write_raw"},
+    {"__call__", "missing"},
+    {"prune"},
+    {"sample_relative", "sample_independent"},
+)
 
 
 def check_targets(node: Any, where: str, kind: type[Any] = object) -> None:

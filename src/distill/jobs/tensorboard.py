@@ -13,7 +13,7 @@ from torch.utils.tensorboard.summary import hparams
 from distill.jobs.parts import plain
 from distill.reports.summary import Summary
 
-_LEFT_OUT = ("paths", "logger", "metrics", "resume")
+_LEFT_OUT = ("paths", "logger", "metrics", "resume", "study")
 
 
 def log_comparison(folder: Path, summary: Summary, cfg: DictConfig) -> None:

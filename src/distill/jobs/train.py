@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,25 @@ from distill.models.cost import measure_cost
 from distill.reports.summary import Difference, Summary, gap_recovered, is_of_probabilities
 from distill.reports.table import print_summary
 from distill.sampling import Sampler
+from distill.training.callbacks import TrialPruned, validation_of
+from distill.training.checkpoint_io import read_checkpoint
 from distill.training.launch import rank
 from distill.training.optim import count_weights
 
 _log = logging.getLogger(__name__)
 # What does not change what a model becomes.
 _NOT_CONTENT = ("log_every_n_steps", "accelerator", "enable_progress_bar")
-_NOT_CONFIGURATION = ("seed", "paths", "resume", "name", "threads", "debug", "cost")
+_NOT_CONFIGURATION = ("seed", "paths", "resume", "name", "threads", "debug", "cost", "study")
 
 
-def run(cfg: DictConfig) -> Summary | Replay:
+@dataclass(frozen=True)
+class Pruned:
+    """What is left of a trial that the study gave up: how many validations there were."""
+
+    validations: int
+
+
+def run(cfg: DictConfig) -> Summary | Pruned | Replay:
     """Trains and tests everything that a config asks for, in as many processes; or replays a step that failed."""
     if cfg.debug.replay is not None:
         return replay.run(cfg)
@@ -58,7 +67,12 @@ def run(cfg: DictConfig) -> Summary | Replay:
             remedy="Start the run without resume, or give resume=RUN_FOLDER.",
         )
     with job_ranks(cfg, job_dir) as (agreed, shared_dir):
-        return _Run(agreed, shared_dir, cfg).run()
+        try:
+            return _Run(agreed, shared_dir, cfg).run()
+        except TrialPruned as stop:  # on all ranks: they end together as after any run
+            if rank() == 0:
+                _log.info("Trial %s is %s; it is not tested.", agreed.study.trial, stop)
+            return Pruned(stop.validations)
 
 
 class _Run:
@@ -249,6 +263,7 @@ class _Run:
             cached=self.cached,
             config_hash=content_key(content),
             dataset=self.dataset.fingerprint,
+            validation=validation_of(read_checkpoint(self.results[main].checkpoint, "meta")),  # no tensors
             cost=self._costs() if rank() == 0 and self.cfg.cost.enabled else {},
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
         )

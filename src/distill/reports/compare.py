@@ -14,6 +14,7 @@ from rich.table import Table
 
 from distill.data.files import write_text_atomic
 from distill.metrics.long_tail import BANDS
+from distill.reports.paired import PAIRED_NOTE, PairedTest, paired_tests
 from distill.reports.summary import ROLES, Summary, lower_is_better
 
 _ROLES = (*ROLES, "model")
@@ -23,8 +24,7 @@ COSTS = {
     "bytes\n/item": ("item_bytes", 1.0, 0),
     "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
 }
-SIGNIFICANT = 2.0  # standard errors
-_NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "callbacks.progress_bar=")
+_NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "study.", "callbacks.progress_bar=")
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ class Row:
         metrics: Metric name to statistic over the seeds.
         gap_recovered: The same of the share of the gap, for `distilled`.
         cost: Name of a cost to statistic over the seeds; empty if it was not measured.
-        significance: Metric name to the difference from the control in standard errors, for `distilled`: requests are
-            paired within each seed, and the seeds' errors are added in quadrature.
+        tests: Metric name to the paired difference from the control, for `distilled`.
     """
 
     configuration: str
@@ -69,7 +68,7 @@ class Row:
     metrics: dict[str, Statistic]
     gap_recovered: dict[str, Statistic]
     cost: dict[str, Statistic]
-    significance: dict[str, float] = field(default_factory=dict)
+    tests: dict[str, PairedTest] = field(default_factory=dict)
 
 
 def compare(runs: Sequence[Summary]) -> list[Row]:
@@ -113,16 +112,19 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
     costs = [label for label in COSTS if any(row.cost for row in rows)]
     for label in costs:
         table.add_column(label, justify="right")
-    if any(star(row, name) for row in rows for name in metrics):
-        table.caption = f"* more than {SIGNIFICANT:g} standard errors from the control, requests paired"
-        table.caption_justify = "left"
-    best = {name: _best(rows, name) for name in metrics}
+    table.caption = "\n".join(notes(rows, metrics))
+    table.caption_justify = "left"
+    best = {name: best_row(rows, name) for name in metrics}
     for row in rows:
         cells = []
         for name in metrics:
             statistic = row.metrics.get(name, Statistic.of([]))
-            share = row.gap_recovered.get(name)
-            text = str(statistic).replace(" ± ", "\n±") + star(row, name) + _of_gap(share)
+            share = gap_text(row, name)
+            text = (
+                str(statistic).replace(" ± ", "\n±")
+                + star(row, name)
+                + (f"\n{share}" if share else "").replace(" (", "\n(")
+            )
             cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
         cells += [_cost(row, *COSTS[label]) for label in costs]
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
@@ -156,7 +158,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
             "metrics": plain(row.metrics),
             "gap_recovered": plain(row.gap_recovered),
             "cost": plain(row.cost),
-            "standard_errors_from_control": row.significance,
+            "difference_from_control": {name: _test(test) for name, test in row.tests.items()},
         }
         for row in rows
     ]
@@ -176,18 +178,17 @@ def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
     kinds = dict.fromkeys(kind for run in runs for kind in run.cost.get(role, {}))
     cost = {kind: Statistic.of([run.cost.get(role, {}).get(kind, math.nan) for run in runs]) for kind in kinds}
     seeds = tuple(run.seed for run in runs)
-    return Row(name, role, seeds, metrics, shares, cost, _significance(runs) if role == "distilled" else {})
+    return Row(name, role, seeds, metrics, shares, cost, paired_tests(runs) if role == "distilled" else {})
 
 
-def _significance(runs: Sequence[Summary]) -> dict[str, float]:
-    names = set.intersection(*(set(run.differences) for run in runs))
-    found = {}
-    for name in sorted(names):
-        own = [run.differences[name] for run in runs]
-        error = math.sqrt(sum(d.standard_error**2 for d in own))
-        if error > 0:
-            found[name] = sum(d.mean for d in own) / error
-    return found
+def _test(test: PairedTest) -> dict[str, float | int]:
+    return {
+        "mean": test.difference,
+        "standard_error": test.standard_error,
+        "standard_errors": test.standard_errors,
+        "p": test.p,
+        "requests": test.requests,
+    }
 
 
 def _cost(row: Row, name: str, scale: float, digits: int) -> str:
@@ -195,18 +196,30 @@ def _cost(row: Row, name: str, scale: float, digits: int) -> str:
 
 
 def star(row: Row, metric: str) -> str:
-    """Marks a difference from the control of more than `SIGNIFICANT` standard errors."""
-    return " *" if abs(row.significance.get(metric, 0.0)) > SIGNIFICANT else ""
+    """Marks a significant difference from the control."""
+    return " *" if metric in row.tests and row.tests[metric].significant else ""
 
 
-def _of_gap(share: Statistic | None) -> str:
+def gap_text(row: Row, metric: str) -> str:
+    """Writes the share of the gap: mean ± deviation, and of how many seeds, where not all had a gap; empty if none."""
+    share = row.gap_recovered.get(metric)
     if share is None or not share.n:
         return ""
     deviation = "" if math.isnan(share.deviation) else f" ±{share.deviation:.0%}"
-    return f"\n{share.mean:.0%}{deviation} of gap"
+    seeds = "" if share.n == len(row.seeds) else f" ({share.n} of {len(row.seeds)} seeds)"
+    return f"{share.mean:.0%}{deviation} of gap{seeds}"
 
 
-def _best(rows: Sequence[Row], metric: str) -> Row | None:
+def notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    """Explains the marks that a table of these rows has."""
+    found = ["Bold: the best."] if any(best_row(rows, name) for name in metrics) else []
+    if any(len(row.seeds) > 1 for row in rows):
+        found.append("± sample deviation over seeds.")
+    return found + [PAIRED_NOTE + "."] * any(star(row, name) for row in rows for name in metrics)
+
+
+def best_row(rows: Sequence[Row], metric: str) -> Row | None:
+    """Finds the best of distilled and plain models; None if there are no two of them, or no better and worse."""
     candidates = [r for r in rows if r.role in ("distilled", "model") and not math.isnan(_mean(r, metric))]
     if len(candidates) < 2 or metric.endswith("pcoc"):
         return None

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from distill.reports.compare import COSTS, Row, Statistic, star
+from distill.reports.compare import COSTS, Row, Statistic, best_row, gap_text, notes, star
 
 
 def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """Writes rows as a table: mean ± deviation of each metric, the share of the gap below it, and costs if measured."""
+    """Writes rows as a table: mean ± deviation of each metric with the share of the gap, and costs if measured.
+
+    The best of each metric is bold; what the marks mean stands below.
+    """
     costs = [label for label in COSTS if any(row.cost for row in rows)]
     head = ["configuration", "model", "seeds", *metrics, *(label.replace("\n", " ") for label in costs)]
     lines = [_line(head), _line(["---"] * 3 + ["---:"] * (len(head) - 3))]
+    best = {name: best_row(rows, name) for name in metrics}
     for row in rows:
         cells = [row.configuration, row.role, ", ".join(map(str, row.seeds))]
-        cells += [_cell(row, name) for name in metrics]
+        cells += [_cell(row, name, row is best[name]) for name in metrics]
         cells += [_cost(row, label) for label in costs]
         lines.append(_line(cells))
-    return "\n".join(lines) + "\n"
+    explained = " ".join(notes(rows, metrics)).replace("*", "\\*")
+    return "\n".join([*lines, *["", explained] * bool(explained)]) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _cell(row: Row, metric: str) -> str:
-    text = str(row.metrics.get(metric, Statistic.of([]))) + star(row, metric)
-    share = row.gap_recovered.get(metric)
-    if share is None or not share.n:
-        return text
-    deviation = "" if math.isnan(share.deviation) else f" ± {share.deviation:.0%}"
-    return f"{text} ({share.mean:.0%}{deviation} of the gap)"
+def _cell(row: Row, metric: str, best: bool) -> str:
+    value = str(row.metrics.get(metric, Statistic.of([])))
+    text = (f"**{value}**" if best else value) + star(row, metric).replace("*", "\\*")
+    share = gap_text(row, metric)
+    return f"{text}, {share}" if share else text
 
 
 def _cost(row: Row, label: str) -> str:

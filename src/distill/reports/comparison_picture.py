@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.reports.compare import Row
+from distill.reports.compare import Row, best_row, notes, star
 
 _COLORS = {"teacher": "#7f7f7f", "control": "#d08a2e", "distilled": "#2b6cb0", "model": "#2b6cb0"}
 
 
 def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> None:
-    """Draws mean and deviation of each metric, in the order of the rows from the top.
+    """Draws mean and deviation of each metric, in the order of the rows from the top; the best has a ring.
 
     Args:
         rows: Models.
@@ -22,24 +23,31 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second of import, seldom needed
     from matplotlib.figure import Figure
 
-    height = 1.2 + 0.3 * len(rows)
+    height = 1.5 + 0.3 * len(rows)
     figure = Figure(figsize=(3.5 + 2.6 * len(metrics), height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     places = list(range(len(rows)))
     for panel, name in zip(panels, metrics, strict=True):
+        best = best_row(rows, name)
         for place, row in zip(places, rows, strict=True):
             statistic = row.metrics.get(name)
             if statistic is None or math.isnan(statistic.mean):
                 continue
             spread = 0.0 if math.isnan(statistic.deviation) else statistic.deviation
-            panel.errorbar(
-                statistic.mean, place, xerr=spread, fmt="o", markersize=5, color=_COLORS[row.role], capsize=2
-            )
+            color = _COLORS[row.role]
+            panel.errorbar(statistic.mean, place, xerr=spread, fmt="o", markersize=5, color=color, capsize=2)
+            if row is best:
+                panel.plot(statistic.mean, place, "o", markersize=10, markerfacecolor="none", color=color)
+            if star(row, name):
+                panel.annotate("*", (statistic.mean, place), (0, 3), textcoords="offset points", ha="center")
         panel.set_title(name, fontsize="medium")
         panel.grid(alpha=0.3)
         panel.tick_params(labelsize="small")
     labels = [row.configuration if row.role == "model" else f"{row.configuration}, {row.role}" for row in rows]
     panels[0].set_yticks(places, labels, fontsize="small")
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    explained = " ".join(notes(rows, metrics)).replace("Bold:", "Ring:")
+    if explained:
+        figure.supxlabel("\n".join(textwrap.wrap(explained, 32 * len(metrics) + 40)), fontsize="small")
     figure.savefig(path, dpi=150)

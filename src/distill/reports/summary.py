@@ -47,6 +47,7 @@ class Summary:
         dataset: Fingerprint of the dataset.
         overrides: What the command line changed.
         cost: Role to what its model costs online, by name (`distill.models.cost.Cost`); empty if it was not measured.
+        validation: Metric name (`val/…`) to value of the student, or of the only model, at its best checkpoint.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Summary:
     dataset: str
     overrides: list[str] = field(default_factory=list)
     cost: dict[str, dict[str, float]] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Writes `summary.json`; a value that is not a number is null."""
@@ -82,6 +84,7 @@ def load_summary(folder: Path) -> Summary:
         data = json.loads(path.read_text(encoding="utf-8"))
         data["metrics"] = {role: _numbers(values) for role, values in data["metrics"].items()}
         data["gap_recovered"] = _numbers(data["gap_recovered"])
+        data["validation"] = _numbers(data.get("validation", {}))
         data["differences"] = {name: Difference(**_numbers(d)) for name, d in data["differences"].items()}
         return Summary(**data)
     except FileNotFoundError as error:

@@ -7,8 +7,10 @@ from distill.training.callbacks.loss_log import LossLog
 from distill.training.callbacks.monitor import CheckMonitor
 from distill.training.callbacks.non_finite import StopOnNonFinite
 from distill.training.callbacks.progress_bar import NamedProgressBar
+from distill.training.callbacks.prune import PruneTrial, TrialPruned
 from distill.training.callbacks.random_state import RandomState
 from distill.training.callbacks.scalar_layout import ScalarLayout
+from distill.training.callbacks.validated import Validated, validation_of
 
 __all__ = [
     "CheckMonitor",
@@ -18,7 +20,11 @@ __all__ = [
     "MetricHistory",
     "NamedProgressBar",
     "PlainSigterm",
+    "PruneTrial",
     "RandomState",
     "ScalarLayout",
     "StopOnNonFinite",
+    "TrialPruned",
+    "Validated",
+    "validation_of",
 ]

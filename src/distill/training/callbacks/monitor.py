@@ -23,11 +23,21 @@ class CheckMonitor(pl.Callback):
         Raises:
             ConfigError: It is not there.
         """
-        known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
-        if self.monitor not in known:
-            raise ConfigError(
-                "The monitored metric is not measured.",
-                where="callbacks.monitor",
-                expected=", ".join(known),
-                found=self.monitor,
-            )
+        validation_metric(trainer, self.monitor, "callbacks.monitor")
+
+
+def validation_metric(trainer: pl.Trainer, name: str, where: str) -> float:
+    """Returns a metric of the last validation.
+
+    Args:
+        trainer: After a validation.
+        name: Of the metric.
+        where: The config key that names it, for the error.
+
+    Raises:
+        ConfigError: It is not measured.
+    """
+    known = sorted(known for known in trainer.callback_metrics if known.startswith("val/"))
+    if name not in known:
+        raise ConfigError("The monitored metric is not measured.", where=where, expected=", ".join(known), found=name)
+    return float(trainer.callback_metrics[name])

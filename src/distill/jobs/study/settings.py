@@ -1,0 +1,75 @@
+"""What a study may ask for, and that it goes on as it was begun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill.errors import ConfigError
+from distill.reports.summary import lower_is_better
+from distill.training.rendezvous import started_outside
+
+if TYPE_CHECKING:
+    import optuna
+
+FOLDER = "folder"  # the attribute of a trial that names its sweep
+_SETTINGS = "settings"
+_MAY_CHANGE = ("study.", "optuna/", "paths.", "threads=", "name=", "callbacks.progress_bar=", "logger=", "logger.")
+
+
+def check_study(config: DictConfig) -> None:
+    """Refuses what no study can be.
+
+    Raises:
+        ConfigError: There is none, its objective is none, or other ranks run the same sweep.
+    """
+    if config.study is None:
+        raise ConfigError("The sweeper has no study.", where="study", remedy="Add +sweep=optuna.")
+    objective, mode = str(config.study.objective), str(config.study.mode)
+    if not objective.startswith("val/"):
+        raise ConfigError(
+            "Settings are chosen on the validation split.", where="study.objective", expected="val/…", found=objective
+        )
+    if lower_is_better(objective) and mode != "min":
+        raise ConfigError("Smaller values of the objective are better.", where="study.mode", expected="min", found=mode)
+    if started_outside():
+        raise ConfigError(
+            "Each rank would run a study of its own.",
+            where="torchrun or srun around a study",
+            remedy="Start it without: trainer=ddp starts the processes of each job, hydra/launcher=distill_slurm too.",
+        )
+
+
+def resolved_study(config: DictConfig) -> DictConfig:
+    """Returns the study of a sweep's config with its storage, by default a file in the sweep's folder."""
+    node = OmegaConf.create({k: v for k, v in config.study.items() if k != "params"})
+    assert isinstance(node, DictConfig)
+    if node.storage is None:
+        node.storage = str(Path(config.hydra.sweep.dir).resolve() / "study.journal")
+    elif "://" not in str(node.storage):
+        node.storage = str(Path(node.storage).resolve())
+    return node
+
+
+def check_same_settings(study: optuna.Study, fixed: Sequence[str], objective: str, seeds: Sequence[int]) -> None:
+    """Remembers what all trials of a new study share, and compares it with that of one that goes on.
+
+    Raises:
+        ConfigError: It differs: trials could not be compared.
+    """
+    kept = sorted(override for override in fixed if not override.startswith(_MAY_CHANGE))
+    settings = [f"study.objective={objective}", f"study.seeds={list(seeds)}", *kept]
+    before = study.user_attrs.get(_SETTINGS)
+    if before is None:
+        study.set_user_attr(_SETTINGS, settings)
+    elif before != settings:
+        raise ConfigError(
+            "The study was begun with other settings.",
+            where=f"study.storage, study.name={study.study_name}",
+            expected=" ".join(before),
+            found=" ".join(settings),
+            remedy="Go on with the same command, or give another hydra.sweep.dir, study.storage or study.name.",
+        )

@@ -1,0 +1,62 @@
+"""A trial that promises less than others is given up after a validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from distill.training.callbacks.monitor import validation_metric
+from distill.training.launch import agree
+
+
+class TrialPruned(Exception):
+    """The fit was stopped for good: it must not be tested, compared or kept.
+
+    Args:
+        validations: How many there were.
+    """
+
+    def __init__(self, validations: int) -> None:
+        super().__init__(f"given up after {validations} validation{'s' if validations != 1 else ''}")
+        self.validations = validations
+
+
+class PruneTrial(pl.Callback):
+    """Reports a metric after each validation of a fit and stops the fit when told to, on all ranks together.
+
+    Steps are numbers of validations, from 1; a run that goes on from a checkpoint goes on counting.
+
+    Args:
+        metric: Name of the metric.
+        report: Takes a step and a value and returns whether to stop; called on rank 0 only.
+    """
+
+    def __init__(self, metric: str, report: Callable[[int, float], bool] | None) -> None:
+        self.metric = metric
+        self.report = report
+        self.validations = 0
+        self.pruned = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Reports, and stops.
+
+        Raises:
+            ConfigError: The metric is not measured.
+        """
+        if trainer.state.fn != "fit":
+            return
+        self.validations += 1
+        value = validation_metric(trainer, self.metric, "study.objective")
+        stop = trainer.is_global_zero and self.report is not None and self.report(self.validations, value)
+        if agree(stop):
+            self.pruned = trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keeps the number of validations."""
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting."""
+        self.validations = int(state_dict["validations"])
