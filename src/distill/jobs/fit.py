@@ -240,6 +240,7 @@ class FitJob:
             root=self.dataset.root,
             view="full" if full else "serving",
             signals=None if self.signals is None else self._reader_signals(self.signals.reader),
+            hidden=build_loss(self.plan.loss, f"{self.plan.role}.loss").teacher_vectors,
             seed=self.cfg.seed,
             **plain(self.cfg.data.loader),
         )
@@ -284,7 +285,9 @@ class FitJob:
         if online is not None:
             teacher = hidden_vectors(online.cpu(), random_batch(schema, [2]))
         widths = {n: v.shape[1] for n, v in teacher.items()}
-        if self.signals is not None and self.signals.reader not in (None, SIGNALS_IN_DATASET):
+        if self.signals is not None and self.signals.reader == SIGNALS_IN_DATASET and schema.teacher is not None:
+            widths = {name: spec.width for name, spec in (schema.teacher.hidden or {}).items()}
+        elif self.signals is not None and self.signals.reader is not None:
             widths = open_sidecar(self.dataset, schema.task_names, "train", Path(str(self.signals.reader))).hidden
         return {n: v.shape[1] for n, v in student.items()}, widths
 

@@ -132,6 +132,11 @@ class CompositeLoss(nn.Module):
         """Whether any term reads hidden vectors."""
         return any(term.needs_hidden for term in self._named_terms().values())
 
+    @property
+    def teacher_vectors(self) -> tuple[str, ...]:
+        """Names of the teacher's hidden vectors that the terms read, sorted."""
+        return tuple(sorted({name for term in self._named_terms().values() for name in term.teacher_vectors}))
+
     def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
         """Tells every term the widths of the hidden vectors; called once before training, if any term needs them.
 

@@ -1,4 +1,4 @@
-"""What a production ranker says of candidates: its scores as logits, its hidden vectors, and how much of both there is."""
+"""What a production ranker says of candidates: its scores as logits, and its hidden vectors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def hidden_vectors(chunk: Chunk, schema: Schema, logits: Mapping[str, Float32]) 
     """
     if schema.teacher is None or not schema.teacher.hidden:
         return {}
-    scored = ~np.isnan(np.stack(list(logits.values()))).any(axis=0)
+    scored: Bool = np.logical_and.reduce([~np.isnan(of_task) for of_task in logits.values()])
     return {name: _vectors(chunk, name, spec, scored) for name, spec in schema.teacher.hidden.items()}
 
 
