@@ -31,6 +31,7 @@ from distill.jobs.parts import (
     hidden_vectors,
     load_model,
     model_card,
+    model_class,
     plain,
 )
 from distill.metrics import ScoredRows
@@ -232,6 +233,15 @@ class FitJob:
     def _teacher_schema(self, cotraining: Cotraining) -> Schema:
         return self.dataset.schema if cotraining.privileged else self.dataset.schema.serving_view()
 
+    def planned_steps(self) -> int:
+        """Counts the optimiser steps of the whole training; 0 of a model that is fitted in one pass."""
+        in_one_pass = issubclass(model_class(self.plan.net, f"{self.plan.role}.net"), FittedPreRanker)
+        return 0 if in_one_pass else self._total_steps(self._data())
+
+    def _total_steps(self, data: RankingDataModule) -> int:
+        steps = data.steps_per_epoch() * self.plan.max_epochs
+        return min(steps, self.cfg.trainer.max_steps) if self.cfg.trainer.max_steps > 0 else steps
+
     def _data(self) -> RankingDataModule:
         cotraining = self.plan.cotraining
         privileged = self.signals.privileged if self.signals is not None else False
@@ -253,9 +263,6 @@ class FitJob:
         loss = build_loss(self.plan.loss, f"{self.plan.role}.loss")
         if loss.needs_hidden:
             loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
-        steps = data.steps_per_epoch() * self.plan.max_epochs
-        if self.cfg.trainer.max_steps > 0:
-            steps = min(steps, self.cfg.trainer.max_steps)
         sampling = Sampling({n: build(node, f"sampling.{n}") for n, node in self.plan.sampling.items()})
         if sampling.needs_items:
             sampling.setup_items(load_catalogue(self.dataset, data.schema))
@@ -268,7 +275,7 @@ class FitJob:
             schema=data.schema,
             metrics=build_metrics(self.cfg.metrics, self.dataset),
             signals=source,
-            total_steps=steps,
+            total_steps=self._total_steps(data),
             card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),
             serving=self.plan.serving,
         )

@@ -23,7 +23,8 @@ from distill.batch import Batch, FeatureBlock, LossReport, Ragged, TeacherSignal
 from distill.errors import DataError
 from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain
 from distill.jobs.teacher import scored_tasks
-from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses import CompositeLoss, LossInputs
+from distill.losses.tasks import task_infos
 from distill.losses.terms.base import LossTerm
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
@@ -158,8 +159,7 @@ def _loss(
         node = {**node, "terms": kept}
     loss = build_loss(node, where)
     loss.plan(total_steps)
-    tasks = [TaskInfo(task.name, task.weight, task.kind, task.name in taught) for task in schema.tasks]
-    loss.setup(tasks, has_signals=has_signals)
+    loss.setup(task_infos(schema, taught), has_signals=has_signals)
     return loss
 
 

@@ -19,6 +19,7 @@ from distill import __version__
 from distill.data.format import Dataset
 from distill.errors import ConfigError
 from distill.jobs import replay
+from distill.jobs.beforehand import check_setup, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import cotraining_plan, teacher_of
 from distill.jobs.datasets import open_dataset
@@ -27,7 +28,7 @@ from distill.jobs.machine import devices, job_ranks
 from distill.jobs.manifest import MANIFEST_FILE, write_manifest
 from distill.jobs.parts import build, build_loss, build_metrics, is_preranker, load_model, plain
 from distill.jobs.replay import Replay
-from distill.jobs.teacher import frozen_signals, teacher_signals
+from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
 from distill.metrics import MetricSuite, ScoredRows, teacher_rows
@@ -78,6 +79,9 @@ class _Run:
         signals = self._signals() if cotraining is None else None
         main = "distilled" if cotraining is not None or (signals is not None and self._taught()) else "model"
         plan = self._main_plan(signals, cotraining)
+        taught = scored_tasks(self.cfg, self.dataset.schema)
+        check_setup(plan, self.dataset.schema, taught, signals is not None or cotraining is not None)
+        warn_of_few_steps(self._job(plan, None, self.job_dir))
         if cotraining is not None:
             signals = self._train_together(plan, main)
         rows: dict[str, ScoredRows] = {}

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from distill.batch import Batch, LossReport, TeacherSignals
 from distill.errors import ConfigError
-from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
+from distill.losses.tasks import TaskInfo
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 
 Weighting = Literal["fixed", "uncertainty"]
 

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from distill.batch import Batch, LossReport, RankerOutput, TeacherSignals
 from distill.features import ServingProjection
-from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses import CompositeLoss, LossInputs
+from distill.losses.tasks import task_infos
 from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
 from distill.models.score import RankingScore
 from distill.sampling import Sampling
@@ -83,7 +84,7 @@ class RankingModule(pl.LightningModule):
         self.last_signals: TeacherSignals | None = None
         taught = schema.task_names if signals is None or signals.tasks is None else signals.tasks
         self.teacher_score = RankingScore(schema, taught)
-        tasks = [TaskInfo(task.name, task.weight, task.kind, task.name in taught) for task in schema.tasks]
+        tasks = task_infos(schema, taught)
         loss.setup(tasks, has_signals=signals is not None)
         loss.plan(total_steps)
         if self._cotrained is not None:

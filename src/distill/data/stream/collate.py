@@ -130,7 +130,7 @@ def _signals(candidate: Cells, block: Block, rows: Ints) -> TeacherSignals | Non
     absent = np.isnan(logits).any(axis=1)
     logits[absent] = 0
     logits[:, others] = np.nan
-    hidden = {name: values.take(rows, axis=0).astype(np.float32, copy=False) for name, values in block.hidden.items()}
+    hidden = {name: values.take(rows, axis=0) for name, values in block.hidden.items()}
     for values in hidden.values():
         values[absent] = 0
     tensors = {name: torch.from_numpy(values) for name, values in hidden.items()}

@@ -14,23 +14,7 @@ from distill.batch import Batch, RankerOutput, TeacherSignals
 from distill.errors import ConfigError, SignalError
 from distill.losses.rows import parse_rows, select_rows
 from distill.losses.schedule import Schedule, weight_schedule
-
-
-@dataclass(frozen=True)
-class TaskInfo:
-    """A task of the schema, as far as a loss needs to know it.
-
-    Attributes:
-        name: Its name.
-        weight: Its weight among the tasks.
-        kind: binary | graded | value.
-        taught: Whether the teacher, if there is one, scores it.
-    """
-
-    name: str
-    weight: float
-    kind: str = "binary"
-    taught: bool = True
+from distill.losses.tasks import TaskInfo
 
 
 @dataclass(frozen=True)
