@@ -58,7 +58,7 @@ def teacher_signals(
     if teacher.source == "none":
         return None
     if teacher.source == "column":
-        signals = _columns(cfg, dataset)
+        signals = _columns(cfg, dataset, hidden)
     elif teacher.source == "ensemble":
         signals = _ensemble(cfg, dataset, hidden)
     else:
@@ -123,11 +123,12 @@ def _ensemble(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signa
     return Signals(str(folder), ColumnSignals())
 
 
-def _columns(cfg: DictConfig, dataset: Dataset) -> Signals:
+def _columns(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signals:
     tasks = dataset.schema.task_names
     if cfg.teacher.path is not None:
         folder = Path(cfg.teacher.path)
         found = check_provenance(folder, dataset.fingerprint, tasks)
+        _check_hidden(hidden, found.hidden, str(folder))
         if rank() == 0:
             check_parts(folder, found)
             _describe(cfg, dataset, tasks, folder)
@@ -141,11 +142,26 @@ def _columns(cfg: DictConfig, dataset: Dataset) -> Signals:
             found="none",
             remedy="Declare them under `teacher` in the schema and prepare again, or give teacher.path=DIR.",
         )
+    _check_hidden(hidden, tuple(declared.hidden or {}), f"{dataset.root}: teacher.hidden in the schema")
     logged = dataset.schema.logged_tasks
     if rank() == 0:
         _describe(cfg, dataset, logged, None)
         _describe_score(dataset.schema)
     return Signals("dataset", ColumnSignals(logged), probabilities=declared.kind != "position")
+
+
+def _check_hidden(wanted: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Raises SignalError if the loss reads hidden vectors that the columns lack, before anything is trained."""
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise SignalError(
+            "The teacher has no such hidden vector.",
+            where=where,
+            expected=", ".join(known) or "vectors that were logged or scored",
+            found=", ".join(missing),
+            remedy="Declare logged vectors under `teacher.hidden` in the schema and prepare again, score with "
+            "hidden=[NAME], or name another: loss.terms.NAME.teacher=…",
+        )
 
 
 def scored_tasks(cfg: DictConfig, schema: Schema) -> tuple[str, ...]:
