@@ -136,8 +136,9 @@ class TeacherSignals(TensorStruct):
     """What the teacher says of the candidates of a batch, wherever it comes from.
 
     Attributes:
-        logits: `[N, K]` float32; rows that are not `valid` hold 0.
-        valid: `[N]` bool, whether the teacher scored the row.
+        logits: `[N, K]` float32; rows that are not `valid` hold 0, and the column of a task that the teacher does not
+            score at all holds NaN, which no loss takes for a score.
+        valid: `[N]` bool, whether the teacher scored the row, in all tasks that it scores.
         hidden: Declared name to hidden vectors `[N, W]`.
     """
 

@@ -109,8 +109,7 @@ def _check_reading(dataset: Dataset, split: Any) -> None:
     total = sum(part.candidates for part in dataset.parts(split))
     if total == 0:
         return
-    signals = "dataset" if dataset.schema.teacher and len(dataset.schema.teacher.columns) == 1 else None
-    signals = signals if len(dataset.schema.tasks) == 1 else None
+    signals = "dataset" if dataset.schema.logged_tasks else None
     reader = SplitReader.open(dataset, dataset.schema, split, signals)
     seen = []
     for batch in BatchLoader(reader, plan_epoch(reader.index, ORDER, 0), ahead=False):

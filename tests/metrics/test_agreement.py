@@ -53,6 +53,13 @@ def test_nan_scores_of_the_teacher_are_an_error(table: Table) -> None:
         )
 
 
+def test_a_teacher_without_a_ranking_score_says_why_nothing_is_reported(table: Table) -> None:
+    evaluation = Evaluation(replace(table([4]), teacher_score=None), ["click", "buy"])
+    for metric in (OverlapWithTeacher(), OrderAgreement()):
+        assert metric(evaluation) == {}
+        assert metric.missing(evaluation) == "the teacher scores no task of the ranking score"
+
+
 def test_without_a_teacher_nothing_is_reported(table: Table) -> None:
     rows = table([4], teacher=False)
     for metric in (OverlapWithTeacher(), OrderAgreement()):

@@ -101,6 +101,9 @@ def test_teacher_rows_put_the_teacher_in_the_students_place(table: Table) -> Non
     assert rows.teacher_score is not None
     assert torch.equal(teacher.score, rows.teacher_score[[0, 2]])
     assert teacher_rows(table([3], teacher=False)) is None
+    unordered = teacher_rows(replace(rows, teacher_score=None))
+    assert unordered is not None
+    assert unordered.score.isnan().all()
 
 
 def test_rows_in_order_are_not_copied_and_others_come_out_the_same(table: Table) -> None:

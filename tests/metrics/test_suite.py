@@ -107,6 +107,26 @@ def test_per_request_means_are_the_results(table: Table) -> None:
         assert found[name] == pytest.approx(float(part.mean()), nan_ok=True)
 
 
+def test_tasks_without_logits_are_left_out_but_of_metrics_by_score(table: Table) -> None:
+    """The rest is what it is without them, also where a metric names such a task."""
+    rows = table([5] * 20)
+    suite = MetricSuite({**every_metric(), "by_score": NDCG(ks=[2], by="score"), "named": AUC(tasks=["buy"])})
+    unknown = replace(rows, logits=torch.where(torch.tensor([False, True]), torch.nan, rows.logits))
+    suite.metrics.pop("auc")
+    found = suite.compute(unknown, TASKS, predicted=("click",))
+    assert found == {n: v for n, v in suite.compute(rows, TASKS).items() if not n.startswith("buy/") or "by_score" in n}
+    assert "buy/ndcg_by_score@2" in found
+
+
+def test_pointwise_metrics_need_no_score(table: Table) -> None:
+    rows = replace(table([5] * 20), score=torch.full((100,), torch.nan))
+    found = MetricSuite(every_metric(), counts=False).pointwise.compute(rows, TASKS)
+    assert {name.partition("/")[2] for name in found} == {
+        *("auc", "gauc", "uauc", "logloss", "pcoc", "ece", "precision_p0.5", "recall_p0.5", "f1_p0.5")
+    }
+    assert not any(math.isnan(value) for value in found.values())
+
+
 def test_two_results_of_one_name_are_refused(table: Table) -> None:
     suite = MetricSuite({"a": Recall(ks=[1, 2]), "b": Recall(ks=[2, 3])})
     with pytest.raises(ConfigError, match="click/recall@2"):

@@ -156,3 +156,16 @@ def test_impossible_options_are_refused(build, where) -> None:  # type: ignore[n
     with pytest.raises(ConfigError) as error:
         build()
     assert error.value.where == where
+
+
+def test_pseudo_labels_of_the_tasks_that_the_teacher_scores() -> None:
+    sampler = PseudoLabels(top=1, bottom=1)
+    sampler.setup(TASKS, has_signals=True, taught=("like",))
+    nan = torch.where(torch.tensor([True, False]), torch.nan, TEACHER)
+    batch = replace(make(), signals=TeacherSignals(nan, torch.ones(9, dtype=torch.bool), {}))
+    found = sampler(batch, 0)
+    assert labels_of(found, 0) == {0: 0, 1: 0}
+    assert labels_of(found, 1) == labels_of(ready(PseudoLabels(["like"], top=1, bottom=1))(with_signals(make()), 0), 1)
+    with pytest.raises(ConfigError, match=r"does not score(.|\n)*some of like(.|\n)*found: +click"):
+        PseudoLabels(tasks=["click"]).setup(TASKS, has_signals=True, taught=("like",))
+    Sampling({"stages": StageNegatives(tasks=["click"])}).setup(TASKS, has_signals=True, taught=("like",))

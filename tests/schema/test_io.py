@@ -36,6 +36,10 @@ def _fails(match: str, **changes: Any) -> None:
     assert "x.yaml" in str(caught.value)
 
 
+def _with_hidden(name: str, **spec: Any) -> dict[str, Any]:
+    return {"columns": {"click": "score"}, "kind": "logit", "hidden": {name: spec}}
+
+
 def _with_field(index: int, **changes: Any) -> list[dict[str, Any]]:
     fields: list[dict[str, Any]] = _data()["fields"]
     fields[index] = {k: v for k, v in {**fields[index], **changes}.items() if v is not None}
@@ -92,6 +96,21 @@ def test_sides_and_serving_view() -> None:
         (r"`keys.stage` is not declared", {"keys": {"request": "rid"}}),
         (r"score: unknown task 'cart'", {"score": {"tasks": {"cart": 1.0}}}),
         (r"teacher: unknown task 'cart'", {"teacher": {"columns": {"cart": "s"}, "kind": "logit"}}),
+        (r"at least 1 item", {"teacher": {"columns": {}, "kind": "logit"}}),
+        (
+            r"Unknown key 'tpye'(.|\n)*teacher\.hidden\.body(.|\n)*'type'",
+            {
+                "teacher": {
+                    "columns": {"click": "s"},
+                    "kind": "logit",
+                    "hidden": {"body": {"column": "v", "width": 2, "tpye": 1}},
+                }
+            },
+        ),
+        (
+            r"pattern(.|\n)*teacher\.hidden",
+            {"teacher": _with_hidden("a b", column="v", width=2)},
+        ),
         (r"Unknown key 'evalution'(.|\n)*'evaluation'", {"evalution": []}),
         (r"Unknown key 'qqq'(.|\n)*keys here are", {"qqq": []}),
         (r"layout", {"layout": "nested"}),

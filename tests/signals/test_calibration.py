@@ -72,6 +72,10 @@ def test_labels_of_one_kind_and_unknown_methods_are_refused() -> None:
 
 
 class _Fixed(SignalSource):
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return ("like",)
+
     def forward(self, batch: Batch) -> TeacherSignals:
         logits = torch.arange(batch.num_candidates * 2, dtype=torch.float32).view(-1, 2)
         valid = torch.arange(batch.num_candidates) != 1
@@ -83,6 +87,7 @@ def test_only_the_given_tasks_are_mapped_and_unscored_rows_stay(sample) -> None:
     batch = make_batch(make_schema())
     source = CalibratedSignals(_Fixed(), {1: knots})
     before, after = _Fixed()(batch), source(batch)
+    assert source.tasks == ("like",)
     assert torch.equal(before.logits[:, 0], after.logits[:, 0])
     expected = torch.where(before.valid, knots(before.logits[:, 1]), 0.0)
     assert torch.equal(after.logits[:, 1], expected)

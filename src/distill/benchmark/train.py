@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from distill.benchmark.epochs import BareLoop, Case, ForwardOnly
 from distill.benchmark.interleave import interleave
 from distill.benchmark.rows import BenchmarkRow
-from distill.jobs.fit import Signals
+from distill.jobs.fit_plan import Signals
 from distill.jobs.parts import load_model, model_card
 from distill.jobs.score import score_dataset
 from distill.signals import CheckpointSignals, ColumnSignals

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,8 @@ class RankingDataModule(LightningDataModule):
         num_shards: Batches that make up a global step; the number of processes if not given.
         view: `full`, or `serving` to leave privileged fields on disk.
         signals: Split to `dataset` (its teacher columns) or to a folder of aligned signal files.
+        hidden: Names of the hidden vectors of the signals that training reads, while evaluation reads none; in every
+            split all there are if not given.
         prefetch: Whether to read on a background thread.
     """
 
@@ -52,6 +54,7 @@ class RankingDataModule(LightningDataModule):
         num_shards: int | None = None,
         view: View = "full",
         signals: Mapping[str, str | None] | None = None,
+        hidden: Sequence[str] | None = None,
         prefetch: bool = True,
     ) -> None:
         super().__init__()
@@ -66,6 +69,7 @@ class RankingDataModule(LightningDataModule):
         self._num_shards = num_shards
         self._view = view
         self._signals = dict(signals or {})
+        self._hidden = hidden
         self._prefetch = prefetch
         self._readers: dict[Split, SplitReader] = {}
         self._plans: dict[Split, EpochPlan] = {}
@@ -181,7 +185,8 @@ class RankingDataModule(LightningDataModule):
 
     def _reader(self, split: Split) -> SplitReader:
         if split not in self._readers:
-            reader = SplitReader.open(self.dataset, self.schema, split, self._signals.get(split))
+            hidden = () if self._hidden is not None and split != "train" else self._hidden
+            reader = SplitReader.open(self.dataset, self.schema, split, self._signals.get(split), hidden)
             if reader.index.num_empty_requests:
                 count = reader.index.num_empty_requests
                 rank_zero_info(f"{count} requests of the {split} split have no candidate and are in no batch.")

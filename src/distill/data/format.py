@@ -19,7 +19,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill.errors import DataError
-from distill.schema import FieldSpec, Kind, Schema, Side, load_schema
+from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side, load_schema
 
 FORMAT_VERSION = 1
 SCHEMA_FILE = "schema.yaml"
@@ -55,6 +55,16 @@ def teacher_column(task: str) -> str:
     return f"teacher_{task}"
 
 
+def hidden_column(name: str) -> str:
+    """Column of a teacher's hidden vectors (fixed-size lists, zeros where it did not score)."""
+    return f"hidden_{name}"
+
+
+def hidden_type(spec: HiddenColumn) -> pa.DataType:
+    """Arrow type of one hidden vector."""
+    return pa.list_(pa.float16() if spec.type == "float16" else pa.float32(), spec.width)
+
+
 def field_type(spec: FieldSpec) -> pa.DataType:
     """Arrow type of one value of an encoded field."""
     if spec.kind is Kind.SEQUENCE:
@@ -86,6 +96,8 @@ def arrow_schema(schema: Schema, split: Split) -> pa.Schema:
     columns += [pa.field(value_column(name), per_candidate(pa.float32())) for name in values]
     if schema.teacher is not None:
         columns += [pa.field(teacher_column(t), per_candidate(pa.float32())) for t in schema.teacher.columns]
+        hidden = (schema.teacher.hidden or {}).items()
+        columns += [pa.field(hidden_column(name), per_candidate(hidden_type(spec))) for name, spec in hidden]
     return pa.schema([column.with_nullable(False) for column in columns])
 
 
@@ -110,6 +122,33 @@ class PartFile(_Model):
     blake2b: str
 
 
+class TeacherNumbers(_Model):
+    """What a teacher says of one task in the training split.
+
+    Attributes:
+        candidates: Stage to the number of candidates that ended there; stages without any are left out.
+        scored: Stage to how many of them it scored.
+        low, mean, high: Of its scores as they are declared (logit, probability or position); null if it scored none.
+        labelled: Candidates with both a score and a label.
+        probability: Its mean probability on those; null without any.
+        label: Their mean label; null without any.
+    """
+
+    candidates: dict[str, int]
+    scored: dict[str, int]
+    low: float | None = None
+    mean: float | None = None
+    high: float | None = None
+    labelled: int = 0
+    probability: float | None = None
+    label: float | None = None
+
+    @property
+    def coverage(self) -> float:
+        """Share of the candidates that it scored; 0 without candidates."""
+        return sum(self.scored.values()) / max(1, sum(self.candidates.values()))
+
+
 class Manifest(_Model):
     """What is in a dataset.
 
@@ -121,6 +160,7 @@ class Manifest(_Model):
         encodings: Per table or field, the fitted numbers (mean, deviation, boundaries) or the file of its vocabulary.
         ranges: Per number field `[min, max]` in the training split before encoding.
         counts: Counted events of preparation, such as labels not observed or values out of vocabulary.
+        teacher: Task to what its teacher column holds; null in datasets of versions that did not look.
     """
 
     format_version: Literal[1] = 1
@@ -131,6 +171,7 @@ class Manifest(_Model):
     encodings: dict[str, Any]
     ranges: dict[str, tuple[float, float]]
     counts: dict[str, int]
+    teacher: dict[str, TeacherNumbers] | None = None
 
 
 @dataclass(frozen=True)

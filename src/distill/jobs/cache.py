@@ -12,7 +12,8 @@ from typing import Any
 
 from distill.data.files import hash_file, write_text_atomic
 from distill.data.lock import locked
-from distill.jobs.fit import FitJob, FitResult
+from distill.jobs.fit import FitJob
+from distill.jobs.fit_plan import FitResult
 from distill.training.launch import agree, barrier, rank
 
 _RESULT = "result.json"

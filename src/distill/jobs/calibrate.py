@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from distill.data.datamodule import RankingDataModule, View
 from distill.data.format import Dataset
-from distill.jobs.fit import Signals
+from distill.jobs.fit_plan import Signals
 from distill.signals.calibration import CalibratedSignals, Floats, PiecewiseLinear, fit_calibration
 from distill.training.launch import rank
 
@@ -36,7 +36,7 @@ def calibrated(signals: Signals, method: str, dataset: Dataset, loader: Mapping[
     found = _scored_labels(signals, dataset, loader)
     maps: dict[int, PiecewiseLinear] = {}
     for column, task in enumerate(dataset.schema.tasks):
-        if task.kind != "binary":
+        if task.kind != "binary" or (signals.source.tasks is not None and task.name not in signals.source.tasks):
             continue
         logits, labels, weight = found[column]
         maps[column] = fit_calibration(method, logits, labels, weight)
@@ -60,7 +60,7 @@ def _scored_labels(
 ) -> list[tuple[Floats, Floats, Floats]]:
     """Returns logits, labels and weights of the scored and labelled validation rows of every task."""
     view: View = "full" if signals.privileged else "serving"
-    data = RankingDataModule(dataset.root, view=view, signals={"val": signals.reader}, **loader)
+    data = RankingDataModule(dataset.root, view=view, signals={"val": signals.reader}, hidden=(), **loader)
     parts: list[list[tuple[Floats, Floats, Floats]]] = [[] for _ in dataset.schema.tasks]
     for batch in data.loader("val", rank=0, world_size=1):
         given = signals.source(batch)

@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from distill.errors import ConfigError
-from distill.jobs.fit import Cotraining
+from distill.jobs.fit_plan import Cotraining
 from distill.jobs.parts import is_preranker, plain
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.cotraining import teacher_state

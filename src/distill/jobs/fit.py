@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +24,7 @@ from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError
 from distill.features import TableSharing, table_sharding
 from distill.jobs.fit_callbacks import fit_callbacks
+from distill.jobs.fit_plan import Cotraining, FitPlan, FitResult, Signals
 from distill.jobs.parts import (
     build,
     build_loss,
@@ -33,6 +33,7 @@ from distill.jobs.parts import (
     hidden_vectors,
     load_model,
     model_card,
+    model_class,
     plain,
 )
 from distill.metrics import ScoredRows
@@ -48,87 +49,6 @@ from distill.training.cotraining import CotrainedTeacher
 from distill.training.lr_schedule import LRSchedule
 from distill.training.module import RankingModule
 from distill.training.optim import OptimizerFactory, count_weights
-
-
-@dataclass(frozen=True)
-class Cotraining:
-    """The teacher that learns in the same steps.
-
-    Attributes:
-        net, loss: Its configs.
-        privileged: Whether it sees privileged fields.
-        share_embeddings: Whether it uses the student's embedding tables.
-        own_embeddings: Fields that each of the two has tables of its own for nevertheless.
-    """
-
-    net: Mapping[str, Any]
-    loss: Mapping[str, Any]
-    privileged: bool
-    share_embeddings: bool
-    own_embeddings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class FitPlan:
-    """What to train and how.
-
-    Attributes:
-        role: teacher | control | student; also the name in logs.
-        net: Config of the model.
-        loss, optimizer, scheduler: Configs of those parts.
-        sampling: Configs of its samplers.
-        max_epochs: How often the training split is read.
-        serving: Whether the model must not see privileged fields.
-        taught: Whether the loss or the sampling reads teacher signals.
-        cotraining: The teacher that learns in the same steps, if any.
-    """
-
-    role: str
-    net: Mapping[str, Any]
-    loss: Mapping[str, Any]
-    sampling: Mapping[str, Any]
-    optimizer: Mapping[str, Any]
-    scheduler: Mapping[str, Any]
-    max_epochs: int
-    serving: bool
-    taught: bool
-    cotraining: Cotraining | None = None
-
-
-@dataclass(frozen=True)
-class Signals:
-    """Where a fit finds its teacher: beside the data (`reader`: "dataset" or a folder) or in the step (`model`).
-
-    Attributes:
-        reader: Given to the reader, or None.
-        source: Gives the signals of a batch.
-        privileged: Whether the source wants batches with privileged fields.
-        probabilities: Whether its logits are those of labels, rather than of an order alone.
-    """
-
-    reader: str | None
-    source: SignalSource
-    privileged: bool = False
-    probabilities: bool = True
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """A trained model.
-
-    Attributes:
-        checkpoint: The best by the monitored metric.
-        parameters: Number of weights.
-        seconds: Of training, validation included.
-        epochs: Started.
-        steps: Optimiser steps.
-    """
-
-    checkpoint: Path
-    parameters: int
-    seconds: float
-    epochs: int
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -241,6 +161,15 @@ class FitJob:
     def _teacher_schema(self, cotraining: Cotraining) -> Schema:
         return self.dataset.schema if cotraining.privileged else self.dataset.schema.serving_view()
 
+    def planned_steps(self) -> int:
+        """Counts the optimiser steps of the whole training; 0 of a model that is fitted in one pass."""
+        in_one_pass = issubclass(model_class(self.plan.net, f"{self.plan.role}.net"), FittedPreRanker)
+        return 0 if in_one_pass else self._total_steps(self._data())
+
+    def _total_steps(self, data: RankingDataModule) -> int:
+        steps = data.steps_per_epoch() * self.plan.max_epochs
+        return min(steps, self.cfg.trainer.max_steps) if self.cfg.trainer.max_steps > 0 else steps
+
     def _data(self) -> RankingDataModule:
         cotraining = self.plan.cotraining
         privileged = self.signals.privileged if self.signals is not None else False
@@ -249,6 +178,7 @@ class FitJob:
             root=self.dataset.root,
             view="full" if full else "serving",
             signals=None if self.signals is None else self._reader_signals(self.signals.reader),
+            hidden=build_loss(self.plan.loss, f"{self.plan.role}.loss").teacher_vectors,
             seed=self.cfg.seed,
             **plain(self.cfg.data.loader),
         )
@@ -263,9 +193,6 @@ class FitJob:
             loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
         if loss.needs_items:
             loss.setup_items(item_fields(self.dataset, self._model_schema()))
-        steps = data.steps_per_epoch() * self.plan.max_epochs
-        if self.cfg.trainer.max_steps > 0:
-            steps = min(steps, self.cfg.trainer.max_steps)
         sampling = Sampling({n: build(node, f"sampling.{n}") for n, node in self.plan.sampling.items()})
         sampling.setup_missing(missing_row(self.dataset, data.schema.side(Side.CROSS)))
         if sampling.needs_items:
@@ -279,7 +206,7 @@ class FitJob:
             schema=data.schema,
             metrics=build_metrics(self.cfg.metrics, self.dataset),
             signals=source,
-            total_steps=steps,
+            total_steps=self._total_steps(data),
             card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),
             serving=self.plan.serving,
         )
@@ -296,7 +223,9 @@ class FitJob:
         if online is not None:
             teacher = hidden_vectors(online.cpu(), random_batch(schema, [2]))
         widths = {n: v.shape[1] for n, v in teacher.items()}
-        if self.signals is not None and self.signals.reader not in (None, SIGNALS_IN_DATASET):
+        if self.signals is not None and self.signals.reader == SIGNALS_IN_DATASET and schema.teacher is not None:
+            widths = {name: spec.width for name, spec in (schema.teacher.hidden or {}).items()}
+        elif self.signals is not None and self.signals.reader is not None:
             widths = open_sidecar(self.dataset, schema.task_names, "train", Path(str(self.signals.reader))).hidden
         return {n: v.shape[1] for n, v in student.items()}, widths
 

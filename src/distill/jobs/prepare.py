@@ -14,6 +14,7 @@ from distill.data.format import SPLITS, Dataset
 from distill.data.prepare import prepare
 from distill.errors import ConfigError
 from distill.jobs.parts import build
+from distill.reports.teacher import teacher_lines, teacher_warnings
 
 
 def run(cfg: DictConfig) -> Dataset:
@@ -30,6 +31,12 @@ def run(cfg: DictConfig) -> Dataset:
             dataset = prepare(source.write_raw(Path(raw)), out, memory_bytes=cfg.memory_bytes)
     console = Console()
     console.print(split_table(dataset), field_table(dataset))
+    if dataset.schema.teacher is not None and dataset.manifest.teacher is not None:
+        described = (dataset.manifest.teacher, dataset.schema, dataset.schema.teacher.kind)
+        for line in teacher_lines(*described):
+            console.print(line, soft_wrap=True)
+        for line in teacher_warnings(*described):
+            console.print(f"WARNING: {line}", style="bold red", soft_wrap=True)
     console.print(f"Use it with data=prepared data.root={dataset.root}", soft_wrap=True)
     return dataset
 

@@ -8,8 +8,8 @@ terms are those of the saved rank's rows alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from distill.data.items import item_fields
 from distill.errors import DataError
 from distill.jobs.datasets import open_dataset
 from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain
-from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.jobs.teacher import scored_tasks
+from distill.losses import CompositeLoss, LossInputs
+from distill.losses.tasks import task_infos
 from distill.losses.terms.base import LossTerm
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
@@ -107,7 +109,8 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     schema = parse_schema(saved["card"]["schema"], f"{path}: schema")
     model = build_model(saved["card"]["net"], schema, f"{path}: net").train()
     batch, signals = _batch(saved["batch"]), _signals(saved["signals"])
-    loss = _loss(cfg, str(saved["role"]), signals is not None, schema, int(saved["total_steps"]))
+    taught = scored_tasks(cfg, schema)
+    loss = _loss(cfg, str(saved["role"]), signals is not None, schema, int(saved["total_steps"]), taught)
     if loss.needs_hidden:
         loss.setup_hidden(_widths(hidden_vectors(model, batch)), _widths({} if signals is None else signals.hidden))
     if loss.needs_items:
@@ -123,7 +126,7 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     output = model(batch)
     tower = item_tower(model, torch.device("cpu"))
     report: LossReport = loss(LossInputs(batch, output, signals, int(saved["step"]), tower))
-    named = {**_floats(batch, "batch"), **({} if signals is None else _floats(signals, "signals"))}
+    named = {**_floats(replace(batch, signals=None), "batch"), **_floats(_told(signals, schema, taught), "signals")}
     parameters = [Extent.of(name, value) for name, value in model.named_parameters()]
     return Replay(
         role=str(saved["role"]),
@@ -158,7 +161,17 @@ def _dataset(cfg: DictConfig, fingerprint: str, path: Path) -> Dataset:
     return dataset
 
 
-def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema, total_steps: int) -> CompositeLoss:
+def _told(signals: TeacherSignals | None, schema: Schema, taught: Sequence[str]) -> TeacherSignals | None:
+    """Returns the signals without the columns of tasks that the teacher does not score, which hold NaN."""
+    if signals is None:
+        return None
+    columns = [position for position, name in enumerate(schema.task_names) if name in taught]
+    return replace(signals, logits=signals.logits[:, columns])
+
+
+def _loss(
+    cfg: DictConfig, role: str, has_signals: bool, schema: Schema, total_steps: int, taught: Sequence[str]
+) -> CompositeLoss:
     """Builds the loss of a role from the config; the control's lacks the terms that read the teacher."""
     where = "teacher.loss" if role == "teacher" else "loss"
     node = plain(cfg.teacher.loss if role == "teacher" else cfg.loss)
@@ -171,7 +184,7 @@ def _loss(cfg: DictConfig, role: str, has_signals: bool, schema: Schema, total_s
         node = {**node, "terms": kept}
     loss = build_loss(node, where)
     loss.plan(total_steps)
-    loss.setup([TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks], has_signals=has_signals)
+    loss.setup(task_infos(schema, taught), has_signals=has_signals)
     return loss
 
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from distill.data.coverage import teacher_numbers
 from distill.data.format import Dataset, teacher_column
 from distill.errors import ConfigError, SignalError
 from distill.jobs.calibrate import calibrated
 from distill.jobs.ensemble import ensemble_signals
-from distill.jobs.fit import Signals
+from distill.jobs.fit_plan import Signals
 from distill.jobs.machine import device
 from distill.jobs.parts import build, load_model, plain
 from distill.jobs.score import check_teacher, score_dataset
 from distill.losses.terms.base import LossTerm
+from distill.models.score import RankingScore
+from distill.reports.teacher import teacher_lines, teacher_warnings
+from distill.schema import Schema
 from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import HiddenVectors, check_parts, check_provenance
 from distill.training.launch import rank
 
+_log = logging.getLogger(__name__)
 SOURCES = ("none", "trained", "checkpoint", "column", "ensemble", "cotrained")
 
 
@@ -52,7 +58,7 @@ def teacher_signals(
     if teacher.source == "none":
         return None
     if teacher.source == "column":
-        signals = _columns(cfg, dataset)
+        signals = _columns(cfg, dataset, hidden)
     elif teacher.source == "ensemble":
         signals = _ensemble(cfg, dataset, hidden)
     else:
@@ -117,22 +123,70 @@ def _ensemble(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signa
     return Signals(str(folder), ColumnSignals())
 
 
-def _columns(cfg: DictConfig, dataset: Dataset) -> Signals:
+def _columns(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signals:
     tasks = dataset.schema.task_names
     if cfg.teacher.path is not None:
         folder = Path(cfg.teacher.path)
         found = check_provenance(folder, dataset.fingerprint, tasks)
+        _check_hidden(hidden, found.hidden.names, str(folder))
         if rank() == 0:
             check_parts(folder, found)
+            _describe(cfg, dataset, tasks, folder)
         return Signals(str(folder), ColumnSignals())
     declared = dataset.schema.teacher
-    missing = [task for task in tasks if declared is None or task not in declared.columns]
-    if declared is None or missing:
+    if declared is None:
         raise SignalError(
-            "The dataset holds no teacher scores for every task.",
+            "The dataset holds no teacher scores.",
             where=str(dataset.root),
-            expected=", ".join(teacher_column(task) for task in tasks),
-            found=f"none for {', '.join(missing)}",
+            expected=" or ".join(teacher_column(task) for task in tasks),
+            found="none",
             remedy="Declare them under `teacher` in the schema and prepare again, or give teacher.path=DIR.",
         )
-    return Signals("dataset", ColumnSignals(), probabilities=declared.kind != "position")
+    _check_hidden(hidden, tuple(declared.hidden or {}), f"{dataset.root}: teacher.hidden in the schema")
+    logged = dataset.schema.logged_tasks
+    if rank() == 0:
+        _describe(cfg, dataset, logged, None)
+        _describe_score(dataset.schema)
+    return Signals("dataset", ColumnSignals(logged), probabilities=declared.kind != "position")
+
+
+def _check_hidden(wanted: Sequence[str], known: Sequence[str], where: str) -> None:
+    """Raises SignalError if the loss reads hidden vectors that the columns lack, before anything is trained."""
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise SignalError(
+            "The teacher has no such hidden vector.",
+            where=where,
+            expected=", ".join(known) or "vectors that were logged or scored",
+            found=", ".join(missing),
+            remedy="Declare logged vectors under `teacher.hidden` in the schema and prepare again, score with "
+            "hidden=[NAME], or name another: loss.terms.NAME.teacher=…",
+        )
+
+
+def scored_tasks(cfg: DictConfig, schema: Schema) -> tuple[str, ...]:
+    """Returns the names of the tasks that the teacher of a run scores, if it has one: columns may be of some tasks."""
+    logged = cfg.teacher.source == "column" and cfg.teacher.path is None
+    return schema.logged_tasks if logged else schema.task_names
+
+
+def _describe(cfg: DictConfig, dataset: Dataset, tasks: Sequence[str], folder: Path | None) -> None:
+    """Says what the scores are like, and warns of what looks wrong."""
+    numbers = teacher_numbers(dataset, tasks, folder)
+    declared = dataset.schema.teacher if folder is None else None
+    kind = "logit" if declared is None else declared.kind
+    for line in teacher_lines(numbers, dataset.schema, kind):
+        _log.info(line)
+    calibrated = str(cfg.teacher.get("calibration", "none")) != "none"
+    for line in teacher_warnings(numbers, dataset.schema, kind, calibrated):
+        _log.warning("WARNING: %s", line)
+
+
+def _describe_score(schema: Schema) -> None:
+    """Says by what the teacher orders candidates, if it does not score all tasks of the ranking score."""
+    whole, own = RankingScore(schema).tasks, RankingScore(schema, schema.logged_tasks).tasks
+    left_out = ", ".join(task for task in whole if task not in own)
+    if not own:
+        _log.warning("The teacher scores no task of the ranking score (%s): it orders no candidates.", left_out)
+    elif left_out:
+        _log.info("The teacher orders candidates by %s: it does not score %s.", ", ".join(own), left_out)

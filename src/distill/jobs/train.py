@@ -19,18 +19,19 @@ from distill import __version__
 from distill.data.format import Dataset
 from distill.errors import ConfigError
 from distill.jobs import replay
+from distill.jobs.beforehand import check_setup, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import cotraining_plan, teacher_of
 from distill.jobs.datasets import open_dataset
-from distill.jobs.fit import Cotraining, FitJob, FitPlan, FitResult, Signals
+from distill.jobs.fit import FitJob
+from distill.jobs.fit_plan import Cotraining, FitPlan, FitResult, Signals
 from distill.jobs.machine import devices, job_ranks
 from distill.jobs.manifest import MANIFEST_FILE, write_manifest
-from distill.jobs.parts import build, build_metrics, is_preranker, load_model, plain
+from distill.jobs.parts import build, build_loss, build_metrics, is_preranker, load_model, plain
 from distill.jobs.replay import Replay
-from distill.jobs.teacher import frozen_signals, teacher_signals
+from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
-from distill.losses.terms.hidden import HiddenTerm
 from distill.metrics import MetricSuite, ScoredRows, teacher_rows
 from distill.models.cost import measure_cost
 from distill.reports.summary import Difference, Summary, gap_recovered, is_of_probabilities
@@ -93,13 +94,16 @@ class _Run:
         signals = self._signals() if cotraining is None else None
         main = "distilled" if cotraining is not None or (signals is not None and self._taught()) else "model"
         plan = self._main_plan(signals, cotraining)
+        taught = scored_tasks(self.cfg, self.dataset.schema)
+        check_setup(plan, self.dataset.schema, taught, signals is not None or cotraining is not None)
+        warn_of_few_steps(self._job(plan, None, self.job_dir))
         if cotraining is not None:
             signals = self._train_together(plan, main)
         rows: dict[str, ScoredRows] = {}
         if signals is not None and main == "distilled" and self.cfg.control.enabled:
             rows["control"] = self._control(signals)
         rows[main] = self._main(plan, signals, main)
-        summary = self._summary(rows, main, signals is None or signals.probabilities)
+        summary = self._summary(rows, main, signals)
         if rank() == 0:
             self._report(summary)
         return summary
@@ -223,8 +227,7 @@ class _Run:
 
     def _hidden_names(self) -> list[str]:
         """Names the teacher's hidden vectors that the loss reads."""
-        built = [build(node, f"loss.terms.{name}") for name, node in plain(self.cfg.loss.terms).items()]
-        return [term.teacher for term in built if isinstance(term, HiddenTerm)]
+        return list(build_loss(plain(self.cfg.loss), "loss").teacher_vectors)
 
     def _taught(self) -> bool:
         terms, samplers = plain(self.cfg.loss.terms), plain(self.cfg.sampling)
@@ -239,15 +242,15 @@ class _Run:
         models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
         return {role: measure_cost(m.model, m.schema, seconds).as_numbers() for role, m in models.items()}
 
-    def _summary(self, rows: Mapping[str, ScoredRows], main: str, probabilities: bool) -> Summary:
+    def _summary(self, rows: Mapping[str, ScoredRows], main: str, signals: Signals | None) -> Summary:
         suite = build_metrics(self.cfg.metrics, self.dataset)
         tasks = self.dataset.schema.task_names
-        tables = dict(rows)
-        teacher = teacher_rows(rows[main])
+        teacher, taught = teacher_rows(rows[main]), None if signals is None else signals.source.tasks
+        metrics = {role: suite.compute(table, tasks) for role, table in rows.items()}
         if teacher is not None:
-            tables = {"teacher": teacher, **tables}
-        metrics = {role: suite.compute(table, tasks) for role, table in tables.items()}
-        if "teacher" in metrics and not probabilities:
+            measured = suite if rows[main].teacher_score is not None else suite.pointwise
+            metrics = {"teacher": measured.compute(teacher, tasks, taught), **metrics}
+        if "teacher" in metrics and signals is not None and not signals.probabilities:
             metrics["teacher"] = {n: v for n, v in metrics["teacher"].items() if not is_of_probabilities(n)}
         config = plain(OmegaConf.merge(self.composed, {"seed": 0}))
         content = {k: v for k, v in config.items() if k not in _NOT_CONFIGURATION}

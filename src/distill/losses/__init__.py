@@ -2,7 +2,8 @@
 
 from distill.losses.composite import CompositeLoss, first_non_finite
 from distill.losses.schedule import Constant, Cosine, Linear, Schedule, Warmup
-from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
+from distill.losses.tasks import TaskInfo
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 
 __all__ = [
     "CompositeLoss",

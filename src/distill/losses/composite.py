@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from distill.batch import Batch, LossReport, TeacherSignals
 from distill.data.items import ItemFields
 from distill.errors import ConfigError
-from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
+from distill.losses.tasks import TaskInfo
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 
 Weighting = Literal["fixed", "uncertainty"]
 
@@ -132,6 +133,11 @@ class CompositeLoss(nn.Module):
     def needs_hidden(self) -> bool:
         """Whether any term reads hidden vectors."""
         return any(term.needs_hidden for term in self._named_terms().values())
+
+    @property
+    def teacher_vectors(self) -> tuple[str, ...]:
+        """Names of the teacher's hidden vectors that the terms read, sorted."""
+        return tuple(sorted({name for term in self._named_terms().values() for name in term.teacher_vectors}))
 
     def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
         """Tells every term the widths of the hidden vectors; called once before training, if any term needs them.

@@ -119,7 +119,7 @@ class OrderAgreement(RequestMetric):
 
 
 def teacher_reference(rows: ScoredRows) -> Reference | None:
-    """Returns the teacher's ranking score; None without a teacher."""
+    """Returns the teacher's ranking score; None without a teacher, or if it scores no task of that score."""
     if rows.teacher_score is None:
         return None
     everywhere = torch.ones_like(rows.row, dtype=torch.bool)
@@ -128,7 +128,11 @@ def teacher_reference(rows: ScoredRows) -> Reference | None:
 
 def _teacher_missing(rows: ScoredRows) -> str | None:
     reference = teacher_reference(rows)
-    return "no teacher scores came with the rows" if reference is None else reference.uncovered("teacher scores")
+    if reference is not None:
+        return reference.uncovered("teacher scores")
+    if rows.teacher_logits is not None:
+        return "the teacher scores no task of the ranking score"
+    return "no teacher scores came with the rows"
 
 
 def _overlaps(

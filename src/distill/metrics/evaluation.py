@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,12 +49,13 @@ class Evaluation:
     Args:
         rows: A canonical table.
         tasks: Names of its K tasks.
+        predicted: Names of those that have logits; all if None.
 
     Raises:
         ConfigError: If the number of names is not K.
     """
 
-    def __init__(self, rows: ScoredRows, tasks: Sequence[str]) -> None:
+    def __init__(self, rows: ScoredRows, tasks: Sequence[str], predicted: Collection[str] | None = None) -> None:
         if len(tasks) != rows.logits.shape[1]:
             raise ConfigError(
                 "The tasks do not match the logits",
@@ -63,14 +64,16 @@ class Evaluation:
             )
         self.rows = rows
         self.tasks = tuple(tasks)
+        self._predicted = self.tasks if predicted is None else tuple(predicted)
         self._task_rows: dict[int, TaskRows] = {}
         self._ranks: dict[int | None, TiedRanks] = {}
 
-    def columns(self, chosen: Sequence[str] | None) -> dict[str, int]:
+    def columns(self, chosen: Sequence[str] | None, by_logit: bool = True) -> dict[str, int]:
         """Finds the columns of the chosen tasks.
 
         Args:
             chosen: The tasks wanted; None for all.
+            by_logit: Whether their logits are wanted, so that tasks without are left out.
 
         Returns:
             Task name to its column.
@@ -87,7 +90,8 @@ class Evaluation:
                 expected=f"some of {', '.join(self.tasks)}",
                 found=", ".join(unknown),
             )
-        return column if chosen is None else {task: column[task] for task in chosen}
+        found = column if chosen is None else {task: column[task] for task in chosen}
+        return {task: k for task, k in found.items() if not by_logit or task in self._predicted}
 
     @cached_property
     def requests(self) -> tuple[Tensor, int]:

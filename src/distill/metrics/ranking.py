@@ -36,7 +36,7 @@ class TaskRanker:
 
     def chosen(self, evaluation: Evaluation) -> dict[str, int]:
         """Returns the chosen tasks with their columns."""
-        return evaluation.columns(self.tasks)
+        return evaluation.columns(self.tasks, by_logit=self.by == "logit")
 
     def ranks(self, evaluation: Evaluation, column: int) -> TiedRanks:
         """Ranks the candidates for the task of `column`."""

@@ -32,9 +32,9 @@ class ScoredRows(TensorStruct):
         stage: `[N]` int64, values of `Stage`.
         weight: `[N]`; 0 on padding rows.
         columns: Column name to `[N]`.
-        teacher_logits: `[N, K]` or None.
-        teacher_score: `[N]` or None, the ranking score by the teacher.
-        teacher_valid: `[N]` bool or None, whether the teacher scored the row; given with the other two.
+        teacher_logits: `[N, K]` or None; NaN in the columns of tasks that it does not score.
+        teacher_score: `[N]` or None, the ranking score by the teacher; None also if it scores no task of that score.
+        teacher_valid: `[N]` bool or None, whether the teacher scored the row; given with the logits.
     """
 
     row: Tensor
@@ -79,10 +79,14 @@ class CanonicalRows(NamedTuple):
 
 
 def teacher_rows(rows: ScoredRows) -> ScoredRows | None:
-    """Puts the teacher in the student's place, on the rows that it scored; None when there is no teacher."""
-    if rows.teacher_logits is None or rows.teacher_score is None:
+    """Puts the teacher in the student's place, on the rows that it scored; None when there is no teacher.
+
+    Without a ranking score of the teacher the score is NaN, by which nothing can be ordered.
+    """
+    if rows.teacher_logits is None:
         return None
-    teacher = replace(rows, logits=rows.teacher_logits, score=rows.teacher_score)
+    score = torch.full_like(rows.score, torch.nan) if rows.teacher_score is None else rows.teacher_score
+    teacher = replace(rows, logits=rows.teacher_logits, score=score)
     return teacher if rows.teacher_valid is None else teacher.select(rows.teacher_valid)
 
 

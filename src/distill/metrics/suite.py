@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from distill.errors import ConfigError
-from distill.metrics.base import SKIPPED, Metric, RequestMetric
+from distill.metrics.base import SKIPPED, Metric, PointwiseMetric, RequestMetric
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.rows import ScoredRows
@@ -23,12 +23,21 @@ class MetricSuite:
         self.metrics = dict(metrics)
         self.counts = counts
 
-    def compute(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, float]:
+    @property
+    def pointwise(self) -> MetricSuite:
+        """The metrics of tasks that look at no order of candidates, and so at no ranking score."""
+        found = {name: metric for name, metric in self.metrics.items() if isinstance(metric, PointwiseMetric)}
+        return MetricSuite(found, self.counts)
+
+    def compute(
+        self, rows: ScoredRows, tasks: Sequence[str], predicted: Collection[str] | None = None
+    ) -> dict[str, float]:
         """Computes every metric whose input is there.
 
         Args:
             rows: A canonical table.
             tasks: Names of its K tasks.
+            predicted: Names of those that have logits; all if None.
 
         Returns:
             Name to value; NaN where a metric is undefined.
@@ -36,7 +45,7 @@ class MetricSuite:
         Raises:
             ConfigError: If two metrics give a result of the same name.
         """
-        evaluation = Evaluation(rows, tasks)
+        evaluation = Evaluation(rows, tasks, predicted)
         values: dict[str, float] = {}
         for name, metric in self.metrics.items():
             found = metric(evaluation)

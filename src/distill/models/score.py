@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,14 +17,17 @@ class RankingScore(nn.Module):
 
     Args:
         schema: Says which powers.
+        among: Names of the tasks that are scored; the others are left out of the product. All if None.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, among: Collection[str] | None = None) -> None:
         super().__init__()
         powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
-        self._tasks = [
-            (i, powers[task.name], task.kind == "binary") for i, task in enumerate(schema.tasks) if task.name in powers
-        ]
+        taken = [(i, task) for i, task in enumerate(schema.tasks) if task.name in powers]
+        taken = [(i, task) for i, task in taken if among is None or task.name in among]
+        self.tasks = tuple(task.name for _, task in taken)
+        """Names of the tasks of the product."""
+        self._tasks = [(i, powers[task.name], task.kind == "binary") for i, task in taken]
         self._columns = dict(schema.score.columns)
 
     def forward(self, logits: Tensor, columns: Mapping[str, Tensor]) -> Tensor:

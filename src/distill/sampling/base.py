@@ -19,7 +19,7 @@ class Sampler(nn.Module, ABC):
     """A rule that labels or adds rows of a training batch; observed labels of the log are never changed.
 
     Args:
-        tasks: Names of the tasks that get labels; all of the schema's if None.
+        tasks: Names of the tasks that get labels; all of the schema's if None, or all that the teacher scores.
         weight: Weight of the rows that it labels, times their own.
 
     Raises:
@@ -46,18 +46,20 @@ class Sampler(nn.Module, ABC):
         self.weight = float(weight)
         self.columns: list[int] = []
 
-    def setup(self, tasks: Sequence[str], has_signals: bool) -> None:
+    def setup(self, tasks: Sequence[str], has_signals: bool, taught: Sequence[str] | None = None) -> None:
         """Learns the tasks of the schema; called once before training.
 
         Args:
             tasks: Names in the order of the labels' columns.
             has_signals: Whether batches will come with teacher signals.
+            taught: Names of the tasks that the teacher scores; all if None.
 
         Raises:
-            ConfigError: The rule asks for an unknown task or for signals that there will not be.
+            ConfigError: The rule asks for an unknown task, or for signals that there will not be.
         """
         kind = type(self).__name__
-        wanted = tuple(tasks) if self.tasks is None else self.tasks
+        usable = tuple(tasks) if taught is None or not self.needs_signals else tuple(taught)
+        wanted = usable if self.tasks is None else self.tasks
         if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(tasks):
             raise ConfigError(
                 f"The sampler {kind} names tasks that it cannot label.",
@@ -70,6 +72,13 @@ class Sampler(nn.Module, ABC):
                 f"The sampler {kind} needs teacher signals, but there is no teacher.",
                 where=kind,
                 remedy="choose a teacher, or remove the sampler: sampling=none",
+            )
+        if untaught := [name for name in wanted if name not in usable]:
+            raise ConfigError(
+                f"The sampler {kind} would label a task that the teacher does not score.",
+                where=f"{kind}.tasks",
+                expected="some of " + ", ".join(usable),
+                found=", ".join(untaught),
             )
         self.columns = [list(tasks).index(name) for name in wanted]
 
@@ -157,11 +166,11 @@ class Sampling(nn.Module):
             if isinstance(sampler, Sampler):
                 sampler.setup_missing(cross)
 
-    def setup(self, tasks: Sequence[str], has_signals: bool) -> None:
+    def setup(self, tasks: Sequence[str], has_signals: bool, taught: Sequence[str] | None = None) -> None:
         """Tells every rule the tasks; see `Sampler.setup`."""
         for sampler in self.samplers:
             if isinstance(sampler, Sampler):
-                sampler.setup(tasks, has_signals)
+                sampler.setup(tasks, has_signals, taught)
 
     def forward(self, batch: Batch, step: int) -> Batch:
         """Returns the batch with the labels and rows of all rules."""

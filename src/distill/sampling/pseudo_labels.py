@@ -21,7 +21,7 @@ class PseudoLabels(Sampler):
     `top` become positives and the last `bottom` negatives; if there are fewer than both, positives come first.
 
     Args:
-        tasks: Names of the tasks that get labels; all of the schema's if None.
+        tasks: Names of the tasks that get labels; all that the teacher scores if None.
         weight: Weight of the rows that it labels, times their own.
         top: Positives of a request: a count, or a share of the ranked candidates if between 0 and 1 (rounded down).
         bottom: Negatives, likewise.

@@ -2,13 +2,25 @@
 
 from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
-from distill.schema.schema import FieldSpec, Keys, Kind, Schema, Score, Side, StageKey, Task, TeacherColumns
+from distill.schema.schema import (
+    FieldSpec,
+    HiddenColumn,
+    Keys,
+    Kind,
+    Schema,
+    Score,
+    Side,
+    StageKey,
+    Task,
+    TeacherColumns,
+)
 
 __all__ = [
     "MISSING_ID",
     "NUM_RESERVED",
     "OOV_ID",
     "FieldSpec",
+    "HiddenColumn",
     "Keys",
     "Kind",
     "Schema",

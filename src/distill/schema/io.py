@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from distill.errors import SchemaError
 from distill.schema.plain_yaml import read_yaml
-from distill.schema.schema import FieldSpec, Keys, Schema, Score, StageKey, Task, TeacherColumns
+from distill.schema.schema import FieldSpec, HiddenColumn, Keys, Schema, Score, StageKey, Task, TeacherColumns
 
 MAX_BYTES = 1 << 22
 
@@ -22,6 +22,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "keys": Keys,
     "score": Score,
     "teacher": TeacherColumns,
+    "hidden": HiddenColumn,
     "stage": StageKey,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -174,20 +174,36 @@ class Score(_Model):
     columns: dict[str, float] = Field(default_factory=dict)
 
 
+class HiddenColumn(_Model):
+    """Hidden vectors of a production ranker in the raw data.
+
+    Attributes:
+        column: Raw column: a list of `width` numbers for each candidate; null only where a score is null too.
+        width: Numbers of a vector.
+        type: What they are kept as: float32, or float16 for half the bytes.
+    """
+
+    column: str
+    width: int = Field(ge=1, le=MAX_WIDTH)
+    type: Literal["float32", "float16"] = "float32"
+
+
 class TeacherColumns(_Model):
     """Scores of a production ranker that are in the raw data, or the places that it gave.
 
     Attributes:
-        columns: Task name to raw column; null where the ranker did not score.
+        columns: Task name to raw column, of all tasks or some; null where the ranker did not score.
         kind: What the columns hold: logit, probability, or position (place in the ranker's order of a request, whole
             numbers from `first` for the best). A position p becomes the logit −log(p − first + 1), so that a softmax
             over a request falls off as 1, ½, ⅓, …; it is no probability of a label unless it is calibrated.
         first: Of positions: the number of the best place.
+        hidden: Name to hidden vectors, for the loss terms on them.
     """
 
-    columns: dict[str, str]
+    columns: dict[str, str] = Field(min_length=1)
     kind: Literal["logit", "probability", "position"]
     first: int = Field(default=1, ge=0, le=1)
+    hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
 
 
 class Schema(_Model):
@@ -240,6 +256,11 @@ class Schema(_Model):
     def task_names(self) -> tuple[str, ...]:
         """Names of the tasks, in the order of the logits."""
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def logged_tasks(self) -> tuple[str, ...]:
+        """Names of the tasks of which `teacher` names a column, in the order of the logits; none without `teacher`."""
+        return tuple(name for name in self.task_names if self.teacher is not None and name in self.teacher.columns)
 
     @property
     def value_columns(self) -> tuple[str, ...]:

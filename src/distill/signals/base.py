@@ -22,6 +22,11 @@ class SignalSource(nn.Module, ABC):
         """The model that runs in the step, None if there is none."""
         return None
 
+    @property
+    def tasks(self) -> tuple[str, ...] | None:
+        """Names of the tasks that it scores; None for all."""
+        return None
+
     def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode whatever `mode` says: a teacher has no dropout and fixed batch statistics."""
         return super().train(False)

@@ -137,6 +137,11 @@ class CalibratedSignals(SignalSource):
         """The model of the source."""
         return self.source.model
 
+    @property
+    def tasks(self) -> tuple[str, ...] | None:
+        """The tasks that the source scores."""
+        return self.source.tasks
+
     @torch.no_grad()
     def forward(self, batch: Batch) -> TeacherSignals:
         """Returns the mapped signals; rows that are not valid stay 0."""

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from distill.batch import Batch, FeatureBlock, LossReport, RankerOutput, TeacherSignals
 from distill.features import ServingProjection
-from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses import CompositeLoss, LossInputs
+from distill.losses.tasks import task_infos
 from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
@@ -82,13 +83,15 @@ class RankingModule(pl.LightningModule):
         self.last_report: LossReport | None = None
         self.last_batch: Batch | None = None
         self.last_signals: TeacherSignals | None = None
-        tasks = [TaskInfo(task.name, task.weight, task.kind) for task in schema.tasks]
+        taught = schema.task_names if signals is None or signals.tasks is None else signals.tasks
+        self.teacher_score = RankingScore(schema, taught)
+        tasks = task_infos(schema, taught)
         loss.setup(tasks, has_signals=signals is not None)
         loss.plan(total_steps)
         if self._cotrained is not None:
             self._cotrained.loss.setup(tasks, has_signals=False)
             self._cotrained.loss.plan(total_steps)
-        sampling.setup(schema.task_names, has_signals=signals is not None)
+        sampling.setup(schema.task_names, has_signals=signals is not None, taught=taught)
         self._leave_tables_out_of_ddp()
 
     @property
@@ -217,6 +220,7 @@ class RankingModule(pl.LightningModule):
         """Scores a batch and pairs the scores with labels, keys and the teacher's scores."""
         logits = self(batch).logits.float()
         signals: TeacherSignals | None = self.signals(batch) if self.signals is not None else None
+        ranked = signals is not None and bool(self.teacher_score.tasks)
         return ScoredRows(
             row=batch.row,
             request_id=batch.request_id.index_select(0, batch.request_index),
@@ -230,7 +234,7 @@ class RankingModule(pl.LightningModule):
             weight=batch.weight,
             columns=batch.columns,
             teacher_logits=None if signals is None else signals.logits,
-            teacher_score=None if signals is None else self.score(signals.logits, batch.columns),
+            teacher_score=self.teacher_score(signals.logits, batch.columns) if signals is not None and ranked else None,
             teacher_valid=None if signals is None else signals.valid,
         )
 

@@ -206,7 +206,7 @@ def test_signals_without_a_task(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_signals_of_a_schema_without_teacher(dataset: Dataset) -> None:
     view = dataset.schema.model_copy(update={"teacher": None})
-    with pytest.raises(SignalError, match="teacher score for every task"):
+    with pytest.raises(SignalError, match="holds no teacher scores"):
         SplitReader.open(dataset, view, "train", "dataset")
 
 

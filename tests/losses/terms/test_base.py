@@ -3,7 +3,17 @@ import torch
 
 from distill.errors import ConfigError, SignalError
 from distill.losses.schedule import Linear
-from distill.losses.terms import BernoulliKL, HardBCE, LogitMSE, ProbMSE, SoftmaxKL, TaskInfo, TermSums
+from distill.losses.terms import (
+    BernoulliKL,
+    HardBCE,
+    ListMLE,
+    LogitMSE,
+    MultiPositiveSoftmax,
+    ProbMSE,
+    SoftmaxKL,
+    TaskInfo,
+    TermSums,
+)
 
 SOFT_TERMS = [BernoulliKL, LogitMSE, ProbMSE, SoftmaxKL]
 
@@ -174,3 +184,36 @@ def test_derivatives_of_row_sums(two_tasks, generator):
     weight = torch.rand(4, dtype=torch.float64, generator=generator)
     assert torch.autograd.gradcheck(lambda v: term.row_sums(v, mask, weight).numerators, values)
     assert torch.autograd.gradgradcheck(lambda v: term.row_sums(v, mask, weight).numerators, values)
+
+
+@pytest.mark.parametrize("kind", [*SOFT_TERMS, ListMLE, lambda: MultiPositiveSoftmax(positives="teacher", top=1)])
+def test_terms_on_the_teacher_act_on_the_tasks_that_it_scores(kind, random_inputs, make_inputs):
+    """The NaN of a task that it does not score reaches neither the value nor a gradient."""
+    whole = random_inputs()
+    teacher = whole.signals.logits.detach().clone()
+    teacher[:, 0] = torch.nan
+    inputs = make_inputs(whole.output.logits, [3, 1, 2], teacher=teacher)
+    some, alone = kind(), kind()
+    some.setup([TaskInfo("click", 1.0, taught=False), TaskInfo("buy", 0.5)], has_signals=True)
+    alone.setup([TaskInfo("buy", 0.5)], has_signals=True)
+    value = some(inputs).mean()
+    expected = alone(make_inputs(whole.output.logits[:, 1:], [3, 1, 2], teacher=teacher[:, 1:])).mean()
+    assert value.item() == expected.item() != 0
+    value.backward()
+    assert not whole.output.logits.grad[:, 0].any()
+    assert whole.output.logits.grad[:, 1].isfinite().all()
+
+
+@pytest.mark.parametrize("tasks", [["click"], ["buy", "click"]])
+def test_a_term_that_wants_an_unscored_task_is_refused(tasks):
+    known = [TaskInfo("click", 1.0, taught=False), TaskInfo("buy", 0.5)]
+    for term in (BernoulliKL(tasks=tasks), MultiPositiveSoftmax(positives="teacher", top=1, tasks=tasks)):
+        with pytest.raises(ConfigError, match=r"does not score(.|\n)*some of buy(.|\n)*found: +click"):
+            term.setup(known, has_signals=True)
+    with pytest.raises(ConfigError, match="cannot act on"):
+        BernoulliKL().setup(known[:1], has_signals=True)
+    for term in (HardBCE(tasks=tasks), HardBCE(rows="scored", tasks=tasks), MultiPositiveSoftmax(tasks=tasks)):
+        term.setup(known, has_signals=True)
+    everything = HardBCE(rows="scored")
+    everything.setup(known, has_signals=True)
+    assert everything.task_columns.tolist() == [0, 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from distill.data.format import (
     USER_KEY,
     arrow_schema,
     field_column,
+    hidden_column,
     label_column,
     teacher_column,
     value_column,
@@ -26,7 +27,9 @@ from distill.data.prepare.arrow import Int64, from_lengths, null_mask
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.fitted import EncodedField, FittedEncodings
-from distill.data.prepare.targets import Float32, labels, stages, teacher_logits, values
+from distill.data.prepare.meter import TeacherMeter
+from distill.data.prepare.targets import Float32, labels, stages, values
+from distill.data.prepare.teacher import hidden_vectors, teacher_logits
 from distill.data.prepare.values import to_keys
 from distill.schema import FieldSpec, Schema, Side
 
@@ -39,12 +42,14 @@ class ChunkEncoder:
         schema: Of the dataset.
         fitted: Its encodings.
         counts: Where events are counted.
+        meters: Where the teacher's scores in the training split are looked at, by task.
         pool: Fields are encoded on its threads.
     """
 
     schema: Schema
     fitted: FittedEncodings
     counts: Counts
+    meters: Mapping[str, TeacherMeter]
     pool: ThreadPoolExecutor
 
     def encode(self, chunk: Chunk) -> pa.RecordBatch:
@@ -82,13 +87,19 @@ class ChunkEncoder:
         stage = stages(chunk, self.schema.keys.stage)
         columns = {ITEM_KEY: pa.array(self._items(chunk)), STAGE: pa.array(stage)}
         split = chunk.candidate_split
-        for name, (label, null) in labels(chunk, self.schema, stage).items():
+        given = labels(chunk, self.schema, stage)
+        for name, (label, null) in given.items():
             self.counts.add_rows("null_labels", name, null, split)
             columns[label_column(name)] = self._nan_counted("unobserved_labels", name, label, split)
         for name, value in values(chunk, self.schema).items():
             columns[value_column(name)] = self._nan_counted("missing_values", name, value, split)
-        for name, logit in teacher_logits(chunk, self.schema).items():
+        logits = teacher_logits(chunk, self.schema)
+        train = split == SPLITS.index("train")
+        for name, logit in logits.items():
             columns[teacher_column(name)] = self._nan_counted("missing_teacher", name, logit, split)
+            self.meters[name].add(logit[train], given[name][0][train], stage[train])
+        for name, vectors in hidden_vectors(chunk, self.schema, logits).items():
+            columns[hidden_column(name)] = vectors
         return columns
 
     def _nan_counted(self, event: str, subject: str, numbers: Float32, split: Int8) -> pa.Array:

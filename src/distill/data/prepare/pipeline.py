@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ from distill.data.prepare.fit import Fitter
 from distill.data.prepare.fitted import FittedEncodings
 from distill.data.prepare.grouping import Grouping
 from distill.data.prepare.items import open_items, write_items
+from distill.data.prepare.meter import TeacherMeter
 from distill.data.prepare.plan import (
     check_columns,
     check_rule,
@@ -115,10 +117,11 @@ class _Preparation:
         with ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1))) as pool:
             fitted, ranges = self._fit(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files.num_rows)
             sized = fitted.sized(schema)
-            encoder = ChunkEncoder(sized, fitted, counts, pool)
+            meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
+            encoder = ChunkEncoder(sized, fitted, counts, meters, pool)
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
-        self._finish(sized, fitted, ranges, splits, catalogue, counts)
+        self._finish(sized, fitted, ranges, splits, catalogue, counts, meters)
 
     def _fit(
         self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int
@@ -166,6 +169,7 @@ class _Preparation:
         splits: dict[Split, tuple[PartFile, ...]],
         items: tuple[PartFile, ...],
         counts: Counts,
+        meters: Mapping[str, TeacherMeter],
     ) -> None:
         save_schema(schema, self.root / SCHEMA_FILE)
         manifest = Manifest(
@@ -176,6 +180,7 @@ class _Preparation:
             encodings=fitted.save(self.root),
             ranges=ranges,
             counts=counts.result(),
+            teacher={task: meter.result() for task, meter in meters.items()},
         )
         (self.root / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

@@ -79,6 +79,8 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
     if schema.teacher:
         uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
+        hidden = (schema.teacher.hidden or {}).items()
+        uses += [Use(h.column, f"hidden vector {n!r} of the teacher", True, _NUMBERS, is_list=True) for n, h in hidden]
     for use in uses:
         if "\0" in use.column:  # the columns that grouping adds are named with it
             raise SchemaError("The name of a column cannot hold NUL.", where=f"column {use.column!r} ({use.purpose})")

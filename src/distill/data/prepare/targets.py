@@ -1,4 +1,4 @@
-"""Stages, labels, value columns and teacher logits of candidates."""
+"""Stages, labels and value columns of candidates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from distill.schema import Schema, StageKey, Task
 Float32 = npt.NDArray[np.float32]
 
 _STAGES = {stage.name.lower(): int(stage) for stage in Stage}
-_CLIP = 1e-7
 
 
 def stages(chunk: Chunk, key: StageKey | None) -> Int8:
@@ -102,13 +101,14 @@ def _label(chunk: Chunk, task: Task) -> tuple[Float32, Bool]:
     place = chunk.candidate_place(task.column, f"label of task {task.name!r}")
     values, missing = to_numbers(chunk.candidate[task.column], place)
     if task.kind == "binary":
-        _check(values, (values != 0) & (values != 1), place, "a binary label", "0 or 1")
+        check_values(values, (values != 0) & (values != 1), place, "a binary label", "0 or 1")
     elif task.kind == "graded":
-        _check(values, (values < 0) | (values != np.floor(values)), place, "a graded label", "0, 1, 2, …")
+        check_values(values, (values < 0) | (values != np.floor(values)), place, "a graded label", "0, 1, 2, …")
     return to_float32(values, place), missing
 
 
-def _check(values: Float64, bad: Bool, place: Place, what: str, expected: str) -> None:
+def check_values(values: Float64, bad: Bool, place: Place, what: str, expected: str) -> None:
+    """Raises DataError at the first of the bad values `[n]`."""
     if (position := first(bad)) >= 0:
         raise DataError(
             f"A value cannot be {what}.",
@@ -139,40 +139,4 @@ def values(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
                 remedy="Fill or correct the value, or take the column out of `score`.",
             )
         found[column] = np.where(missing, np.float32(np.nan), to_float32(numbers, place))
-    return found
-
-
-def teacher_logits(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
-    """Reads logged teacher scores as logits `[N]`; NaN where the teacher did not score.
-
-    Probabilities are clipped to [1e-7, 1 − 1e-7] first; of positions see `TeacherColumns`.
-
-    Raises:
-        DataError: A number is not finite, or not a probability where it should be.
-    """
-    if schema.teacher is None:
-        return {}
-    found = {}
-    for task, column in schema.teacher.columns.items():
-        place = chunk.candidate_place(column, f"teacher of task {task!r}")
-        scores, missing = to_numbers(chunk.candidate[column], place)
-        if schema.teacher.kind == "probability":
-            if (position := first((scores < 0) | (scores > 1))) >= 0:
-                raise DataError(
-                    "A teacher score is not a probability.",
-                    where=place.at(position),
-                    expected="a number in [0, 1]",
-                    found=repr(float(scores[position])),
-                    remedy="If the column holds logits, declare `teacher.kind: logit`.",
-                )
-            scores = np.clip(scores, _CLIP, 1 - _CLIP)
-            scores = np.log(scores) - np.log1p(-scores)
-        elif schema.teacher.kind == "position":
-            best = schema.teacher.first
-            scores = np.where(missing, best, scores)
-            _check(
-                scores, (scores < best) | (scores != np.floor(scores)), place, "a position", f"{best}, {best + 1}, …"
-            )
-            scores = -np.log(scores - best + 1)
-        found[task] = np.where(missing, np.float32(np.nan), to_float32(scores, place))
     return found

@@ -218,7 +218,7 @@ def to_vectors(array: pa.Array, width: int, place: Place, nan: Literal["error", 
         Fixed-size lists `[n, width]`, and the row of each missing vector or value.
 
     Raises:
-        DataError: A list has another length.
+        DataError: A list has another length, or a number does not fit.
     """
     missing = null_mask(array)
     values, lengths = explode(array) if family(array.type) != "null" else (pa.nulls(0), np.zeros(len(array), np.int64))
@@ -226,12 +226,13 @@ def to_vectors(array: pa.Array, width: int, place: Place, nan: Literal["error", 
         raise DataError(
             "A vector has the wrong width.",
             where=place.at(position),
-            expected=f"{width} numbers (`width` of the field)",
+            expected=f"{width} numbers (its `width`)",
             found=f"{lengths[position]} numbers",
         )
-    numbers, inner_missing = to_numbers(values, place.nested(lengths), nan)
+    inside = place.nested(lengths)
+    numbers, inner_missing = to_numbers(values, inside, nan)
     dense = np.zeros((len(array), width), np.float32)
-    dense[~missing] = numbers.reshape(-1, width)
+    dense[~missing] = to_float32(numbers, inside).reshape(-1, width)
     inner_rows = np.repeat(np.arange(len(lengths)), lengths)[inner_missing]
     flat = pa.array(dense.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, width), np.concatenate([np.flatnonzero(missing), inner_rows])

@@ -50,6 +50,7 @@ class Block:
         sides: The other fields; R rows of the request side, N rows of the others.
         ends: `[R + 1]` int64, candidates before each request; None in the flat layout.
         hidden: Name to `[N, W]` float32.
+        unscored: Positions of the tasks of which the signals hold no logits.
     """
 
     request: Cells
@@ -57,6 +58,7 @@ class Block:
     sides: Mapping[Side, SideBlock]
     ends: Ints | None
     hidden: Mapping[str, Array]
+    unscored: tuple[int, ...] = ()
 
 
 def ragged_rows(ends: Ints, rows: Ints) -> tuple[Ints, Ints]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -53,7 +53,7 @@ def collate(block: Block, requests: Ints, columns: tuple[str, ...]) -> Batch:
         item_id=item_id,
         row=row,
         columns={name: torch.from_numpy(values[:, position].copy()) for position, name in enumerate(columns)},
-        signals=_signals(candidate, block.hidden, rows),
+        signals=_signals(candidate, block, rows),
     )
 
 
@@ -121,13 +121,16 @@ def _side(name: Side, cells: Cells, side: SideBlock, rows: Ints) -> FeatureBlock
     )
 
 
-def _signals(candidate: Cells, vectors: Mapping[str, Array], rows: Ints) -> TeacherSignals | None:
+def _signals(candidate: Cells, block: Block, rows: Ints) -> TeacherSignals | None:
     if "logits" not in candidate.places:
         return None
     logits = candidate.numbers("logits").copy()
+    others = list(block.unscored)
+    logits[:, others] = 0
     absent = np.isnan(logits).any(axis=1)
     logits[absent] = 0
-    hidden = {name: values.take(rows, axis=0) for name, values in vectors.items()}
+    logits[:, others] = np.nan
+    hidden = {name: values.take(rows, axis=0) for name, values in block.hidden.items()}
     for values in hidden.values():
         values[absent] = 0
     tensors = {name: torch.from_numpy(values) for name, values in hidden.items()}

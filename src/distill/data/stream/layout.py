@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
-from distill.data.format import Dataset, Split, arrow_schema, field_column, label_column, teacher_column, value_column
+from distill.data.format import (
+    Dataset,
+    Split,
+    arrow_schema,
+    field_column,
+    hidden_column,
+    label_column,
+    teacher_column,
+    value_column,
+)
 from distill.data.stream.signals import DATASET, Sidecar, open_sidecar
 from distill.errors import SignalError
-from distill.schema import Kind, Schema, Side
+from distill.schema import HiddenColumn, Kind, Schema, Side
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,10 @@ class ReadLayout:
         sides: Fields of each side.
         labels: Label columns, by task.
         values: Raw names of the value columns.
-        teacher: Teacher columns of the part files, by task; empty without signals in the dataset.
+        teacher: Whether teacher signals are in the part files.
         sidecar: Teacher signals in files of their own.
+        logits: Columns of the signals, by task; None for a task that they do not score.
+        hidden: Hidden vectors of the signals that are read, with their widths.
     """
 
     nested: bool
@@ -53,16 +65,25 @@ class ReadLayout:
     sides: dict[Side, SideLayout]
     labels: tuple[str, ...]
     values: tuple[str, ...]
-    teacher: tuple[str, ...]
-    sidecar: Sidecar | None = field(default=None)
+    teacher: bool = False
+    sidecar: Sidecar | None = None
+    logits: tuple[str | None, ...] = ()
+    hidden: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_signals(self) -> bool:
         """Whether batches carry teacher signals."""
-        return bool(self.teacher) or self.sidecar is not None
+        return self.teacher or self.sidecar is not None
+
+    @property
+    def unscored(self) -> tuple[int, ...]:
+        """Positions of the tasks that the signals do not score."""
+        return tuple(position for position, name in enumerate(self.logits) if name is None)
 
 
-def read_layout(dataset: Dataset, view: Schema, split: Split, signals: str | None) -> ReadLayout:
+def read_layout(
+    dataset: Dataset, view: Schema, split: Split, signals: str | None, hidden: Sequence[str] | None = None
+) -> ReadLayout:
     """Finds the columns to read.
 
     Args:
@@ -70,27 +91,36 @@ def read_layout(dataset: Dataset, view: Schema, split: Split, signals: str | Non
         view: Its schema or a part of it, such as `schema.serving_view()`; fields that it lacks are not read.
         split: Which split.
         signals: None, `dataset` for the teacher columns of the part files, or a folder of aligned signal files.
+        hidden: Names of the hidden vectors of the signals that are read; all if None.
 
     Raises:
-        SignalError: The signals asked for are not there, lack a task or do not belong to the dataset.
+        SignalError: The signals asked for are not there, lack a task or a hidden vector, or do not belong to the
+            dataset.
     """
-    teacher: tuple[str, ...] = ()
+    logits: tuple[str | None, ...] = ()
+    vectors: dict[str, int] = {}
     sidecar = None
     if signals == DATASET:
-        teacher = _teacher_columns(dataset, view)
+        logits = _teacher_columns(dataset, view)
+        vectors = _wanted({name: spec.width for name, spec in _hidden(view).items()}, hidden, dataset.root)
     elif signals is not None:
+        logits = tuple(map(teacher_column, view.task_names))
         sidecar = open_sidecar(dataset, view.task_names, split, Path(signals))
-    available = arrow_schema(view, split)
-    skipped = set() if teacher else {teacher_column(t) for t in view.task_names}
-    columns = pa.schema([column for column in available if column.name not in skipped])
+        vectors = _wanted(sidecar.hidden, hidden, Path(signals))
+        sidecar = sidecar.with_hidden(vectors)
+    read = {*logits, *map(hidden_column, vectors)} if signals == DATASET else set()
+    skipped = {*map(teacher_column, view.task_names), *map(hidden_column, _hidden(view))} - read
+    columns = pa.schema([column for column in arrow_schema(view, split) if column.name not in skipped])
     return ReadLayout(
         nested=view.layout == "requests",
         columns=columns,
         sides={side: SideLayout.of(view, side) for side in Side},
         labels=tuple(label_column(task) for task in view.task_names),
         values=tuple(name for name in view.value_columns if value_column(name) in columns.names),
-        teacher=teacher,
+        teacher=signals == DATASET,
         sidecar=sidecar,
+        logits=logits,
+        hidden=vectors,
     )
 
 
@@ -99,16 +129,31 @@ def feature_columns(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(field_column(name) for name in names)
 
 
-def _teacher_columns(dataset: Dataset, view: Schema) -> tuple[str, ...]:
-    scored = set(view.teacher.columns) if view.teacher else set()
-    missing = [task for task in view.task_names if task not in scored]
-    if missing:
+def _teacher_columns(dataset: Dataset, view: Schema) -> tuple[str | None, ...]:
+    if not view.logged_tasks:
         raise SignalError(
-            "The dataset does not hold a teacher score for every task.",
+            "The dataset holds no teacher scores.",
             where=str(dataset.root),
-            expected=f"teacher columns of {', '.join(view.task_names)}",
-            found=", ".join(sorted(scored)) or "none",
+            expected=f"teacher columns of {', '.join(view.task_names)}, or of some of them",
+            found="none",
             remedy="Declare the production ranker's columns under `teacher` in the schema, "
             "or score the data with a trained teacher.",
         )
-    return tuple(teacher_column(task) for task in view.task_names)
+    return tuple(teacher_column(task) if task in view.logged_tasks else None for task in view.task_names)
+
+
+def _hidden(view: Schema) -> dict[str, HiddenColumn]:
+    return (view.teacher.hidden or {}) if view.teacher is not None else {}
+
+
+def _wanted(known: dict[str, int], names: Sequence[str] | None, where: Path) -> dict[str, int]:
+    """Takes the wanted of the hidden vectors that there are."""
+    missing = [name for name in names or () if name not in known]
+    if missing:
+        raise SignalError(
+            "The teacher signals lack a hidden vector.",
+            where=str(where),
+            expected=", ".join(missing),
+            found=", ".join(known) or "none",
+        )
+    return known if names is None else {name: known[name] for name in names}

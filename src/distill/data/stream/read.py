@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.format import ITEM_KEY, REQUEST_KEY, STAGE, USER_KEY, field_column, teacher_column, value_column
+from distill.data.format import ITEM_KEY, REQUEST_KEY, STAGE, USER_KEY, field_column, hidden_column, value_column
 from distill.data.stream.block import Block, RaggedBlock, SideBlock
 from distill.data.stream.cells import Cells
 from distill.data.stream.columns import (
@@ -29,7 +29,6 @@ from distill.data.stream.index import SplitIndex
 from distill.data.stream.layout import ReadLayout, SideLayout
 from distill.data.stream.packing import Ints
 from distill.data.stream.plan import Unit, block_lengths
-from distill.data.stream.signals import HIDDEN_PREFIX
 from distill.errors import DataError, SignalError
 from distill.schema import Side
 
@@ -139,8 +138,7 @@ class _BlockBuffers:
             side: _SideBuffers(side, fields, self.request if side is Side.REQUEST else self.candidate)
             for side, fields in layout.sides.items()
         }
-        hidden = layout.sidecar.hidden if layout.sidecar is not None else {}
-        self.hidden = {name: np.empty((candidates, width), np.float32) for name, width in hidden.items()}
+        self.hidden = {name: np.empty((candidates, width), np.float32) for name, width in layout.hidden.items()}
 
     def fill(self, rows: _Rows, first_row: int) -> None:
         at = rows.candidates
@@ -158,11 +156,16 @@ class _BlockBuffers:
         values = [plain(rows.per_candidate(value_column(name))) for name in self.layout.values]
         fill_matrix(self.candidate.numbers("values")[at], values)
         if self.layout.teacher:
-            self.fill_logits(rows, self.layout.teacher)
+            self.fill_signals(rows)
 
-    def fill_logits(self, rows: _Rows, columns: tuple[str, ...]) -> None:
-        logits = [plain(rows.per_candidate(name)) for name in columns]
-        fill_matrix(self.candidate.numbers("logits")[rows.candidates], logits)
+    def fill_signals(self, rows: _Rows) -> None:
+        at = rows.candidates
+        none = np.full(at.stop - at.start, np.nan, np.float32)
+        logits = [none if name is None else plain(rows.per_candidate(name)) for name in self.layout.logits]
+        fill_matrix(self.candidate.numbers("logits")[at], logits)
+        for name, target in self.hidden.items():
+            column = hidden_column(name)
+            target[at] = vectors(rows.per_candidate(column), target.shape[1], rows.place(column))
 
     def finish(self) -> Block:
         return Block(
@@ -171,6 +174,7 @@ class _BlockBuffers:
             sides={side: buffers.finish() for side, buffers in self.sides.items()},
             ends=_ends(self.lengths) if self.layout.nested else None,
             hidden=self.hidden,
+            unscored=self.layout.unscored,
         )
 
 
@@ -179,12 +183,8 @@ def _field_cells(layout: ReadLayout, side: Side) -> dict[str, int]:
 
 
 def _fill_signals(buffers: _BlockBuffers, rows: _Rows) -> None:
-    tasks = (label.removeprefix("label_") for label in buffers.layout.labels)
     try:
-        buffers.fill_logits(rows, tuple(teacher_column(task) for task in tasks))
-        for name, target in buffers.hidden.items():
-            column = HIDDEN_PREFIX + name
-            target[rows.candidates] = vectors(rows.per_candidate(column), target.shape[1], rows.place(column))
+        buffers.fill_signals(rows)
     except DataError as error:
         raise _as_signal_error(error) from error
     _check_finite(buffers, rows)
@@ -196,7 +196,7 @@ def _check_finite(buffers: _BlockBuffers, rows: _Rows) -> None:
     scored = ~np.isnan(logits).any(axis=1)
     bad = {"a logit": np.isinf(logits).any(axis=1)}
     for name, values in buffers.hidden.items():
-        bad[HIDDEN_PREFIX + name] = scored & ~np.isfinite(values[rows.candidates]).all(axis=1)
+        bad[hidden_column(name)] = scored & ~np.isfinite(values[rows.candidates]).all(axis=1)
     for name, mask in bad.items():
         if mask.any():
             raise SignalError(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.format import Dataset, PartFile, Split, teacher_column
+from distill.data.format import Dataset, PartFile, Split, hidden_column, teacher_column
 from distill.data.stream.columns import same_type
 from distill.errors import SignalError
 
 DATASET = "dataset"
-HIDDEN_PREFIX = "hidden_"
+HIDDEN_PREFIX = hidden_column("")
 _REMEDY = "Score this dataset again and give the folder that the score job wrote."
 
 
@@ -31,6 +32,12 @@ class Sidecar:
     paths: tuple[Path, ...]
     columns: pa.Schema
     hidden: dict[str, int]
+
+    def with_hidden(self, names: Collection[str]) -> Sidecar:
+        """Returns the same with some of the hidden vectors only."""
+        left_out = {hidden_column(name) for name in self.hidden if name not in names}
+        columns = pa.schema([column for column in self.columns if column.name not in left_out])
+        return Sidecar(self.paths, columns, {name: self.hidden[name] for name in names})
 
 
 def open_sidecar(dataset: Dataset, tasks: tuple[str, ...], split: Split, folder: Path) -> Sidecar:

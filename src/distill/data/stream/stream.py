@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,14 @@ class SplitReader:
     layout: ReadLayout
 
     @classmethod
-    def open(cls, dataset: Dataset, view: Schema, split: Split, signals: str | None = None) -> SplitReader:
+    def open(
+        cls,
+        dataset: Dataset,
+        view: Schema,
+        split: Split,
+        signals: str | None = None,
+        hidden: Sequence[str] | None = None,
+    ) -> SplitReader:
         """Indexes a split and checks its columns.
 
         Args:
@@ -40,12 +47,13 @@ class SplitReader:
             view: Its schema or a part of it; fields that it lacks are not read.
             split: Which split.
             signals: None, `dataset`, or a folder of aligned signal files.
+            hidden: Names of the hidden vectors of the signals that are read; all if None.
 
         Raises:
             DataError: A file of the split is not what the format says.
             SignalError: The signals are not there or do not belong to the dataset.
         """
-        layout = read_layout(dataset, view, split, signals)
+        layout = read_layout(dataset, view, split, signals, hidden)
         return cls(index_split(dataset, split, layout.columns), layout)
 
     def batches(self, plan: EpochPlan, shard: int, start: int, ahead: bool) -> Generator[Batch, None, None]:

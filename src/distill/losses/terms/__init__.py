@@ -1,6 +1,7 @@
 """Loss terms: weighted, scheduled modules that say on which rows and tasks they act."""
 
-from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums
+from distill.losses.tasks import TaskInfo
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 from distill.losses.terms.bernoulli_kl import BernoulliKL
 from distill.losses.terms.contrastive import Contrastive
 from distill.losses.terms.copr import COPR

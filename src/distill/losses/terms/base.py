@@ -15,21 +15,7 @@ from distill.data.items import ItemFields
 from distill.errors import ConfigError, SignalError
 from distill.losses.rows import parse_rows, select_rows
 from distill.losses.schedule import Schedule, weight_schedule
-
-
-@dataclass(frozen=True)
-class TaskInfo:
-    """A task of the schema, as far as a loss needs to know it.
-
-    Attributes:
-        name: Its name.
-        weight: Its weight among the tasks.
-        kind: binary | graded | value.
-    """
-
-    name: str
-    weight: float
-    kind: str = "binary"
+from distill.losses.tasks import TaskInfo
 
 
 @dataclass(frozen=True)
@@ -94,7 +80,7 @@ class LossTerm(nn.Module, ABC):
     Args:
         weight: Weight of the term in the total, a number or a schedule.
         rows: Name of a row selector, or several for their union (see `distill.losses.rows.parse_rows`).
-        tasks: Names of the tasks it acts on; all of the schema's if None.
+        tasks: Names of the tasks it acts on; all of the schema's if None, or all that the teacher scores.
 
     Raises:
         ConfigError: If the weight can be negative, or a row selector or a task list is malformed.
@@ -124,6 +110,7 @@ class LossTerm(nn.Module, ABC):
             raise ConfigError("Tasks are a list of names.", where=f"{kind}.tasks", found=repr(tasks))
         self.tasks = None if tasks is None else tuple(tasks)
         self._num_tasks = 0
+        self._takes_all = True
         self.register_buffer("task_columns", torch.empty(0, dtype=torch.int64), persistent=False)
         self.register_buffer("task_weights", torch.empty(0), persistent=False)
 
@@ -131,6 +118,16 @@ class LossTerm(nn.Module, ABC):
     def uses_signals(self) -> bool:
         """Whether the formula or the choice of rows reads the teacher signals."""
         return self.needs_signals or "scored" in self.rows
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether the term acts on what the teacher says of a task, so that the teacher must score the task."""
+        return self.needs_signals
+
+    @property
+    def teacher_vectors(self) -> tuple[str, ...]:
+        """Names of the teacher's hidden vectors that the formula reads."""
+        return ()
 
     def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
         """Learns the tasks of the schema; called once before training.
@@ -140,7 +137,7 @@ class LossTerm(nn.Module, ABC):
             has_signals: Whether batches will come with teacher signals.
 
         Raises:
-            ConfigError: If the term asks for an unknown task or for signals that there will not be.
+            ConfigError: If the term asks for an unknown task, or for signals that there will not be.
         """
         kind = type(self).__name__
         if self.uses_signals and not has_signals:
@@ -152,7 +149,8 @@ class LossTerm(nn.Module, ABC):
                 remedy="choose a teacher, or remove the term from the loss",
             )
         known = [task.name for task in tasks]
-        wanted = known if self.tasks is None else list(self.tasks)
+        usable = [task.name for task in tasks if task.taught or not self.reads_scores]
+        wanted = usable if self.tasks is None else list(self.tasks)
         if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(known):
             raise ConfigError(
                 f"The loss term {kind} names tasks that it cannot act on.",
@@ -160,9 +158,18 @@ class LossTerm(nn.Module, ABC):
                 expected="one or more different tasks of: " + ", ".join(known),
                 found=", ".join(wanted) or "none",
             )
+        if untaught := [name for name in wanted if name not in usable]:
+            raise ConfigError(
+                f"The loss term {kind} wants the teacher's word on a task that it does not score.",
+                where=f"{kind}.tasks",
+                expected="some of " + ", ".join(usable) if usable else "a teacher that scores a task",
+                found=", ".join(untaught),
+                remedy="leave the task out of `tasks`; or declare its column under `teacher` in the schema and prepare",
+            )
         columns = [known.index(name) for name in wanted]
         device = self.task_columns.device
         self._num_tasks = len(known)
+        self._takes_all = columns == list(range(len(known)))
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
         self.task_weights = torch.tensor([tasks[k].weight for k in columns], device=device)
 
@@ -230,7 +237,7 @@ class LossTerm(nn.Module, ABC):
                 expected=f"shape [N, {self._num_tasks}]",
                 found=f"shape {list(values.shape)}",
             )
-        return values if self.tasks is None else values.index_select(1, self.task_columns)
+        return values if self._takes_all else values.index_select(1, self.task_columns)
 
     def student_logits(self, inputs: LossInputs) -> Tensor:
         """Returns the student's logits `[N, K']`, float32 or better, with gradient."""

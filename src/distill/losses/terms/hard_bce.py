@@ -13,7 +13,8 @@ from distill.batch import Batch, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.functional.bce import bce_with_logits
 from distill.losses.schedule import Schedule
-from distill.losses.terms.base import LossInputs, LossTerm, TaskInfo, TermSums, at_least_float32
+from distill.losses.tasks import TaskInfo
+from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
 
 TaskWeighting = Literal["fixed", "uncertainty"]
 

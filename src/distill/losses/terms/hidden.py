@@ -14,8 +14,8 @@ from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
 from distill.losses.terms.soft import SoftTerm
 
 _NO_VECTORS = (
-    "score with hidden=[NAME]; teacher=trained and teacher=checkpoint do so themselves; or let the teacher run in the "
-    "step: teacher.signals=online"
+    "declare logged vectors under `teacher.hidden` in the schema; or score with hidden=[NAME]; teacher=trained and "
+    "teacher=checkpoint do so themselves; or let the teacher run in the step: teacher.signals=online"
 )
 
 
@@ -42,6 +42,11 @@ class HiddenTerm(SoftTerm):
         self.student = (student,) if isinstance(student, str) else tuple(student)
         self.teacher = teacher
         self._is_set_up = False
+
+    @property
+    def teacher_vectors(self) -> tuple[str, ...]:
+        """The name of the teacher's vector."""
+        return (self.teacher,)
 
     def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
         """Learns the widths of the hidden vectors; called once before training, after `setup`.

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from distill.errors import ConfigError
 from distill.losses.functional.listwise import jrc
 from distill.losses.schedule import Schedule
-from distill.losses.terms.base import LossInputs, TaskInfo, TermSums
+from distill.losses.tasks import TaskInfo
+from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
 from distill.losses.terms.lists import list_sums
 

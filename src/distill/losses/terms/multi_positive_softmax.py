@@ -67,6 +67,11 @@ class MultiPositiveSoftmax(LossTerm):
         """Whether the positives or the choice of rows come from the teacher."""
         return self.positives == "teacher" or super().uses_signals
 
+    @property
+    def reads_scores(self) -> bool:
+        """Whether the positives come from the teacher."""
+        return self.positives == "teacher"
+
     def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
         """Says on which candidates the term acts; with positives of the teacher, those that it scored."""
         rows = super().acts_on(batch, signals)

@@ -15,7 +15,7 @@ class SoftTerm(LossTerm):
     Args:
         weight: Weight of the term in the total, a number or a schedule.
         rows: Row selector or several for their union.
-        tasks: Names of the tasks it acts on; all of the schema's if None.
+        tasks: Names of the tasks it acts on; all that the teacher scores if None.
     """
 
     needs_signals: ClassVar[bool] = True
@@ -32,7 +32,7 @@ class TemperedTerm(SoftTerm):
     Args:
         weight: Weight of the term in the total, a number or a schedule.
         rows: Row selector or several for their union.
-        tasks: Names of the tasks it acts on; all of the schema's if None.
+        tasks: Names of the tasks it acts on; all that the teacher scores if None.
         temperature: T > 0, a number or a schedule.
     """
 

@@ -1,0 +1,75 @@
+"""Looks at a teacher's scores as they go by: how many there are, their range, and how they compare with the labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from distill.batch import Stage
+from distill.data.format import TeacherNumbers
+from distill.data.prepare.accumulate import Extremes, Moments
+from distill.data.prepare.values import Float64
+from distill.schema import TeacherColumns
+
+Float32 = npt.NDArray[np.float32]
+Int8 = npt.NDArray[np.int8]
+Int64 = npt.NDArray[np.int64]
+
+
+class TeacherMeter:
+    """Gathers the numbers of one task from arrays of candidates; how the stream was cut does not change them.
+
+    Args:
+        teacher: Says how scores are declared; logits if None.
+    """
+
+    def __init__(self, teacher: TeacherColumns | None) -> None:
+        self._teacher = teacher
+        self._candidates = np.zeros(len(Stage), np.int64)
+        self._scored = np.zeros(len(Stage), np.int64)
+        self._extremes, self._scores = Extremes(), Moments()
+        self._labelled, self._probabilities, self._labels = 0, Moments(), Moments()
+
+    def add(self, logits: Float32, labels: Float32, stage: Int8) -> None:
+        """Adds candidates `[N]`: logits are NaN where there is no score, labels where none is observed."""
+        scored = ~np.isnan(logits)
+        self._candidates += np.bincount(stage, minlength=len(Stage))
+        self._scored += np.bincount(stage[scored], minlength=len(Stage))
+        declared = self._declared(logits[scored].astype(np.float64))
+        self._extremes.add(declared)
+        self._scores.add(declared)
+        both = scored & ~np.isnan(labels)
+        self._labelled += int(both.sum())
+        self._labels.add(labels[both].astype(np.float64))
+        if self._teacher is None or self._teacher.kind != "position":
+            self._probabilities.add(_sigmoid(logits[both].astype(np.float64)))
+
+    def result(self) -> TeacherNumbers:
+        """Returns the numbers."""
+        known = bool(self._scored.sum())
+        ordered = self._teacher is not None and self._teacher.kind == "position"
+        return TeacherNumbers(
+            candidates=_by_stage(self._candidates, self._candidates),
+            scored=_by_stage(self._scored, self._candidates),
+            low=self._extremes.low if known else None,
+            mean=self._scores.result()[0] if known else None,
+            high=self._extremes.high if known else None,
+            labelled=self._labelled,
+            probability=self._probabilities.result()[0] if self._labelled and not ordered else None,
+            label=self._labels.result()[0] if self._labelled else None,
+        )
+
+    def _declared(self, logits: Float64) -> Float64:
+        if self._teacher is None or self._teacher.kind == "logit":
+            return logits
+        if self._teacher.kind == "probability":
+            return _sigmoid(logits)
+        return np.rint(np.exp(-logits)) + self._teacher.first - 1
+
+
+def _sigmoid(logits: Float64) -> Float64:
+    return 1 / (1 + np.exp(-np.clip(logits, -700, 700)))
+
+
+def _by_stage(counts: Int64, present: Int64) -> dict[str, int]:
+    return {stage.name.lower(): int(counts[stage]) for stage in Stage if present[stage]}
