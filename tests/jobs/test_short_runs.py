@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from distill.reports.summary import load_summary
+from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 
 
@@ -34,3 +35,13 @@ def test_profile_divides_the_time_and_names_operators(tmp_path: Path) -> None:
     assert "forward and loss" in report
     assert "aten::" in report  # which operators cost most depends on the machine and its load
     assert json.loads((folder / "profile.json").read_text(encoding="utf-8"))["traceEvents"]
+
+
+def test_an_epoch_that_is_no_better_is_what_resuming_starts_from(tmp_path: Path) -> None:
+    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith(("teacher.", "trainer.max_epochs"))]
+    still = ["optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12", "optimizer.weight_decay=0", "trainer.max_epochs=3"]
+    train("model=logistic", "name=still", *tiny, *still)
+    folder = run_dirs(tmp_path, "still")[0] / "checkpoints"
+    best, last = (read_checkpoint(folder / f"{name}.ckpt") for name in ("best", "last"))
+    assert last["global_step"] == 3 * best["global_step"] > 0
+    assert not list(folder.glob("last-v*"))

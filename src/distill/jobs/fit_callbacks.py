@@ -46,7 +46,8 @@ def fit_callbacks(cfg: DictConfig, role: str, schema: Schema, folder: Path, log_
     _check_monitor(monitor, schema)
     always = [
         CheckMonitor(monitor),
-        _best_and_last(cfg, folder),
+        _best(cfg, folder),
+        _last(folder),
         StopOnNonFinite(str(folder), role),
         ScalarLayout(),
         LossLog(int(cfg.trainer.log_every_n_steps)),
@@ -60,13 +61,23 @@ def fit_callbacks(cfg: DictConfig, role: str, schema: Schema, folder: Path, log_
     return [*always, *_chosen(cfg, role, folder), *extra]
 
 
-def _best_and_last(cfg: DictConfig, folder: Path) -> ModelCheckpoint:
+def _best(cfg: DictConfig, folder: Path) -> ModelCheckpoint:
     return ModelCheckpoint(
         dirpath=folder,
         filename="best",
         monitor=cfg.callbacks.monitor,
         mode=cfg.callbacks.mode,
-        save_last=True,
+        enable_version_counter=False,
+    )
+
+
+def _last(folder: Path, every_n_steps: int | None = None) -> ModelCheckpoint:
+    """What resuming starts from: every epoch, whether it was better or not, or every n steps."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename="last",
+        every_n_train_steps=every_n_steps,
+        every_n_epochs=1 if every_n_steps is None else None,
         enable_version_counter=False,
     )
 
@@ -74,15 +85,7 @@ def _best_and_last(cfg: DictConfig, folder: Path) -> ModelCheckpoint:
 def _chosen(cfg: DictConfig, role: str, folder: Path) -> list[pl.Callback]:
     options, found = cfg.callbacks, list[pl.Callback]()
     if options.checkpoint_every_n_steps is not None:
-        found.append(
-            ModelCheckpoint(
-                dirpath=folder,
-                filename="last",
-                every_n_train_steps=int(options.checkpoint_every_n_steps),
-                save_top_k=1,
-                enable_version_counter=False,
-            )
-        )
+        found.append(_last(folder, int(options.checkpoint_every_n_steps)))
     if options.patience is not None:
         found.append(
             EarlyStopping(
