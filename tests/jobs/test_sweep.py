@@ -43,8 +43,8 @@ def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFi
     assert "4 runs" in capsys.readouterr().out
     rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())
     assert [(row["configuration"], row["role"], row["seeds"]) for row in rows] == [
-        ("loss.terms.soft.temperature=1", "teacher", [0, 1]),
-        ("loss.terms.soft.temperature=1", "control", [0, 1]),
+        ("loss.terms.soft.temperature=1 and 1 more", "teacher", [0, 1]),
+        ("loss.terms.soft.temperature=1 and 1 more", "control", [0, 1]),
         ("loss.terms.soft.temperature=1", "distilled", [0, 1]),
         ("loss.terms.soft.temperature=2", "distilled", [0, 1]),
     ]

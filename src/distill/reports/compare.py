@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich import box
@@ -74,7 +74,7 @@ class Row:
 def compare(runs: Sequence[Summary]) -> list[Row]:
     """Groups runs that differ in their seed only and summarises each group.
 
-    A teacher or control that several configurations share is listed once, with the first of them.
+    A teacher or control that several configurations share is listed once, as the first's "and n more".
     """
     common = set.intersection(*(set(changes(run)) for run in runs)) if len(runs) > 1 else set()
     groups: dict[tuple[str, str], list[Summary]] = {}
@@ -82,17 +82,22 @@ def compare(runs: Sequence[Summary]) -> list[Row]:
         own = " ".join(change for change in changes(run) if change not in common)
         groups.setdefault((run.config_hash, own or run.name), []).append(run)
     rows: list[Row] = []
-    seen: set[tuple[str, tuple[int, ...], str]] = set()
+    shared: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
     for (_, name), members in groups.items():
         for role in _ROLES:
             row = _row(name, role, members)
             if row is None:
                 continue
-            identity = (role, row.seeds, json.dumps({k: s.mean for k, s in row.metrics.items()}))
-            if role in ("teacher", "control") and identity in seen:
-                continue
-            seen.add(identity)
+            if role in ("teacher", "control"):
+                identity = (role, row.seeds, json.dumps({k: s.mean for k, s in row.metrics.items()}))
+                places = shared.setdefault(identity, [])
+                places.append(len(rows))
+                if len(places) > 1:
+                    continue
             rows.append(row)
+    for first, *others in shared.values():
+        if others:
+            rows[first] = replace(rows[first], configuration=f"{rows[first].configuration} and {len(others)} more")
     return rows
 
 
