@@ -34,22 +34,18 @@ _LIGHTNING = (
     Strategy,
 )
 _BASES = (nn.Module, Schedule, SequenceEncoding, PointwiseMetric, RequestMetric, *_LIGHTNING)
-# Members of the parts that have no base class here: a data set (DatasetSource), a metric (Metric), and Optuna's (an
-# extra) pruners and samplers.
-_SHAPES = (
-    {"fingerprint", "write_raw"},
-    {"__call__", "missing"},
-    {"prune"},
-    {"sample_relative", "sample_independent"},
-)
+# Members of the parts that have no base class: a data set (DatasetSource) and a metric (Metric).
+_SHAPES = ({"fingerprint", "write_raw"}, {"__call__", "missing"})
+# Bases by name, since Optuna is an extra.
+_OPTUNA = {"optuna.pruners._base.BasePruner", "optuna.samplers._base.BaseSampler"}
 
 
 def check_targets(node: Any, where: str, kind: type[Any] = object) -> None:
     """Refuses a config that names anything but parts of a run, however deep; nothing of them is called.
 
-    Allowed are the classes of this package and classes of any package that extend a base of it, of torch or of
-    Lightning (or, for data sets and metrics, have the methods that these need). To find out, the module that a target
-    names is imported, as for any `import` of the user's.
+    Allowed are the classes of this package and classes of any package that extend a base of it, of torch, of Lightning
+    or of Optuna's pruners and samplers (or, for data sets and metrics, have the methods that these need). To find out,
+    the module that a target names is imported, as for any `import` of the user's.
 
     Args:
         node: Plain data.
@@ -91,5 +87,7 @@ def _check_class(target: Any, where: str, kind: type[Any]) -> None:
 
 def _is_part(found: type[Any]) -> bool:
     if f"{found.__module__}.".startswith(_OWN) or issubclass(found, _BASES):
+        return True
+    if not _OPTUNA.isdisjoint(f"{base.__module__}.{base.__qualname__}" for base in found.__mro__):
         return True
     return any(all(callable(getattr(found, name, None)) for name in shape) for shape in _SHAPES)
