@@ -72,7 +72,8 @@ class FitJob:
         data = self._data()
         model, teacher = self._models()
         module = self._module(data, model, teacher)
-        trainer = self._trainer(self._callbacks(), self._logger())
+        callbacks = self._callbacks()
+        trainer = self._trainer(callbacks, self._logger())
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
         last = self.folder / "last.ckpt"
@@ -80,7 +81,7 @@ class FitJob:
         trainer.fit(module, datamodule=data, ckpt_path=last if self.resume and last.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in callbacks:
             if isinstance(callback, PruneTrial) and callback.pruned:
                 raise TrialPruned(callback.validations)
         best = self._best(trainer)

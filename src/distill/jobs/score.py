@@ -17,8 +17,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from distill.data.files import hash_file, hash_once, write_text_atomic
-from distill.data.format import SPLITS, Dataset, PartFile, Split
-from distill.data.stream.signals import HIDDEN_PREFIX
+from distill.data.format import SPLITS, Dataset, PartFile, Split, hidden_column
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
@@ -167,7 +166,7 @@ def _with_components(scorer: Scorer, folder: Path, provenance: Provenance) -> Sc
     if scorer.hidden.width is None:
         return scorer
     key = f"{scorer.hidden.width}-{provenance.teacher[:12]}-{provenance.dataset[:12]}"
-    files = {name: folder / f"{HIDDEN_PREFIX}{name}-{key}.safetensors" for name in scorer.hidden.names}
+    files = {name: folder / f"{hidden_column(name)}-{key}.safetensors" for name in scorer.hidden.names}
     if rank() == 0 and not all(path.exists() for path in files.values()):
         folder.mkdir(parents=True, exist_ok=True)
         for name, components in scorer.fit_components().items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from distill.batch import RankerOutput
-from distill.data.format import Dataset, Split, teacher_column
+from distill.data.format import Dataset, Split, hidden_column, teacher_column
 from distill.data.stream import iterate_part
-from distill.data.stream.signals import HIDDEN_PREFIX
 from distill.errors import ConfigError
 from distill.jobs.parts import LoadedModel
 from distill.signals.aligned import Values, as_type
@@ -51,7 +50,8 @@ class Scorer:
         """
         if self.hidden.width is None:
             return {}
-        first = list(islice(self._outputs("train", 0), _SAMPLE_BATCHES))
+        parts = range(len(self.dataset.parts("train")))
+        first = list(islice(chain.from_iterable(self._outputs("train", i) for i in parts), _SAMPLE_BATCHES))
         return {
             name: PrincipalComponents.fit(
                 (self._vectors(output, name) for output in first), self.hidden.width, f"hidden_width, vector {name}"
@@ -84,7 +84,7 @@ class Scorer:
                 vectors = self._vectors(output, name)
                 if name in self.components:
                     vectors = self.components[name](vectors)
-                column = HIDDEN_PREFIX + name
+                column = hidden_column(name)
                 columns.setdefault(column, []).append(as_type(vectors.cpu().numpy(), self.hidden.type, path, column))
         return {name: np.concatenate(values) for name, values in columns.items()}
 

@@ -65,8 +65,7 @@ class LetorSource:
         """Hash of the arguments and of the files."""
         folder = self._folder()
         arguments = {name: value for name, value in asdict(self).items() if name != "source"}
-        names = (self.train, self.test) if self.folds is None else (self.train,)
-        files = [file for name in names for file in _files(folder / name)]
+        files = [file for name in self._names for file in _files(folder / name)]
         return hashlib.blake2b(
             json.dumps([arguments, fingerprint_files(files, folder)]).encode(), digest_size=16
         ).hexdigest()
@@ -77,29 +76,28 @@ class LetorSource:
         Raises:
             DataError: A file is missing, or a line of it cannot be read.
         """
-        train = _read(self._folder() / self.train)
+        files = [_read(self._folder() / name) for name in self._names]
+        width = max(file.width for file in files)
+        train, *test = files
+        offset = int(train.query.max()) + 1  # the two files number their queries alike
+        tables = [train.table(width, self._split(train.query), 0)]
+        tables += [file.table(width, np.full(file.query.size, "test"), offset) for file in test]
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / "documents.parquet"
-        if self.folds is None:
-            test = _read(self._folder() / self.test)
-            width = max(train.width, test.width)
-            offset = int(train.query.max()) + 1  # the two files number their queries alike
-            tables = [
-                train.table(width, self._split(train.query), 0),
-                test.table(width, np.full(test.query.size, "test"), offset),
-            ]
-        else:
-            width = train.width
-            tables = [train.table(width, self._split(train.query, self.folds), 0)]
         pq.write_table(pa.concat_tables(tables), path, compression="zstd")
         return RawDataset((path,), letor_schema(self.name, width), ColumnSplit(_SPLIT))
 
-    def _split(self, query: NDArray[np.int64], folds: int | None = None) -> NDArray[np.str_]:
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self.train, self.test) if self.folds is None else (self.train,)
+
+    def _split(self, query: NDArray[np.int64]) -> NDArray[np.str_]:
         """Split of each document of the training file.
 
         Raises:
             DataError: There are not enough queries for the folds.
         """
+        folds = self.folds
         if folds is None:
             return np.where(_held_out(query, self.val, self.seed), "val", "train")
         queries = np.unique(query)
