@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from distill.data.found import FilesFound
 from distill.data.split import SplitRule
 from distill.schema import Schema
 
@@ -15,17 +16,19 @@ class RawDataset:
     """Raw files and what they mean.
 
     Attributes:
-        files: Parquet or CSV files, all with the same columns; one row per (request, candidate), or one row per
-            request with list columns (told apart by the type of the label columns).
+        files: Parquet, CSV, Arrow or ORC files, all with the same columns; one row per (request, candidate), or
+            one row per request with list columns (told apart by the type of the label columns).
         schema: Names the raw columns.
         split: How to divide the rows.
-        items: Parquet or CSV file of the catalogue, one row per item, with the candidate-side columns.
+        items: File of the catalogue, one row per item, with the candidate-side columns.
+        found: What was read and what was left out, where files were looked for.
     """
 
     files: tuple[Path, ...]
     schema: Schema
     split: SplitRule
     items: Path | None = None
+    found: FilesFound | None = None
 
 
 class DatasetSource(Protocol):

@@ -12,7 +12,17 @@ from pydantic import BaseModel, ValidationError
 
 from distill.errors import SchemaError
 from distill.schema.plain_yaml import read_yaml
-from distill.schema.schema import FieldSpec, HiddenColumn, Keys, Schema, Score, StageKey, Task, TeacherColumns
+from distill.schema.schema import (
+    FieldSpec,
+    HiddenColumn,
+    Keys,
+    RawColumns,
+    Schema,
+    Score,
+    StageKey,
+    Task,
+    TeacherColumns,
+)
 
 MAX_BYTES = 1 << 22
 
@@ -24,6 +34,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "teacher": TeacherColumns,
     "hidden": HiddenColumn,
     "stage": StageKey,
+    "raw": RawColumns,
 }
 
 

@@ -132,11 +132,37 @@ class Task(_Model):
         return {**data, "column": data.get("column") or data.get("name", "")} if isinstance(data, dict) else data
 
 
+Stage = Literal["recalled", "preranked", "ranked", "exposed"]
+
+
 class StageKey(_Model):
-    """Raw column of the stage, and what its values mean; without `values`: 0..3 or the names of the stages."""
+    """Raw column of the stage, and what its values mean.
+
+    Attributes:
+        column: Raw column.
+        values: Value of the column to its stage; without it, 0..3 or the names of the stages.
+        missing: Stage of a null; an error if not given.
+    """
 
     column: str
-    values: dict[str, Literal["recalled", "preranked", "ranked", "exposed"]] | None = None
+    values: dict[str, Stage] | None = None
+    missing: Stage | None = None
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _plain_keys(cls, value: object) -> object:
+        """Takes integers and truth values for keys, as YAML reads them."""
+        if not isinstance(value, dict):
+            return value
+        if None in value:
+            raise ValueError("a null cannot be listed here: give its stage as `missing`")
+        return {_key(key): stage for key, stage in value.items()}
+
+
+def _key(key: object) -> object:
+    if isinstance(key, bool):
+        return str(key).lower()
+    return str(key) if isinstance(key, int) else key
 
 
 class Keys(_Model):
@@ -206,6 +232,19 @@ class TeacherColumns(_Model):
     hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
 
 
+class RawColumns(_Model):
+    """How raw columns are read, where the files alone do not say it.
+
+    Attributes:
+        null_values: Text that means missing, in text files (whose empty cells always do) and in columns of text. If not
+            given: `null`, `NULL` and `\\N` in text files, and None, NA, N/A … where the other cells are numbers.
+        columns: Raw column to the type of its values, whatever the file holds.
+    """
+
+    null_values: tuple[str, ...] | None = None
+    columns: dict[str, Literal["text", "integer", "number", "time", "boolean"]] = Field(default_factory=dict)
+
+
 class Schema(_Model):
     """Names every field, task and key of a dataset once.
 
@@ -218,6 +257,7 @@ class Schema(_Model):
         score: The ranking score; the product of all binary task probabilities if not given.
         evaluation: Raw candidate columns that are kept for evaluation only, such as a known utility.
         teacher: Production scores in the raw data.
+        raw: How raw columns are read, where the files alone do not say it.
     """
 
     version: Literal[1] = 1
@@ -229,6 +269,7 @@ class Schema(_Model):
     score: Score = Field(default_factory=Score)
     evaluation: tuple[str, ...] = ()
     teacher: TeacherColumns | None = None
+    raw: RawColumns | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Schema:

@@ -38,9 +38,9 @@ def test_types_hold_for_the_whole_file(path: Path, late: str, kind: str) -> None
     assert CsvFile(path, ["a"], ()).num_rows == 201
 
 
-def test_long_integers_at_the_start_are_text(path: Path) -> None:
+def test_unsigned_integers_at_the_start(path: Path) -> None:
     path.write_text("a,b\n18446744073709551615,1.0\n1,2.0\n")
-    assert _types(path) == {"a": "string", "b": "double"}
+    assert _types(path) == {"a": "uint64", "b": "double"}
 
 
 def test_leading_zeros_survive_if_the_column_is_text(path: Path) -> None:
@@ -57,9 +57,9 @@ def test_a_column_that_begins_empty(path: Path) -> None:
 
 def test_numeric_columns_are_numbers_from_the_start(path: Path) -> None:
     path.write_text("a,b\n" + "1,NaN\n" * 5)
-    assert _types(path, ("a", "b")) == {"a": "double", "b": "double"}
+    assert _types(path, ("a", "b")) == {"a": "int64", "b": "double"}
     path.write_text(f"a,b\n{LATE}many,1\n")
-    with pytest.raises(DataError, match=r"column 'a'(.|\n)*'many'"):
+    with pytest.raises(DataError, match=r"x\.csv, line 202, column 'a'(.|\n)*'many'"):
         _types(path, ("a",))
 
 

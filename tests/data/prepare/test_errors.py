@@ -199,7 +199,7 @@ def test_csv_with_a_short_line(tmp_path: Path) -> None:
 
 def test_csv_with_a_word_among_numbers(tmp_path: Path) -> None:
     path = _csv(tmp_path, pairs(price=[1, 2, "cheap", 3, 4, 5, 6]))
-    with pytest.raises(DataError, match=r"raw\.csv, column 'price'(.|\n)*'cheap'"):
+    with pytest.raises(DataError, match=r"raw\.csv, line 4, column 'price'(.|\n)*'cheap'"):
         prepare_quietly(path, tmp_path / "out")
 
 

@@ -95,11 +95,13 @@ def test_ragged_drops_nulls_and_keeps_the_last_values() -> None:
 
 
 def test_vectors() -> None:
-    array, missing = to_vectors(pa.array([[1, 2], None, [3, None]]), 2, PLACE, "error")
+    array, missing = to_vectors(pa.array([[1, 2], None, [3, None]]), 2, PLACE, "missing")
     assert array.to_pylist() == [[1, 2], [0, 0], [3, 0]]
     assert sorted(missing.tolist()) == [1, 2]
     with pytest.raises(DataError, match=r"row 1(.|\n)*2 numbers(.|\n)*3 numbers"):
         to_vectors(pa.array([[1, 2], [1, 2, 3]]), 2, PLACE, "error")
+    with pytest.raises(DataError, match=r"inside a vector is null(.|\n)*row 2, value 1(.|\n)*nan: missing"):
+        to_vectors(pa.array([[1, 2], None, [3, None]]), 2, PLACE, "error")
     with pytest.raises(DataError, match="row 1, value 1"):
         to_vectors(pa.array([[1.0, 2.0], [1.0, float("inf")]]), 2, PLACE, "error")
 

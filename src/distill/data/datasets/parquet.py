@@ -1,20 +1,23 @@
-"""`ParquetSource`: your own Parquet or CSV files and a hand-written `schema.yaml`."""
+"""`ParquetSource`: your own files of rows and a hand-written `schema.yaml`."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from distill.data.datasets.fingerprint import fingerprint_files
+from distill.data.file_kind import KNOWN_FILES
+from distill.data.found import FilesFound, find_files, source_root
+from distill.data.partitions import folder_columns
 from distill.data.raw import RawDataset
 from distill.data.split import SplitRule, TimeSplit
 from distill.errors import DataError
 from distill.schema import Schema, dump_schema, load_schema
 
-SUFFIXES = (".parquet", ".csv", ".tsv")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class ParquetSource:
     """Files that are already one row per (request, candidate), or one row per request with list columns.
 
     Attributes:
-        source: A file, a folder (all .parquet, .csv and .tsv files below it, except names that start with `.` or `_`)
+        source: A file, a folder (all files below it that can be read, except below names that start with `.` or `_`)
             or a glob pattern.
         schema: Path of the `schema.yaml`.
         split: How to divide the rows.
@@ -42,53 +45,54 @@ class ParquetSource:
 
     def fingerprint(self) -> str:
         """Hash of the schema, the split rule, and names, sizes and content of the files."""
-        files = self._files()
+        files = self._found().read
         rule = [type(self.split).__name__, asdict(self.split)]
-        parts = [dump_schema(self._schema()), rule, fingerprint_files(files, self._root(files))]
+        parts: list[object] = [dump_schema(self._schema()), rule, fingerprint_files(files, self._root(files))]
         if self.items is not None:
             parts.append(fingerprint_files([self._items(self.items)], self._items(self.items).parent))
+        if any(columns := [folder_columns(file) for file in files]):
+            parts.append(columns)
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
     def write_raw(self, directory: Path) -> RawDataset:
-        """Finds the files; `directory` is left alone.
+        """Finds the files, and says which are left out; `directory` is left alone.
 
         Raises:
             DataError: There are none, or the catalogue is missing.
             SchemaError: The schema is missing or wrong.
         """
         items = None if self.items is None else self._items(self.items)
-        return RawDataset(self._files(), self._schema(), self.split, items)
+        found = self._found()
+        for line in found.notes(source_root(self._source)):
+            _log.warning("%s", line)
+        return RawDataset(found.read, self._schema(), self.split, items, found)
+
+    @property
+    def _source(self) -> str:
+        return str(Path(self.source).expanduser())
 
     def _schema(self) -> Schema:
         return load_schema(Path(self.schema).expanduser())
 
     def _root(self, files: tuple[Path, ...]) -> Path:
-        path = Path(self.source).expanduser()
+        path = Path(self._source)
         return path if path.is_dir() else files[0].parent
 
-    def _files(self) -> tuple[Path, ...]:
-        path = Path(self.source).expanduser()
-        if path.is_file():
-            return (path,)
-        found = path.rglob("*") if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
-        items = None if self.items is None else Path(self.items).expanduser().resolve()
-        files = tuple(sorted(file for file in found if _is_data(file) and file.resolve() != items))
-        if not files:
+    def _found(self) -> FilesFound:
+        found = find_files(self._source, None if self.items is None else Path(self.items).expanduser())
+        if not found.read:
+            left_out = "; ".join(found.notes(source_root(self._source)))
             raise DataError(
                 "There are no data files.",
-                where=str(path),
-                expected=f"a file, a folder or a glob pattern with {', '.join(SUFFIXES)} files",
-                found="a folder without any" if path.is_dir() else "no match",
-                remedy="Check data.source.source.",
+                where=self._source,
+                expected=f"a file, a folder or a glob pattern of files: {KNOWN_FILES}",
+                found=left_out or ("a folder without any" if Path(self._source).is_dir() else "no match"),
+                remedy="Check data.source.",
             )
-        return files
+        return found
 
     def _items(self, items: str) -> Path:
         path = Path(items).expanduser()
         if not path.is_file():
-            raise DataError("The catalogue does not exist.", where=str(path), remedy="Check data.source.items.")
+            raise DataError("The catalogue does not exist.", where=str(path), remedy="Check data.items.")
         return path
-
-
-def _is_data(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith((".", "_")) and file.is_file()

@@ -9,46 +9,61 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from distill.data.file_kind import file_kind
 from distill.data.prepare.arrow import with_readable_names
+from distill.data.prepare.text import DECLARED, NULLS, Evidence, convert, convert_declared, first_failing, without_words
 from distill.errors import DataError
-
-CSV_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+from distill.schema import RawColumns
 
 _BLOCK_BYTES = 1 << 24
 _SMALLEST_BLOCK = 1 << 20
-_NULLS = ["", "null", "NULL"]
 _EXPANSION = 6
-_CONVERSION = re.compile(r"In CSV column #(\d+):.*?conversion error to ([^:]+): (.*)", re.DOTALL)
-
-_LONG_INTEGER = re.compile(r"'[+-]?\d+'")
+_CONVERSION = re.compile(r"In CSV column #(\d+):")
 
 
 class CsvFile:
-    """A CSV file; its types are found in a first reading.
+    """A text file of rows, perhaps compressed; its types are found in a first reading.
 
-    A column is int, else float, else string; booleans, dates and timestamps in ISO 8601 are recognised. An empty cell,
-    `null` and `NULL` are null.
+    A column is int, else float, else string; truth values are recognised, and ISO 8601 in columns of times. What is
+    null, and which columns have a type of their own, `raw` says; without it see `NULLS` and `WORDS_FOR_NULL`.
 
     Args:
         path: The file; a header row names the columns.
         needed: Columns that will be read.
         numeric: Those of them that must hold numbers.
+        times: Those of them that hold times.
+        raw: What the schema declares.
 
     Raises:
-        DataError: The file cannot be parsed, or a numeric column holds something else.
+        DataError: The file cannot be parsed, or a value does not fit the type that its column must have.
     """
 
-    def __init__(self, path: Path, needed: Sequence[str], numeric: Sequence[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        needed: Sequence[str],
+        numeric: Sequence[str],
+        times: Sequence[str] = (),
+        raw: RawColumns | None = None,
+    ) -> None:
         self.path = path
-        self._parse = pa_csv.ParseOptions(delimiter=CSV_SUFFIXES[path.suffix.lower()], newlines_in_values=True)
-        self._numeric = set(numeric)
-        self._types: dict[str, pa.DataType] = {}
-        first = self._first_block()
-        self._names = list(first.names)
-        once = [name for name in self._names if self._names.count(name) == 1]
+        kind = file_kind(path)
+        assert kind is not None
+        self._compression = kind.compression
+        self._parse = pa_csv.ParseOptions(delimiter=kind.delimiter, newlines_in_values=True)
+        raw = raw or RawColumns()
+        self._guess_nulls = raw.null_values is None
+        self._nulls = list(NULLS if raw.null_values is None else ("", *raw.null_values))
+        self._declared = {name: DECLARED[declared] for name, declared in raw.columns.items()}
+        self._names = list(self._first_block().names)
+        once = [name for name in dict.fromkeys(self._names) if self._names.count(name) == 1]
         wanted = [name for name in once if name in set(needed)] or once[:1]
-        self._types = {name: self._initial(name, first.field(name).type) for name in wanted}
-        self._num_rows = self._settle(wanted) if wanted else 0
+        self._types = {name: self._declared.get(name, pa.null()) for name in wanted}
+        self.words_for_null: dict[str, int] = {}
+        self.found_types: dict[str, pa.DataType] = {}
+        self._num_rows, self._bytes = 0, 0
+        if wanted:
+            self._settle(wanted, set(numeric), set(times))
 
     @property
     def num_rows(self) -> int:
@@ -57,13 +72,13 @@ class CsvFile:
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns; the type of those that are not read is null."""
+        """Columns; the type of those that are not read, and of those without values, is null."""
         return pa.schema([(name, self._types.get(name, pa.null())) for name in self._names])
 
     def memory(self, columns: Sequence[str]) -> int:
         """Estimates the bytes of some columns in memory."""
-        share = len(columns) / max(1, len(self._names))
-        return int(max(self.path.stat().st_size * share * _EXPANSION, 16 * len(columns) * self._num_rows))
+        share = len(columns) / max(1, len(self._types))
+        return int(max(2 * self._bytes * share, 16 * len(columns) * self._num_rows))
 
     def batches(
         self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
@@ -73,11 +88,11 @@ class CsvFile:
         Raises:
             DataError: The file cannot be parsed.
         """
-        try:
-            with self._open(columns, batch_bytes // _EXPANSION) as reader:
-                yield from reader
-        except (pa.ArrowException, OSError) as error:
-            raise self._broken(error) from error
+        row = 0
+        for batch in self._text(columns, batch_bytes // _EXPANSION):
+            arrays = [self._converted(name, batch.column(name), row) for name in columns]
+            row += batch.num_rows
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def locate(self, row: int) -> str:
         """Names a row of the file by its line, counting one line per row."""
@@ -87,15 +102,23 @@ class CsvFile:
         """Reads a column as another type from now on: one that fits the other files of the dataset too."""
         self._types[name] = kind
 
+    def _text(self, columns: Sequence[str], block_bytes: int) -> Iterator[pa.RecordBatch]:
+        try:
+            with self._open(columns, block_bytes) as reader:
+                yield from reader
+        except (pa.ArrowException, OSError) as error:
+            raise self._broken(error) from error
+
     def _open(self, columns: Sequence[str], block_bytes: int) -> pa_csv.CSVStreamingReader:
         read = pa_csv.ReadOptions(block_size=max(_SMALLEST_BLOCK, min(_BLOCK_BYTES, block_bytes)))
-        convert = pa_csv.ConvertOptions(
+        convert_options = pa_csv.ConvertOptions(
             include_columns=list(columns),
-            column_types={name: self._types[name] for name in columns if name in self._types},
-            null_values=_NULLS,
+            column_types=dict.fromkeys(columns, pa.string()),
+            null_values=self._nulls,
             strings_can_be_null=True,
         )
-        return pa_csv.open_csv(self.path, read_options=read, parse_options=self._parse, convert_options=convert)
+        stream = pa.input_stream(str(self.path), compression=self._compression)
+        return pa_csv.open_csv(stream, read_options=read, parse_options=self._parse, convert_options=convert_options)
 
     def _first_block(self) -> pa.Schema:
         try:
@@ -104,48 +127,66 @@ class CsvFile:
         except (pa.ArrowException, OSError) as error:
             raise self._broken(error) from error
 
-    def _initial(self, name: str, inferred: pa.DataType) -> pa.DataType:
-        if name in self._numeric and not pa.types.is_boolean(inferred):
-            return pa.float64()
-        # Integers beyond 64 bits are taken for floats; widening step by step finds out, so that no id is rounded.
-        return pa.int64() if pa.types.is_null(inferred) or pa.types.is_floating(inferred) else inferred
+    def _settle(self, wanted: list[str], numeric: set[str], times: set[str]) -> None:
+        """Reads the file, and gives every column the narrowest type that fits all its values."""
+        found = {
+            name: Evidence(name in numeric, name in times, self._guess_nulls)
+            for name in wanted
+            if name not in self._declared
+        }
+        for batch in self._text(wanted, _BLOCK_BYTES):
+            for name in wanted:
+                text = batch.column(name)
+                self._bytes += text.nbytes
+                if name not in found:
+                    self._converted(name, text, self._num_rows)
+                    continue
+                try:
+                    found[name].add(text)
+                except pa.ArrowInvalid as error:
+                    raise self._unfit(name, text, self._num_rows, pa.float64()) from error
+            self._num_rows += batch.num_rows
+        self.words_for_null = {name: evidence.words for name, evidence in found.items() if evidence.words}
+        self.found_types = {name: evidence.kind for name, evidence in found.items()}
+        for name, kind in self.found_types.items():
+            only_words = pa.types.is_null(kind) and name in self.words_for_null
+            self._types[name] = pa.string() if only_words else kind
 
-    def _settle(self, wanted: list[str]) -> int:
-        """Reads the file until every column has a type that fits all its values; returns the number of rows."""
-        while True:
-            try:
-                with self._open(wanted, _BLOCK_BYTES) as reader:
-                    return sum(batch.num_rows for batch in reader)
-            except pa.ArrowInvalid as error:
-                self._widen(error)
-            except (pa.ArrowException, OSError) as error:
-                raise self._broken(error) from error
+    def _converted(self, name: str, text: pa.Array, row: int) -> pa.Array:
+        """Converts text to the type of its column; `row` is that of the first value."""
+        kind = self._types[name]
+        if pa.types.is_null(kind):
+            return pa.nulls(len(text))
+        if pa.types.is_string(kind):
+            return text
+        try:
+            values = without_words(text)[0] if self._guess_nulls else text
+            return (convert_declared if name in self._declared else convert)(values, kind)
+        except pa.ArrowInvalid as error:
+            raise self._unfit(name, text, row, kind) from error
 
-    def _widen(self, error: pa.ArrowInvalid) -> None:
-        match = _CONVERSION.search(str(error))
-        name = self._names[int(match[1])] if match else ""
-        kind = self._types.get(name, pa.string())
-        if match is None or pa.types.is_string(kind):
-            raise self._broken(error) from error
-        if name in self._numeric and not pa.types.is_boolean(kind):
-            raise DataError(
-                "A value is not a number.",
-                where=f"{self.path}, column {name!r}",
-                expected="numbers, or empty cells",
-                found=match[3].splitlines()[0],
-                remedy="Correct the value, or declare the field as an id.",
-            ) from error
-        if name in self._numeric or (pa.types.is_integer(kind) and not _LONG_INTEGER.search(match[3])):
-            self._types[name] = pa.float64()
-        else:
-            self._types[name] = pa.string()
+    def _unfit(self, name: str, text: pa.Array, row: int, kind: pa.DataType) -> DataError:
+        if self._guess_nulls:
+            text = without_words(text)[0]
+        to = convert_declared if name in self._declared else convert
+        position = first_failing(len(text), lambda low, high: to(text.slice(low, high - low), kind))
+        words = {pa.float64(): "a number", pa.int64(): "an integer", pa.bool_(): "true or false"}
+        return DataError(
+            f"A value is not {words.get(kind, 'a time')}.",
+            where=f"{self.locate(row + position)}, column {name!r}",
+            expected="numbers, or empty cells" if kind == pa.float64() else f"{kind}, or empty cells",
+            found=repr(text[position].as_py())[:200],
+            remedy="Correct the value, list it in `raw.null_values` if it means missing, or declare another type.",
+        )
 
     def _broken(self, error: Exception) -> DataError:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        match = _CONVERSION.search(text)
+        column = f", column {self._names[int(match[1])]!r}" if match else ""
         return DataError(
             "A CSV file cannot be parsed.",
-            where=str(self.path),
-            expected="a header row, and as many cells in every row",
+            where=f"{self.path}{column}",
+            expected="a header row, as many cells in every row, text in UTF-8",
             found=text,
             remedy=f"Correct the line; the delimiter of {self.path.suffix} files is {self._parse.delimiter!r}.",
         )

@@ -3,9 +3,12 @@
 The same value has the same hash on every machine and in every version: hashed keys and hash buckets are on disk.
 Integers go through the finaliser of SplitMix64. Strings are hashed in little-endian words of eight bytes with the
 block function of MurmurHash3 (x64) and the same finaliser; the last word is padded with zeros, the length mixed in.
+Strings of more than 1024 bytes are hashed by BLAKE2b (RFC 7693) to eight bytes, at the speed of C.
 """
 
 from __future__ import annotations
+
+import hashlib
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,7 @@ _MULTIPLY_2 = _U(0x4CF5AD432745937F)
 _ADD = _U(0x52DCE729)
 _GAMMA = _U(0x9E3779B97F4A7C15)
 _WORD = 8
+_LONGEST_BY_WORDS = 1024
 
 
 def mix64(values: npt.NDArray[np.int64] | npt.NDArray[np.uint64], seed: int = 0) -> UInt64:
@@ -49,7 +53,13 @@ def hash_strings(array: pa.Array) -> UInt64:
     start, length = offsets[:-1], np.diff(offsets)
     if array.null_count:
         length = np.where(array.is_valid().to_numpy(zero_copy_only=False), length, 0)
-    return _hash_bytes(np.frombuffer(data_buffer, np.uint8), start, length)
+    data = np.frombuffer(data_buffer, np.uint8)
+    is_long = length > _LONGEST_BY_WORDS
+    hashed = _hash_words(data, start, np.where(is_long, 0, length))
+    for i in np.flatnonzero(is_long):
+        digest = hashlib.blake2b(data[start[i] : start[i] + length[i]], digest_size=_WORD).digest()
+        hashed[i] = int.from_bytes(digest, "little")
+    return hashed
 
 
 def hash_values(array: pa.Array) -> UInt64:
@@ -59,7 +69,7 @@ def hash_values(array: pa.Array) -> UInt64:
     return mix64(array.to_numpy(zero_copy_only=False))
 
 
-def _hash_bytes(data: npt.NDArray[np.uint8], start: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> UInt64:
+def _hash_words(data: npt.NDArray[np.uint8], start: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> UInt64:
     """Hashes byte ranges of `data`, one word of all ranges at a time; ranges that have ended drop out."""
     low, high = int(start.min()), int((start + length).max())
     padded = np.zeros(high - low + _WORD, np.uint8)

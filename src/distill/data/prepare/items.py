@@ -12,7 +12,7 @@ from distill.data.prepare.arrow import Int64
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.fitted import FittedEncodings
 from distill.data.prepare.keys import raw_place
-from distill.data.prepare.plan import Use, check_columns, field_use, numeric_columns
+from distill.data.prepare.plan import Use, check_columns, field_use, open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.values import first, to_keys
@@ -40,7 +40,7 @@ def open_items(path: Path, schema: Schema) -> RawFiles:
         DataError: It cannot be read, or a column is missing or has the wrong type.
     """
     uses = item_uses(schema)
-    files = RawFiles([path], [use.column for use in uses], numeric_columns(uses))
+    files = open_files([path], schema, uses)
     check_columns(files, uses, "flat")
     return files
 

@@ -38,14 +38,15 @@ from distill.data.prepare.items import open_items, write_items
 from distill.data.prepare.meter import TeacherMeter
 from distill.data.prepare.plan import (
     check_columns,
+    check_declared,
     check_rule,
-    numeric_columns,
+    open_files,
     raw_shape,
     raw_uses,
     table_kinds,
 )
 from distill.data.prepare.progress import PassProgress
-from distill.data.prepare.source import BATCH_BYTES, RawFiles
+from distill.data.prepare.source import BATCH_BYTES
 from distill.data.prepare.stream import ChunkSource, StraightSource
 from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
@@ -101,7 +102,8 @@ class _Preparation:
         check_rule(schema, self.raw.split)
         uses = raw_uses(schema, self.raw.split)
         batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
-        files = RawFiles(self.raw.files, [use.column for use in uses], numeric_columns(uses), batch_bytes)
+        check_declared(schema, uses)
+        files = open_files(self.raw.files, schema, uses, batch_bytes)
         shape = raw_shape(schema, files)
         check_columns(files, uses, shape)
         items = open_items(self.raw.items, schema) if self.raw.items is not None else None

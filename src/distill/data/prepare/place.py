@@ -30,6 +30,11 @@ class Place:
     use: str
     locate: Callable[[int], str] = table_row
 
+    @property
+    def is_field(self) -> bool:
+        """Whether the column is read as a field, which may say what NaN means."""
+        return self.use.startswith("field ")
+
     def at(self, position: int) -> str:
         """Names one position."""
         return f"{self.locate(int(position))}, column {self.column!r} ({self.use})"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from distill.data.prepare.arrow import family, plain_type
-from distill.data.prepare.source import RawFiles
+from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.prepare.tables import ValueKind
 from distill.data.split import ColumnSplit, SplitRule, TimeSplit, UserTimeSplit
 from distill.errors import DataError, SchemaError
@@ -18,8 +20,9 @@ from distill.schema.encoding import QuantileBuckets
 RawShape = Literal["flat", "pairs", "requests"]
 
 _IDS = ("int", "string", "bool", "float", "null")
+_KEYS = (*_IDS, "time", "time of day", "duration")
 _NUMBERS = ("int", "float", "bool", "null")
-_TIMES = ("int", "float", "time", "string", "bool")
+_TIMES = ("int", "float", "time", "time of day", "duration", "string", "bool", "null")
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,9 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     """
     needs_time = isinstance(split, TimeSplit | UserTimeSplit)
     keys = schema.keys
-    uses = [
-        Use(c, f"keys.{n}", False, (*_IDS, "time")) for n, c in (("request", keys.request), ("user", keys.user)) if c
-    ]
+    uses = [Use(c, f"keys.{n}", False, _KEYS) for n, c in (("request", keys.request), ("user", keys.user)) if c]
     if keys.item:
-        uses.append(Use(keys.item, "keys.item", True, (*_IDS, "time")))
+        uses.append(Use(keys.item, "keys.item", True, _KEYS))
     if keys.time:
         uses.append(Use(keys.time, "keys.time", False, _TIMES, read=needs_time))
     if keys.stage:
@@ -92,6 +93,35 @@ def numeric_columns(uses: Iterable[Use]) -> list[str]:
     return sorted({use.column for use in uses if use.families == _NUMBERS})
 
 
+def time_columns(uses: Iterable[Use]) -> list[str]:
+    """Lists the columns that hold times."""
+    return sorted({use.column for use in uses if use.families == _TIMES})
+
+
+def open_files(paths: Sequence[Path], schema: Schema, uses: Sequence[Use], batch_bytes: int = BATCH_BYTES) -> RawFiles:
+    """Opens raw files for some uses of their columns, as the schema says to read them.
+
+    Raises:
+        DataError: One is missing, empty or cannot be read.
+    """
+    needed = [use.column for use in uses]
+    return RawFiles(paths, needed, numeric_columns(uses), batch_bytes, time_columns(uses), schema.raw)
+
+
+def check_declared(schema: Schema, uses: Iterable[Use]) -> None:
+    """Raises SchemaError if the type of a column is declared that nothing uses."""
+    used = sorted({use.column for use in uses})
+    for name in schema.raw.columns if schema.raw is not None else ():
+        if name not in used:
+            close = difflib.get_close_matches(name, used, n=1)
+            raise SchemaError(
+                "The type of a raw column is declared, but no field, task or key uses the column.",
+                where=f"raw.columns.{name}",
+                expected=", ".join(used[:30]) + (", …" if len(used) > 30 else ""),
+                remedy=f"Did you mean {close[0]!r}?" if close else "Correct the name, or leave it out.",
+            )
+
+
 def check_rule(schema: Schema, split: SplitRule) -> None:
     """Raises SchemaError if the split rule needs a key that the schema does not declare."""
     rule = type(split).__name__
@@ -108,7 +138,7 @@ def raw_shape(schema: Schema, files: RawFiles) -> RawShape:
         SchemaError: The shape does not fit the layout.
     """
     task, file = schema.tasks[0], files.files[0]
-    check_present(task.column, f"label of task {task.name!r}", file.schema.names, str(file.path))
+    check_present(task.column, f"label of task {task.name!r}", Counter(file.schema.names), str(file.path))
     nested = family(plain_type(file.schema.field(task.column).type)).startswith("list")
     where = f"{file.path}, column {task.column!r} (label of task {task.name!r})"
     if schema.layout == "flat":
@@ -130,9 +160,16 @@ def raw_shape(schema: Schema, files: RawFiles) -> RawShape:
     return "requests" if nested else "pairs"
 
 
-def check_present(column: str, purpose: str, names: list[str], where: str) -> None:
-    """Raises DataError if a column is not among those of a file, with close names, or is there twice."""
-    if names.count(column) == 1:
+def check_present(column: str, purpose: str, names: Counter[str], where: str) -> None:
+    """Raises DataError if a column is not among those of a file, with close names, or is there twice.
+
+    Args:
+        column: Which.
+        purpose: What it is used for.
+        names: Columns of the file, and how often each is there.
+        where: The file.
+    """
+    if names[column] == 1:
         return
     if column in names:
         raise DataError(
@@ -141,7 +178,7 @@ def check_present(column: str, purpose: str, names: list[str], where: str) -> No
             remedy="Rename one of the columns in the file.",
         )
     close = difflib.get_close_matches(column, names, n=3)
-    shown = ", ".join(names[:30]) + (", …" if len(names) > 30 else "")
+    shown = ", ".join(list(names)[:30]) + (", …" if len(names) > 30 else "")
     raise DataError(
         "A raw column is missing.",
         where=f"{where}, column {column!r} ({purpose})",
@@ -156,11 +193,12 @@ def check_columns(files: RawFiles, uses: Iterable[Use], shape: RawShape) -> None
     Raises:
         DataError: One does not.
     """
+    stored = [(file, file.schema, Counter(file.schema.names)) for file in files.files]
     for use in uses:
         first: tuple[str, str] | None = None
-        for file in files.files:
-            check_present(use.column, use.purpose, file.schema.names, str(file.path))
-            found = family(plain_type(file.schema.field(use.column).type))
+        for file, types, names in stored:
+            check_present(use.column, use.purpose, names, str(file.path))
+            found = family(plain_type(types.field(use.column).type))
             where = f"{file.path}, column {use.column!r} ({use.purpose})"
             _check_family(found, use, shape, where)
             kind = found.replace("float", "int").replace("bool", "int")
@@ -197,10 +235,11 @@ def table_kinds(files: RawFiles, fields: Iterable[FieldSpec]) -> dict[str, Value
         DataError: Fields that share a table hold different types.
     """
     kinds: dict[str, tuple[ValueKind, str]] = {}
+    schemas = [file.schema for file in files.files]
     for spec in fields:
         if not spec.encoding.makes_ids:
             continue
-        types = {family(plain_type(f.schema.field(spec.column).type)).replace("list of ", "") for f in files.files}
+        types = {family(plain_type(t.field(spec.column).type)).replace("list of ", "") for t in schemas}
         types.discard("null")
         if not types:
             continue

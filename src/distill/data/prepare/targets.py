@@ -36,13 +36,18 @@ def stages(chunk: Chunk, key: StageKey | None) -> Int8:
     known = _known_stages(key, pa.types.is_boolean(raw.type))
     codes = np.zeros(len(distinct.dictionary), np.int8)
     for code, value in enumerate(distinct.dictionary.to_pylist()):
+        if value is None and key.missing is not None:
+            codes[code] = _STAGES[key.missing]
+            continue
         if str(value) not in known or value is None:
             raise DataError(
                 "A value of the stage column means no stage.",
                 where=place.at(int(np.argmax(indices == code))),
                 expected=" or ".join(known),
-                found="null" if value is None else repr(value),
-                remedy="Map the values of the column in `keys.stage.values`.",
+                found="null" if value is None else f"{value!r:.200}",
+                remedy="Give the stage of a null as `keys.stage.missing`."
+                if value is None
+                else "Map the values of the column in `keys.stage.values`.",
             )
         codes[code] = known[str(value)]
     stage: Int8 = codes[indices]

@@ -73,7 +73,7 @@ def hidden_vectors(chunk: Chunk, schema: Schema, logits: Mapping[str, Float32]) 
 
 def _vectors(chunk: Chunk, name: str, spec: HiddenColumn, scored: Bool) -> pa.Array:
     place = chunk.candidate_place(spec.column, f"hidden vector {name!r} of the teacher")
-    array, missing = to_vectors(chunk.candidate[spec.column], spec.width, place, "error")
+    array, missing = to_vectors(chunk.candidate[spec.column], spec.width, place, "error", null_inside="missing")
     values = array.flatten().to_numpy()
     without = np.zeros(len(array), np.bool_)
     without[missing] = True

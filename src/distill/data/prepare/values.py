@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.data.prepare.arrow import Bool, Int64, explode, family, is_text, null_mask
+from distill.data.prepare.arrow import Bool, Int64, explode, family, is_text, null_mask, to_int64_bits, to_microseconds
 from distill.data.prepare.hashing import hash_strings
 from distill.data.prepare.place import Place
+from distill.data.prepare.text import first_failing, to_instants
 from distill.errors import DataError
 
 Float64 = npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ def to_numbers(
     """Converts a column of numbers.
 
     Args:
-        array: int, float, bool or null `[n]`.
+        array: int, float, bool, whole decimals or null `[n]`.
         place: Of the array.
         nan: What NaN means.
         largest: Largest absolute value; beyond it sums of squares may not be finite.
@@ -87,7 +88,10 @@ def _settle_nan(
     bad = (np.abs(values) > largest) | (is_nan & (nan == "error"))
     if (position := first(bad)) >= 0:
         remedy = "Write null where the number is not known"
-        remedy += ", or set `nan: missing` on the field." if is_nan[position] else "; no measured number is as large."
+        if not is_nan[position]:
+            remedy += "; no measured number is as large."
+        else:
+            remedy += ", or set `nan: missing` on the field." if place.is_field else "."
         raise DataError(
             "A number is too large." if np.isfinite(values[position]) else "A number is not finite.",
             where=place.at(position),
@@ -101,29 +105,48 @@ def _settle_nan(
 def to_id_values(array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error") -> pa.Array:
     """Converts a column of ids to int64 or string, nulls kept; booleans become 0 and 1, dictionaries of text stay.
 
-    Integers never go through floating point. Floats are taken only if they are whole numbers, as columns with
-    missing ids are often stored.
+    Integers never go through floating point; unsigned ones from 2⁶³ on are taken by their bits.
+    Floats are taken only if they are whole numbers, as columns with missing ids are often stored.
 
     Raises:
         DataError: The column holds something else.
     """
     kind = family(array.type)
-    if kind == "int" or is_text(array.type):
+    if is_text(array.type):
         return array
+    if kind == "int":
+        return _to_int64(array, place)
     if kind in ("null", "bool"):
         return array.cast(pa.int64())
     if kind != "float":
         raise DataError("This column cannot be ids.", where=place.at(0), expected="int, string or bool", found=kind)
     values, missing = to_numbers(array, place, nan)
-    if (position := first((values != np.floor(values)) | (np.abs(values) > _EXACT))) >= 0:
+    whole = values == np.floor(values)
+    if (position := first(~whole | (np.abs(values) > _EXACT))) >= 0:
         raise DataError(
-            "Ids are stored as floating-point numbers that are not whole.",
+            "Ids are stored as floating-point numbers "
+            + ("too large to be exact." if whole[position] else "that are not whole."),
             where=place.at(position),
-            expected="int, string, bool, or whole numbers",
+            expected="int, string, bool, or whole numbers up to 2**53",
             found=repr(float(values[position])),
-            remedy="Store the ids as integers or strings; for a measured number use an encoding for numbers.",
+            remedy="Store the ids as integers or strings (in CSV declare `raw.columns: {"
+            f"{place.column}: text}}`); for a measured number use an encoding for numbers.",
         )
     return pa.array(values.astype(np.int64), mask=missing)
+
+
+def _to_int64(array: pa.Array, place: Place) -> pa.Array:
+    try:
+        return to_int64_bits(array)
+    except pa.ArrowInvalid as error:
+        position = first_failing(len(array), lambda low, high: to_int64_bits(array.slice(low, high - low)))
+        raise DataError(
+            "An id has more than 64 bits.",
+            where=place.at(position),
+            expected="whole numbers of 64 bits, signed or unsigned",
+            found=str(array[position].as_py()),
+            remedy=f"Take the column as text: `raw.columns: {{{place.column}: text}}` in the schema.",
+        ) from error
 
 
 def to_keys(array: pa.Array, place: Place) -> tuple[Int64, Bool]:
@@ -165,28 +188,47 @@ def to_times(array: pa.Array, place: Place) -> Int64:
         values, _ = to_numbers(array, place, largest=float(np.finfo(np.float64).max))
         bits = (values + 0.0).view(np.int64)
         return np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
-    if kind not in ("int", "time", "bool"):
+    if kind not in ("int", "time", "time of day", "duration", "bool", "null"):
         raise DataError(
             "This column holds no times.", where=place.at(0), expected="number, timestamp, date", found=kind
         )
-    if pa.types.is_date(array.type) or pa.types.is_timestamp(array.type):
-        zone = array.type.tz if pa.types.is_timestamp(array.type) else None
-        array = array.cast(pa.timestamp("us", tz=zone), safe=False)
-    elif pa.types.is_time32(array.type):
-        array = array.cast(pa.int32())
-    times: Int64 = array.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    times: Int64 = _counted(array, kind, place).to_numpy(zero_copy_only=False)
     return times
+
+
+def _counted(array: pa.Array, kind: str, place: Place) -> pa.Array:
+    """Converts times to int64."""
+
+    def count(values: pa.Array) -> pa.Array:
+        if kind == "time":
+            values = to_microseconds(values)
+        elif pa.types.is_time32(values.type):
+            values = values.cast(pa.int32())
+        return values.cast(pa.int64())
+
+    try:
+        return count(array)
+    except pa.ArrowInvalid as error:
+        position = first_failing(len(array), lambda low, high: count(array.slice(low, high - low)))
+        raise DataError(
+            "A time is out of range.",
+            where=place.at(position),
+            expected="a number below 2**63, or a time within 292,000 years of 1970",
+            found=str(error).splitlines()[0],
+        ) from error
 
 
 def _parse_times(array: pa.Array, place: Place) -> pa.Array:
     try:
-        return array.cast(pa.timestamp("us"))
+        return to_instants(array)
     except pa.ArrowInvalid as error:
+        position = first_failing(len(array), lambda low, high: to_instants(array.slice(low, high - low)))
         raise DataError(
             "A time cannot be read.",
-            where=place.at(0),
-            expected="number, timestamp, date or ISO 8601 string",
-            found=str(error).splitlines()[0],
+            where=place.at(position),
+            expected="number, timestamp, date or ISO 8601 text, with a zone (Z, +08:00) or without",
+            found=f"{array[position].as_py()!r:.200}",
+            remedy="Correct the value; other notations must be converted before.",
         ) from error
 
 
@@ -211,14 +253,30 @@ def to_ragged(array: pa.Array, max_length: int | None) -> tuple[pa.Array, Int64,
     return values, lengths, np.concatenate(missing)
 
 
-def to_vectors(array: pa.Array, width: int, place: Place, nan: Literal["error", "missing"]) -> tuple[pa.Array, Int64]:
-    """Converts lists to vectors of float32; a null list is a vector of zeros, as is a null inside.
+def to_vectors(
+    array: pa.Array,
+    width: int,
+    place: Place,
+    nan: Literal["error", "missing"],
+    null_inside: Literal["error", "missing"] | None = None,
+) -> tuple[pa.Array, Int64]:
+    """Converts lists to vectors of float32; a null list is a vector of zeros.
+
+    A null or NaN inside a vector is a measurement gone wrong rather than one that is missing: an error, or with
+    `"missing"` 0.
+
+    Args:
+        array: Lists of numbers `[n]`.
+        width: Numbers of a vector.
+        place: Of the array.
+        nan: What a NaN inside a vector means.
+        null_inside: What a null inside a vector means; as NaN if not given.
 
     Returns:
         Fixed-size lists `[n, width]`, and the row of each missing vector or value.
 
     Raises:
-        DataError: A list has another length, or a number does not fit.
+        DataError: A list has another length, or a number does not fit or is missing.
     """
     missing = null_mask(array)
     values, lengths = explode(array) if family(array.type) != "null" else (pa.nulls(0), np.zeros(len(array), np.int64))
@@ -230,6 +288,15 @@ def to_vectors(array: pa.Array, width: int, place: Place, nan: Literal["error", 
             found=f"{lengths[position]} numbers",
         )
     inside = place.nested(lengths)
+    if (null_inside or nan) == "error" and (position := first(null_mask(values))) >= 0:
+        raise DataError(
+            "A number inside a vector is null.",
+            where=inside.at(position),
+            expected=f"{width} numbers, or null as the whole vector",
+            found="null",
+            remedy="Write null as the whole vector"
+            + (", or set `nan: missing` on the field, which takes such a number for 0." if place.is_field else "."),
+        )
     numbers, inner_missing = to_numbers(values, inside, nan)
     dense = np.zeros((len(array), width), np.float32)
     dense[~missing] = to_float32(numbers, inside).reshape(-1, width)

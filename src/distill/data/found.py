@@ -1,0 +1,102 @@
+"""Which files of a folder or a pattern are read, and which are left out and why."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distill.data.file_kind import file_kind
+
+HIDDEN = "hidden: a name that starts with . or _"
+UNKNOWN = "no kind that is read"
+CATALOGUE = "the catalogue"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class FilesFound:
+    """The files of a source.
+
+    Attributes:
+        read: Those that are read, in order.
+        left_out: Reason to the files that are not.
+    """
+
+    read: tuple[Path, ...]
+    left_out: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Kind of file to the number of files of it that are read."""
+        found = Counter(kind.name for path in self.read if (kind := file_kind(path)) is not None)
+        return dict(sorted(found.items()))
+
+    def notes(self, root: Path) -> list[str]:
+        """Says in a line each what was left out (named from `root`), and that kinds are mixed."""
+        lines = []
+        if len(self.kinds) > 1:
+            mixed = ", ".join(f"{number:,} {kind}" for kind, number in self.kinds.items())
+            lines.append(f"{root} mixes kinds of files, and all are read: {mixed}.")
+        for reason, paths in self.left_out.items():
+            names = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths[:_SHOWN]]
+            more = f" and {len(paths) - _SHOWN:,} more" if len(paths) > _SHOWN else ""
+            files = "1 file was" if len(paths) == 1 else f"{len(paths):,} files were"
+            lines.append(f"{files} not read ({reason}): {', '.join(names)}{more}.")
+        return lines
+
+
+def source_root(source: str) -> Path:
+    """Returns the folder that names are told from: the source itself, or what stands before its first wildcard."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    fixed = Path()
+    for part in path.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed /= part
+    return fixed
+
+
+def find_files(source: str, catalogue: Path | None = None) -> FilesFound:
+    """Finds the files of a source.
+
+    Files and folders whose name starts with `.` or `_` are left out, as Arrow, Spark, pandas and DuckDB do: copies of
+    editors, unfinished and deleted data lie there. A source that names one itself gets it.
+
+    Args:
+        source: A file, a folder (all below it) or a pattern of files and folders.
+        catalogue: A file that is read otherwise.
+    """
+    path = Path(source)
+    if path.is_file():
+        return FilesFound((path,))
+    root, named = source_root(source), set(path.parts)
+    skip = catalogue.resolve() if catalogue is not None else None
+    read: list[Path] = []
+    left_out: dict[str, list[Path]] = {}
+    for file in sorted(set(_files(path))):
+        if reason := _reason(file, root, named, skip):
+            left_out.setdefault(reason, []).append(file)
+        else:
+            read.append(file)
+    return FilesFound(tuple(read), {reason: tuple(files) for reason, files in sorted(left_out.items())})
+
+
+def _files(path: Path) -> Iterator[Path]:
+    tops = [path] if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
+    for top in tops:
+        yield from (file for file in top.rglob("*") if file.is_file()) if top.is_dir() else [top]
+
+
+def _reason(file: Path, root: Path, named: set[str], catalogue: Path | None) -> str | None:
+    """Says why a file is left out, None if it is read."""
+    below = file.relative_to(root).parts if file.is_relative_to(root) else file.parts
+    if any(part.startswith((".", "_")) and part not in named for part in below):
+        return HIDDEN
+    if catalogue is not None and file.resolve() == catalogue:
+        return CATALOGUE
+    return None if file_kind(file) else UNKNOWN

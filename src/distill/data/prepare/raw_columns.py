@@ -1,0 +1,239 @@
+"""Columns that are not as a file stores them: of a declared type, or in the names of its folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distill.data.prepare.arrow import explode, family, is_list, map_values, plain_type, to_plain
+from distill.data.prepare.place import Place
+from distill.data.prepare.raw_file import FoundTypes, RawFile
+from distill.data.prepare.text import DECLARED, Evidence, convert, convert_declared, first_failing
+from distill.errors import DataError
+from distill.schema import RawColumns
+
+_BATCH_ROWS = 1 << 16
+
+
+class DeclaredFile:
+    """A file whose columns are read as the schema declares them.
+
+    Args:
+        file: Any but a text file.
+        raw: What the schema declares: types, and text that is null.
+    """
+
+    def __init__(self, file: RawFile, raw: RawColumns) -> None:
+        self._file = file
+        self.path = file.path
+        self._declared = {name: DECLARED[kind] for name, kind in raw.columns.items()}
+        self._nulls = pa.array(raw.null_values or (), pa.string())
+        self.num_rows = file.num_rows
+        fields = [pa.field(f.name, self._type(f)) for f in file.schema]
+        self.schema = pa.schema(fields)
+
+    def memory(self, columns: Sequence[str]) -> int:
+        """Estimates the bytes of some columns in memory."""
+        return self._file.memory(columns)
+
+    def locate(self, row: int) -> str:
+        """Names a row of the file."""
+        return self._file.locate(row)
+
+    def batches(
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Streams some columns in batches of about so many bytes at most.
+
+        Raises:
+            DataError: The file cannot be read, or a value cannot be taken as what its column is declared to be.
+        """
+        plain = [] if len(self._nulls) else [name for name in dictionaries if name not in self._declared]
+        row = 0
+        for batch in self._file.batches(columns, batch_bytes, plain):
+            arrays = [self._read(name, batch.column(name), row) for name in columns]
+            row += batch.num_rows
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+    def _type(self, field: pa.Field) -> pa.DataType:
+        kind = self._declared.get(field.name)
+        return field.type if kind is None else _with_values_of(plain_type(field.type), kind)
+
+    def _read(self, name: str, array: pa.Array, row: int) -> pa.Array:
+        if name not in self._declared and not len(self._nulls):
+            return array
+        place = Place(name, "raw.columns", lambda position: self.locate(row + position))
+        try:
+            return self._values(to_plain(array), self._declared.get(name), place)
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                "Values of this column cannot be taken.",
+                where=place.at(0),
+                found=str(error).splitlines()[0],
+                remedy="Integers must fit into 64 bits, text must be UTF-8.",
+            ) from error
+
+    def _values(self, array: pa.Array, kind: pa.DataType | None, place: Place) -> pa.Array:
+        if is_list(array.type):
+            inside = place.nested(explode(array)[1])
+            return map_values(array, lambda values: self._values(values, kind, inside))
+        if pa.types.is_string(array.type) and len(self._nulls):
+            array = pc.if_else(pc.is_in(array, value_set=self._nulls), pa.scalar(None, pa.string()), array)
+        return array if kind is None or array.type == kind else _as_declared(array, kind, place)
+
+
+def _with_values_of(stored: pa.DataType, kind: pa.DataType) -> pa.DataType:
+    return pa.list_(_with_values_of(stored.value_type, kind)) if is_list(stored) else kind
+
+
+def _as_declared(array: pa.Array, kind: pa.DataType, place: Place) -> pa.Array:
+    """Converts values that are not of the declared type.
+
+    Raises:
+        DataError: A value cannot be taken so.
+    """
+    found, wanted = family(array.type), next(name for name, declared in DECLARED.items() if declared == kind)
+    exact = {
+        "text": ("int", "bool", "time"),
+        "time": ("time",),
+        "boolean": ("int",),
+        "integer": ("int", "bool", "float"),
+    }
+
+    def change(values: pa.Array) -> pa.Array:
+        if found == "string":
+            return convert_declared(values, kind)
+        if wanted == "boolean":
+            if len(wrong := values.filter(pc.invert(pc.is_in(values, value_set=pa.array([0, 1, None], values.type))))):
+                raise pa.ArrowInvalid(f"{wrong[0]} is neither 0 nor 1")
+            return values.cast(kind)
+        return to_plain(values, kind)
+
+    if found == "null":
+        return pa.nulls(len(array), kind)
+    try:
+        if found != "string" and found not in exact.get(wanted, ("int", "float", "bool")):
+            raise pa.ArrowInvalid(f"the file holds {found}")
+        return change(array)
+    except pa.ArrowInvalid as error:
+        position = first_failing(len(array), lambda low, high: change(array.slice(low, high - low)))
+        raise DataError(
+            f"A value cannot be taken as {wanted}, which the schema declares.",
+            where=place.at(position),
+            found=f"{array[position].as_py()!r:.200}: {str(error).splitlines()[0]:.200}",
+            remedy=f"Correct the value, or `raw.columns` in the schema: {place.column} is stored as {found}.",
+        ) from error
+
+
+class PartitionFile:
+    """A file with the columns that the names of its folders hold, each the same in all its rows.
+
+    Args:
+        file: Any.
+        columns: Column to the text of its value, None for null; none of them is in the file.
+        numeric: Columns that must hold numbers.
+        times: Columns that hold times.
+        raw: What the schema declares.
+
+    Raises:
+        DataError: A value is not a number where it must be.
+    """
+
+    def __init__(
+        self,
+        file: RawFile,
+        columns: Mapping[str, str | None],
+        numeric: Sequence[str],
+        times: Sequence[str],
+        raw: RawColumns,
+    ) -> None:
+        self._file = file
+        self.path = file.path
+        self.num_rows = file.num_rows
+        known = {name: None if text in (raw.null_values or ()) else text for name, text in columns.items()}
+        self._text = {name: pa.array([text], pa.string()) for name, text in known.items()}
+        self._declared = {name: DECLARED[kind] for name, kind in raw.columns.items() if name in columns}
+        self._types = dict(self._declared)
+        for name in columns:
+            if name not in self._declared:
+                self._types[name] = self._found(name, name in numeric, name in times)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the file, then those of its folders."""
+        return pa.schema([*self._file.schema, *(pa.field(name, kind) for name, kind in self._types.items())])
+
+    @property
+    def found_types(self) -> dict[str, pa.DataType]:
+        """Columns of text whose type was found, with it."""
+        inner = self._file.found_types if isinstance(self._file, FoundTypes) else {}
+        return {**inner, **{name: kind for name, kind in self._types.items() if name not in self._declared}}
+
+    @property
+    def words_for_null(self) -> dict[str, int]:
+        """Column to how many words stand for null in it."""
+        return self._file.words_for_null if isinstance(self._file, FoundTypes) else {}
+
+    def retype(self, name: str, kind: pa.DataType) -> None:
+        """Reads a column as another type from now on: one that fits the other files of the dataset too."""
+        if name in self._types:
+            self._types[name] = kind
+        elif isinstance(self._file, FoundTypes):
+            self._file.retype(name, kind)
+
+    def memory(self, columns: Sequence[str]) -> int:
+        """Estimates the bytes of some columns in memory."""
+        own = [name for name in columns if name in self._types]
+        return self._file.memory([name for name in columns if name not in own]) + 16 * self.num_rows * len(own)
+
+    def locate(self, row: int) -> str:
+        """Names a row of the file."""
+        return self._file.locate(row)
+
+    def batches(
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Streams some columns in batches of about so many bytes at most.
+
+        Raises:
+            DataError: The file cannot be read, or the value of a folder is not what its column is declared to be.
+        """
+        stored = [name for name in columns if name not in self._types]
+        constants = {name: self._value(name) for name in columns if name in self._types}
+        inner: Iterator[tuple[int, pa.RecordBatch | None]]
+        if stored:
+            inner = ((b.num_rows, b) for b in self._file.batches(stored, batch_bytes, dictionaries))
+        else:
+            inner = ((min(_BATCH_ROWS, self.num_rows - s), None) for s in range(0, self.num_rows, _BATCH_ROWS))
+        for rows, batch in inner:
+            repeated = {name: pa.repeat(value, rows) for name, value in constants.items()}
+            arrays = [repeated[name] if batch is None or name in repeated else batch.column(name) for name in columns]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+    def _found(self, name: str, numeric: bool, may_be_time: bool) -> pa.DataType:
+        evidence = Evidence(numeric, may_be_time, guess_nulls=False)
+        try:
+            evidence.add(self._text[name])
+        except pa.ArrowInvalid as error:
+            raise self._unfit(name, "a number") from error
+        return evidence.kind
+
+    def _value(self, name: str) -> pa.Scalar:
+        text, kind = self._text[name], self._types[name]
+        if pa.types.is_null(kind):
+            return pa.scalar(None, kind)
+        try:
+            return (convert_declared if name in self._declared else convert)(text, kind)[0]
+        except pa.ArrowInvalid as error:
+            raise self._unfit(name, str(kind)) from error
+
+    def _unfit(self, name: str, expected: str) -> DataError:
+        return DataError(
+            "A value in the name of a folder does not fit its column.",
+            where=f"{self.path}, column {name!r}",
+            expected=expected,
+            found=repr(self._text[name][0].as_py()),
+            remedy="Rename the folder, or correct the schema.",
+        )

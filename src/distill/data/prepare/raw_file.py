@@ -1,0 +1,75 @@
+"""What a raw file offers, whatever its kind, and the errors that all kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from distill.errors import DataError
+
+
+class RawFile(Protocol):
+    """One raw file."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def num_rows(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns and their Arrow types as stored."""
+        ...
+
+    def memory(self, columns: Sequence[str]) -> int:
+        """Estimates the bytes of some columns in memory."""
+        ...
+
+    def batches(
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Streams some columns in batches of about so many bytes at most; `dictionaries` may come as such."""
+        ...
+
+    def locate(self, row: int) -> str:
+        """Names a row of the file."""
+        ...
+
+
+@runtime_checkable
+class FoundTypes(Protocol):
+    """A file with columns of text whose types were found by looking at them, and may be widened for other files."""
+
+    @property
+    def found_types(self) -> dict[str, pa.DataType]:
+        """Those columns that are read, with the type that fits their values; null without any
+        value but words for null."""
+        ...
+
+    @property
+    def words_for_null(self) -> dict[str, int]:
+        """Column to how many words stand for null in it, unless it is text."""
+        ...
+
+    def retype(self, name: str, kind: pa.DataType) -> None:
+        """Reads a column as another type from now on."""
+        ...
+
+
+def unreadable(path: Path, error: Exception, where: str = "") -> DataError:
+    """Builds the error of a file that Arrow cannot read."""
+    return DataError(
+        "A raw file cannot be read.",
+        where=f"{path}{where}",
+        expected="a complete Parquet, CSV, Arrow or ORC file",
+        found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        remedy="Copy or write the file again.",
+    )
