@@ -118,7 +118,7 @@ def _fields(rng: random.Random) -> list[dict[str, Any]]:
         {"name": "bucket", "side": "candidate", "kind": "number", "encoding": {"type": "quantile", "buckets": 4}},
         {"name": "past", "side": "request", "kind": "sequence", "max_length": rng.choice([1, 3, 100])},
         {"name": "tags", "side": "candidate", "kind": "sequence"},
-        {"name": "face", "side": "request", "kind": "vector", "width": 2},
+        {"name": "face", "side": "request", "kind": "vector", "width": 2, "nan": "missing"},
         {"name": "image", "side": "cross", "kind": "vector", "width": 2, "nan": "missing"},
         {"name": "item_id", "column": "item", "side": "candidate", "kind": "id", "table": "items"},
     ]

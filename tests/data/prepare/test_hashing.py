@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill.data.prepare import hashing
 from distill.data.prepare.hashing import hash_strings, hash_values, mix64
 
 _MASK = 2**64 - 1
@@ -67,3 +68,21 @@ def test_buckets_fill_evenly(buckets: int) -> None:
     counts = np.bincount((hashed % np.uint64(buckets)).astype(int), minlength=buckets)
     expected = 20_000 / buckets
     assert np.square(counts - expected).sum() / expected < buckets + 6 * np.sqrt(2 * buckets)
+
+
+def test_long_strings_have_a_hash_of_their_own() -> None:
+    long = "x" * 1_000_000
+    hashed = hash_strings(pa.array([long, None, "a", long + "y", "x" * 1024, "x" * 1025])).tolist()
+    assert hashed[0] == 0x7B044A90F36143A5
+    assert len(set(hashed)) == 6
+    assert hashed[2] == 0xE38F1BE75F04A7AD
+    assert hashed[4] == _reference("x" * 1024)
+    assert hash_strings(pa.array(["b", long]).slice(1)).tolist() == hashed[:1]
+
+
+def test_the_cost_of_a_long_string_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = []
+    absorb = hashing._absorb
+    monkeypatch.setattr(hashing, "_absorb", lambda *words: rounds.append(1) or absorb(*words))
+    hash_strings(pa.array(["x" * 10_000_000, "x" * 1024]))
+    assert len(rounds) == 1024 // 8
