@@ -14,11 +14,11 @@ Row = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
-    """Takes booleans for numbers, decimals for floats, bytes for text; NaN stays."""
+    """Takes booleans for numbers, decimals for floats (whole ones for integers), bytes for text; NaN stays."""
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, Decimal):
-        return float(value)
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, list):
@@ -27,8 +27,10 @@ def plain(value: Any) -> Any:
 
 
 def identity(value: Any) -> Any:
-    """What makes two ids equal: whole floats are integers."""
-    return int(value) if isinstance(value, float) else value
+    """What makes two ids equal: whole floats are integers, and integers from 2**63 on are their bits."""
+    if isinstance(value, float):
+        return int(value)
+    return value - 2**64 if isinstance(value, int) and value >= 2**63 else value
 
 
 def absent(value: Any) -> bool:

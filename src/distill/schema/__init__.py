@@ -2,16 +2,14 @@
 
 from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
+from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.schema import (
     FieldSpec,
     HiddenColumn,
-    Keys,
     Kind,
-    RawColumns,
     Schema,
     Score,
     Side,
-    StageKey,
     Task,
     TeacherColumns,
 )

@@ -11,15 +11,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from distill.errors import SchemaError
+from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.plain_yaml import read_yaml
 from distill.schema.schema import (
     FieldSpec,
     HiddenColumn,
-    Keys,
-    RawColumns,
     Schema,
     Score,
-    StageKey,
     Task,
     TeacherColumns,
 )

@@ -6,9 +6,10 @@ from enum import Enum
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, Standardise, Vocabulary
+from distill.schema.keys import Keys, Model, RawColumns
 
 MAX_WIDTH = 1 << 16
 _ROWS = {"all", "exposed"}
@@ -31,11 +32,7 @@ class Kind(str, Enum):
     SEQUENCE = "sequence"
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FieldSpec(_Model):
+class FieldSpec(Model):
     """One input of the models.
 
     Attributes:
@@ -109,7 +106,7 @@ class FieldSpec(_Model):
         return self.kind is Kind.NUMBER and not self.encoding.makes_ids
 
 
-class Task(_Model):
+class Task(Model):
     """A behaviour to predict.
 
     Attributes:
@@ -132,63 +129,7 @@ class Task(_Model):
         return {**data, "column": data.get("column") or data.get("name", "")} if isinstance(data, dict) else data
 
 
-Stage = Literal["recalled", "preranked", "ranked", "exposed"]
-
-
-class StageKey(_Model):
-    """Raw column of the stage, and what its values mean.
-
-    Attributes:
-        column: Raw column.
-        values: Value of the column to its stage; without it, 0..3 or the names of the stages.
-        missing: Stage of a null; an error if not given.
-    """
-
-    column: str
-    values: dict[str, Stage] | None = None
-    missing: Stage | None = None
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _plain_keys(cls, value: object) -> object:
-        """Takes integers and truth values for keys, as YAML reads them."""
-        if not isinstance(value, dict):
-            return value
-        if None in value:
-            raise ValueError("a null cannot be listed here: give its stage as `missing`")
-        return {_key(key): stage for key, stage in value.items()}
-
-
-def _key(key: object) -> object:
-    if isinstance(key, bool):
-        return str(key).lower()
-    return str(key) if isinstance(key, int) else key
-
-
-class Keys(_Model):
-    """Raw columns that group, order and place rows.
-
-    Attributes:
-        request: Request id; required by the requests layout when raw rows are (request, candidate) pairs.
-        user: User id, for GAUC and per-user splits; the request if not given.
-        item: Item id.
-        time: Anything that orders: number, timestamp or date.
-        stage: How far the candidate got; all exposed if not given.
-    """
-
-    request: str | None = Field(default=None, min_length=1)
-    user: str | None = Field(default=None, min_length=1)
-    item: str | None = Field(default=None, min_length=1)
-    time: str | None = Field(default=None, min_length=1)
-    stage: StageKey | None = None
-
-    @field_validator("stage", mode="before")
-    @classmethod
-    def _column_alone(cls, value: object) -> object:
-        return {"column": value} if isinstance(value, str) else value
-
-
-class Score(_Model):
+class Score(Model):
     """The number candidates are ordered by: Π_k p_k^a_k · Π_c x_c^b_c.
 
     Attributes:
@@ -200,7 +141,7 @@ class Score(_Model):
     columns: dict[str, float] = Field(default_factory=dict)
 
 
-class HiddenColumn(_Model):
+class HiddenColumn(Model):
     """Hidden vectors of a production ranker in the raw data.
 
     Attributes:
@@ -214,7 +155,7 @@ class HiddenColumn(_Model):
     type: Literal["float32", "float16"] = "float32"
 
 
-class TeacherColumns(_Model):
+class TeacherColumns(Model):
     """Scores of a production ranker that are in the raw data, or the places that it gave.
 
     Attributes:
@@ -232,20 +173,7 @@ class TeacherColumns(_Model):
     hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
 
 
-class RawColumns(_Model):
-    """How raw columns are read, where the files alone do not say it.
-
-    Attributes:
-        null_values: Text that means missing, in text files (whose empty cells always do) and in columns of text. If not
-            given: `null`, `NULL` and `\\N` in text files, and None, NA, N/A … where the other cells are numbers.
-        columns: Raw column to the type of its values, whatever the file holds.
-    """
-
-    null_values: tuple[str, ...] | None = None
-    columns: dict[str, Literal["text", "integer", "number", "time", "boolean"]] = Field(default_factory=dict)
-
-
-class Schema(_Model):
+class Schema(Model):
     """Names every field, task and key of a dataset once.
 
     Attributes:

@@ -36,10 +36,10 @@ def agree(files: Sequence[RawFile], columns: Sequence[str], numeric: Collection[
                 assert isinstance(file, FoundTypes)
                 text.append(file)
         target = _target(list(kinds.values()), name in numeric)
-        words = sum(file.words_for_null.get(name, 0) for file in text)
-        for file in text:
-            if target is not None or pa.types.is_null(file.found_types[name]):
-                file.retype(name, target or _any_known(kinds) or (pa.string() if words else pa.null()))
+        words = sum(one.words_for_null.get(name, 0) for one in text)
+        for one in text:
+            if target is not None or pa.types.is_null(one.found_types[name]):
+                one.retype(name, target or _any_known(kinds) or (pa.string() if words else pa.null()))
         if words and _any_known(kinds) is not None and target != pa.string():
             lines.append(_said(name, words))
         lines += _clocks(name, kinds)

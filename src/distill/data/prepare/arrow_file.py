@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class ArrowFile:
         self._num_rows, self._bytes = 0, 0
         try:
             self._schema = with_readable_names(self._schema_of(is_orc))
-            once = [name for name in needed if self._schema.names.count(name) == 1]
+            names = Counter(self._schema.names)
+            once = [name for name in needed if names[name] == 1]
             for batch in self._stored(once):
                 self._num_rows += batch.num_rows
                 self._bytes += batch.nbytes

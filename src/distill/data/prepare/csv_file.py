@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,8 +57,8 @@ class CsvFile:
         self._nulls = list(NULLS if raw.null_values is None else ("", *raw.null_values))
         self._declared = {name: DECLARED[declared] for name, declared in raw.columns.items()}
         self._names = list(self._first_block().names)
-        once = [name for name in dict.fromkeys(self._names) if self._names.count(name) == 1]
-        wanted = [name for name in once if name in set(needed)] or once[:1]
+        once, asked = [name for name, times_there in Counter(self._names).items() if times_there == 1], set(needed)
+        wanted = [name for name in once if name in asked] or once[:1]
         self._types = {name: self._declared.get(name, pa.null()) for name in wanted}
         self.words_for_null: dict[str, int] = {}
         self.found_types: dict[str, pa.DataType] = {}

@@ -57,7 +57,7 @@ def hash_strings(array: pa.Array) -> UInt64:
     is_long = length > _LONGEST_BY_WORDS
     hashed = _hash_words(data, start, np.where(is_long, 0, length))
     for i in np.flatnonzero(is_long):
-        digest = hashlib.blake2b(data[start[i] : start[i] + length[i]], digest_size=_WORD).digest()
+        digest = hashlib.blake2b(data[start[i] : start[i] + length[i]].data, digest_size=_WORD).digest()
         hashed[i] = int.from_bytes(digest, "little")
     return hashed
 
