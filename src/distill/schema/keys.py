@@ -37,7 +37,10 @@ class StageKey(Model):
             return value
         if None in value:
             raise ValueError("a null cannot be listed here: give its stage as `missing`")
-        return {_key(key): stage for key, stage in value.items()}
+        plain = {_key(key): stage for key, stage in value.items()}
+        if len(plain) < len(value):
+            raise ValueError("a value is listed twice, once as text and once as a number or truth value")
+        return plain
 
 
 def _key(key: object) -> object:

@@ -337,3 +337,21 @@ def test_text_times_split_like_timestamps(tmp_path: Path) -> None:
     zoned = [f"{value.isoformat()}Z" for value in stamps.to_pylist()]
     two = prepare_quietly(write(tmp_path / "2.parquet", pairs(t=zoned)), tmp_path / "two", schema, split)
     assert one.manifest.fingerprint == two.manifest.fingerprint
+
+
+def test_the_keys_of_the_catalogue_are_of_the_type_of_the_candidates(tmp_path: Path) -> None:
+    items = write(tmp_path / "items.parquet", {"item": [str(i) for i in (10, 11, 12, 99)], "price": [1.0] * 4})
+    raw = _csv(tmp_path / "raw.csv", pairs())
+    fields = [{"name": "price", "side": "candidate", "kind": "number"}]
+    with pytest.raises(
+        DataError, match=r"items\.parquet, column 'item'(.|\n)*numbers, as in .*raw\.csv(.|\n)*raw\.columns"
+    ):
+        prepare_quietly(raw, tmp_path / "out", schema_of(fields=fields), items=items)
+    declared = schema_of(fields=fields, raw={"columns": {"item": "integer"}})
+    dataset = prepare_quietly(raw, tmp_path / "out", declared, items=items)
+    assert sum(part.rows for part in dataset.manifest.items) == 4
+
+
+def test_a_stage_cannot_be_listed_as_text_and_as_a_number() -> None:
+    with pytest.raises(SchemaError, match="listed twice"):
+        schema_of(keys={"request": "rid", "stage": {"column": "s", "values": {1: "exposed", "1": "ranked"}}})

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from distill.data.format import ITEM_KEY, PartFile, field_column, items_schema
-from distill.data.prepare.arrow import Int64
+from distill.data.prepare.arrow import Int64, family, plain_type
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.fitted import FittedEncodings
 from distill.data.prepare.keys import raw_place
@@ -33,16 +33,40 @@ def item_uses(schema: Schema) -> tuple[Use, ...]:
     return (key, *(field_use(spec) for spec in schema.side(Side.CANDIDATE)))
 
 
-def open_items(path: Path, schema: Schema) -> RawFiles:
+def open_items(path: Path, schema: Schema, logs: RawFiles) -> RawFiles:
     """Opens the catalogue and checks its columns.
 
+    Args:
+        path: Of the catalogue.
+        schema: Names the columns.
+        logs: The raw files whose candidates are items of the catalogue.
+
     Raises:
-        DataError: It cannot be read, or a column is missing or has the wrong type.
+        DataError: It cannot be read, a column is missing or has the wrong type, or its item keys are not of the type
+            of those of the candidates: no item would be found.
     """
     uses = item_uses(schema)
     files = open_files([path], schema, uses)
     check_columns(files, uses, "flat")
+    (own, _), (other, where) = (_kind_of_keys(raw, uses[0].column) for raw in (files, logs))
+    if own and other and own != other:
+        raise DataError(
+            "The item keys of the catalogue are of another type than those of the candidates.",
+            where=f"{path}, column {uses[0].column!r} (keys.item)",
+            expected=f"{other}, as in {where}",
+            found=own,
+            remedy=f"Declare the type for both: `raw.columns: {{{uses[0].column}: text}}` (or integer) in the schema.",
+        )
     return files
+
+
+def _kind_of_keys(files: RawFiles, column: str) -> tuple[str, Path]:
+    """Whether keys are text or numbers (empty where all are null), and in which file."""
+    for file in files.files:
+        found = family(plain_type(file.schema.field(column).type)).replace("list of ", "")
+        if found != "null":
+            return ("text" if found == "string" else "numbers"), file.path
+    return "", files.files[0].path
 
 
 def write_items(

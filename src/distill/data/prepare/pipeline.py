@@ -106,7 +106,7 @@ class _Preparation:
         files = open_files(self.raw.files, schema, uses, batch_bytes)
         shape = raw_shape(schema, files)
         check_columns(files, uses, shape)
-        items = open_items(self.raw.items, schema) if self.raw.items is not None else None
+        items = open_items(self.raw.items, schema, files) if self.raw.items is not None else None
         assigner = SplitPlanner(files, schema, shape, self.scratch, self.memory_bytes, self.bars).plan(self.raw.split)
         source: ChunkSource
         if shape == "pairs":
