@@ -68,6 +68,8 @@ def read_result(folder: Path) -> FitResult | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         digest = data.pop("blake2b")
+        if data["checkpoint"] != Path(data["checkpoint"]).name:
+            raise ValueError("its checkpoint lies elsewhere")
         result = FitResult(**{**data, "checkpoint": folder / data["checkpoint"]})
         if hash_file(result.checkpoint) == digest:
             return result

@@ -9,15 +9,21 @@ import sys
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from distill.data.files import write_text_atomic
 from distill.data.format import Dataset
+from distill.errors import DataError
 from distill.jobs.cache import content_key
 from distill.jobs.parts import plain
+from distill.plain import plain_data
+from distill.schema.plain_yaml import read_yaml
 
 MANIFEST_FILE = "manifest.json"
+CONFIG_FILE = "config.yaml"
 _PACKAGES = (
     "distill-ranker",
     "torch",
@@ -43,7 +49,27 @@ def write_manifest(folder: Path, cfg: DictConfig, dataset: Dataset) -> None:
         "config_hash": content_key(plain(cfg)),
     }
     write_text_atomic(folder / MANIFEST_FILE, json.dumps(content, indent=2) + "\n")
-    write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_text_atomic(folder / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads the resolved config of a run folder as plain data: nothing in it is resolved or built.
+
+    Raises:
+        DataError: It is missing, damaged, or holds anything else.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        found = plain_data(read_yaml(path.read_text(encoding="utf-8")), str(path))
+    except FileNotFoundError as error:
+        raise DataError(
+            "The folder holds no config of a run.", where=str(path), remedy="Name the folder of a run of train.py."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise DataError("The config of the run is damaged.", where=str(path), found=str(error)[:300]) from error
+    if not isinstance(found, dict):
+        raise DataError("The config of the run is damaged.", where=str(path), found=type(found).__name__)
+    return found
 
 
 def _version(package: str) -> str:
