@@ -7,11 +7,25 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from distill.data.build import build_dataset
-from distill.data.format import Dataset, load_dataset
+from distill.data.format import SCHEMA_FILE, Dataset, load_dataset
+from distill.data.raw import DescribedSource
 from distill.errors import ConfigError
 from distill.jobs.parts import build
+from distill.schema import Schema, load_schema
 from distill.training.launch import rank
 from distill.training.rendezvous import text_of_rank_zero
+
+
+def raw_schema(cfg: DictConfig) -> Schema | None:
+    """Returns the schema of the data that a config names, as far as it is known without preparing any.
+
+    Raises:
+        SchemaError: The file that is to hold it does not, or is not there.
+    """
+    if cfg.data.get("root") is not None:
+        return load_schema(Path(cfg.data.root) / SCHEMA_FILE)
+    source = None if cfg.data.get("adapter") is None else build(cfg.data.adapter, "data.adapter")
+    return source.raw_schema() if isinstance(source, DescribedSource) else None
 
 
 def open_dataset(cfg: DictConfig) -> Dataset:

@@ -17,7 +17,7 @@ from distill.data.format import Dataset
 from distill.data.popularity import item_exposures
 from distill.errors import ConfigError, DataError
 from distill.features import SequenceEncoding
-from distill.jobs.construct import TARGET, construct
+from distill.jobs.construct import TARGET, construct, nodes
 from distill.jobs.targets import run_part
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, give_exposures
@@ -52,7 +52,7 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def build_metrics(node: DictConfig, dataset: Dataset) -> MetricSuite:
+def build_metrics(node: DictConfig | Mapping[str, Any], dataset: Dataset) -> MetricSuite:
     """Builds the metrics of a run, and tells them what they need to know of the dataset."""
     suite: MetricSuite = build(node, "metrics", MetricSuite)
     give_exposures(suite.metrics, item_exposures(dataset))
@@ -92,6 +92,17 @@ def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:
             "The target is not a model.", where=f"{where}.{TARGET}", expected="a torch module", found=found.__name__
         )
     return found
+
+
+def check_net(net: Mapping[str, Any], where: str) -> None:
+    """Finds every class that a model's config names, without building anything.
+
+    Raises:
+        ConfigError: One of them is no part of a model, or the outermost is no model.
+    """
+    model_class(net, where)
+    for inner, place in nodes(net, where):
+        _model_part(inner[TARGET], f"{place}.{TARGET}")
 
 
 def _model_part(target: Any, where: str) -> type[Any]:

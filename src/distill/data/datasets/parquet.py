@@ -38,13 +38,13 @@ class ParquetSource:
 
     def __post_init__(self) -> None:
         if not self.name:
-            object.__setattr__(self, "name", self._schema().name)
+            object.__setattr__(self, "name", self.raw_schema().name)
 
     def fingerprint(self) -> str:
         """Hash of the schema, the split rule, and names, sizes and content of the files."""
         files = self._files()
         rule = [type(self.split).__name__, asdict(self.split)]
-        parts = [dump_schema(self._schema()), rule, fingerprint_files(files, self._root(files))]
+        parts = [dump_schema(self.raw_schema()), rule, fingerprint_files(files, self._root(files))]
         if self.items is not None:
             parts.append(fingerprint_files([self._items(self.items)], self._items(self.items).parent))
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
@@ -57,9 +57,10 @@ class ParquetSource:
             SchemaError: The schema is missing or wrong.
         """
         items = None if self.items is None else self._items(self.items)
-        return RawDataset(self._files(), self._schema(), self.split, items)
+        return RawDataset(self._files(), self.raw_schema(), self.split, items)
 
-    def _schema(self) -> Schema:
+    def raw_schema(self) -> Schema:
+        """What the schema's file says."""
         return load_schema(Path(self.schema).expanduser())
 
     def _root(self, files: tuple[Path, ...]) -> Path:
