@@ -271,6 +271,13 @@ def test_pairs_are_contrasted_with_labelled_rows() -> None:
     torch.testing.assert_close(model(batch).penalties["contrast"].mean(), 0.1 * expected)
 
 
+def test_categories_of_two_rows_have_a_covariance_and_of_one_row_none() -> None:
+    vectors = torch.randn(6, 1, 2, dtype=torch.float64)
+    found = category_alignment(vectors, torch.tensor([3, 5, 3, 5, 3, 9]))
+    major, minor = torch.cov(vectors[[0, 2, 4], 0].T), torch.cov(vectors[[1, 3], 0].T)
+    torch.testing.assert_close(found, (major - minor).square().sum())
+
+
 def test_heads_meet_as_the_equation_says() -> None:
     schema = _schema()
     model = build("int_tower", schema).eval()
