@@ -18,6 +18,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from distill.data.contents import Contents
 from distill.errors import DataError
 from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side, load_schema
 
@@ -161,6 +162,7 @@ class Manifest(_Model):
         ranges: Per number field `[min, max]` in the training split before encoding.
         counts: Counted events of preparation, such as labels not observed or values out of vocabulary.
         teacher: Task to what its teacher column holds; null in datasets of versions that did not look.
+        contents: What the raw data was made of, split by split; null in datasets of versions that did not look.
     """
 
     format_version: Literal[1] = 1
@@ -172,6 +174,7 @@ class Manifest(_Model):
     ranges: dict[str, tuple[float, float]]
     counts: dict[str, int]
     teacher: dict[str, TeacherNumbers] | None = None
+    contents: Contents | None = None
 
 
 @dataclass(frozen=True)

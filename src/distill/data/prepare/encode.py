@@ -28,6 +28,7 @@ from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.fitted import EncodedField, FittedEncodings
 from distill.data.prepare.meter import TeacherMeter
+from distill.data.prepare.survey import Survey
 from distill.data.prepare.targets import Float32, labels, stages, values
 from distill.data.prepare.teacher import hidden_vectors, teacher_logits
 from distill.data.prepare.values import to_keys
@@ -42,6 +43,7 @@ class ChunkEncoder:
         schema: Of the dataset.
         fitted: Its encodings.
         counts: Where events are counted.
+        survey: Where what the splits are made of is counted.
         meters: Where the teacher's scores in the training split are looked at, by task.
         pool: Fields are encoded on its threads.
     """
@@ -49,6 +51,7 @@ class ChunkEncoder:
     schema: Schema
     fitted: FittedEncodings
     counts: Counts
+    survey: Survey
     meters: Mapping[str, TeacherMeter]
     pool: ThreadPoolExecutor
 
@@ -90,6 +93,7 @@ class ChunkEncoder:
         given = labels(chunk, self.schema, stage)
         for name, (label, null) in given.items():
             self.counts.add_rows("null_labels", name, null, split)
+            self.survey.add_labels(name, label, split)
             columns[label_column(name)] = self._nan_counted("unobserved_labels", name, label, split)
         for name, value in values(chunk, self.schema).items():
             columns[value_column(name)] = self._nan_counted("missing_values", name, value, split)

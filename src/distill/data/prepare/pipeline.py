@@ -47,6 +47,7 @@ from distill.data.prepare.plan import (
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.prepare.stream import ChunkSource, StraightSource
+from distill.data.prepare.survey import Survey
 from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit, SplitRule
@@ -118,10 +119,11 @@ class _Preparation:
             fitted, ranges = self._fit(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files.num_rows)
             sized = fitted.sized(schema)
             meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
-            encoder = ChunkEncoder(sized, fitted, counts, meters, pool)
+            survey = Survey(sized)
+            encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool)
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
-        self._finish(sized, fitted, ranges, splits, catalogue, counts, meters)
+        self._finish(sized, fitted, ranges, splits, catalogue, counts, survey, meters)
 
     def _fit(
         self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int
@@ -169,6 +171,7 @@ class _Preparation:
         splits: dict[Split, tuple[PartFile, ...]],
         items: tuple[PartFile, ...],
         counts: Counts,
+        survey: Survey,
         meters: Mapping[str, TeacherMeter],
     ) -> None:
         save_schema(schema, self.root / SCHEMA_FILE)
@@ -181,6 +184,7 @@ class _Preparation:
             ranges=ranges,
             counts=counts.result(),
             teacher={task: meter.result() for task, meter in meters.items()},
+            contents=survey.result(),
         )
         (self.root / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
