@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from distill.batch import MISSING_KEY
 from distill.data.format import (
     ITEM_KEY,
     NUM_CANDIDATES,
@@ -27,11 +28,11 @@ from distill.data.prepare.arrow import Int64, from_lengths, null_mask
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.fitted import EncodedField, FittedEncodings
+from distill.data.prepare.keys import keys_of
 from distill.data.prepare.meter import TeacherMeter
 from distill.data.prepare.survey import Survey
 from distill.data.prepare.targets import Float32, labels, stages, values
 from distill.data.prepare.teacher import hidden_vectors, teacher_logits
-from distill.data.prepare.values import to_keys
 from distill.schema import FieldSpec, Schema, Side
 
 
@@ -113,8 +114,8 @@ class ChunkEncoder:
     def _items(self, chunk: Chunk) -> Int64:
         column = self.schema.keys.item
         if column is None:
-            return np.zeros(chunk.num_candidates, np.int64)
-        keys, missing = to_keys(chunk.candidate[column], chunk.candidate_place(column, "keys.item"))
+            return np.full(chunk.num_candidates, MISSING_KEY)
+        keys, missing = keys_of(chunk.candidate[column], chunk.candidate_place(column, "keys.item"))
         self.counts.add_rows("missing", "keys.item", missing, chunk.candidate_split)
         return keys
 
