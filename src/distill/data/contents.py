@@ -27,13 +27,36 @@ class LabelNumbers(_Model):
     high: float | None = None
 
 
+class RepeatedCandidate(_Model):
+    """An example: the raw values of the request and of the item that is in it twice."""
+
+    request: str
+    item: str
+
+
+class Duplicates(_Model):
+    """Candidates whose item is in their request before, as they were in the raw data.
+
+    Attributes:
+        candidates: How many; of three with the same item in a request, two.
+        other_label: Those with another label than the first of their request and item, both observed.
+        examples: The first few.
+    """
+
+    candidates: int = 0
+    other_label: int = 0
+    examples: tuple[RepeatedCandidate, ...] = ()
+
+
 class SplitContents(_Model):
     """One split.
 
     Attributes:
+        duplicates: Candidates that are in their request twice; not looked for in flat data.
         labels: Task to its labels.
     """
 
+    duplicates: Duplicates = Duplicates()
     labels: dict[str, LabelNumbers]
 
 

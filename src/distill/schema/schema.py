@@ -216,6 +216,8 @@ class Schema(_Model):
         fields: Model inputs.
         tasks: Behaviours to predict, in the order of the logits.
         score: The ranking score; the product of all binary task probabilities if not given.
+        duplicates: What becomes of candidates whose item is in their request before: all are kept (with a warning),
+            the first or the last is, they are merged into the first, or they are an error.
         evaluation: Raw candidate columns that are kept for evaluation only, such as a known utility.
         teacher: Production scores in the raw data.
     """
@@ -227,6 +229,7 @@ class Schema(_Model):
     fields: tuple[FieldSpec, ...] = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
     score: Score = Field(default_factory=Score)
+    duplicates: Literal["keep", "first", "last", "merge", "error"] = "keep"
     evaluation: tuple[str, ...] = ()
     teacher: TeacherColumns | None = None
 
@@ -246,6 +249,10 @@ class Schema(_Model):
                 )
             if task.observed == "exposed" and self.keys.stage is None:
                 raise ValueError(f"task {task.name!r} is observed on exposed rows, but `keys.stage` is not declared")
+        if self.duplicates != "keep" and (self.layout == "flat" or self.keys.item is None):
+            raise ValueError(
+                f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"
+            )
         for owner, names in (("score", self.score.tasks), ("teacher", self.teacher.columns if self.teacher else {})):
             unknown = sorted(set(names) - known)
             if unknown:

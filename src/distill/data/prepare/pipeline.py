@@ -30,6 +30,7 @@ from distill.data.format import (
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.assign import SplitPlanner
 from distill.data.prepare.counts import Counts
+from distill.data.prepare.duplicates import without_repeats
 from distill.data.prepare.encode import ChunkEncoder
 from distill.data.prepare.fit import Fitter
 from distill.data.prepare.fitted import FittedEncodings
@@ -131,7 +132,7 @@ class _Preparation:
         bar = self.bars.begin("fit encodings", rows)
         seen = np.zeros(len(SPLITS), np.int64)
         for chunk in ahead(source.chunks()):
-            fitter.add(chunk, pool)
+            fitter.add(without_repeats(chunk, self.raw.schema), pool)
             seen += np.bincount(chunk.split, minlength=len(SPLITS))
             bar.advance(chunk.num_raw_rows)
         self._check_splits(dict(zip(SPLITS, seen.tolist(), strict=True)))
@@ -154,13 +155,14 @@ class _Preparation:
         with ExitStack() as stack:
             for writer in writers.values():
                 stack.callback(writer.abort)
-            for chunk, batch in ahead((chunk, encoder.encode(chunk)) for chunk in ahead(source.chunks())):
+            encoded = ((chunk.num_raw_rows, *encoder.encode(chunk)) for chunk in ahead(source.chunks()))
+            for raw_rows, chunk, batch in ahead(encoded):
                 for code, name in enumerate(SPLITS):
                     keep = chunk.split == code
                     if keep.any():
                         rest = batch if keep.all() else batch.filter(pa.array(keep))
                         writers[name].add(rest, chunk.counts[keep])
-                bar.advance(chunk.num_raw_rows)
+                bar.advance(raw_rows)
             return {name: writer.close() for name, writer in writers.items()}
 
     def _finish(

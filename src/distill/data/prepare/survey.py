@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
-from distill.data.contents import Contents, LabelNumbers, SplitContents
+from distill.data.contents import Contents, Duplicates, LabelNumbers, RepeatedCandidate, SplitContents
 from distill.data.format import SPLITS
 from distill.data.prepare.accumulate import Extremes, Moments
 from distill.data.prepare.arrow import Bool, Int64
-from distill.data.prepare.chunk import Int8
+from distill.data.prepare.chunk import Chunk, Int8
+from distill.data.prepare.duplicates import Repeats, pair_name
 from distill.schema import Schema
 
 Float32 = npt.NDArray[np.float32]
+
+_EXAMPLES = 3
 
 
 class Survey:
@@ -23,17 +28,47 @@ class Survey:
     """
 
     def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._repeated, self._contrary = np.zeros((2, len(SPLITS)), np.int64)
+        self._examples: tuple[list[RepeatedCandidate], ...] = tuple([] for _ in SPLITS)
         self._labels = {task.name: _LabelMeter(task.kind == "binary") for task in schema.tasks}
 
     def add_labels(self, task: str, labels: Float32, split: Int8) -> None:
         """Adds the labels of candidates `[N]`, NaN where not observed."""
         self._labels[task].add(labels, split)
 
+    def add_repeats(self, chunk: Chunk, repeats: Repeats, labels: Mapping[str, Float32]) -> None:
+        """Adds candidates whose item is in their request before; labels of all candidates `[N]` by task."""
+        later, firsts = repeats.later
+        differ = np.zeros(len(later), np.bool_)
+        for of_task in labels.values():
+            one, other = of_task[later], of_task[firsts]
+            differ |= (one != other) & ~np.isnan(one) & ~np.isnan(other)
+        split = chunk.candidate_split[later]
+        self._repeated += by_split(split)
+        self._contrary += by_split(split, differ)
+        seconds = repeats.rows[repeats.starts + 1]
+        split = chunk.candidate_split[seconds]
+        for code, found in enumerate(self._examples):
+            for row in seconds[split == code][: _EXAMPLES - len(found)].tolist():
+                request, item = pair_name(chunk, self._schema, row)
+                found.append(RepeatedCandidate(request=request, item=item))
+
+    def _duplicates(self, code: int) -> Duplicates:
+        return Duplicates(
+            candidates=int(self._repeated[code]),
+            other_label=int(self._contrary[code]),
+            examples=tuple(self._examples[code]),
+        )
+
     def result(self) -> Contents:
         """Returns what was counted."""
         splits = {}
         for code, name in enumerate(SPLITS):
-            splits[name] = SplitContents(labels={task: meter.result(code) for task, meter in self._labels.items()})
+            splits[name] = SplitContents(
+                duplicates=self._duplicates(code),
+                labels={task: meter.result(code) for task, meter in self._labels.items()},
+            )
         return Contents(splits=splits)
 
 
