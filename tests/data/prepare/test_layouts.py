@@ -193,6 +193,32 @@ def test_stages(tmp_path: Path, raw: list[object], values: dict[str, str] | None
     assert [row["stage"] for row in rows(dataset, "train")] == [0, 1, 2, 3, 3]
 
 
+def test_null_stages_mean_what_the_schema_says(tmp_path: Path) -> None:
+    stage = {"column": "stage", "values": {1: "exposed", 0: "ranked"}, "missing": "recalled"}
+    schema = schema_of(layout="flat", keys={"stage": stage})
+    raw = write(tmp_path / "a.parquet", pairs(stage=[1, None, 0, 1, None, 1, 1]))
+    assert [row["stage"] for row in rows(prepare_quietly(raw, tmp_path / "out", schema), "train")] == [3, 0, 2, 3, 0]
+
+
+@pytest.mark.parametrize("kind", ["probability", "position"])
+def test_a_nan_that_is_missing_is_null(tmp_path: Path, kind: str) -> None:
+    """As labels and a teacher's scores are written that are not known."""
+    scores, teacher = [1.0, NAN, 1.0, 1.0, NAN, 1.0, 1.0], {"columns": {"click": "s"}, "kind": kind, "nan": "missing"}
+    schema = schema_of(tasks=[{"name": "click", "nan": "missing"}], teacher=teacher)
+    columns = pairs(click=[NAN, 1.0, 0.0, NAN, 0.0, 1.0, 0.0])
+    found, expected = (
+        prepare_quietly(
+            write(tmp_path / f"{name}.parquet", {**columns, "click": click, "s": score}), tmp_path / name, schema
+        )
+        for name, click, score in (
+            ("nan", columns["click"], scores),
+            ("null", *([None if math.isnan(x) else x for x in values] for values in (columns["click"], scores))),
+        )
+    )
+    assert found.fingerprint == expected.fingerprint
+    assert found.manifest.counts == expected.manifest.counts
+
+
 def test_boolean_stage(tmp_path: Path) -> None:
     stage = {"column": "stage", "values": {"true": "exposed", "false": "ranked"}}
     schema = schema_of(layout="flat", keys={"stage": stage})
