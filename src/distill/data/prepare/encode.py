@@ -62,7 +62,9 @@ class ChunkEncoder:
             The chunk with the candidates that are written, and all columns of an evaluation split, one row per request
             (per candidate if flat).
         """
+        self.survey.add_rows(chunk)
         chunk, candidates = self._settled(chunk)
+        self.survey.add_requests(chunk, candidates.items)
         candidate_split = chunk.candidate_split
         fields = [(spec, self.pool.submit(self._field_job(chunk, spec))) for spec in self.schema.fields]
         columns: dict[str, pa.Array] = {
@@ -76,6 +78,7 @@ class ChunkEncoder:
             split = chunk.split if spec.side is Side.REQUEST else candidate_split
             self.counts.add_rows("missing", spec.name, encoded.missing, split)
             self.counts.add_rows("oov", spec.name, encoded.oov, split)
+            self.survey.add_field(spec.name, encoded, split)
             side = columns if spec.side is Side.REQUEST else per_candidate
             side[field_column(spec.name)] = encoded.array
         if self.schema.layout == "requests":

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from distill.data.contents import Contents
 from distill.data.files import atomic_directory, hash_file
 from distill.data.format import (
     MANIFEST_FILE,
@@ -124,7 +125,7 @@ class _Preparation:
             encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool)
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
-        self._finish(sized, fitted, ranges, splits, catalogue, counts, survey, meters)
+        self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files), meters)
 
     def _fit(
         self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int
@@ -173,7 +174,7 @@ class _Preparation:
         splits: dict[Split, tuple[PartFile, ...]],
         items: tuple[PartFile, ...],
         counts: Counts,
-        survey: Survey,
+        contents: Contents,
         meters: Mapping[str, TeacherMeter],
     ) -> None:
         save_schema(schema, self.root / SCHEMA_FILE)
@@ -186,7 +187,7 @@ class _Preparation:
             ranges=ranges,
             counts=counts.result(),
             teacher={task: meter.result() for task, meter in meters.items()},
-            contents=survey.result(),
+            contents=contents,
         )
         (self.root / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

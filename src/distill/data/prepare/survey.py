@@ -1,4 +1,4 @@
-"""Counts what chunks are made of as they go by; how the stream was cut into chunks changes nothing."""
+"""Counts what chunks are made of as they go by."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from distill.data.contents import Contents, Duplicates, LabelNumbers, RepeatedCandidate, SplitContents
+from distill.batch import MISSING_KEY
+from distill.data.contents import Contents, Duplicates, FilesRead, RepeatedCandidate, SplitContents
 from distill.data.format import SPLITS
-from distill.data.prepare.accumulate import Extremes, Moments
-from distill.data.prepare.arrow import Bool, Int64
+from distill.data.prepare.arrow import Int64
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.duplicates import Repeats, pair_name
+from distill.data.prepare.fitted import EncodedField
+from distill.data.prepare.source import RawFiles
+from distill.data.prepare.split_meters import FieldMeter, LabelMeter, TimeMeter, by_split
 from distill.schema import Schema
 
 Float32 = npt.NDArray[np.float32]
 
 _EXAMPLES = 3
+_NAMES = 20
 
 
 class Survey:
@@ -29,13 +33,33 @@ class Survey:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
+        self._rows, self._requests, self._candidates, self._empty = np.zeros((4, len(SPLITS)), np.int64)
+        self._without_user, self._without_item = np.zeros((2, len(SPLITS)), np.int64)
         self._repeated, self._contrary = np.zeros((2, len(SPLITS)), np.int64)
         self._examples: tuple[list[RepeatedCandidate], ...] = tuple([] for _ in SPLITS)
-        self._labels = {task.name: _LabelMeter(task.kind == "binary") for task in schema.tasks}
+        self._labels = {task.name: LabelMeter(task.kind == "binary") for task in schema.tasks}
+        self._fields = {spec.name: FieldMeter(spec) for spec in schema.fields}
+        self._times = TimeMeter()
 
-    def add_labels(self, task: str, labels: Float32, split: Int8) -> None:
-        """Adds the labels of candidates `[N]`, NaN where not observed."""
-        self._labels[task].add(labels, split)
+    def add_rows(self, chunk: Chunk) -> None:
+        """Adds the raw rows of a chunk, as it was read."""
+        split = chunk.split if chunk.nested else chunk.candidate_split
+        self._rows += by_split(split)
+        if (column := self._schema.keys.time) is not None:
+            if chunk.nested:
+                self._times.add(chunk.request[column], chunk.request_place(column, "keys.time"), split)
+            else:
+                self._times.add(chunk.candidate[column], chunk.candidate_place(column, "keys.time"), split)
+
+    def add_requests(self, chunk: Chunk, items: Int64) -> None:
+        """Adds the requests of a chunk with the candidates that are written, and the item keys of these `[N]`."""
+        self._requests += by_split(chunk.split)
+        self._candidates += by_split(chunk.candidate_split)
+        self._empty += by_split(chunk.split, chunk.counts == 0)
+        if self._schema.keys.user is not None:
+            self._without_user += by_split(chunk.split, chunk.user_key == MISSING_KEY)
+        if self._schema.keys.item is not None:
+            self._without_item += by_split(chunk.candidate_split, items == MISSING_KEY)
 
     def add_repeats(self, chunk: Chunk, repeats: Repeats, labels: Mapping[str, Float32]) -> None:
         """Adds candidates whose item is in their request before; labels of all candidates `[N]` by task."""
@@ -44,63 +68,48 @@ class Survey:
         for of_task in labels.values():
             one, other = of_task[later], of_task[firsts]
             differ |= (one != other) & ~np.isnan(one) & ~np.isnan(other)
-        split = chunk.candidate_split[later]
-        self._repeated += by_split(split)
-        self._contrary += by_split(split, differ)
+        split = chunk.candidate_split
+        self._repeated += by_split(split, later)
+        self._contrary += by_split(split, later[differ])
         seconds = repeats.rows[repeats.starts + 1]
-        split = chunk.candidate_split[seconds]
         for code, found in enumerate(self._examples):
-            for row in seconds[split == code][: _EXAMPLES - len(found)].tolist():
+            for row in seconds[split[seconds] == code][: _EXAMPLES - len(found)].tolist():
                 request, item = pair_name(chunk, self._schema, row)
                 found.append(RepeatedCandidate(request=request, item=item))
 
-    def _duplicates(self, code: int) -> Duplicates:
-        return Duplicates(
-            candidates=int(self._repeated[code]),
-            other_label=int(self._contrary[code]),
-            examples=tuple(self._examples[code]),
+    def add_labels(self, task: str, labels: Float32, split: Int8) -> None:
+        """Adds the labels of candidates `[N]`, NaN where not observed."""
+        self._labels[task].add(labels, split)
+
+    def add_field(self, name: str, encoded: EncodedField, split: Int8) -> None:
+        """Adds the encoded values of a field `[n]`."""
+        self._fields[name].add(encoded, split)
+
+    def result(self, files: RawFiles) -> Contents:
+        """Returns what was counted, of files that were read."""
+        paths = [file.path for file in files.files]
+        read = FilesRead(
+            count=len(paths),
+            rows=files.num_rows,
+            bytes=sum(path.stat().st_size for path in paths),
+            names=tuple(path.name for path in paths[:_NAMES]),
         )
+        return Contents(files=read, splits={name: self._split(code) for code, name in enumerate(SPLITS)})
 
-    def result(self) -> Contents:
-        """Returns what was counted."""
-        splits = {}
-        for code, name in enumerate(SPLITS):
-            splits[name] = SplitContents(
-                duplicates=self._duplicates(code),
-                labels={task: meter.result(code) for task, meter in self._labels.items()},
-            )
-        return Contents(splits=splits)
-
-
-class _LabelMeter:
-    """Labels of one task, by split; of binary ones the mean follows from the counts."""
-
-    def __init__(self, is_binary: bool) -> None:
-        self._candidates, self._labelled, self._positive = (np.zeros(len(SPLITS), np.int64) for _ in range(3))
-        self._values = None if is_binary else [(Extremes(), Moments()) for _ in SPLITS]
-
-    def add(self, labels: Float32, split: Int8) -> None:
-        known = ~np.isnan(labels)
-        self._candidates += by_split(split)
-        self._labelled += by_split(split[known])
-        self._positive += by_split(split[labels > 0])
-        for code, (extremes, moments) in enumerate(self._values or ()):
-            values = labels[known & (split == code)].astype(np.float64)
-            extremes.add(values)
-            moments.add(values)
-
-    def result(self, code: int) -> LabelNumbers:
-        labelled, positive = int(self._labelled[code]), int(self._positive[code])
-        low = mean = high = None
-        if labelled and self._values is None:
-            low, mean, high = float(positive == labelled), positive / labelled, float(positive > 0)
-        elif labelled and self._values is not None:
-            extremes, moments = self._values[code]
-            low, mean, high = extremes.low, moments.result()[0], extremes.high
-        candidates = int(self._candidates[code])
-        return LabelNumbers(candidates=candidates, labelled=labelled, positive=positive, low=low, mean=mean, high=high)
-
-
-def by_split(split: Int8, rows: Int64 | Bool | slice = slice(None)) -> Int64:
-    """Counts rows (positions, or a mask; all if not given) by their split `[3]`."""
-    return np.bincount(split[rows], minlength=len(SPLITS))
+    def _split(self, code: int) -> SplitContents:
+        return SplitContents(
+            rows=int(self._rows[code]),
+            requests=int(self._requests[code]),
+            candidates=int(self._candidates[code]),
+            without_candidates=int(self._empty[code]),
+            without_user=int(self._without_user[code]),
+            without_item=int(self._without_item[code]),
+            time=None if self._schema.keys.time is None else self._times.result(code),
+            duplicates=Duplicates(
+                candidates=int(self._repeated[code]),
+                other_label=int(self._contrary[code]),
+                examples=tuple(self._examples[code]),
+            ),
+            labels={task: meter.result(code) for task, meter in self._labels.items()},
+            fields={name: meter.result(code) for name, meter in self._fields.items()},
+        )
