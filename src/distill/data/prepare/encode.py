@@ -27,7 +27,7 @@ from distill.data.format import (
 from distill.data.prepare.arrow import from_lengths, null_mask
 from distill.data.prepare.candidates import Candidates, Float32, merged, read_candidates
 from distill.data.prepare.chunk import Chunk, Int8
-from distill.data.prepare.counts import Counts
+from distill.data.prepare.counts import Counts, by_split
 from distill.data.prepare.duplicates import find_repeats
 from distill.data.prepare.fitted import EncodedField, FittedEncodings
 from distill.data.prepare.meter import TeacherMeter
@@ -64,8 +64,8 @@ class ChunkEncoder:
         """
         self.survey.add_rows(chunk)
         chunk, candidates = self._settled(chunk)
-        self.survey.add_requests(chunk, candidates.items)
         candidate_split = chunk.candidate_split
+        self.survey.add_requests(chunk, candidates.items, candidate_split)
         fields = [(spec, self.pool.submit(self._field_job(chunk, spec))) for spec in self.schema.fields]
         columns: dict[str, pa.Array] = {
             REQUEST_KEY: pa.array(chunk.request_key),
@@ -73,12 +73,13 @@ class ChunkEncoder:
             NUM_CANDIDATES: pa.array(chunk.counts.astype(np.int32)),
         }
         per_candidate: dict[str, pa.Array] = self._targets(candidates, candidate_split)
+        rows = {True: by_split(chunk.split), False: by_split(candidate_split)}
         for spec, job in fields:
             encoded = job.result()
             split = chunk.split if spec.side is Side.REQUEST else candidate_split
             self.counts.add_rows("missing", spec.name, encoded.missing, split)
-            self.counts.add_rows("oov", spec.name, encoded.oov, split)
-            self.survey.add_field(spec.name, encoded, split)
+            unknown = self.counts.add_rows("oov", spec.name, encoded.oov, split)
+            self.survey.add_field(spec.name, encoded, split, rows[spec.side is Side.REQUEST], unknown)
             side = columns if spec.side is Side.REQUEST else per_candidate
             side[field_column(spec.name)] = encoded.array
         if self.schema.layout == "requests":
@@ -115,8 +116,9 @@ class ChunkEncoder:
             self.counts.add_rows("missing", "keys.item", candidates.items == MISSING_KEY, split)
         for name, label in candidates.labels.items():
             self.counts.add_rows("null_labels", name, candidates.null_labels[name], split)
-            self.survey.add_labels(name, label, split)
-            columns[label_column(name)] = self._nan_counted("unobserved_labels", name, label, split)
+            unobserved = self.counts.add_rows("unobserved_labels", name, np.isnan(label), split)
+            self.survey.add_labels(name, label, split, unobserved)
+            columns[label_column(name)] = pa.array(label)
         for name, value in candidates.values.items():
             columns[value_column(name)] = self._nan_counted("missing_values", name, value, split)
         train = split == SPLITS.index("train")

@@ -14,6 +14,7 @@ from distill.data.format import SPLITS
 from distill.data.prepare.accumulate import Extremes, Moments
 from distill.data.prepare.arrow import Bool, Int64, family, null_mask
 from distill.data.prepare.chunk import Int8
+from distill.data.prepare.counts import by_split
 from distill.data.prepare.fitted import EncodedField
 from distill.data.prepare.place import Place
 from distill.data.prepare.values import to_times
@@ -22,10 +23,7 @@ from distill.schema import FieldSpec, Kind
 
 Float32 = npt.NDArray[np.float32]
 
-
-def by_split(split: Int8, rows: Int64 | Bool | slice = slice(None)) -> Int64:
-    """Counts rows (positions, or a mask; all if not given) by their split `[3]`."""
-    return np.bincount(split[rows], minlength=len(SPLITS))
+_GLANCE = 4096
 
 
 def _parts(split: Int8) -> Iterator[tuple[int, Bool | slice]]:
@@ -42,16 +40,17 @@ class LabelMeter:
         self._candidates, self._labelled, self._positive = np.zeros((3, len(SPLITS)), np.int64)
         self._values = None if is_binary else [(Extremes(), Moments()) for _ in SPLITS]
 
-    def add(self, labels: Float32, split: Int8) -> None:
-        """Adds candidates `[N]`; NaN where no label is observed."""
-        known = ~np.isnan(labels)
-        self._candidates += by_split(split)
-        self._labelled += by_split(split, known)
+    def add(self, labels: Float32, split: Int8, unobserved: Int64) -> None:
+        """Adds candidates `[N]`; labels are NaN where not observed, which are so many by split `[3]`."""
+        candidates = by_split(split)
+        self._candidates += candidates
+        self._labelled += candidates - unobserved
         self._positive += by_split(split, labels > 0)
         if self._values is None:
             return
         for code, rows in _parts(split):
-            values = labels[rows][known[rows]].astype(np.float64)
+            values = labels[rows].astype(np.float64)
+            values = values[~np.isnan(values)]
             for meter in self._values[code]:
                 meter.add(values)
 
@@ -78,14 +77,12 @@ class FieldMeter:
         # Looking for the range of a split ends as soon as it has two values.
         self._ranges: list[Extremes | None] = [Extremes() if self._is_scalar else None for _ in SPLITS]
 
-    def add(self, encoded: EncodedField, split: Int8) -> None:
-        """Adds the encoded values of rows `[n]`."""
-        rows = by_split(split)
-        missing = encoded.missing if self._is_scalar else np.unique(encoded.missing)
-        missed = by_split(split, missing)
+    def add(self, encoded: EncodedField, split: Int8, rows: Int64, unknown: Int64) -> None:
+        """Adds the encoded values of rows `[n]`, of which there are so many, and of unknown values, by split `[3]`."""
+        missed = by_split(split, encoded.missing if self._is_scalar else np.unique(encoded.missing))
         self._rows += rows
         self._missing += missed
-        self._unknown += by_split(split, encoded.oov)
+        self._unknown += unknown
         if self._is_sequence:
             lengths = encoded.array.value_lengths().to_numpy(zero_copy_only=False)
             self._values += np.bincount(split, weights=lengths, minlength=len(SPLITS)).astype(np.int64)
@@ -96,12 +93,12 @@ class FieldMeter:
 
     def _add_range(self, array: pa.Array, split: Int8) -> None:
         values = array.to_numpy(zero_copy_only=False)
-        for code, rows in _parts(split):
-            extremes = self._ranges[code]
-            if extremes is not None:
-                extremes.add(values[rows])
-                if extremes.low < extremes.high:
-                    self._ranges[code] = None
+        for part in (slice(0, _GLANCE), slice(_GLANCE, None)):  # a glance tells most fields that are not constant
+            for code, extremes in enumerate(self._ranges):
+                if extremes is not None:
+                    extremes.add(values[part][split[part] == code])
+                    if extremes.low < extremes.high:
+                        self._ranges[code] = None
 
     def result(self, code: int) -> FieldNumbers:
         """Returns the numbers of a split."""

@@ -12,10 +12,11 @@ from distill.data.contents import Contents, Duplicates, FilesRead, RepeatedCandi
 from distill.data.format import SPLITS
 from distill.data.prepare.arrow import Int64
 from distill.data.prepare.chunk import Chunk, Int8
+from distill.data.prepare.counts import by_split
 from distill.data.prepare.duplicates import Repeats, pair_name
 from distill.data.prepare.fitted import EncodedField
 from distill.data.prepare.source import RawFiles
-from distill.data.prepare.split_meters import FieldMeter, LabelMeter, TimeMeter, by_split
+from distill.data.prepare.split_meters import FieldMeter, LabelMeter, TimeMeter
 from distill.schema import Schema
 
 Float32 = npt.NDArray[np.float32]
@@ -51,15 +52,15 @@ class Survey:
             else:
                 self._times.add(chunk.candidate[column], chunk.candidate_place(column, "keys.time"), split)
 
-    def add_requests(self, chunk: Chunk, items: Int64) -> None:
-        """Adds the requests of a chunk with the candidates that are written, and the item keys of these `[N]`."""
+    def add_requests(self, chunk: Chunk, items: Int64, split: Int8) -> None:
+        """Adds the requests of a chunk with the candidates that are written: item keys and split of these `[N]`."""
         self._requests += by_split(chunk.split)
-        self._candidates += by_split(chunk.candidate_split)
+        self._candidates += by_split(split)
         self._empty += by_split(chunk.split, chunk.counts == 0)
         if self._schema.keys.user is not None:
             self._without_user += by_split(chunk.split, chunk.user_key == MISSING_KEY)
         if self._schema.keys.item is not None:
-            self._without_item += by_split(chunk.candidate_split, items == MISSING_KEY)
+            self._without_item += by_split(split, items == MISSING_KEY)
 
     def add_repeats(self, chunk: Chunk, repeats: Repeats, labels: Mapping[str, Float32]) -> None:
         """Adds candidates whose item is in their request before; labels of all candidates `[N]` by task."""
@@ -77,13 +78,13 @@ class Survey:
                 request, item = pair_name(chunk, self._schema, row)
                 found.append(RepeatedCandidate(request=request, item=item))
 
-    def add_labels(self, task: str, labels: Float32, split: Int8) -> None:
-        """Adds the labels of candidates `[N]`, NaN where not observed."""
-        self._labels[task].add(labels, split)
+    def add_labels(self, task: str, labels: Float32, split: Int8, unobserved: Int64) -> None:
+        """Adds the labels of candidates `[N]`: NaN where not observed, which are so many by split `[3]`."""
+        self._labels[task].add(labels, split, unobserved)
 
-    def add_field(self, name: str, encoded: EncodedField, split: Int8) -> None:
-        """Adds the encoded values of a field `[n]`."""
-        self._fields[name].add(encoded, split)
+    def add_field(self, name: str, encoded: EncodedField, split: Int8, rows: Int64, unknown: Int64) -> None:
+        """Adds the encoded values of a field `[n]`, of which there are so many, and of unknown ones, by split `[3]`."""
+        self._fields[name].add(encoded, split, rows, unknown)
 
     def result(self, files: RawFiles) -> Contents:
         """Returns what was counted, of files that were read."""
