@@ -164,5 +164,5 @@ def test_all_of_it_fits_into_a_hundred_columns(tmp_path: Path) -> None:
     lines = text.splitlines()
     assert all(len(line) <= 100 for line in lines if line.startswith(("│", "┃")))
     assert "…│" not in text.replace(" ", "")  # no cell was cut
-    for part in ("2024-01-02 00:00:00", "40.00%", "of 5", "40.0%", "100.0%", "a [x].parquet", "WARNING: 1 candidates"):
+    for part in ("2024-01-02 00:00:00", "40.00%", "of 5", "50.0%", "100.0%", "a [x].parquet", "WARNING: 1 candidates"):
         assert part in text

@@ -130,6 +130,8 @@ class TeacherNumbers(_Model):
         candidates: Stage to the number of candidates that ended there; stages without any are left out.
         scored: Stage to how many of them it scored.
         low, mean, high: Of its scores as they are declared (logit, probability or position); null if it scored none.
+        low_count, high_count: How many scores are exactly the lowest, and the highest.
+        low_next, high_next: The next score above the lowest and below the highest; null if all are the same.
         labelled: Candidates with both a score and a label.
         probability: Its mean probability on those; null without any.
         label: Their mean label; null without any.
@@ -140,6 +142,10 @@ class TeacherNumbers(_Model):
     low: float | None = None
     mean: float | None = None
     high: float | None = None
+    low_count: int = 0
+    high_count: int = 0
+    low_next: float | None = None
+    high_next: float | None = None
     labelled: int = 0
     probability: float | None = None
     label: float | None = None

@@ -40,7 +40,8 @@ def teacher_logits(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
                     where=place.at(position),
                     expected="a number in [0, 1]",
                     found=repr(float(scores[position])),
-                    remedy="If the column holds logits, declare `teacher.kind: logit`.",
+                    remedy="If it stands for no score, write null; if the column holds logits, declare "
+                    "`teacher.kind: logit`.",
                 )
             scores = np.clip(scores, _CLIP, 1 - _CLIP)
             scores = np.log(scores) - np.log1p(-scores)
