@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 from distill.data.contents import Contents, FieldNumbers, LabelNumbers
 from distill.data.format import SPLITS, Dataset
@@ -131,7 +132,7 @@ def _times(contents: Contents, rule: str) -> Iterator[str]:
         return
     if rule not in ("ColumnSplit", "TimeSplit"):
         return
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+    for one, other in combinations(SPLITS, 2):
         before, after = ranges[one], ranges[other]
         if before is None or after is None or before.last is None or after.first is None:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from distill.data.prepare.teacher import hidden_vectors, teacher_logits
 from distill.schema import Schema
 
 Float32 = npt.NDArray[np.float32]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,16 @@ class Candidates:
     def select(self, kept: Bool) -> Candidates:
         """Returns those of a mask `[N]`."""
 
-        def of(columns: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.generic]]:
+        def of(columns: Mapping[str, npt.NDArray[_Scalar]]) -> dict[str, npt.NDArray[_Scalar]]:
             return {name: column[kept] for name, column in columns.items()}
 
         return Candidates(
             items=self.items[kept],
             stage=self.stage[kept],
-            labels=of(self.labels),  # type: ignore[arg-type]
-            null_labels=of(self.null_labels),  # type: ignore[arg-type]
-            values=of(self.values),  # type: ignore[arg-type]
-            logits=of(self.logits),  # type: ignore[arg-type]
+            labels=of(self.labels),
+            null_labels=of(self.null_labels),
+            values=of(self.values),
+            logits=of(self.logits),
             hidden={name: vectors.filter(pa.array(kept)) for name, vectors in self.hidden.items()},
         )
 
@@ -94,21 +96,21 @@ def merged(candidates: Candidates, repeats: Repeats, schema: Schema) -> Candidat
     """
     rows, starts, firsts = repeats.rows, repeats.starts, repeats.firsts
 
-    def with_firsts(column: npt.NDArray[np.generic], found: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def with_firsts(column: npt.NDArray[_Scalar], found: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
         changed = column.copy()
         changed[firsts] = found
         return changed
 
-    def label(task: str, kind: str) -> npt.NDArray[np.generic]:
+    def label(task: str, kind: str) -> Float32:
         column = candidates.labels[task]
         return with_firsts(column, (_last_known if kind == "value" else _largest)(column, rows, starts))
 
     found = replace(
         candidates,
-        stage=with_firsts(candidates.stage, np.maximum.reduceat(candidates.stage[rows], starts)),  # type: ignore[arg-type]
-        labels={task.name: label(task.name, task.kind) for task in schema.tasks},  # type: ignore[misc]
+        stage=with_firsts(candidates.stage, np.maximum.reduceat(candidates.stage[rows], starts)),
+        labels={task.name: label(task.name, task.kind) for task in schema.tasks},
         null_labels={
-            name: with_firsts(null, np.logical_and.reduceat(null[rows], starts))  # type: ignore[misc]
+            name: with_firsts(null, np.logical_and.reduceat(null[rows], starts))
             for name, null in candidates.null_labels.items()
         },
     )
