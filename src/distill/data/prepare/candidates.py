@@ -97,7 +97,7 @@ def merged(candidates: Candidates, repeats: Repeats, schema: Schema) -> Candidat
     rows, starts, firsts = repeats.rows, repeats.starts, repeats.firsts
 
     def with_firsts(column: npt.NDArray[_Scalar], found: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
-        changed = column.copy()
+        changed: npt.NDArray[_Scalar] = column.copy()
         changed[firsts] = found
         return changed
 

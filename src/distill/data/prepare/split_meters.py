@@ -152,7 +152,7 @@ def _time_text(value: int, kind: pa.DataType) -> str:
     """Writes what `to_times` made of a time as it was, about."""
     if family(kind) == "float":
         return repr(float(np.array(value if value >= 0 else value ^ (2**63 - 1), np.int64).view(np.float64)))
-    if family(kind) in ("int", "bool") or pa.types.is_time(kind):
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_string(kind)):
         return str(value)
     try:
         return (datetime(1970, 1, 1) + timedelta(microseconds=value)).isoformat(sep=" ")
