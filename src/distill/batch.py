@@ -17,6 +17,9 @@ from torch import Tensor
 
 _T = TypeVar("_T", bound="TensorStruct")
 
+MISSING_KEY = -(2**63)
+"""Key of a user or an item that is not known; no id becomes it. Two of them are not the same user or item."""
+
 
 class Stage(IntEnum):
     """How far a candidate got in the cascade."""
@@ -166,8 +169,8 @@ class Batch(TensorStruct):
         origin: `[N]` int64, values of `Origin`.
         weight: `[N]` float32; 0 on padding rows.
         request_id: `[R]` int64, for grouping.
-        user_id: `[R]` int64, for grouping.
-        item_id: `[N]` int64, for grouping.
+        user_id: `[R]` int64, for grouping; `MISSING_KEY` of an unknown user.
+        item_id: `[N]` int64, for grouping; `MISSING_KEY` of an unknown item.
         row: `[N]` int64, position of the row in its split, unique; -1 on rows that a sampler made.
         columns: Column name to `[N]` float32: columns of the ranking score and of evaluation.
         signals: Teacher signals of the rows.

@@ -164,7 +164,7 @@ def _describe(cfg: DictConfig, dataset: Dataset, tasks: Sequence[str], folder: P
     for line in teacher_lines(numbers, dataset.schema, kind):
         _log.info(line)
     calibrated = str(cfg.teacher.get("calibration", "none")) != "none"
-    for line in teacher_warnings(numbers, dataset.schema, kind, calibrated):
+    for line in teacher_warnings(numbers, dataset.schema, kind, calibrated, logged=folder is None):
         _log.warning("WARNING: %s", line)
 
 

@@ -117,6 +117,7 @@ class Task(_Model):
         column: Raw label column; `name` if not given. A null label is not observed.
         kind: binary (0 or 1) | graded (0, 1, 2, …) | value (any number).
         weight: Of the task in the multi-task loss.
+        nan: What a NaN in the column means: an error, or null.
         observed: Which rows observe it: `all`, `exposed` (stage), or the name of another task: rows with its label 1.
     """
 
@@ -124,6 +125,7 @@ class Task(_Model):
     column: str = ""
     kind: Literal["binary", "graded", "value"] = "binary"
     weight: float = Field(default=1.0, ge=0.0)
+    nan: Literal["error", "missing"] = "error"
     observed: str = "all"
 
     @model_validator(mode="before")
@@ -132,11 +134,34 @@ class Task(_Model):
         return {**data, "column": data.get("column") or data.get("name", "")} if isinstance(data, dict) else data
 
 
+StageName = Literal["recalled", "preranked", "ranked", "exposed"]
+
+
 class StageKey(_Model):
-    """Raw column of the stage, and what its values mean; without `values`: 0..3 or the names of the stages."""
+    """Raw column of the stage.
+
+    Attributes:
+        column: Raw column.
+        values: What its values mean; 0..3 or the names of the stages if not given. Numbers and booleans are meant by
+            what they are, quoted or not.
+        missing: What null means, such as `recalled` if the stages come from a left join; an error if not given.
+    """
 
     column: str
-    values: dict[str, Literal["recalled", "preranked", "ranked", "exposed"]] | None = None
+    values: dict[str, StageName] | None = None
+    missing: StageName | None = None
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _plain_keys(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        if None in values:
+            raise ValueError("null is no value: say what it means under `keys.stage.missing`")
+        found = {_written(key): stage for key, stage in values.items()}
+        if len(found) < len(values):
+            raise ValueError("a value is mapped twice, as a number and as text")
+        return found
 
 
 class Keys(_Model):
@@ -197,12 +222,14 @@ class TeacherColumns(_Model):
             numbers from `first` for the best). A position p becomes the logit −log(p − first + 1), so that a softmax
             over a request falls off as 1, ½, ⅓, …; it is no probability of a label unless it is calibrated.
         first: Of positions: the number of the best place.
+        nan: What a NaN in a column means: an error, or null.
         hidden: Name to hidden vectors, for the loss terms on them.
     """
 
     columns: dict[str, str] = Field(min_length=1)
     kind: Literal["logit", "probability", "position"]
     first: int = Field(default=1, ge=0, le=1)
+    nan: Literal["error", "missing"] = "error"
     hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
 
 
@@ -216,6 +243,8 @@ class Schema(_Model):
         fields: Model inputs.
         tasks: Behaviours to predict, in the order of the logits.
         score: The ranking score; the product of all binary task probabilities if not given.
+        duplicates: What becomes of candidates whose item is in their request before: all are kept (with a warning),
+            the first or the last is, they are merged into the first, or they are an error.
         evaluation: Raw candidate columns that are kept for evaluation only, such as a known utility.
         teacher: Production scores in the raw data.
     """
@@ -227,6 +256,7 @@ class Schema(_Model):
     fields: tuple[FieldSpec, ...] = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
     score: Score = Field(default_factory=Score)
+    duplicates: Literal["keep", "first", "last", "merge", "error"] = "keep"
     evaluation: tuple[str, ...] = ()
     teacher: TeacherColumns | None = None
 
@@ -246,6 +276,10 @@ class Schema(_Model):
                 )
             if task.observed == "exposed" and self.keys.stage is None:
                 raise ValueError(f"task {task.name!r} is observed on exposed rows, but `keys.stage` is not declared")
+        if self.duplicates != "keep" and (self.layout == "flat" or self.keys.item is None):
+            raise ValueError(
+                f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"
+            )
         for owner, names in (("score", self.score.tasks), ("teacher", self.teacher.columns if self.teacher else {})):
             unknown = sorted(set(names) - known)
             if unknown:
@@ -282,6 +316,15 @@ class Schema(_Model):
     def serving_view(self) -> Schema:
         """Returns the schema without privileged fields: all that a pre-ranker may see."""
         return self.model_copy(update={"fields": tuple(f for f in self.fields if not f.privileged)})
+
+
+def _written(key: object) -> object:
+    """Returns a key of YAML as the text that a raw value is compared with: 1 for 1 and 1.0, true for true."""
+    if isinstance(key, bool):
+        return str(key).lower()
+    if isinstance(key, float) and key.is_integer():
+        return str(int(key))
+    return str(key) if isinstance(key, int | float) else key
 
 
 def _check_unique(names: list[str], what: str) -> None:

@@ -17,6 +17,8 @@ from distill.errors import DataError
 Float64 = npt.NDArray[np.float64]
 
 _EXACT = 2.0**53
+# Where the schema says what NaN means, by the first word of what a column is used for.
+_NAN_OWNERS = {"field": "the field", "label": "the task", "teacher": "`teacher`", "hidden": "`teacher`"}
 _LARGEST = 1e100
 
 
@@ -87,7 +89,11 @@ def _settle_nan(
     bad = (np.abs(values) > largest) | (is_nan & (nan == "error"))
     if (position := first(bad)) >= 0:
         remedy = "Write null where the number is not known"
-        remedy += ", or set `nan: missing` on the field." if is_nan[position] else "; no measured number is as large."
+        if not is_nan[position]:
+            remedy += "; no measured number is as large."
+        else:
+            owner = _NAN_OWNERS.get(place.use.split(" ")[0])
+            remedy += "." if owner is None else f", or set `nan: missing` on {owner} in the schema."
         raise DataError(
             "A number is too large." if np.isfinite(values[position]) else "A number is not finite.",
             where=place.at(position),
