@@ -43,7 +43,7 @@ def make_batch(schema: Schema, sizes: Sequence[int] = (3, 1, 4), seed: int = 0) 
         request=make_block(schema.side(Side.REQUEST), requests, generator),
         candidate=make_block(schema.side(Side.CANDIDATE), candidates, generator),
         cross=make_block(schema.side(Side.CROSS), candidates, generator),
-        request_index=torch.repeat_interleave(torch.arange(requests), torch.tensor(sizes)),
+        request_index=torch.repeat_interleave(torch.arange(requests), torch.tensor(sizes, dtype=torch.long)),
         labels=torch.randint(0, 2, (candidates, tasks), generator=generator).float(),
         observed=torch.ones(candidates, tasks, dtype=torch.bool),
         stage=torch.full((candidates,), 3),

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
     {"errors"},
-    {"batch", "ops"},
+    {"batch", "ops", "plain"},
     {"schema", "layers"},
     {"data"},
     {"features"},

@@ -17,6 +17,9 @@ from torch import Tensor
 
 _T = TypeVar("_T", bound="TensorStruct")
 
+MISSING_KEY = -(2**63)
+"""Key of a user or an item that is not known; no id becomes it. Two of them are not the same user or item."""
+
 
 class Stage(IntEnum):
     """How far a candidate got in the cascade."""
@@ -166,13 +169,14 @@ class Batch(TensorStruct):
         origin: `[N]` int64, values of `Origin`.
         weight: `[N]` float32; 0 on padding rows.
         request_id: `[R]` int64, for grouping.
-        user_id: `[R]` int64, for grouping.
-        item_id: `[N]` int64, for grouping.
+        user_id: `[R]` int64, for grouping; `MISSING_KEY` of an unknown user.
+        item_id: `[N]` int64, for grouping; `MISSING_KEY` of an unknown item.
         row: `[N]` int64, position of the row in its split, unique; -1 on rows that a sampler made.
         columns: Column name to `[N]` float32: columns of the ranking score and of evaluation.
         signals: Teacher signals of the rows.
         log_q: `[N]` float32, of rows that a sampler added: the logarithm of the probability that a draw gives their
             item; 0 on others. None if no sampler added any.
+        logged: `[N, K]` bool, which of the observed labels are the log's. None if all are: no sampler added any.
     """
 
     request: FeatureBlock
@@ -191,6 +195,7 @@ class Batch(TensorStruct):
     columns: Mapping[str, Tensor]
     signals: TeacherSignals | None = None
     log_q: Tensor | None = None
+    logged: Tensor | None = None
 
     @property
     def num_requests(self) -> int:
@@ -201,6 +206,21 @@ class Batch(TensorStruct):
     def num_candidates(self) -> int:
         """N."""
         return int(self.request_index.shape[0])
+
+    @property
+    def labelled(self) -> Tensor:
+        """Which labels are the log's own, on rows that weigh something `[N, K]` bool: what the penalties of models act
+        on, whatever the loss and the sample rules of the run."""
+        of_log = self.observed if self.logged is None else self.logged
+        return of_log & (self.weight > 0).unsqueeze(1)
+
+    def sampled(self, other: Batch) -> Batch:
+        """Returns what sample rules made of this batch, `other`, with a note of which labels were here before."""
+        if other is self:
+            return other
+        added = (other.origin == Origin.RANDOM_NEGATIVE) | (other.origin == Origin.IN_BATCH_NEGATIVE)
+        logged = torch.zeros_like(other.observed).index_copy(0, (~added).nonzero().flatten(), self.observed)
+        return replace(other, logged=logged)
 
     def select(self, rows: Tensor) -> Batch:
         """Returns the candidates at ascending positions `rows [N']`; requests stay, even those left without any."""
@@ -215,8 +235,34 @@ class Batch(TensorStruct):
             columns={name: value.index_select(0, rows) for name, value in self.columns.items()},
             signals=None if self.signals is None else self.signals.select(rows),
             log_q=None if self.log_q is None else self.log_q.index_select(0, rows),
+            logged=None if self.logged is None else self.logged.index_select(0, rows),
             **per_candidate,
         )
+
+
+@dataclass(frozen=True)
+class Penalty(TensorStruct):
+    """What a model itself adds to the loss in training: a weighted mean, as its two sums.
+
+    They stay apart, as those of loss terms do, so that several processes divide by the rows of all of them.
+
+    Attributes:
+        numerator: Scalar with gradient: the weighted sum over this process's rows, times the weight of the penalty.
+        denominator: Scalar without: the sum of the rows' weights; 1 for what is of no rows or of all processes' rows.
+    """
+
+    numerator: Tensor
+    denominator: Tensor
+
+    @classmethod
+    def of_no_rows(cls, value: Tensor) -> Penalty:
+        """A penalty that is the same whatever the rows of this process."""
+        return cls(value, torch.ones_like(value.detach()))
+
+    def mean(self, denominator: Tensor | None = None) -> Tensor:
+        """Divides by the own denominator or the one given; 0 where it is 0."""
+        divisor = self.denominator if denominator is None else denominator
+        return self.numerator / torch.where(divisor > 0, divisor, 1.0)
 
 
 @dataclass(frozen=True)
@@ -226,12 +272,13 @@ class RankerOutput(TensorStruct):
     Attributes:
         logits: `[N, K]` float32.
         hidden: Declared name to hidden vectors `[N, W]`.
-        penalties: Declared name to what the model itself adds to the loss in training, weighted: a scalar.
+        penalties: Declared name to what the model itself adds to the loss in training. It depends on `Batch.labelled`
+            rows alone, not on the terms of the loss.
     """
 
     logits: Tensor
     hidden: Mapping[str, Tensor]
-    penalties: Mapping[str, Tensor] = field(default_factory=dict)
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from distill.batch import MISSING_KEY
 from distill.data.build import build_dataset
 from distill.data.catalogue import load_catalogue
 from distill.data.format import Dataset
@@ -65,3 +66,8 @@ def test_first_rows_of_distinct_keys() -> None:
     assert keys.tolist() == [-2, 3, 7]
     assert rows.tolist() == [1, 3, 0]
     assert [one.tolist() for one in first_rows(torch.zeros(0, dtype=torch.int64))] == [[], []]
+
+
+def test_an_unknown_item_is_no_item() -> None:
+    found, rows = first_rows(torch.tensor([5, MISSING_KEY, 3, 5, MISSING_KEY]))
+    assert (found.tolist(), rows.tolist()) == ([3, 5], [2, 0])

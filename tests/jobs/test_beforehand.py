@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
 
-from distill.jobs.beforehand import warn_of_few_steps
+from distill.errors import ConfigError, DistillError
+from distill.jobs.beforehand import check_config, check_given, warn_of_few_steps
+from distill.jobs.datasets import raw_schema
+from tests.jobs.entry import tiny_arguments, train
+from tests.models.composing import composing
 
 
 @pytest.mark.parametrize(
@@ -31,3 +37,88 @@ def test_few_steps(
         warn_of_few_steps(SimpleNamespace(cfg=OmegaConf.create(cfg), plan=plan, planned_steps=lambda: steps))
     assert len(caplog.messages) == bool(expected)
     assert all(part in caplog.messages[0] for part in expected)
+
+
+def _config(*overrides: str) -> DictConfig:
+    with composing():
+        cfg = compose("config", ["data=funnel_tiny", *overrides])
+    check_given(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["loss=listwise"], "needs teacher signals, but there is no teacher"),
+        (["loss.terms.hard.tasks=[buy]"], "loss.terms.hard"),
+        (["data.main_task=buy"], "Set data.main_task."),
+        (["callbacks.monitor=val/click/acu"], "The monitored metric is not measured."),
+        (["callbacks.monitor=click/auc"], "The monitored metric is not measured."),
+        (["teacher=trained", "callbacks.monitor=val/teacher_recall@20_10"], "is not measured"),  # nor is the teacher's
+        (["teacher.source=trainde"], "none, trained"),
+        (["teacher=trained", "teacher.signals=ofline"], "teacher.signals"),
+        (["teacher=checkpoint", "teacher.path=/nowhere.ckpt"], "teacher.path"),
+        (["teacher=ensemble", "teacher.members=[/nowhere.ckpt]"], "teacher.members[0]"),
+        (["teacher=trained", "teacher.model.net._target_=os.system"], "teacher.model.net._target_"),
+        (["optimizer.lr=-1"], "optimizer.lr"),
+        (["scheduler.shape=step"], "scheduler.shape"),
+        (["+trainer.max_epoch=1"], "trainer.max_epoch"),
+        (["sampling=pseudo_labels"], "needs teacher signals"),
+        (["+callbacks.extra.mine._target_=os.system"], "callbacks.extra.mine"),
+        (["model.net._target_=os.system"], "model.net._target_"),
+    ],
+)
+def test_what_no_data_could_make_right_is_refused_without_any(overrides: list[str], says: str) -> None:
+    cfg = _config(*overrides)
+    with pytest.raises(DistillError) as error:
+        check_config(cfg, raw_schema(cfg))
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["data=parquet", "data.schema=x"], "data.source"),
+        (["data=parquet", "data.source=x"], "data.schema"),
+        (["data=prepared"], "data.root"),
+        (["teacher=checkpoint"], "teacher.path"),
+        (["teacher=ensemble"], "teacher.members"),
+    ],
+)
+def test_a_value_that_must_be_given_is_named(overrides: list[str], key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        _config(*overrides)
+    assert error.value.where == key
+
+
+@pytest.mark.parametrize("data", ["funnel", "movielens_100k", "letor", "benchmark_flat", "benchmark_requests"])
+def test_the_tasks_of_generated_and_known_data_are_known_without_any(data: str) -> None:
+    cfg = _config(f"data={data}", *(["data.source=/nowhere"] if data in ("movielens_100k", "letor") else []))
+    schema = raw_schema(cfg)
+    assert schema is not None
+    assert cfg.data.main_task in schema.task_names
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    ["quickstart", "funnel/two_tower_from_dcn_v2-cotrained", "lightgbm_rank/dnn", "movielens_100k/teacher_dcn_v2"],
+)
+def test_experiments_pass(experiment: str) -> None:
+    source = [] if "/" not in experiment or experiment.startswith("funnel") else ["data.source=/nowhere"]
+    with composing():
+        cfg = compose("config", [f"+experiment={experiment}", *source])
+    check_given(cfg)
+    check_config(cfg, raw_schema(cfg))
+
+
+def test_nothing_is_prepared_for_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        train(*_alone(tmp_path), "callbacks.monitor=val/click/acu", "name=mistake")
+    assert ending.value.code == 2
+    assert "val/click/auc" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def _alone(root: Path) -> list[str]:
+    return [argument for argument in tiny_arguments(root) if not argument.startswith("teacher.")]

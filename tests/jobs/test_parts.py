@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError, DataError, DistillError
 from distill.jobs.parts import build_model, load_model, model_card
 from tests.batches import make_batch, make_schema
 
@@ -84,3 +89,66 @@ def test_checkpoint_of_something_else(tmp_path: Path) -> None:
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="do not fit"):
         load_model(save(tmp_path / "x.ckpt", {**NET, "vector_dim": 8}))
+
+
+_EVIL = [
+    "${trap:x}",
+    "${oc.create:{_target_:os.mkdir,_args_:['TRAP']}}",
+    "\\${trap:x}",
+    "${oc.env:HOME}",
+    "os.mkdir",
+    "torch.load",
+    "distill.models.TwoTower",
+    "distill.jobs.train.run",
+]
+_KEYS = ["_target_", "_partial_", "_args_", "_convert_", "_recursive_", "body", "extra", "${trap:key}"]
+_VALUES = st.recursive(
+    st.sampled_from([*_EVIL, True, None, 3, "TRAP"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from([*_KEYS, *NET]), value=_VALUES, inside=st.booleans())
+def test_no_card_is_executed(tmp_path: Path, key: str, value: Any, inside: bool) -> None:
+    """Whatever a card holds: it is refused with an error of ours, or builds a model, and nothing in it is resolved."""
+    trap, resolved = tmp_path / "trap", list[str]()
+    OmegaConf.register_new_resolver("trap", lambda name: resolved.append(name) or "os.mkdir", replace=True)
+    value = json.loads(json.dumps(value).replace("TRAP", str(trap)))
+    body: dict[str, Any] = dict(NET["body"])
+    net = {**NET, "body": {**body, key: value}} if inside else {**NET, key: value}
+    path = save(tmp_path / "x.ckpt", net)
+    with contextlib.suppress(DistillError):
+        load_model(path)
+    assert not resolved
+    assert not trap.exists()
+
+
+def test_text_that_a_config_would_resolve_is_named(tmp_path: Path) -> None:
+    net = {**NET, "body": {**NET["body"], "norm": "${oc.create:{_target_:os.mkdir}}"}}  # type: ignore[dict-item]
+    with pytest.raises(DataError) as caught:
+        load_model(save(tmp_path / "x.ckpt", net))
+    assert caught.value.where == f"{tmp_path / 'x.ckpt'}: net.body.norm"
+    assert caught.value.found == "${oc.create:{_target_:os.mkdir}}"
+
+
+def test_a_card_that_grows_without_end_is_refused(tmp_path: Path) -> None:
+    deep: list[Any] = []
+    for _ in range(40):
+        deep = [deep, deep]
+    with pytest.raises(DataError, match="more values"):
+        load_model(save(tmp_path / "x.ckpt", {**NET, "body": deep}))
+
+
+def test_what_is_no_plain_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="plain data") as caught:
+        load_model(save(tmp_path / "x.ckpt", {**NET, "vector_dim": torch.ones(2)}))
+    assert caught.value.where == f"{tmp_path / 'x.ckpt'}: net.vector_dim"
+
+
+def test_unknown_arguments_name_their_place(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_model(save(tmp_path / "x.ckpt", {**NET, "vector_dims": 4}))
+    assert caught.value.where == f"{tmp_path / 'x.ckpt'}: net"
+    assert "vector_dims" in str(caught.value)

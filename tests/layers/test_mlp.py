@@ -9,6 +9,7 @@ import torch
 
 from distill.errors import ConfigError
 from distill.layers.activation import Activation, make_activation
+from distill.layers.batch_norm import BatchNorm
 from distill.layers.mlp import MLP, Norm
 from tests.layers.checking import arrays, check_layer, count, randomise, rows
 
@@ -98,3 +99,19 @@ def test_is_a_layer(norm: Norm, residual: bool) -> None:
 def test_unknown_names_are_refused(argument: str, value: str) -> None:
     with pytest.raises(ConfigError, match=value):
         MLP(3, [2], **{argument: value})  # type: ignore[arg-type]
+
+
+def test_batch_norm_is_torchs_and_takes_any_number_of_rows() -> None:
+    torch.manual_seed(0)
+    ours, theirs = BatchNorm(3), torch.nn.BatchNorm1d(3)
+    for _ in range(3):
+        x = torch.randn(5, 3) * 2 + 1
+        torch.testing.assert_close(ours(x), theirs(x))
+    state = {name: value.clone() for name, value in ours.state_dict().items()}
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in state.items())
+    one = torch.randn(1, 3)
+    torch.testing.assert_close(ours(one), theirs.eval()(one))
+    assert ours(one[:0]).shape == (0, 3)
+    assert all(torch.equal(value, state[name]) for name, value in ours.state_dict().items())
+    torch.testing.assert_close(ours.eval()(x), theirs(x))

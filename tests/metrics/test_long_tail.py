@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from distill.batch import MISSING_KEY
 from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError
 from distill.metrics import AUC, MetricSuite, PassedOn, PopularityBands, ScoredRows, give_exposures
+from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.inequality import gini
 
 Table = Callable[..., ScoredRows]
@@ -117,3 +119,35 @@ def test_exposures_are_counted_from_the_training_split(tmp_path: Path) -> None:
     found = _count((tmp_path / "a.parquet", tmp_path / "b.parquet"), "f")
     assert found.item_id.tolist() == [5, 7, 9]
     assert found.count.tolist() == [2, 2, 1]
+
+
+def test_unknown_items_are_in_no_band_and_not_counted(table: Table) -> None:
+    rows = untied(table([9] * 20))
+    unknown = torch.arange(rows.num_rows) % 3 == 0
+    rows = replace(rows, item_id=torch.where(unknown, MISSING_KEY, rows.item_id))
+    suite = MetricSuite({"bands": PopularityBands(ks=(3,), m=2), "passed": PassedOn(ks=(3,))})
+    give_exposures(suite.metrics, exposures(60, 40, 30, 20, 10))
+    found = suite.compute(rows, TASKS)
+    score = torch.where(unknown, rows.score.min() - 1, rows.score)  # passed on last: what is counted is the others
+    last = suite.compute(replace(rows, score=score), TASKS)
+    items = rows.item_id[~unknown].unique().numel()
+    passed = set()
+    for request in rows.request_id.unique():
+        (own,) = ((rows.request_id == request) & ~unknown).nonzero(as_tuple=True)
+        passed |= set(rows.item_id[own[score[own].argsort(descending=True)[:3]]].tolist())
+    assert last["coverage@3"] == pytest.approx(len(passed) / items)
+    kept = ~unknown & rows.observed[:, 0] & ~torch.isin(rows.item_id, torch.arange(3) * 10)  # head and torso
+    tail = AUC()(Evaluation(rows.select(kept.nonzero().flatten()), TASKS))["click/auc"]
+    assert found["click/auc_tail"] == pytest.approx(tail)
+
+
+def test_unknown_items_have_no_exposures(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from distill.data.popularity import _count
+
+    table = pa.table({"key_item": [[MISSING_KEY, 7], [MISSING_KEY]], "stage": [[3, 3], [3]]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = _count((tmp_path / "a.parquet",), "unknown")
+    assert (found.item_id.tolist(), found.count.tolist()) == ([7], [1])

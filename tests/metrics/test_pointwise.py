@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
+from distill.batch import MISSING_KEY
 from distill.errors import ConfigError
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
@@ -88,3 +89,15 @@ def test_wrong_configuration_is_refused(table: Table) -> None:
         AUC()(Evaluation(table([2]), ["click"]))
     with pytest.raises(ConfigError, match="unknown group"):
         GroupedAUC(by="item")  # type: ignore[arg-type]
+
+
+def test_requests_of_unknown_users_are_groups_of_their_own(table: Table) -> None:
+    rows = table([20] * 12)
+    rows = replace(rows, user_id=torch.where(rows.request_id % 2 == 0, rows.user_id, MISSING_KEY))
+    other = torch.where(rows.user_id == MISSING_KEY, 1000 + rows.request_id, rows.user_id)
+    expected = GroupedAUC()(Evaluation(replace(rows, user_id=other), TASKS))
+    assert GroupedAUC()(Evaluation(rows, TASKS)) == expected
+    everybody = replace(rows, user_id=torch.full_like(rows.user_id, MISSING_KEY))
+    by_request = GroupedAUC(by="request")(Evaluation(everybody, TASKS))
+    found = GroupedAUC()(Evaluation(everybody, TASKS))
+    assert found["click/gauc"] == by_request["click/request_gauc"]

@@ -112,7 +112,7 @@ def test_costs_and_priors_of_fscd() -> None:
     torch.manual_seed(0)
     gates = model._sampled(model.keep_logit)
     torch.manual_seed(0)
-    penalty = model(make_batch(schema)).penalties["selection"]
+    penalty = model(make_batch(schema)).penalties["selection"].mean()
     torch.testing.assert_close(penalty, 0.001 * (model.cost * gates).sum())  # type: ignore[operator]
     assert not model.eval()(make_batch(schema)).penalties
     with pytest.raises(ConfigError, match="groups that do not exist"):
@@ -141,7 +141,7 @@ def test_fscd_drops_costly_noise_and_keeps_what_informs() -> None:
         output = model(batch)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(output.logits, batch.labels)
         optimizer.zero_grad()
-        (loss + output.penalties["selection"]).backward()
+        (loss + output.penalties["selection"].mean()).backward()
         optimizer.step()
     kept = dict(zip(model.fields.groups, model.group_weights(batch)[0].tolist(), strict=True))
     assert kept["seen"] > 0.6

@@ -49,7 +49,9 @@ def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Bat
     model = build(name, schema)
     output = model(batch)
     assert output.logits.shape == (batch.num_candidates, len(schema.tasks))
-    (output.logits.square().sum() + sum(output.penalties.values(), output.logits.new_zeros(()))).backward()
+    (
+        output.logits.square().sum() + sum((p.mean() for p in output.penalties.values()), output.logits.new_zeros(()))
+    ).backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None]
 
 
@@ -199,7 +201,7 @@ def test_augmented_vectors_learn_from_positive_pairs_alone() -> None:
     model = build("dat", schema, "model.net.mimic_weight=1.0")
     batch = make_batch(schema)
     negative = replace(batch, labels=torch.zeros_like(batch.labels))
-    assert float(model(negative).penalties["mimic"]) == 0.0
+    assert float(model(negative).penalties["mimic"].mean()) == 0.0
     output = model(replace(batch, observed=torch.ones_like(batch.observed)))
     tower = model.request_tower
     user, wanted = tower(batch.request)
@@ -208,8 +210,8 @@ def test_augmented_vectors_learn_from_positive_pairs_alone() -> None:
     index = batch.request_index
     y = batch.labels.unsqueeze(2)
     expected = (y * (wanted[index] - item) ** 2).sum() + (y * (wanted_users - user[index]) ** 2).sum()
-    torch.testing.assert_close(output.penalties["mimic"], expected / (8 * 2 * 4))
-    output.penalties["mimic"].backward()
+    torch.testing.assert_close(output.penalties["mimic"].mean(), expected / (8 * 2 * 4))
+    output.penalties["mimic"].mean().backward()
     assert tower.augmented_tables.weights["8"].grad is not None
     assert tower.project.weight.grad is None, "the aim is not moved"
     assert not model.eval()(batch).penalties
@@ -232,6 +234,50 @@ def test_category_alignment_is_the_distance_of_covariances() -> None:
     assert float(category_alignment(vectors, torch.zeros_like(category))) == 0.0
 
 
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_alignment_is_of_the_vectors_that_are_compared_on_labelled_rows(similarity: str) -> None:
+    schema = _schema()
+    model = build("dat", schema, "model.net.category_field=item", f"model.net.similarity={similarity}")
+    batch = make_batch(schema)
+    item = torch.tensor([[0], [0], [0], [1], [1], [0], [1], [0]])
+    observed = torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [0, 1], [1, 1], [0, 0], [1, 1]], dtype=torch.bool)
+    batch = replace(batch, candidate=replace(batch.candidate, ids=item), observed=observed)
+    batch = replace(batch, weight=torch.tensor([1.0, 1, 1, 1, 1, 1, 1, 0]))
+    rows = torch.tensor([0, 1, 2, 3, 4, 5])
+    found = model(batch).penalties["alignment"].mean()
+    expected = category_alignment(model.encode_candidate(batch.candidate)[rows], item[rows, 0])  # type: ignore[operator]
+    torch.testing.assert_close(found, 0.01 * expected)
+    with torch.no_grad():
+        for parameter in model.candidate_tower.project.parameters():  # type: ignore[union-attr]
+            parameter.mul_(0.1)
+    shrunk = model(batch).penalties["alignment"].mean()
+    torch.testing.assert_close(shrunk, found * (1 if similarity == "cosine" else 1e-4))
+
+
+def test_pairs_are_contrasted_with_labelled_rows() -> None:
+    schema = _schema()
+    model = build("int_tower", schema, "model.net.contrast_temperature=0.5")
+    batch = make_batch(schema)
+    labels = torch.tensor([[1, 0], [0, 1], [1, 1], [1, 0], [0, 0], [1, 1], [0, 0], [1, 0]]).float()
+    observed = torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [0, 1], [1, 1], [0, 0], [1, 1]], dtype=torch.bool)
+    weight = torch.tensor([2.0, 1, 1, 0.5, 1, 1, 1, 0])
+    batch = replace(batch, labels=labels, observed=observed, weight=weight)
+    u = model.encode_request(batch.request)[:, -1, 0].mean(1)[batch.request_index]  # type: ignore[operator]
+    v = model.encode_candidate(batch.candidate)[:, 0].mean(1)  # type: ignore[operator]
+    expected = torch.zeros(())
+    for row, share in ((0, 2.0), (3, 0.5), (5, 1.0)):
+        cosines = torch.cosine_similarity(u[row].unsqueeze(0), v[:6], dim=1) / 0.5
+        expected = expected - share * cosines.log_softmax(0)[row] / 3.5
+    torch.testing.assert_close(model(batch).penalties["contrast"].mean(), 0.1 * expected)
+
+
+def test_categories_of_two_rows_have_a_covariance_and_of_one_row_none() -> None:
+    vectors = torch.randn(6, 1, 2, dtype=torch.float64)
+    found = category_alignment(vectors, torch.tensor([3, 5, 3, 5, 3, 9]))
+    major, minor = torch.cov(vectors[[0, 2, 4], 0].T), torch.cov(vectors[[1, 3], 0].T)
+    torch.testing.assert_close(found, (major - minor).square().sum())
+
+
 def test_heads_meet_as_the_equation_says() -> None:
     schema = _schema()
     model = build("int_tower", schema).eval()
@@ -249,4 +295,4 @@ def test_heads_meet_as_the_equation_says() -> None:
     assert set(model(batch).penalties) == {"contrast"}
     assert not plain(batch).penalties
     empty = replace(batch, labels=torch.zeros_like(batch.labels))
-    assert float(model(empty).penalties["contrast"]) == 0.0
+    assert float(model(empty).penalties["contrast"].mean()) == 0.0

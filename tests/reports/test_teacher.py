@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -17,6 +18,10 @@ USUAL: dict[str, Any] = {
     "low": -3.0,
     "mean": -1.5,
     "high": 2.0,
+    "low_count": 1,
+    "high_count": 1,
+    "low_next": -2.9,
+    "high_next": 1.9,
     "labelled": 300,
     "probability": 0.2,
     "label": 0.15,
@@ -62,3 +67,41 @@ def test_warnings(kind: str, calibrated: bool, changes: dict[str, Any], expected
     found = teacher_warnings(numbers(**changes), SCHEMA, kind, calibrated)
     assert len(found) == bool(expected)
     assert all(part in found[0] for part in expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "expected"),
+    [
+        ("logit", {"low": -9999.0, "low_count": 30}, "30 of 800 .* task click .3.8%. are -9999, far .* .-2.9 to 1.9."),
+        ("logit", {"high": 1e30, "high_count": 1}, r"1 of 800 .* are 1e\+30, far from all others .*write null"),
+        ("logit", {"low": -2.9 - 24.1}, "are -27, far from all others"),
+        ("logit", {"low": -2.9 - 23.9}, None),
+        ("logit", {"low_count": 40}, r"40 of 800 .*\(5.0%\) are -3, the lowest.*write null"),
+        ("logit", {"low_count": 39}, None),
+        ("logit", {"high_count": 40}, "are 2, the highest"),
+        (
+            "probability",
+            {"low": 1e-7, "high": 0.9, "low_next": 0.01, "high_next": 0.8, "low_count": 99},
+            "are 0, the lo",
+        ),
+        (
+            "probability",
+            {"low": 0.1, "high": 1 - 1e-7, "low_next": 0.2, "high_next": 0.8, "high_count": 99},
+            "are 1, the",
+        ),
+        ("position", {"low": 1, "high": 10, "low_next": 2, "high_next": 9, "low_count": 80, "high_count": 80}, None),
+        (
+            "position",
+            {"low": 1, "high": 999, "low_next": 2, "high_next": 99, "high_count": 80},
+            "are 999, far from all",
+        ),
+        ("logit", {"low": -1.5, "high": -1.5, "low_next": None, "high_next": None}, "All 800 .* are -1.5: check"),
+        ("logit", {"low": -1.0, "high": 5.0, "low_next": 5.0, "high_next": -1.0, "low_count": 10}, None),
+    ],
+)
+def test_placeholders_of_logged_scores_are_warned_of(kind: str, changes: dict[str, Any], expected: str | None) -> None:
+    found = numbers(**{**changes, "probability": None})
+    warnings = teacher_warnings(found, SCHEMA, kind)
+    assert len(warnings) == (expected is not None)
+    assert expected is None or re.search(expected, warnings[0])
+    assert teacher_warnings(found, SCHEMA, kind, logged=False) == []

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.batch import Batch, FeatureBlock, Origin, Ragged, Stage, TeacherSignals
+from distill.batch import MISSING_KEY, Batch, FeatureBlock, Origin, Ragged, Stage, TeacherSignals
 from distill.data.catalogue import Catalogue
 from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError
@@ -225,3 +225,15 @@ def test_what_a_dataset_knows_of_its_items_and_of_missing_cross_fields(tmp_path)
     fitted = dataset.manifest.encodings["numbers"]
     names = ("user_category_count", "user_category_ctr")  # those that serving knows
     assert missing.numbers.tolist() == [pytest.approx([fitted[name]["fill"] for name in names])]
+
+
+def test_positives_of_unknown_items_are_not_drawn() -> None:
+    labels = torch.zeros(8, 2)
+    labels[[0, 5, 7], 0] = 1
+    batch = make()
+    item_id = batch.item_id.clone()
+    item_id[[5, 6]] = MISSING_KEY
+    batch = replace(batch, labels=labels, observed=torch.ones(8, 2, dtype=torch.bool), item_id=item_id)
+    found = ready(InBatchNegatives(per_request=50, tasks=["click"]))(batch, 0)
+    new = found.origin == Origin.IN_BATCH_NEGATIVE
+    assert set(found.item_id[new].tolist()) == {0, 70}

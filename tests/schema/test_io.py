@@ -46,6 +46,10 @@ def _with_field(index: int, **changes: Any) -> list[dict[str, Any]]:
     return fields
 
 
+def _with_stages(values: dict[Any, str]) -> dict[str, Any]:
+    return {"request": "rid", "stage": {"column": "stage", "values": values}}
+
+
 def test_round_trip(tmp_path: Path) -> None:
     schema = _schema()
     save_schema(schema, tmp_path / "schema.yaml")
@@ -113,6 +117,11 @@ def test_sides_and_serving_view() -> None:
         ),
         (r"Unknown key 'evalution'(.|\n)*'evaluation'", {"evalution": []}),
         (r"Unknown key 'qqq'(.|\n)*keys here are", {"qqq": []}),
+        (
+            r"null is no value(.|\n)*keys\.stage\.missing(.|\n)*keys\.stage\.values",
+            {"keys": _with_stages({None: "exposed"})},
+        ),
+        (r"mapped twice(.|\n)*keys\.stage\.values", {"keys": _with_stages({1: "exposed", "1": "ranked"})}),
         (r"layout", {"layout": "nested"}),
         (r"keys", {"keys": {"requests": "rid"}}),
         (r"encoding", {"fields": _with_field(2, encoding={"type": "vocab"})}),
@@ -146,3 +155,15 @@ def test_text_that_no_file_can_hold_is_refused() -> None:
     }
     with pytest.raises(SchemaError, match="half a surrogate pair"):
         parse_schema(data, "here")
+
+
+def test_values_of_the_stage_may_be_numbers_and_booleans(tmp_path: Path) -> None:
+    for values, expected in (
+        ("{1: exposed, 0.0: ranked, x: recalled}", {"1": "exposed", "0": "ranked", "x": "recalled"}),
+        ("{true: exposed, false: recalled}", {"true": "exposed", "false": "recalled"}),
+    ):
+        text = dump_schema(_schema()).replace("column: stage", f"column: stage\n    values: {values}")
+        (tmp_path / "schema.yaml").write_text(text)
+        found = load_schema(tmp_path / "schema.yaml").keys.stage
+        assert found is not None
+        assert found.values == expected

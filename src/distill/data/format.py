@@ -18,6 +18,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from distill.data.contents import Contents
 from distill.errors import DataError
 from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side, load_schema
 
@@ -129,6 +130,8 @@ class TeacherNumbers(_Model):
         candidates: Stage to the number of candidates that ended there; stages without any are left out.
         scored: Stage to how many of them it scored.
         low, mean, high: Of its scores as they are declared (logit, probability or position); null if it scored none.
+        low_count, high_count: How many scores are exactly the lowest, and the highest.
+        low_next, high_next: The next score above the lowest and below the highest; null if all are the same.
         labelled: Candidates with both a score and a label.
         probability: Its mean probability on those; null without any.
         label: Their mean label; null without any.
@@ -139,6 +142,10 @@ class TeacherNumbers(_Model):
     low: float | None = None
     mean: float | None = None
     high: float | None = None
+    low_count: int = 0
+    high_count: int = 0
+    low_next: float | None = None
+    high_next: float | None = None
     labelled: int = 0
     probability: float | None = None
     label: float | None = None
@@ -161,6 +168,7 @@ class Manifest(_Model):
         ranges: Per number field `[min, max]` in the training split before encoding.
         counts: Counted events of preparation, such as labels not observed or values out of vocabulary.
         teacher: Task to what its teacher column holds; null in datasets of versions that did not look.
+        contents: What the raw data was made of, split by split; null in datasets of versions that did not look.
     """
 
     format_version: Literal[1] = 1
@@ -172,6 +180,7 @@ class Manifest(_Model):
     ranges: dict[str, tuple[float, float]]
     counts: dict[str, int]
     teacher: dict[str, TeacherNumbers] | None = None
+    contents: Contents | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from distill.batch import FeatureBlock, TensorStruct
+from distill.batch import MISSING_KEY, FeatureBlock, TensorStruct
 from distill.data.catalogue import read_items
 from distill.data.format import Dataset
 from distill.data.missing import missing_row
@@ -80,8 +80,10 @@ def _with_new(known: tuple[Tensor, FeatureBlock], more: tuple[Tensor, FeatureBlo
 
 
 def first_rows(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the distinct keys of `keys [N]`, ascending `[M]`, and the first row of each `[M]`."""
+    """Returns the distinct keys of `keys [N]`, ascending `[M]`, and the first row of each `[M]`; no missing key."""
     found, where = torch.unique(keys, return_inverse=True)
     rows = torch.arange(keys.shape[0], device=keys.device)
     last = rows.new_full((found.shape[0],), keys.shape[0])
-    return found, last.scatter_reduce(0, where, rows, "amin")
+    first = last.scatter_reduce(0, where, rows, "amin")
+    known = found != MISSING_KEY
+    return found[known], first[known]

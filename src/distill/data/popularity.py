@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from distill.batch import Stage
+from distill.batch import MISSING_KEY, Stage
 from distill.data.format import ITEM_KEY, STAGE, Dataset
 from distill.errors import ConfigError
 
@@ -24,7 +24,7 @@ class ItemExposures:
 
     Attributes:
         item_id: `[M]` int64, ascending, distinct.
-        count: `[M]` int64, how often each was exposed, at least 1.
+        count: `[M]` int64, how often each was exposed, at least 1; candidates whose item is not known are left out.
     """
 
     item_id: Tensor
@@ -79,6 +79,7 @@ def _count(paths: tuple[Path, ...], fingerprint: str) -> ItemExposures:
             exposed = items.filter(pc.equal(stage, int(Stage.EXPOSED)))
             for entry in pc.value_counts(exposed).to_pylist():
                 found[entry["values"]] = found.get(entry["values"], 0) + entry["counts"]
+    found.pop(MISSING_KEY, None)
     ids = np.fromiter(sorted(found), dtype=np.int64, count=len(found))
     counts = np.fromiter((found[int(i)] for i in ids), dtype=np.int64, count=len(found))
     return ItemExposures(torch.from_numpy(ids), torch.from_numpy(counts))

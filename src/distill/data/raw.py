@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from distill.data.found import FilesFound
 from distill.data.split import SplitRule
@@ -45,4 +45,13 @@ class DatasetSource(Protocol):
 
     def write_raw(self, directory: Path) -> RawDataset:
         """Writes (or finds) the raw files; anything written goes to `directory`."""
+        ...
+
+
+@runtime_checkable
+class DescribedSource(DatasetSource, Protocol):
+    """An adapter that knows what its raw columns mean before it has written or read any data."""
+
+    def raw_schema(self) -> Schema:
+        """Returns the schema; what only the data can say, such as the width of a vector, may be another there."""
         ...

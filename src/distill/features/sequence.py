@@ -88,7 +88,7 @@ class TargetAttentionEncoding(TargetEncoding):
 
 @dataclass(frozen=True)
 class TargetTransformerEncoding(TargetEncoding):
-    """A Transformer encoder over the values and the candidate behind them, averaged (BST).
+    """A Transformer encoder over the values and the candidate behind them, averaged (BST; see `TransformerEncoder`).
 
     Attributes:
         num_layers: Number of layers.

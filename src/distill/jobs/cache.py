@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from distill.data.files import hash_file, write_text_atomic
 from distill.data.lock import locked
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
+from distill.training.callbacks import Ending
 from distill.training.launch import agree, barrier, rank
 
 _RESULT = "result.json"
@@ -39,7 +42,7 @@ def exclusive(path: Path) -> Iterator[None]:
 def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResult, bool]:
     """Returns the cached result in `job.folder`, or trains and caches it; all ranks call it together.
 
-    A damaged entry (its checkpoint no longer has the recorded hash) is reported and trained again.
+    A damaged entry (its checkpoint no longer has the recorded hash) is reported and trained again from the beginning.
 
     Args:
         job: What to train; its folder is named by the hash of its content.
@@ -53,6 +56,8 @@ def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResul
         if agree(found is not None):
             barrier()
             return found or _require(job.folder), True
+        if rank() == 0 and (job.folder / _RESULT).exists():
+            shutil.rmtree(job.folder)  # a run that is resumed must not go on from what is damaged
         result = make()
         if rank() == 0:
             _write_result(job.folder, result)
@@ -68,7 +73,10 @@ def read_result(folder: Path) -> FitResult | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         digest = data.pop("blake2b")
-        result = FitResult(**{**data, "checkpoint": folder / data["checkpoint"]})
+        if data["checkpoint"] != Path(data["checkpoint"]).name:
+            raise ValueError("its checkpoint lies elsewhere")
+        own = {"checkpoint": folder / data["checkpoint"], "ending": Ending(**data["ending"])}
+        result = FitResult(**{**data, **own})
         if hash_file(result.checkpoint) == digest:
             return result
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -93,5 +101,6 @@ def _write_result(folder: Path, result: FitResult) -> None:
         "seconds": result.seconds,
         "epochs": result.epochs,
         "steps": result.steps,
+        "ending": asdict(result.ending),
     }
     write_text_atomic(folder / _RESULT, json.dumps(data, indent=2) + "\n")

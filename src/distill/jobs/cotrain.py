@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from distill.errors import ConfigError
 from distill.jobs.fit_plan import Cotraining
 from distill.jobs.parts import is_preranker, plain
+from distill.plain import plain_data
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.cotraining import teacher_state
 from distill.training.launch import barrier, rank
@@ -70,7 +71,8 @@ def teacher_of(checkpoint: Path) -> Path:
     path = checkpoint.parent / TEACHER_FILE
     if rank() == 0:
         found = read_checkpoint(checkpoint)
-        content = {"state_dict": teacher_state(found["state_dict"]), "distill": dict(found["distill"]["teacher"])}
+        card = plain_data(found["distill"]["teacher"], f"{checkpoint}: distill.teacher")
+        content = {"state_dict": teacher_state(found["state_dict"]), "distill": card}
         AtomicCheckpointIO().save_checkpoint(content, path)
     barrier()
     return path

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from distill.data.build import build_dataset
-from distill.data.format import Dataset, load_dataset
+from distill.data.format import SCHEMA_FILE, Dataset, load_dataset
+from distill.data.raw import DescribedSource
 from distill.errors import ConfigError
 from distill.jobs.parts import build
+from distill.reports.contents_warnings import contents_warnings
+from distill.schema import Schema, load_schema
 from distill.training.launch import rank
 from distill.training.rendezvous import text_of_rank_zero
+
+_log = logging.getLogger(__name__)
+
+
+def raw_schema(cfg: DictConfig) -> Schema | None:
+    """Returns the schema of the data that a config names, as far as it is known without preparing any.
+
+    Raises:
+        SchemaError: The file that is to hold it does not, or is not there.
+    """
+    if cfg.data.get("root") is not None:
+        return load_schema(Path(cfg.data.root) / SCHEMA_FILE)
+    source = None if cfg.data.get("adapter") is None else build(cfg.data.adapter, "data.adapter")
+    return source.raw_schema() if isinstance(source, DescribedSource) else None
 
 
 def open_dataset(cfg: DictConfig) -> Dataset:
@@ -29,12 +47,20 @@ def open_dataset(cfg: DictConfig) -> Dataset:
             remedy="Leave it out, or choose data=parquet or one of data=movielens_…",
         )
     if cfg.data.get("root") is not None:
-        return load_dataset(Path(cfg.data.root))
+        return _warned(load_dataset(Path(cfg.data.root)))
     if cfg.data.get("adapter") is None:
         raise ConfigError("The config names no dataset.", where="data", expected="data.root or data.adapter")
     source = build(cfg.data.adapter, "data.adapter")
     if rank() == 0:
         dataset = build_dataset(source, Path(cfg.paths.data))
         text_of_rank_zero(str(dataset.root))
-        return dataset
+        return _warned(dataset)
     return load_dataset(Path(text_of_rank_zero("")))  # rank 0 has verified the content
+
+
+def _warned(dataset: Dataset) -> Dataset:
+    """Says, once for all ranks, what is suspicious about a dataset."""
+    if rank() == 0:
+        for line in contents_warnings(dataset):
+            _log.warning("WARNING: %s", line)
+    return dataset

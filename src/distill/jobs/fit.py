@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from distill.data.items import item_fields
 from distill.data.missing import missing_row
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
-from distill.errors import ConfigError
+from distill.errors import ConfigError, DistillError
 from distill.features import TableSharing, table_sharding
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import Cotraining, FitPlan, FitResult, Signals
@@ -42,13 +43,16 @@ from distill.models.prerankers.fitted import FittedPreRanker
 from distill.sampling import Sampling
 from distill.schema import Schema, Side
 from distill.signals import SignalSource
-from distill.training.callbacks import NamedProgressBar, PlainSigterm, PruneTrial, TrialPruned
+from distill.training.callbacks import NamedProgressBar, PlainSigterm, PruneTrial, TrialPruned, ending_of
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher
+from distill.training.launch import rank
 from distill.training.lr_schedule import LRSchedule
 from distill.training.module import RankingModule
 from distill.training.optim import OptimizerFactory, count_weights
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,19 @@ class FitJob:
             return self._fit_in_one_pass(module, module.model, data, trainer)
         last = self.folder / "last.ckpt"
         start = time.perf_counter()
-        trainer.fit(module, datamodule=data, ckpt_path=last if self.resume and last.exists() else None)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=last if self.resume and last.exists() else None)
+        except DistillError:
+            self._say("The %s's training ended with an error, at step %d.", self.plan.role, trainer.global_step)
+            raise
         if trainer.interrupted:
             raise KeyboardInterrupt
         for callback in callbacks:
             if isinstance(callback, PruneTrial) and callback.pruned:
                 raise TrialPruned(callback.validations)
         best = self._best(trainer)
-        return FitResult(
-            checkpoint=best,
-            parameters=count_weights(module.model if teacher is None else load_model(best).model),
-            seconds=time.perf_counter() - start,
-            epochs=trainer.current_epoch,
-            steps=trainer.global_step,
-        )
+        parameters = count_weights(module.model if teacher is None else load_model(best).model)
+        return self._result(best, parameters, time.perf_counter() - start, trainer, self.plan.max_epochs)
 
     def _fit_in_one_pass(
         self, module: RankingModule, model: FittedPreRanker, data: RankingDataModule, trainer: pl.Trainer
@@ -99,8 +102,20 @@ class FitJob:
         start = time.perf_counter()
         model.fit(module.projection(batch) for batch in data.loader("train"))
         trainer.validate(module, datamodule=data, verbose=False)
-        trainer.save_checkpoint(self.folder / "best.ckpt")
-        return FitResult(self.folder / "best.ckpt", count_weights(model), time.perf_counter() - start, 1, 0)
+        best = self.folder / "best.ckpt"
+        trainer.save_checkpoint(best)
+        return self._result(best, count_weights(model), time.perf_counter() - start, trainer, 0)
+
+    def _result(self, best: Path, parameters: int, seconds: float, trainer: pl.Trainer, epochs: int) -> FitResult:
+        """Returns what came out of a fit of `epochs` planned epochs (0: in one pass), and says how it ended."""
+        ending = ending_of(trainer, read_checkpoint(best, "meta"), str(self.cfg.callbacks.monitor), epochs)
+        done = (trainer.current_epoch, trainer.global_step) if epochs else (1, 0)
+        self._say("%s", ending.says(self.plan.role, *done))
+        return FitResult(best, parameters, seconds, *done, ending)
+
+    def _say(self, text: str, *values: object) -> None:
+        if rank() == 0:
+            _log.info(text, *values)
 
     def test(self, checkpoint: Path) -> ScoredRows:
         """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""
@@ -250,7 +265,7 @@ class FitJob:
         return trainer
 
     def _callbacks(self) -> list[pl.Callback]:
-        return fit_callbacks(self.cfg, self.plan.role, self.dataset.schema, self.folder, self.log_dir)
+        return fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir)
 
     def _logger(self) -> Logger | bool:
         if not self.cfg.logger.tensorboard:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.signals import SignalSource
+from distill.training.callbacks import Ending
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ class FitResult:
         checkpoint: The best by the monitored metric.
         parameters: Number of weights.
         seconds: Of training, validation included.
-        epochs: Started.
+        epochs: Trained.
         steps: Optimiser steps.
+        ending: Why it ended, and which checkpoint was the best.
     """
 
     checkpoint: Path
@@ -89,3 +91,4 @@ class FitResult:
     seconds: float
     epochs: int
     steps: int
+    ending: Ending

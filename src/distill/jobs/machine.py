@@ -23,6 +23,11 @@ def devices(cfg: DictConfig) -> int:
     return int(wanted)
 
 
+def processes(cfg: DictConfig) -> int:
+    """Number of processes on all machines that the config asks for."""
+    return devices(cfg) * int(cfg.trainer.num_nodes)
+
+
 def uses_cuda(cfg: DictConfig) -> bool:
     """Whether the ranks run on GPUs."""
     return str(cfg.trainer.accelerator) in ("gpu", "cuda", "auto") and torch.cuda.is_available()

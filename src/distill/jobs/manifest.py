@@ -1,4 +1,4 @@
-"""What a run was: versions, revision, hashes, command."""
+"""What a run was: its config, versions, revision, hashes, commands."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from distill.data.files import write_text_atomic
 from distill.data.format import Dataset
-from distill.jobs.cache import content_key
-from distill.jobs.parts import plain
+from distill.errors import DataError
+from distill.jobs.identity import config_hash, teacher_files
+from distill.plain import plain_data
+from distill.schema.plain_yaml import read_yaml
+from distill.training.launch import world_size
 
 MANIFEST_FILE = "manifest.json"
+CONFIG_FILE = "config.yaml"
 _PACKAGES = (
     "distill-ranker",
     "torch",
@@ -30,20 +38,112 @@ _PACKAGES = (
 )
 
 
-def write_manifest(folder: Path, cfg: DictConfig, dataset: Dataset) -> None:
-    """Writes `manifest.json` and the resolved `config.yaml` into a run folder."""
-    content = {
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run folder says of its run.
+
+    Attributes:
+        config: The resolved config, as plain data: nothing in it is resolved or interpolated again.
+        manifest: Of its beginning; `resumed` lists how it went on.
+    """
+
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+    @property
+    def dataset(self) -> str:
+        """Fingerprint of the dataset."""
+        return str(self.manifest["dataset"]["fingerprint"])
+
+    @property
+    def teachers(self) -> Mapping[str, str]:
+        """Hashes of the teachers that it was given as files, by key of the config."""
+        return {str(key): str(value) for key, value in dict(self.manifest["teachers"]).items()}
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that it began with."""
+        return int(self.manifest["processes"])
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Reads what a run folder says of its run.
+
+    Raises:
+        DataError: One of the files is missing or damaged.
+    """
+    config, manifest = read_config(folder), _read(folder / MANIFEST_FILE, json.loads)
+    dataset, teachers = manifest.get("dataset"), manifest.get("teachers")
+    known = isinstance(dataset, Mapping) and isinstance(dataset.get("fingerprint"), str)
+    if not known or not isinstance(teachers, Mapping) or type(manifest.get("processes")) is not int:
+        raise _unusable(folder / MANIFEST_FILE, "no dataset.fingerprint, teachers or processes")
+    return RunRecord(config, manifest)
+
+
+def write_record(folder: Path, composed: DictConfig, cfg: DictConfig, dataset: Dataset, earlier: bool) -> None:
+    """Writes the resolved `config.yaml` and `manifest.json` into a run folder.
+
+    Args:
+        folder: Of the run.
+        composed: The config with its interpolations.
+        cfg: The same without.
+        dataset: What is trained on.
+        earlier: Whether the run goes on: how it began stays, and how it goes on is added under `resumed`.
+    """
+    start = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "git": _git_revision(),
-        "dataset": {"root": str(dataset.root), "fingerprint": dataset.fingerprint},
-        "config_hash": content_key(plain(cfg)),
+        "processes": world_size(),
     }
-    write_text_atomic(folder / MANIFEST_FILE, json.dumps(content, indent=2) + "\n")
-    write_text_atomic(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    content = {
+        **start,
+        "dataset": {"root": str(dataset.root), "fingerprint": dataset.fingerprint},
+        "teachers": teacher_files(cfg.teacher),
+        "config_hash": config_hash(composed),
+    }
+    if earlier:
+        before = read_record(folder).manifest
+        content = {**content, **{name: before.get(name) for name in start}}
+        content["resumed"] = [*before.get("resumed", []), start]
+    write_text_atomic(folder / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
+    write_text_atomic(folder / MANIFEST_FILE, json.dumps(content, indent=2) + "\n")  # last: a run has begun
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Reads the resolved config of a run folder as plain data: nothing in it is resolved or built.
+
+    Raises:
+        DataError: It is missing, damaged, or holds anything else.
+    """
+    path = folder / CONFIG_FILE
+    found: dict[str, Any] = plain_data(_read(path, read_yaml), str(path))
+    return found
+
+
+def _read(path: Path, parse: Any) -> Mapping[str, Any]:
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise _unusable(path, "no such file") from error
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise _unusable(path, (str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+    if not isinstance(found, Mapping):
+        raise _unusable(path, type(found).__name__)
+    return found
+
+
+def _unusable(path: Path, found: str) -> DataError:
+    return DataError(
+        "The folder does not say what its run was.",
+        where=str(path),
+        expected="the file that a run of train.py wrote when it began",
+        found=found,
+        remedy="Name the folder of a run, put the file back, or start a new run (without resume).",
+    )
 
 
 def _version(package: str) -> str:

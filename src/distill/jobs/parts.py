@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from distill.batch import Batch
 from distill.data.format import Dataset
 from distill.data.popularity import item_exposures
-from distill.errors import ConfigError, DataError, DistillError
+from distill.errors import ConfigError, DataError
 from distill.features import SequenceEncoding
-from distill.jobs.targets import check_targets
+from distill.jobs.construct import TARGET, construct, nodes
+from distill.jobs.targets import run_part
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, give_exposures
 from distill.models.prerankers.base import PreRanker
+from distill.plain import plain_data
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
 
@@ -30,7 +30,7 @@ _MODEL_MODULES = ("distill.models.", "distill.features.", "distill.layers.", "to
 
 
 def build(node: DictConfig | Mapping[str, Any], where: str, kind: type[Any] = object, /, **arguments: Any) -> Any:
-    """Instantiates a config node that names a `_target_`: the only place where a config makes something be called.
+    """Builds a node of the user's config that names a `_target_`; what files hold goes through `build_model`.
 
     Args:
         node: The node.
@@ -39,21 +39,12 @@ def build(node: DictConfig | Mapping[str, Any], where: str, kind: type[Any] = ob
         **arguments: Given to the target beside the node's own.
 
     Raises:
-        ConfigError: The target is no part of a run (see `check_targets`) or does not take the arguments.
+        ConfigError: The target is no part of a run (see `run_part`) or does not take the arguments.
     """
     content = plain(node)
-    check_targets(content, where, kind)
-    try:
-        return instantiate(content, _convert_="all", **arguments)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, DistillError):
-                raise cause from error
-            cause = cause.__cause__
-        raise ConfigError(
-            "A part of the config cannot be built.", where=where, found=" ".join(str(error).split())[:500]
-        ) from error
+    if isinstance(content, Mapping) and TARGET in content:
+        run_part(content[TARGET], f"{where}.{TARGET}", kind)
+    return construct(content, where, run_part, **arguments)
 
 
 def plain(node: Any) -> Any:
@@ -61,7 +52,7 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def build_metrics(node: DictConfig, dataset: Dataset) -> MetricSuite:
+def build_metrics(node: DictConfig | Mapping[str, Any], dataset: Dataset) -> MetricSuite:
     """Builds the metrics of a run, and tells them what they need to know of the dataset."""
     suite: MetricSuite = build(node, "metrics", MetricSuite)
     give_exposures(suite.metrics, item_exposures(dataset))
@@ -90,54 +81,52 @@ def hidden_vectors(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
 
 
 def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:
-    """Returns the class of a model's config, after checking every `_target_` in it.
+    """Returns the class of a model's config.
 
     Raises:
-        ConfigError: A `_target_` is not a module of this package or of torch.nn.
+        ConfigError: It is not a module of this package or of torch.nn.
     """
-    found = _part_class(net, where)
+    found = _model_part(net.get(TARGET, "nothing"), f"{where}.{TARGET}")
     if not issubclass(found, nn.Module):
         raise ConfigError(
-            "The target is not a model.", where=f"{where}._target_", expected="a torch module", found=found.__name__
+            "The target is not a model.", where=f"{where}.{TARGET}", expected="a torch module", found=found.__name__
         )
     return found
 
 
-def _part_class(net: Mapping[str, Any], where: str) -> type[Any]:
-    for key, value in net.items():
-        _check_nested(value, f"{where}.{key}")
-    target = str(net.get("_target_", ""))
-    module, _, name = target.rpartition(".")
+def check_net(net: Mapping[str, Any], where: str) -> None:
+    """Finds every class that a model's config names, without building anything.
+
+    Raises:
+        ConfigError: One of them is no part of a model, or the outermost is no model.
+    """
+    model_class(net, where)
+    for inner, place in nodes(net, where):
+        _model_part(inner[TARGET], f"{place}.{TARGET}")
+
+
+def _model_part(target: Any, where: str) -> type[Any]:
+    """Finds a class that may be part of a model; nothing beyond this package and torch.nn is imported."""
+    module, _, name = str(target).rpartition(".")
     if not f"{module}.".startswith(_MODEL_MODULES):
         raise ConfigError(
             "A model must be one of this package or of torch.nn.",
-            where=f"{where}._target_",
+            where=where,
             expected=" or ".join(f"{m}…" for m in _MODEL_MODULES),
-            found=target or "nothing",
+            found=str(target),
         )
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError("The model does not exist.", where=f"{where}._target_", found=target) from error
+        raise ConfigError("The model does not exist.", where=where, found=str(target)) from error
     if not (isinstance(found, type) and issubclass(found, (nn.Module, SequenceEncoding))):
         raise ConfigError(
             "The target is no part of a model.",
-            where=f"{where}._target_",
+            where=where,
             expected="a torch module or a way to encode sequences",
-            found=target,
+            found=str(target),
         )
     return found
-
-
-def _check_nested(value: Any, where: str) -> None:
-    if isinstance(value, Mapping):
-        if "_target_" in value:
-            _part_class(value, where)
-        for key, item in value.items():
-            _check_nested(item, f"{where}.{key}")
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            _check_nested(item, f"{where}[{i}]")
 
 
 def is_preranker(net: Mapping[str, Any], where: str) -> bool:
@@ -146,11 +135,18 @@ def is_preranker(net: Mapping[str, Any], where: str) -> bool:
 
 
 def build_model(net: Mapping[str, Any], schema: Schema, where: str) -> nn.Module:
-    """Builds a model for a schema."""
-    model_class(net, where)  # refuses foreign targets before anything is called
-    model = build(net, where, schema=schema)
-    if not isinstance(model, nn.Module):
-        raise ConfigError("The target did not build a model.", where=where, found=type(model).__name__)
+    """Builds a model for a schema.
+
+    Args:
+        net: Plain data; parts of models are all that it may name, since it may come from a checkpoint.
+        schema: What the model reads.
+        where: The place of `net`, for errors.
+
+    Raises:
+        ConfigError: It names something else, or a part does not take its arguments.
+    """
+    model_class(net, where)
+    model: nn.Module = construct(net, where, _model_part, schema=schema)
     return model
 
 
@@ -174,27 +170,54 @@ class LoadedModel:
     dataset: str
 
 
+@dataclass(frozen=True)
+class Card:
+    """What a file says of the model that it holds: plain data, never a config.
+
+    Attributes:
+        net: Of the model.
+        schema: That it reads.
+        dataset: Fingerprint of the dataset that it was trained on.
+    """
+
+    net: Mapping[str, Any]
+    schema: Schema
+    dataset: str
+
+
+def read_card(card: Any, path: Path) -> Card:
+    """Reads the card of a model from the content of a file: the one gate that it passes.
+
+    Raises:
+        DataError: It is no card, or holds anything but plain data (see `plain_data`).
+        SchemaError: Its schema is none.
+    """
+    if not isinstance(card, Mapping) or {"net", "schema", "dataset"} - card.keys():
+        raise DataError(
+            "The file does not say which model it holds.",
+            where=str(path),
+            expected="a checkpoint written by train.py (key `distill` with net, schema, dataset)",
+        )
+    net = plain_data(card["net"], f"{path}: net")
+    if not isinstance(net, Mapping):
+        raise DataError("The card of a model names no class.", where=f"{path}: net", found=type(net).__name__)
+    return Card(net, parse_schema(card["schema"], f"{path}: schema"), str(card["dataset"]))
+
+
 def load_model(path: Path) -> LoadedModel:
     """Loads a model from a checkpoint of a run; executes no code from it.
 
     Raises:
-        DataError: The checkpoint is missing, damaged or not of a run.
-        ConfigError: Its config names a class that is not a model of this package or of torch.nn.
+        DataError: The checkpoint is missing, damaged, not of a run, or its card holds more than plain data.
+        ConfigError: Its card names a class that is not a model of this package or of torch.nn.
     """
     checkpoint = read_checkpoint(path)
-    card = checkpoint.get("distill")
-    if not isinstance(card, Mapping) or {"net", "schema", "dataset"} - card.keys():
-        raise DataError(
-            "The checkpoint does not say which model it holds.",
-            where=str(path),
-            expected="a checkpoint written by train.py (key `distill` with net, schema, dataset)",
-        )
-    schema = parse_schema(card["schema"], f"{path}: schema")
-    model = build_model(card["net"], schema, f"{path}: net")
+    card = read_card(checkpoint.get("distill"), path)
+    model = build_model(card.net, card.schema, f"{path}: net")
     prefix = "model."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise DataError("The weights do not fit the model.", where=str(path), found=str(error)[:300]) from error
-    return LoadedModel(model.eval(), schema, str(card["dataset"]))
+    return LoadedModel(model.eval(), card.schema, card.dataset)

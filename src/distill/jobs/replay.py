@@ -24,12 +24,12 @@ from distill.data.format import Dataset
 from distill.data.items import item_fields
 from distill.errors import DataError
 from distill.jobs.datasets import open_dataset
-from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain
+from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain, read_card
 from distill.jobs.teacher import scored_tasks
 from distill.losses import CompositeLoss, LossInputs
 from distill.losses.tasks import task_infos
 from distill.losses.terms.base import LossTerm
-from distill.schema import Schema, parse_schema
+from distill.schema import Schema
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import item_tower
 
@@ -106,15 +106,16 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     saved = read_checkpoint(path)
     if missing := _EXPECTED - saved.keys():
         raise DataError("The file does not hold a step.", where=str(path), expected=", ".join(sorted(missing)))
-    schema = parse_schema(saved["card"]["schema"], f"{path}: schema")
-    model = build_model(saved["card"]["net"], schema, f"{path}: net").train()
-    batch, signals = _batch(saved["batch"]), _signals(saved["signals"])
+    card = read_card(saved["card"], path)
+    schema = card.schema
+    model = build_model(card.net, schema, f"{path}: net").train()
+    batch, signals = _content(saved, path)
     taught = scored_tasks(cfg, schema)
     loss = _loss(cfg, str(saved["role"]), signals is not None, schema, int(saved["total_steps"]), taught)
     if loss.needs_hidden:
         loss.setup_hidden(_widths(hidden_vectors(model, batch)), _widths({} if signals is None else signals.hidden))
     if loss.needs_items:
-        loss.setup_items(item_fields(_dataset(cfg, str(saved["card"]["dataset"]), path), schema))
+        loss.setup_items(item_fields(_dataset(cfg, card.dataset, path), schema))
     try:
         model.load_state_dict(_below(saved["state_dict"], "model."))
         loss.load_state_dict(_below(saved["state_dict"], "loss."))
@@ -194,6 +195,15 @@ def _widths(vectors: Mapping[str, Tensor]) -> dict[str, int]:
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _content(saved: Mapping[str, Any], path: Path) -> tuple[Batch, TeacherSignals | None]:
+    try:
+        return _batch(saved["batch"]), _signals(saved["signals"])
+    except (TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            "The file does not hold a batch.", where=str(path), found=f"{type(error).__name__}: {error}"[:300]
+        ) from error
 
 
 def _batch(saved: Mapping[str, Any]) -> Batch:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -19,12 +21,13 @@ from rich.table import Table
 from distill.data.datamodule import RankingDataModule
 from distill.data.files import write_text_atomic
 from distill.errors import ConfigError, DataError
-from distill.jobs.manifest import MANIFEST_FILE
+from distill.jobs.manifest import CONFIG_FILE, MANIFEST_FILE, read_config
 from distill.jobs.parts import build_model, load_model, plain
 from distill.models.cost import selection_cost
 from distill.models.prerankers.grouped import GatedPreRanker
+from distill.plain import plain_data
 from distill.reports.budget_curve import save_budget_curve
-from distill.reports.summary import load_summary
+from distill.reports.summary import SUMMARY_FILE, load_summary
 from distill.schema import Schema
 
 _log = logging.getLogger(__name__)
@@ -101,8 +104,8 @@ class _Selection:
                 found=type(loaded.model).__name__,
             )
         self.model, self.schema = loaded.model, loaded.schema
-        self.config = OmegaConf.load(self.folder / "config.yaml")
-        self.net: Mapping[str, Any] = plain(self.config)["model"]["net"]
+        self.config = read_config(self.folder)
+        self.net: Mapping[str, Any] = self._of_run("model", "net")
         self.metric = str(cfg.budget.metric)
 
     def run(self) -> list[Choice]:
@@ -115,6 +118,16 @@ class _Selection:
             names = ", ".join(group.name for group in choice.groups)
             _log.info("%s: %s %s: %s", choice.path, f"{choice.cost:,.6g}", _unit(self.metric), names)
         return choices
+
+    def _of_run(self, *keys: str) -> Any:
+        """Looks a value up in the config of the run."""
+        found: Any = self.config
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                place = f"{self.folder / CONFIG_FILE}: {'.'.join(keys)}"
+                raise DataError("The config of the run lacks a key.", where=place, found=f"no {key}")
+            found = found[key]
+        return found
 
     def _groups(self) -> list[Group]:
         members = self.model.fields.groups
@@ -139,7 +152,7 @@ class _Selection:
             root = Path(json.loads(manifest.read_text(encoding="utf-8"))["dataset"]["root"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DataError("The run does not say which data it read.", where=str(manifest)) from error
-        data = RankingDataModule(root, int(self.config.data.loader.batch_candidates), view="serving")
+        data = RankingDataModule(root, int(self._of_run("data", "loader", "batch_candidates")), view="serving")
         total, rows = torch.zeros(len(self.model.fields.groups), dtype=torch.float64), 0
         with torch.no_grad():
             for batch in data.loader("val"):
@@ -180,17 +193,24 @@ class _Selection:
         others = [o for o in self.summary.overrides if not o.startswith(("+experiment=", "name=", "seed=", "resume="))]
         kept = [f for group in choice.groups for f in group.fields]
         body = {
-            "defaults": [*(f"/experiment/{base}" for base in bases), "_self_"],
+            "defaults": [*(f"/experiment/{_name(base)}" for base in bases), "_self_"],
             "name": choice.name,
             "model": {"net": {"fields": kept, "gate": False}},
         }
-        command = " ".join(["python train.py", *others, f"+experiment={choice.name}"])
-        header = (
-            f"# @package _global_\n# The {len(choice.groups)} groups of fields with the largest gates "
-            f"of the run {self.summary.name}: {choice.cost:,.6g} of at most {choice.limit:,.6g} {_unit(self.metric)}.\n"
-            f"# Run: {command}\n"
+        command = shlex.join(["python", "train.py", *others, f"+experiment={choice.name}"])
+        of_run = (
+            f"of the run {self.summary.name}: {choice.cost:,.6g} of at most {choice.limit:,.6g} {_unit(self.metric)}."
         )
-        return header + yaml.safe_dump(body, sort_keys=False)
+        said = (f"The {len(choice.groups)} groups of fields with the largest gates {of_run}", f"Run: {command}")
+        header = "# @package _global_\n" + "".join(f"# {' '.join(line.split())}\n" for line in said)
+        # A config is resolved when it is used, and names in it come from the files of a run.
+        return header + yaml.safe_dump(plain_data(body, str(self.folder)), sort_keys=False)
+
+
+def _name(experiment: str) -> str:
+    if not re.fullmatch(r"[\w./-]+", experiment):
+        raise DataError("The run was of no experiment that can be named.", where=SUMMARY_FILE, found=experiment[:200])
+    return experiment
 
 
 def _shares(steps: Sequence[float]) -> list[float]:

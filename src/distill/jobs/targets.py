@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -40,34 +39,23 @@ _SHAPES = ({"fingerprint", "write_raw"}, {"__call__", "missing"})
 _OPTUNA = {"optuna.pruners._base.BasePruner", "optuna.samplers._base.BaseSampler"}
 
 
-def check_targets(node: Any, where: str, kind: type[Any] = object) -> None:
-    """Refuses a config that names anything but parts of a run, however deep; nothing of them is called.
+def run_part(target: Any, where: str, kind: type[Any] = object) -> type[Any]:
+    """Finds the class that a target of the user's config names, and refuses anything but parts of a run.
 
     Allowed are the classes of this package and classes of any package that extend a base of it, of torch, of Lightning
     or of Optuna's pruners and samplers (or, for data sets and metrics, have the methods that these need). To find out,
     the module that a target names is imported, as for any `import` of the user's.
 
     Args:
-        node: Plain data.
+        target: The path of a class.
         where: Its place, for errors.
-        kind: What the outermost target must be.
+        kind: What it must be.
 
     Raises:
-        ConfigError: A target is something else, or does not exist.
+        ConfigError: The target is something else, or does not exist.
     """
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            _check_class(node["_target_"], f"{where}._target_", kind)
-        for key, value in node.items():
-            check_targets(value, f"{where}.{key}")
-    elif isinstance(node, (list, tuple)):
-        for i, value in enumerate(node):
-            check_targets(value, f"{where}[{i}]")
-
-
-def _check_class(target: Any, where: str, kind: type[Any]) -> None:
     try:
-        found = get_class(target)
+        found: type[Any] = get_class(target)
     except Exception as error:  # whatever the import of a module raises
         raise ConfigError(
             "The target is no class that can be imported.",
@@ -83,6 +71,7 @@ def _check_class(target: Any, where: str, kind: type[Any]) -> None:
             else "a class of distill, or one that extends its bases",
             found=str(target),
         )
+    return found
 
 
 def _is_part(found: type[Any]) -> bool:

@@ -44,17 +44,10 @@ def teacher_signals(
         Its signals, calibrated if asked for; None without a teacher.
 
     Raises:
-        ConfigError: The teacher is not described.
+        ConfigError: A term of the loss takes its order for probabilities.
         SignalError: Its signals are not there or belong to another dataset.
     """
     teacher = cfg.teacher
-    if teacher.source not in SOURCES:
-        raise ConfigError(
-            "Unknown source of teacher signals.",
-            where="teacher.source",
-            expected=", ".join(SOURCES),
-            found=str(teacher.source),
-        )
     if teacher.source == "none":
         return None
     if teacher.source == "column":
@@ -88,13 +81,6 @@ def _refuse_pointwise(cfg: DictConfig) -> None:
 def _model(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence[str]) -> Signals:
     if cfg.teacher.signals == "cached":
         return Signals(str(_scored(cfg, dataset, checkpoint, hidden)), ColumnSignals())
-    if cfg.teacher.signals != "online":
-        raise ConfigError(
-            "Unknown way to use a teacher.",
-            where="teacher.signals",
-            expected="cached or online",
-            found=cfg.teacher.signals,
-        )
     return frozen_signals(checkpoint, dataset)
 
 
@@ -178,7 +164,7 @@ def _describe(cfg: DictConfig, dataset: Dataset, tasks: Sequence[str], folder: P
     for line in teacher_lines(numbers, dataset.schema, kind):
         _log.info(line)
     calibrated = str(cfg.teacher.get("calibration", "none")) != "none"
-    for line in teacher_warnings(numbers, dataset.schema, kind, calibrated):
+    for line in teacher_warnings(numbers, dataset.schema, kind, calibrated, logged=folder is None):
         _log.warning("WARNING: %s", line)
 
 

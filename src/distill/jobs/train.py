@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,20 @@ from distill import __version__
 from distill.data.format import Dataset
 from distill.errors import ConfigError
 from distill.jobs import replay
-from distill.jobs.beforehand import check_setup, warn_of_few_steps
+from distill.jobs.beforehand import check_config, check_given, check_terms, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import cotraining_plan, teacher_of
-from distill.jobs.datasets import open_dataset
+from distill.jobs.datasets import open_dataset, raw_schema
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import Cotraining, FitPlan, FitResult, Signals
-from distill.jobs.machine import devices, job_ranks
-from distill.jobs.manifest import MANIFEST_FILE, write_manifest
+from distill.jobs.identity import config_hash, fitting, shards
+from distill.jobs.learnable import check_labels
+from distill.jobs.machine import job_ranks, processes
+from distill.jobs.manifest import RunRecord, write_record
+from distill.jobs.monitored import monitored
 from distill.jobs.parts import build, build_loss, build_metrics, is_preranker, load_model, plain
 from distill.jobs.replay import Replay
+from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
@@ -43,9 +47,6 @@ from distill.training.launch import rank
 from distill.training.optim import count_weights
 
 _log = logging.getLogger(__name__)
-# What does not change what a model becomes.
-_NOT_CONTENT = ("log_every_n_steps", "accelerator", "enable_progress_bar")
-_NOT_CONFIGURATION = ("seed", "paths", "resume", "name", "threads", "debug", "cost", "study")
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,14 @@ class Pruned:
 
 def run(cfg: DictConfig) -> Summary | Pruned | Replay:
     """Trains and tests everything that a config asks for, in as many processes; or replays a step that failed."""
+    check_given(cfg)
     if cfg.debug.replay is not None:
         return replay.run(cfg)
     job_dir = Path(HydraConfig.get().runtime.output_dir)
-    if cfg.resume is not None and not (job_dir / MANIFEST_FILE).exists():
-        raise ConfigError(
-            "There is no run to resume.",
-            where=str(job_dir.parent if cfg.resume == "last" else job_dir),
-            expected=f"a run folder with {MANIFEST_FILE}",
-            remedy="Start the run without resume, or give resume=RUN_FOLDER.",
-        )
+    record = None if cfg.resume is None else check_resumed(job_dir, cfg)
     with job_ranks(cfg, job_dir) as (agreed, shared_dir):
         try:
-            return _Run(agreed, shared_dir, cfg).run()
+            return _Run(agreed, shared_dir, cfg, record).run()
         except TrialPruned as stop:  # on all ranks: they end together as after any run
             if rank() == 0:
                 _log.info("Trial %s is %s; it is not tested.", agreed.study.trial, stop)
@@ -79,23 +75,27 @@ def run(cfg: DictConfig) -> Summary | Pruned | Replay:
 class _Run:
     """One run: the config, its folder, and what has been trained so far."""
 
-    def __init__(self, cfg: DictConfig, job_dir: Path, composed: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, job_dir: Path, composed: DictConfig, record: RunRecord | None) -> None:
         self.cfg = cfg
         self.job_dir = job_dir
         self.composed = composed  # with interpolations: what follows from the seed is found anew for another
+        check_config(cfg, raw_schema(cfg))
         self.dataset: Dataset = open_dataset(cfg)
+        if record is not None:
+            check_same_dataset(record, self.dataset)
         self.results: dict[str, FitResult] = {}
         self.cached: list[str] = []
 
     def run(self) -> Summary:
-        if rank() == 0:
-            write_manifest(self.job_dir, self.cfg, self.dataset)
         cotraining = cotraining_plan(self.cfg, self._taught())
-        signals = self._signals() if cotraining is None else None
-        main = "distilled" if cotraining is not None or (signals is not None and self._taught()) else "model"
-        plan = self._main_plan(signals, cotraining)
+        main = "distilled" if self._has_teacher and self._taught() else "model"
+        plan = self._main_plan(cotraining)
         taught = scored_tasks(self.cfg, self.dataset.schema)
-        check_setup(plan, self.dataset.schema, taught, signals is not None or cotraining is not None)
+        check_terms(plan.loss, plan.sampling, self.dataset.schema, taught, self._has_teacher)
+        check_labels(self.cfg, self.dataset)
+        if rank() == 0:
+            write_record(self.job_dir, self.composed, self.cfg, self.dataset, earlier=self.cfg.resume is not None)
+        signals = self._signals() if cotraining is None else None
         warn_of_few_steps(self._job(plan, None, self.job_dir))
         if cotraining is not None:
             signals = self._train_together(plan, main)
@@ -157,9 +157,12 @@ class _Run:
         result = self._cached(plan, signals)
         return self._job(plan, signals, result.checkpoint.parent).test(result.checkpoint)
 
-    def _main_plan(self, signals: Signals | None, cotraining: Cotraining | None) -> FitPlan:
-        taught = signals is not None or cotraining is not None
-        student = taught or is_preranker(plain(self.cfg.model.net), "model.net")
+    @property
+    def _has_teacher(self) -> bool:
+        return bool(self.cfg.teacher.source != "none")
+
+    def _main_plan(self, cotraining: Cotraining | None) -> FitPlan:
+        student = self._has_teacher or is_preranker(plain(self.cfg.model.net), "model.net")
         plan = self._student_plan(student or not self.cfg.privileged, "student" if student else "model")
         return replace(plan, cotraining=cotraining)
 
@@ -196,16 +199,17 @@ class _Run:
 
     def _cached(self, plan: FitPlan, signals: Signals | None) -> FitResult:
         """Trains a model, or takes it from the cache. A teacher that is only measured does not change the key."""
-        trainer = {k: v for k, v in plain(self.cfg.trainer).items() if k not in _NOT_CONTENT}
+        config = fitting(plain(self.cfg))
         content = {
             "version": __version__,
             "plan": {name: getattr(plan, name) for name in plan.__dataclass_fields__},
-            "trainer": trainer,
-            "stopping": plain(self.cfg.callbacks),
-            "loader": plain(self.cfg.data.loader),
+            "trainer": {name: value for name, value in config["trainer"].items() if name != "max_epochs"},  # the plan's
+            "stopping": config["callbacks"],
+            "loader": config["data"]["loader"],
+            "monitored": monitored(self.cfg, self.dataset.schema),
             "seed": self.cfg.seed,
             "dataset": self.dataset.fingerprint,
-            "devices": devices(self.cfg),
+            "shards": shards(self.cfg.data.loader, processes(self.cfg)),
         }
         folder = Path(self.cfg.paths.cache) / "models" / f"{plan.role}-{content_key(content)}"
         job = self._job(plan, signals, folder)
@@ -215,6 +219,7 @@ class _Run:
             self.cached.append(plan.role)
             if rank() == 0:
                 _log.info("The %s is in the cache: %s", plan.role, folder)
+                _log.info(result.ending.says(plan.role, result.epochs, result.steps))
         return result
 
     def _train(self, job: FitJob) -> FitResult:
@@ -252,8 +257,6 @@ class _Run:
             metrics = {"teacher": measured.compute(teacher, tasks, taught), **metrics}
         if "teacher" in metrics and signals is not None and not signals.probabilities:
             metrics["teacher"] = {n: v for n, v in metrics["teacher"].items() if not is_of_probabilities(n)}
-        config = plain(OmegaConf.merge(self.composed, {"seed": 0}))
-        content = {k: v for k, v in config.items() if k not in _NOT_CONFIGURATION}
         return Summary(
             name=self.cfg.name,
             seed=self.cfg.seed,
@@ -264,7 +267,8 @@ class _Run:
             seconds={role: result.seconds for role, result in self.results.items()},
             steps={role: result.steps for role, result in self.results.items()},
             cached=self.cached,
-            config_hash=content_key(content),
+            endings={role: asdict(result.ending) for role, result in self.results.items()},
+            config_hash=config_hash(self.composed),
             dataset=self.dataset.fingerprint,
             validation=validation_of(read_checkpoint(self.results[main].checkpoint, "meta")),  # no tensors
             cost=self._costs() if rank() == 0 and self.cfg.cost.enabled else {},

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distill.errors import ConfigError
 from distill.layers.activation import Activation, make_activation
+from distill.layers.batch_norm import BatchNorm
 
 Norm = Literal["none", "batch", "layer"]
 
@@ -21,7 +22,7 @@ class MLP(nn.Module):
         in_features: Width of the input.
         hidden_units: Width of each layer; none makes the identity.
         activation: Name of the non-linearity.
-        norm: Normalisation before the non-linearity. Batch norm wants more than one row in training.
+        norm: Normalisation before the non-linearity: `none`, `batch` (see `BatchNorm`) or `layer`.
         dropout: Probability of dropping a hidden unit.
         residual: Adds the input of a layer to its output where the widths agree.
     """
@@ -45,7 +46,7 @@ class MLP(nn.Module):
         for width_in, width_out in pairwise(widths):
             block: list[nn.Module] = [nn.Linear(width_in, width_out)]
             if norm != "none":
-                block.append(nn.BatchNorm1d(width_out) if norm == "batch" else nn.LayerNorm(width_out))
+                block.append(BatchNorm(width_out) if norm == "batch" else nn.LayerNorm(width_out))
             block.append(make_activation(activation))
             if dropout > 0:
                 block.append(nn.Dropout(dropout))

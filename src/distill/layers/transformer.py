@@ -61,7 +61,9 @@ class TransformerEncoder(nn.Module):
         dropout: Of each.
         max_length: Older values than the newest `max_length` share the position of the oldest of these.
 
-    Reference: as in Chen et al., "Behavior Sequence Transformer", 2019, arXiv:1905.06874, without the target item.
+    Reference: as in Chen et al., "Behavior Sequence Transformer", 2019, arXiv:1905.06874, section 2.2; the target item
+    is one of the values, or none. Deviations: normalised before each branch and at the end, not after each branch; ReLU
+    instead of LeakyReLU; positions by place instead of by age in time; the outputs are averaged, not put side by side.
     """
 
     def __init__(self, width: int, num_layers: int, num_heads: int, dropout: float, max_length: int) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from distill.batch import Batch, LossReport, TeacherSignals
+from distill.batch import Batch, LossReport, Penalty, TeacherSignals
 from distill.data.items import ItemFields
 from distill.errors import ConfigError
 from distill.losses.tasks import TaskInfo
@@ -68,8 +68,8 @@ class CompositeLoss(nn.Module):
     Several processes: `reduce_denominators` gets the detached denominators of all computed terms in one vector `[U]`,
     once a step, and returns the vector to divide by. With the mean of the denominators over the processes (sum divided
     by the world size), the mean over processes of the gradients, and of the parts, is what one process would have got
-    from all rows, however unevenly they are spread. It is left out when no term has a weight, which is so on all
-    processes at once, since weights depend on the step alone.
+    from all rows, however unevenly they are spread; penalties are divided likewise. It is left out when no term has a
+    weight and there is no penalty, which is so on all processes at once, since weights depend on the step alone.
 
     With `weighting="uncertainty"` the mean of term m counts ``weight_m(step) · (exp(-s_m) mean_m + s_m / 2)`` with a
     learned s_m, 0 at first, that the optimiser trains with the model; where a term has no rows, it is left alone. The
@@ -201,7 +201,9 @@ class CompositeLoss(nn.Module):
         """
         terms = self._named_terms()
         weights = {name: term.weight.value(inputs.step) for name, term in terms.items()}
-        means, used = self._means({name: term(inputs) for name, term in terms.items() if weights[name] != 0})
+        penalties = inputs.output.penalties
+        sums = {name: term(inputs) for name, term in terms.items() if weights[name] != 0}
+        means, used, penalised = self._means(sums, penalties)
         logits = inputs.output.logits
         weighted = [weights[name] * self._learned(name, mean, used[name]) for name, mean in means.items()]
         total = torch.stack(weighted).sum() if weighted else (logits * 0).sum()
@@ -211,7 +213,7 @@ class CompositeLoss(nn.Module):
             learned = {name: float(s.detach().neg().exp()) for name, s in self.log_variances.items()}
             weights = {name: weight * learned[name] for name, weight in weights.items()}
         parts = {name: means[name].detach() if name in means else logits.new_zeros(()) for name in terms}
-        for name, penalty in inputs.output.penalties.items():
+        for name, penalty in penalised.items():
             total = total + penalty
             parts[f"penalty_{name}"], weights[f"penalty_{name}"] = penalty.detach(), 1.0
         return LossReport(total=total, parts=parts, weights=weights)
@@ -228,15 +230,21 @@ class CompositeLoss(nn.Module):
         if self.log_variances is not None:
             yield self.log_variances[name]
 
-    def _means(self, sums: Mapping[str, TermSums]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Returns the mean of each term, and whether it has any row on any process."""
-        if not sums:
-            return {}, {}
+    def _means(
+        self, sums: Mapping[str, TermSums], penalties: Mapping[str, Penalty]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Returns the mean of each term, whether it has any row on any process, and the mean of each penalty."""
+        own = [term.denominators for term in sums.values()] + [p.denominator.view(1) for p in penalties.values()]
+        if not own:
+            return {}, {}, {}
         with torch.no_grad():
-            joined = self.reduce_denominators(torch.cat([term.denominators for term in sums.values()]))
-        shares = torch.split(joined, [term.denominators.numel() for term in sums.values()])
-        means = {name: term.mean(share) for (name, term), share in zip(sums.items(), shares, strict=True)}
-        return means, {name: (share > 0).any() for name, share in zip(sums, shares, strict=True)}
+            joined = self.reduce_denominators(torch.cat(own))
+        shares = torch.split(joined, [denominators.numel() for denominators in own])
+        of_terms, of_penalties = shares[: len(sums)], shares[len(sums) :]
+        means = {name: term.mean(share) for (name, term), share in zip(sums.items(), of_terms, strict=True)}
+        used = {name: (share > 0).any() for name, share in zip(sums, of_terms, strict=True)}
+        scalars = {name: p.mean(share[0]) for (name, p), share in zip(penalties.items(), of_penalties, strict=True)}
+        return means, used, scalars
 
 
 def _union(terms: Sequence[LossTerm], batch: Batch, signals: TeacherSignals | None) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from distill.batch import MISSING_KEY
 from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError
 from distill.metrics import functional
@@ -26,8 +27,9 @@ class PopularityBands:
 
     The head holds the most popular items that make up the first share of the training split's exposures, the torso
     those up to the second, the tail all others, with items that were never exposed; items of equal popularity are in
-    one band. The AUC is over the observed rows of a band; the recall is the share of the teacher's top-m *that are of
-    the band* in the student's top-k, over all requests of more than k candidates together.
+    one band, candidates whose item is not known in none. The AUC is over the observed rows of a band; the recall is the
+    share of the teacher's top-m *that are of the band* in the student's top-k, over all requests of more than k
+    candidates together.
 
     Args:
         shares: Where the head and the torso end, in cumulative exposures.
@@ -70,7 +72,8 @@ class PopularityBands:
     def _bands(self, exposures: ItemExposures, item_id: Tensor) -> Tensor:
         head, torso = exposures.bands(self.shares)
         count = exposures.of(item_id.cpu()).to(item_id.device)
-        return (count < head).to(torch.int64) + (count < torso)
+        band = (count < head).to(torch.int64) + (count < torso)
+        return band.masked_fill(item_id == MISSING_KEY, len(BANDS))  # of none
 
     def _aucs(self, evaluation: Evaluation, band: Tensor) -> dict[str, float]:
         rows, values = evaluation.rows, {}
@@ -105,7 +108,8 @@ class PassedOn:
     """`coverage@<k>` and `gini@<k>`: which share of the items is passed on at all, and how evenly.
 
     Items are those that are a candidate anywhere in the split, each counted with its (expected) number of places among
-    the first k by the ranking score; requests of no more than k candidates, which pass on everything, are left out.
+    the first k by the ranking score. Requests of no more than k candidates, which pass on everything, are left out, as
+    are candidates whose item is not known.
 
     Args:
         ks: How many the student passes on.
@@ -120,7 +124,7 @@ class PassedOn:
         size = ranks.request_size()[ranks.index]
         values: dict[str, float] = {}
         for k in self.ks:
-            (large,) = (size > k).nonzero(as_tuple=True)
+            (large,) = ((size > k) & (rows.item_id != MISSING_KEY)).nonzero(as_tuple=True)
             items, index = torch.unique(rows.item_id[large], return_inverse=True)
             order = index.argsort(stable=True)
             passed = segment_sum(membership(ranks, k)[large][order], index[order], items.numel())

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from distill.batch import MISSING_KEY
 from distill.errors import ConfigError
 from distill.metrics import functional
 from distill.metrics.base import SKIPPED, PointwiseMetric
 from distill.metrics.evaluation import TaskRows
+from distill.ops.keys import apart
 
 
 class AUC(PointwiseMetric):
@@ -23,7 +25,7 @@ class GroupedAUC(PointwiseMetric):
     """AUC within groups: `<task>/gauc`, the mean weighted by impressions, and `<task>/uauc`, the unweighted mean.
 
     By user under these names; by request under `<task>/request_gauc` and `<task>/request_uauc`. One-class groups are
-    skipped and counted as `<task>/gauc_skipped`.
+    skipped and counted as `<task>/gauc_skipped`. A request whose user is not known is a group of its own.
 
     Args:
         by: What a group is: `user` or `request`.
@@ -41,7 +43,9 @@ class GroupedAUC(PointwiseMetric):
 
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `gauc`, `uauc` and the count of skipped groups."""
-        group = rows.user_id if self.by == "user" else rows.request_id
+        group = rows.request_id
+        if self.by == "user":
+            group = apart(rows.user_id, rows.user_id == MISSING_KEY, rows.request_id)
         prefix = "" if self.by == "user" else "request_"
         result = functional.grouped_auc(rows.logits, rows.labels, group, self.weight(rows), rows.by_logit)
         return {

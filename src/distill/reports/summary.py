@@ -43,6 +43,7 @@ class Summary:
         seconds: Role to seconds of training; of a cached model, when it was trained.
         steps: Role to optimiser steps.
         cached: Roles that were not trained in this run.
+        endings: Role to how its training ended (`distill.training.callbacks.Ending`), as plain data.
         config_hash: Of the resolved config, seed and paths left out.
         dataset: Fingerprint of the dataset.
         overrides: What the command line changed.
@@ -64,6 +65,7 @@ class Summary:
     overrides: list[str] = field(default_factory=list)
     cost: dict[str, dict[str, float]] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
+    endings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Writes `summary.json`; a value that is not a number is null."""

@@ -10,6 +10,11 @@ from distill.schema import Schema
 _LEAST_COVERAGE = 0.5
 _LARGEST_FACTOR = 2.0
 _LEAST_POSITIVES = 10
+_LEAST_SCORES = 20
+_FAR = 5.0
+"""A lowest or highest score is far from the others if the gap is so many times as wide as their range."""
+_FREQUENT = 0.05
+"""A share of scores at exactly the lowest or highest."""
 
 
 def teacher_lines(numbers: Mapping[str, TeacherNumbers], schema: Schema, kind: str) -> list[str]:
@@ -24,18 +29,21 @@ def teacher_lines(numbers: Mapping[str, TeacherNumbers], schema: Schema, kind: s
 
 
 def teacher_warnings(
-    numbers: Mapping[str, TeacherNumbers], schema: Schema, kind: str, calibrated: bool = False
+    numbers: Mapping[str, TeacherNumbers], schema: Schema, kind: str, calibrated: bool = False, logged: bool = True
 ) -> list[str]:
-    """Says what is suspicious: scores of another kind than declared, not those of the labels, or few.
+    """Says what is suspicious: scores of another kind than declared, not those of the labels, placeholders, or few.
 
     Args:
         numbers: Task to what was counted.
         schema: Of the dataset.
         kind: What the scores are: logit, probability or position.
         calibrated: Whether they are calibrated before anybody learns from them.
+        logged: Whether they were logged, so that some may be placeholders.
     """
     found: list[str] = []
     for task, of_task in numbers.items():
+        if logged:
+            found += _placeholders(task, of_task, kind)
         like_probabilities = kind == "logit" and _within_unit(of_task)
         if like_probabilities:
             found.append(
@@ -55,6 +63,39 @@ def teacher_warnings(
                 "a teacher trained here (teacher=trained)."
             )
     return found
+
+
+def _placeholders(task: str, found: TeacherNumbers, kind: str) -> list[str]:
+    """Finds ends of the scores that look as if they stood for no score."""
+    scored, low_next, high_next = sum(found.scored.values()), found.low_next, found.high_next
+    if scored < _LEAST_SCORES:
+        return []
+    if low_next is None or high_next is None:
+        return [f"All {scored:,} scores of the teacher in task {task} are {_shown(found.low, kind)}: check the column."]
+    warnings = []
+    ends = (("lowest", found.low, found.low_count, low_next), ("highest", found.high, found.high_count, high_next))
+    for which, value, count, following in ends:
+        assert value is not None
+        text = f"{count:,} of {scored:,} scores of the teacher in task {task} ({count / scored:.1%}) are {{}}"
+        if high_next > low_next and abs(value - following) > _FAR * (high_next - low_next):
+            text += (
+                f", far from all others ({low_next:.4g} to {high_next:.4g}). If this stands for no score, write null."
+            )
+        elif kind != "position" and count >= max(_LEAST_SCORES, _FREQUENT * scored):
+            text += f", the {which}. If this stands for no score, write null; if it is a limit, log scores without it."
+        else:
+            continue
+        warnings.append(text.format(_shown(value, kind)))
+    return warnings
+
+
+def _shown(value: float | None, kind: str) -> str:
+    """Shows a score; probabilities beyond 1e-7 from 0 and 1 are not told apart."""
+    if value is None:
+        return "none"
+    if kind == "probability" and min(value, 1 - value) < 1.5e-7:
+        return f"{round(value)}"
+    return f"{value:.7g}"
 
 
 def _line(task: str, found: TeacherNumbers, kind: str, binary: bool) -> str:

@@ -13,40 +13,43 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Stage = Literal["recalled", "preranked", "ranked", "exposed"]
+StageName = Literal["recalled", "preranked", "ranked", "exposed"]
 
 
 class StageKey(Model):
-    """Raw column of the stage, and what its values mean.
+    """Raw column of the stage.
 
     Attributes:
         column: Raw column.
-        values: Value of the column to its stage; without it, 0..3 or the names of the stages.
-        missing: Stage of a null; an error if not given.
+        values: What its values mean; 0..3 or the names of the stages if not given. Numbers and booleans are meant by
+            what they are, quoted or not.
+        missing: What null means, such as `recalled` if the stages come from a left join; an error if not given.
     """
 
     column: str
-    values: dict[str, Stage] | None = None
-    missing: Stage | None = None
+    values: dict[str, StageName] | None = None
+    missing: StageName | None = None
 
     @field_validator("values", mode="before")
     @classmethod
-    def _plain_keys(cls, value: object) -> object:
-        """Takes integers and truth values for keys, as YAML reads them."""
-        if not isinstance(value, dict):
-            return value
-        if None in value:
-            raise ValueError("a null cannot be listed here: give its stage as `missing`")
-        plain = {_key(key): stage for key, stage in value.items()}
-        if len(plain) < len(value):
-            raise ValueError("a value is listed twice, once as text and once as a number or truth value")
-        return plain
+    def _plain_keys(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        if None in values:
+            raise ValueError("null is no value: say what it means under `keys.stage.missing`")
+        found = {_written(key): stage for key, stage in values.items()}
+        if len(found) < len(values):
+            raise ValueError("a value is mapped twice, as a number and as text")
+        return found
 
 
-def _key(key: object) -> object:
+def _written(key: object) -> object:
+    """Returns a key of YAML as the text that a raw value is compared with: 1 for 1 and 1.0, true for true."""
     if isinstance(key, bool):
         return str(key).lower()
-    return str(key) if isinstance(key, int) else key
+    if isinstance(key, float) and key.is_integer():
+        return str(int(key))
+    return str(key) if isinstance(key, int | float) else key
 
 
 class Keys(Model):

@@ -114,6 +114,7 @@ class Task(Model):
         column: Raw label column; `name` if not given. A null label is not observed.
         kind: binary (0 or 1) | graded (0, 1, 2, …) | value (any number).
         weight: Of the task in the multi-task loss.
+        nan: What a NaN in the column means: an error, or null.
         observed: Which rows observe it: `all`, `exposed` (stage), or the name of another task: rows with its label 1.
     """
 
@@ -121,6 +122,7 @@ class Task(Model):
     column: str = ""
     kind: Literal["binary", "graded", "value"] = "binary"
     weight: float = Field(default=1.0, ge=0.0)
+    nan: Literal["error", "missing"] = "error"
     observed: str = "all"
 
     @model_validator(mode="before")
@@ -164,12 +166,14 @@ class TeacherColumns(Model):
             numbers from `first` for the best). A position p becomes the logit −log(p − first + 1), so that a softmax
             over a request falls off as 1, ½, ⅓, …; it is no probability of a label unless it is calibrated.
         first: Of positions: the number of the best place.
+        nan: What a NaN in a column means: an error, or null.
         hidden: Name to hidden vectors, for the loss terms on them.
     """
 
     columns: dict[str, str] = Field(min_length=1)
     kind: Literal["logit", "probability", "position"]
     first: int = Field(default=1, ge=0, le=1)
+    nan: Literal["error", "missing"] = "error"
     hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
 
 
@@ -183,6 +187,8 @@ class Schema(Model):
         fields: Model inputs.
         tasks: Behaviours to predict, in the order of the logits.
         score: The ranking score; the product of all binary task probabilities if not given.
+        duplicates: What becomes of candidates whose item is in their request before: all are kept (with a warning),
+            the first or the last is, they are merged into the first, or they are an error.
         evaluation: Raw candidate columns that are kept for evaluation only, such as a known utility.
         teacher: Production scores in the raw data.
         raw: How raw columns are read, where the files alone do not say it.
@@ -195,6 +201,7 @@ class Schema(Model):
     fields: tuple[FieldSpec, ...] = Field(min_length=1)
     tasks: tuple[Task, ...] = Field(min_length=1)
     score: Score = Field(default_factory=Score)
+    duplicates: Literal["keep", "first", "last", "merge", "error"] = "keep"
     evaluation: tuple[str, ...] = ()
     teacher: TeacherColumns | None = None
     raw: RawColumns | None = None
@@ -215,6 +222,10 @@ class Schema(Model):
                 )
             if task.observed == "exposed" and self.keys.stage is None:
                 raise ValueError(f"task {task.name!r} is observed on exposed rows, but `keys.stage` is not declared")
+        if self.duplicates != "keep" and (self.layout == "flat" or self.keys.item is None):
+            raise ValueError(
+                f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"
+            )
         for owner, names in (("score", self.score.tasks), ("teacher", self.teacher.columns if self.teacher else {})):
             unknown = sorted(set(names) - known)
             if unknown:

@@ -14,6 +14,8 @@ from distill.batch import Batch, LossReport, RankerOutput, TeacherSignals
 from distill.errors import ConfigError
 from distill.features import BorrowedTables, EmbeddingTables
 from distill.losses import CompositeLoss, LossInputs
+from distill.models.training_rows import rows_in_training
+from distill.ops.ranks import rank_and_world
 from distill.signals import SignalSource
 
 PREFIX = "signals.learner."
@@ -81,7 +83,7 @@ class CotrainedTeacher(SignalSource):
             Signals, valid on the wanted rows and on those that the teacher learns from, without gradient; and the
             report of its loss, with gradient.
         """
-        learning = self.loss.acts_on(batch, None, step)
+        learning = self.loss.acts_on(batch, None, step) | rows_in_training(self.learner, batch)
         own = learning.nonzero().flatten()
         part = batch.select(own)
         output = self.learner(part).map(Tensor.float)
@@ -89,7 +91,7 @@ class CotrainedTeacher(SignalSource):
             report: LossReport = self.loss(LossInputs(part, output, None, step))
         heard = [(own, output.map(Tensor.detach))]
         others = (wanted & ~learning).nonzero().flatten()
-        if others.shape[0]:
+        if others.shape[0] or rank_and_world()[1] > 1:  # what the ranks compute together, all of them compute
             with torch.no_grad():
                 heard.append((others, self.learner(batch.select(others)).map(Tensor.float)))
         return _signals(batch.num_candidates, heard, hidden), report

@@ -20,6 +20,7 @@ from distill.losses.tasks import task_infos
 from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
+from distill.models.training_rows import rows_in_training
 from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
@@ -117,7 +118,8 @@ class RankingModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
         signals, taught = self._heard(batch)
-        batch = self._needed(self.sampling(replace(batch, signals=signals), self.global_step))
+        logged = replace(batch, signals=signals)
+        batch = self._needed(logged.sampled(self.sampling(logged, self.global_step)))
         signals = batch.signals
         seen = self.projection(batch)
         inputs = LossInputs(seen, self._scored(seen), signals, self.global_step, item_tower(self.model, self.device))
@@ -140,9 +142,10 @@ class RankingModule(pl.LightningModule):
         return (self.signals(batch) if self.signals is not None and wants else None), None
 
     def _needed(self, batch: Batch) -> Batch:
-        """Leaves out candidates that no loss term acts on, such as unlabelled ones without a teacher: a model scores
-        each candidate for itself, so they would be scored for nothing."""
-        rows = self.loss.acts_on(batch, batch.signals, self.global_step).nonzero().flatten()
+        """Leaves out candidates that neither a loss term acts on nor the model itself needs, such as unlabelled ones
+        without a teacher: a model scores each candidate for itself, so they would be scored for nothing."""
+        wanted = self.loss.acts_on(batch, batch.signals, self.global_step) | rows_in_training(self.model, batch)
+        rows = wanted.nonzero().flatten()
         return batch if rows.shape[0] == batch.num_candidates else batch.select(rows)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

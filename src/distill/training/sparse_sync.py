@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from distill.ops.ranks import gather_ragged
 from distill.ops.rows import coalesced
 
 
@@ -36,20 +37,6 @@ def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
         all_values = torch.cat(gather_ragged(values)) / dist.get_world_size()
         grad = torch.sparse_coo_tensor(all_rows.unsqueeze(0), all_values, param.shape, check_invariants=False)
         param.grad = coalesced(grad)
-
-
-def gather_ragged(tensor: Tensor) -> list[Tensor]:
-    """Gathers tensors `[n_r, …]` whose first dimension differs from rank to rank, in rank order."""
-    world = dist.get_world_size()
-    count = torch.tensor([tensor.shape[0]], device=tensor.device)
-    counts = [torch.empty_like(count) for _ in range(world)]
-    dist.all_gather(counts, count)
-    sizes = [int(c.item()) for c in counts]
-    padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
-    padded[: tensor.shape[0]] = tensor
-    buffers = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(buffers, padded)
-    return [buffer[:size] for buffer, size in zip(buffers, sizes, strict=True)]
 
 
 def _local_gradient(param: nn.Parameter) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ SMALL = FlatBenchmark(rows=3_000, total_ids=10_000)
 
 def test_it_has_the_shape_of_criteo() -> None:
     table = pa.concat_tables(SMALL.tables())
-    schema = SMALL.schema()
+    schema = SMALL.raw_schema()
     assert table.num_rows == 3_000
     assert [name[0] for name in table.column_names[1:]] == ["c"] * 26 + ["n"] * 13
     assert sum(spec.encoding.makes_ids for spec in schema.fields) == 26

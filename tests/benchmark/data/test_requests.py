@@ -19,7 +19,7 @@ SMALL = RequestBenchmark(requests=200, candidates=20, sequence_length=8, items=5
 
 def test_it_has_the_shape_that_it_says() -> None:
     table = pa.concat_tables(SMALL.tables())
-    schema = SMALL.schema()
+    schema = SMALL.raw_schema()
     assert table.num_rows == 200
     assert len([spec for spec in schema.side(Side.REQUEST) if spec.kind is Kind.ID]) == 13
     assert len(schema.side(Side.CANDIDATE)) == 13
@@ -49,7 +49,7 @@ def test_attributes_belong_to_the_item() -> None:
 
 def test_without_a_sequence_there_is_no_such_field() -> None:
     short = replace(SMALL, sequence_length=0)
-    assert all(spec.kind is not Kind.SEQUENCE for spec in short.schema().fields)
+    assert all(spec.kind is not Kind.SEQUENCE for spec in short.raw_schema().fields)
     assert "history" not in next(short.tables()).column_names
 
 

@@ -48,7 +48,22 @@ def test_wrong_values_are_located(tmp_path: Path, column: str, value: object, ma
             {"keys": {"request": "rid", "stage": "stage"}},
             "'stage'(.|\n)*exposed(.|\n)*7",
         ),
-        ({"stage": [3, 3, 3, None, 3, 3, 3]}, {"keys": {"request": "rid", "stage": "stage"}}, "'stage'(.|\n)*null"),
+        (
+            {"stage": [3, 3, 3, None, 3, 3, 3]},
+            {"keys": {"request": "rid", "stage": "stage"}},
+            "'stage'(.|\n)*null(.|\n)*`keys.stage`(.|\n)*`missing: recalled`",
+        ),
+        ({"click": [1, 1, 1, NAN, 1, 1, 1]}, {}, "'click'(.|\n)*nan(.|\n)*`nan: missing` on the task"),
+        (
+            {"s": [0.5, 0.5, 0.5, NAN, 0.5, 0.5, 0.5]},
+            {"teacher": {"columns": {"click": "s"}, "kind": "probability"}},
+            "'s'(.|\n)*nan(.|\n)*`nan: missing` on `teacher`",
+        ),
+        (
+            {"bid": [1, 1, 1, NAN, 1, 1, 1]},
+            {"score": {"columns": {"bid": 1}}},
+            "'bid'(.|\n)*Write null[a-z ]*known\\.$",
+        ),
         ({"bid": [1, 1, 1, 0, 1, 1, 1]}, {"score": {"columns": {"bid": 1}}}, "'bid'(.|\n)*above 0(.|\n)*0.0"),
         ({"bid": [1, 1, 1, None, 1, 1, 1]}, {"score": {"columns": {"bid": 1}}}, "'bid'(.|\n)*above 0(.|\n)*null"),
         ({"u": [1, 1, 1, NAN, 1, 1, 1]}, {"evaluation": ["u"]}, "'u' .evaluation column.(.|\n)*finite"),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distill.batch import MISSING_KEY
 from distill.data.format import SPLITS, arrow_schema, load_dataset
 from distill.data.prepare import prepare, writer
 from distill.data.raw import RawDataset
@@ -100,7 +101,7 @@ def test_flat(tmp_path: Path) -> None:
     found = rows(dataset, "train")
     assert [row["key_user"] for row in found] == [7, 7, 8, 8, 8]
     assert len({row["key_request"] for row in found}) == 2
-    assert [row["key_item"] for row in found] == [0] * 5
+    assert [row["key_item"] for row in found] == [MISSING_KEY] * 5
     assert [row["field_item"] for row in found] == [2, 3, 2, 4, 2]
     assert [row["stage"] for row in found] == [3] * 5
     assert "num_candidates" not in found[0]
@@ -192,6 +193,32 @@ def test_stages(tmp_path: Path, raw: list[object], values: dict[str, str] | None
     assert [row["stage"] for row in rows(dataset, "train")] == [0, 1, 2, 3, 3]
 
 
+def test_null_stages_mean_what_the_schema_says(tmp_path: Path) -> None:
+    stage = {"column": "stage", "values": {1: "exposed", 0: "ranked"}, "missing": "recalled"}
+    schema = schema_of(layout="flat", keys={"stage": stage})
+    raw = write(tmp_path / "a.parquet", pairs(stage=[1, None, 0, 1, None, 1, 1]))
+    assert [row["stage"] for row in rows(prepare_quietly(raw, tmp_path / "out", schema), "train")] == [3, 0, 2, 3, 0]
+
+
+@pytest.mark.parametrize("kind", ["probability", "position"])
+def test_a_nan_that_is_missing_is_null(tmp_path: Path, kind: str) -> None:
+    """As labels and a teacher's scores are written that are not known."""
+    scores, teacher = [1.0, NAN, 1.0, 1.0, NAN, 1.0, 1.0], {"columns": {"click": "s"}, "kind": kind, "nan": "missing"}
+    schema = schema_of(tasks=[{"name": "click", "nan": "missing"}], teacher=teacher)
+    columns = pairs(click=[NAN, 1.0, 0.0, NAN, 0.0, 1.0, 0.0])
+    found, expected = (
+        prepare_quietly(
+            write(tmp_path / f"{name}.parquet", {**columns, "click": click, "s": score}), tmp_path / name, schema
+        )
+        for name, click, score in (
+            ("nan", columns["click"], scores),
+            ("null", *([None if math.isnan(x) else x for x in values] for values in (columns["click"], scores))),
+        )
+    )
+    assert found.fingerprint == expected.fingerprint
+    assert found.manifest.counts == expected.manifest.counts
+
+
 def test_boolean_stage(tmp_path: Path) -> None:
     stage = {"column": "stage", "values": {"true": "exposed", "false": "ranked"}}
     schema = schema_of(layout="flat", keys={"stage": stage})
@@ -234,7 +261,7 @@ def test_missing_values(tmp_path: Path) -> None:
     )
     found = rows(dataset, "train")
     assert [row["field_item"] for row in found] == [3, 0, 3, 2, 2]
-    assert [row["key_item"] for row in found] == [2**60 + 1, 0, 2**60 + 1, 5, 5]
+    assert [row["key_item"] for row in found] == [2**60 + 1, MISSING_KEY, 2**60 + 1, 5, 5]
     assert [row["field_price"] for row in found[1:3]] == [0.0, 0.0]
     assert [row["field_raw"] for row in found] == [1.0, 0.0, 0.0, 3.0, 2.0]
     counts = dataset.manifest.counts
@@ -243,11 +270,30 @@ def test_missing_values(tmp_path: Path) -> None:
     assert counts["missing/train/keys.item"] == 1
 
 
-def test_a_null_user_is_the_request(tmp_path: Path) -> None:
-    columns = pairs(uid=[None, None, 8, 8, 8, 9, 7])
+@pytest.mark.parametrize("kind", ["int", "string"])
+def test_a_missing_key_is_no_key_that_there_is(tmp_path: Path, kind: str) -> None:
+    text = kind == "string"
+    columns = pairs(
+        rid=[8, 8, 7, 7, 7, 9, 10],
+        uid=[None, None, *(["8", "8", "8", "9", ""] if text else [8, 8, 8, 9, 7])],
+        item=[None, *(["", "10", "12", "10", "11", "0"] if text else [0, 10, 12, 10, 11, 0])],
+    )
     dataset = prepare_quietly(write(tmp_path / "a.parquet", columns), tmp_path / "out")
-    assert sum(row["key_user"] == row["key_request"] for row in rows(dataset, "train")) == 1
-    assert dataset.manifest.counts["missing/train/keys.user"] == 1
+    (first,) = (row for row in rows(dataset, "train") if row["key_request"] == 8)
+    assert first["key_user"] == first["key_item"][0] == MISSING_KEY
+    others = [row for split in SPLITS for row in rows(dataset, split) if row["key_request"] != 8]
+    assert MISSING_KEY not in {first["key_item"][1], *(row["key_user"] for row in others)}
+    assert MISSING_KEY not in {item for row in others for item in row["key_item"]}
+    counts = dataset.manifest.counts
+    assert (counts["missing/train/keys.user"], counts["missing/train/keys.item"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("column", "purpose"), [("rid", "request"), ("uid", "user"), ("item", "item")])
+def test_the_number_of_missing_keys_is_no_id(tmp_path: Path, column: str, purpose: str) -> None:
+    columns = {**pairs(rid=[1, 1, 2, 2, 2, 3, 4])}
+    columns[column] = [-(2**63), *columns[column][1:]]
+    with pytest.raises(DataError, match=rf"set aside(.|\n)*row 0, column '{column}' \(keys.{purpose}\)"):
+        prepare_quietly(write(tmp_path / "a.parquet", columns), tmp_path / "out")
 
 
 def test_csv_equals_parquet(tmp_path: Path) -> None:
@@ -265,7 +311,7 @@ def test_csv_integers_with_empty_cells_stay_integers(tmp_path: Path) -> None:
     lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
     dataset = prepare_quietly(tmp_path / "a.csv", tmp_path / "out", schema_of(layout="flat"))
-    assert [row["key_item"] for row in rows(dataset, "train")] == [2**60 + 1, 0, 2**60 + 1, 5, 5]
+    assert [row["key_item"] for row in rows(dataset, "train")] == [2**60 + 1, MISSING_KEY, 2**60 + 1, 5, 5]
 
 
 def test_items(tmp_path: Path) -> None:

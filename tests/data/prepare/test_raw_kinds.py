@@ -144,8 +144,8 @@ def test_a_folder_whose_value_is_no_number(tmp_path: Path) -> None:
 
 POOLS: dict[str, Callable[[random.Random], tuple[list[Any], pa.DataType, str | None]]] = {
     "small": lambda rng: ([rng.randint(-3, 3) for _ in range(4)], pa.int32(), None),
-    "large": lambda rng: ([2**53 + 1, 2**63 - 1, -(2**63), 2**62], pa.int64(), None),
-    "unsigned": lambda rng: ([2**64 - 1, 2**63, 2**63 + 1, 5], pa.uint64(), None),
+    "large": lambda rng: ([2**53 + 1, 2**63 - 1, -(2**63) + 1, 2**62], pa.int64(), None),
+    "unsigned": lambda rng: ([2**64 - 1, 2**63 + 5, 2**63 + 1, 5], pa.uint64(), None),
     "words": lambda rng: (["é", "x y", "a,b", 'q"q', "0071", "0x1F", "NA", "None", "2024-01-01"], pa.string(), None),
     "zeros": lambda rng: (["0071", "071", "71"], pa.string(), None),
     "digits": lambda rng: (["7", "10", "9"], pa.string(), "text"),

@@ -79,6 +79,17 @@ def test_user_time_split(tmp_path: Path) -> None:
     assert 14 in found["train"]
 
 
+@pytest.mark.parametrize("memory_bytes", [1 << 30, 1 << 10])
+def test_requests_without_a_user_are_of_nobody_else(tmp_path: Path, memory_bytes: int) -> None:
+    """User 1 has three requests of their own; the request with the number 1 and three more have no user."""
+    users = [1, None, 1, 1, None, None, None, 2, 2, 2]
+    columns = _log(list(range(10)), users, copies=2)  # type: ignore[arg-type]
+    raw = write(tmp_path / "raw.parquet", columns)
+    split = UserTimeSplit(val=0.34, test=0.34)
+    found = _splits(prepare_quietly(raw, tmp_path / "out", schema_of(keys=KEYS), split, memory_bytes=memory_bytes))
+    assert found == {"train": [0, 1, 4, 5, 6, 7], "val": [2, 8], "test": [3, 9]}
+
+
 def test_user_time_split_of_flat_rows_without_request(tmp_path: Path) -> None:
     schema = schema_of(layout="flat", keys={"user": "uid", "time": "ts"})
     raw = write(tmp_path / "raw.parquet", _log([3, 1, 2, 4], [5] * 4))

@@ -193,6 +193,29 @@ def test_numbers_do_not_depend_on_how_the_stream_was_cut() -> None:
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.parametrize("size", [1, 7, 500, 1000])
+def test_ends_are_counted_however_the_stream_was_cut(size: int) -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.integers(-3, 4, 1000).astype(np.float32)
+    logits[[500, 900]] = -9999.0
+    logits[::9] = np.nan
+    each = meter.TeacherMeter(None)
+    for start in range(0, 1000, size):
+        part = logits[start : start + size]
+        each.add(part, np.zeros_like(part), np.zeros(len(part), np.int8))
+    found = each.result()
+    expected = int((logits == -9999).sum())
+    assert expected > 0
+    assert (found.low, found.low_count, found.low_next) == (-9999.0, expected, -3.0)
+    assert (found.high, found.high_count, found.high_next) == (3.0, int((logits == 3).sum()), 2.0)
+
+
+def test_equal_scores_have_no_next(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw.parquet", pairs(scored=[0.5] * 7))
+    found = prepare_quietly(raw, tmp_path / "out", schema_of(teacher=teacher())).manifest.teacher["click"]
+    assert (found.low_count, found.high_count, found.low_next, found.high_next) == (5, 5, None, None)
+
+
 @pytest.mark.parametrize("shape", ["flat", "requests"])
 def test_a_dataset_of_an_earlier_version_is_looked_at_when_it_is_used(tmp_path: Path, shape: str) -> None:
     dataset = prepared(tmp_path, shape)

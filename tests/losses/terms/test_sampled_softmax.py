@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from distill.batch import MISSING_KEY
 from distill.errors import ConfigError
 from distill.losses.functional.sampled_softmax import sampled_softmax
 from distill.losses.terms import SampledSoftmax, TaskInfo
@@ -94,3 +95,15 @@ def test_nothing_positive_and_wrong_use(inputs):
         unready.setup_hidden({"mlp": 8}, {})
     with pytest.raises(ConfigError, match="alpha"):
         SampledSoftmax(alpha=0.0)
+
+
+def test_of_unknown_items_no_two_are_the_same(inputs):
+    given = inputs([[1, 0], [0, 0], [1, 0], [1, 0], [0, 0]])
+    unknown = given.batch.item_id.clone()
+    unknown[[0, 2]] = MISSING_KEY
+    apart = given.batch.item_id.clone()
+    apart[[0, 2]] = torch.tensor([100, 200])
+    found, expected = (
+        ready()(replace(given, batch=replace(given.batch, item_id=items))).numerators for items in (unknown, apart)
+    )
+    assert torch.equal(found, expected)

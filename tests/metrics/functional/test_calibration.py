@@ -6,6 +6,7 @@ import torch
 
 from distill.errors import ConfigError
 from distill.metrics.functional.calibration import expected_calibration_error, pcoc
+from distill.metrics.functional.ties import TieOrder, order_by
 
 
 def test_pcoc_by_hand() -> None:
@@ -53,3 +54,29 @@ def test_one_row_no_rows_no_bins() -> None:
     assert expected_calibration_error(torch.zeros(0), torch.zeros(0)).isnan()
     with pytest.raises(ConfigError, match="no bins"):
         expected_calibration_error(torch.zeros(1), torch.zeros(1), 0)
+
+
+def test_there_are_twenty_bins_unless_said_otherwise_and_may_be_one() -> None:
+    rng = np.random.default_rng(1)
+    probs, labels = torch.from_numpy(rng.random(200)), torch.from_numpy((rng.random(200) < 0.4).astype(float))
+    values = {bins: float(expected_calibration_error(probs, labels, bins)) for bins in (1, 19, 20, 21)}
+    assert len(set(values.values())) == 4
+    assert float(expected_calibration_error(probs, labels)) == values[20]
+    assert values[1] == pytest.approx(abs(float(probs.mean() - labels.mean())))
+
+
+def test_less_than_one_click_is_enough_for_a_ratio() -> None:
+    assert float(pcoc(torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.0]))) == 1.5
+
+
+@pytest.mark.parametrize("falling", [False, True])
+def test_an_order_of_scores_is_used_only_where_probabilities_grow_with_it(falling: bool) -> None:
+    rng = np.random.default_rng(2)
+    probs = torch.from_numpy(rng.random(50).round(1))
+    labels = torch.from_numpy((rng.random(50) < 0.4).astype(float))
+    expected = float(expected_calibration_error(probs, labels, 5))
+    scores = probs + torch.linspace(0, 1e-3, 50).double()  # scores that differ are one probability
+    given = order_by(-scores if falling else scores)
+    assert float(expected_calibration_error(probs, labels, 5, by_score=given)) == pytest.approx(expected, rel=1e-12)
+    one_swap = TieOrder(given.order[[0, 49, *range(2, 49), 1]], given.block)
+    assert float(expected_calibration_error(probs, labels, 5, by_score=one_swap)) == pytest.approx(expected, rel=1e-12)

@@ -59,3 +59,12 @@ def test_reversed_order_single_candidates_and_nothing() -> None:
     assert float(counts.inversion_rate().mean()) == 1.0
     empty = torch.empty(0)
     assert count_pairs(empty, empty, torch.empty(0, dtype=torch.int64), 0).pairs.shape == (0,)
+
+
+def test_a_request_that_either_order_ties_whole_is_not_used() -> None:
+    index = torch.arange(3).repeat_interleave(3)
+    student = torch.tensor([0.0, 0, 0, 1, 2, 3, 3, 1, 2])
+    reference = torch.tensor([1.0, 2, 3, 0, 0, 0, 3, 1, 2])
+    tau = count_pairs(student, reference, index, 3).tau_b()
+    assert tau.used.tolist() == [False, False, True]
+    assert float(tau.mean()) == 1.0

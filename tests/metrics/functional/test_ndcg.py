@@ -63,3 +63,10 @@ def test_labels_must_be_grades() -> None:
     for wrong in (-1.0, 51.0, math.nan):
         with pytest.raises(DataError, match="no grades"):
             ndcg_per_request(ranks, torch.tensor([1.0, wrong]), 1)
+
+
+def test_the_largest_grade_is_taken() -> None:
+    ranks = tied_ranks(torch.tensor([2.0, 1.0]), torch.zeros(2, dtype=torch.int64), 1)
+    gains = [2.0**49 - 1, 2.0**50 - 1]
+    expected = (gains[0] + gains[1] / math.log2(3)) / (gains[1] + gains[0] / math.log2(3))
+    assert float(ndcg_per_request(ranks, torch.tensor([49.0, 50.0]), 2).mean()) == pytest.approx(expected, rel=1e-12)

@@ -102,3 +102,27 @@ def test_bad_input_is_refused() -> None:
         tied_ranks(torch.zeros(3), torch.tensor([0, 1, 0]), 2)
     with pytest.raises(DataError, match="do not match"):
         order_within(torch.zeros(3), index)
+
+
+@pytest.mark.parametrize("size", [1e-40, 0.5, 1.0, 2.0, 3.0, 1e38])
+def test_neighbouring_floats_are_apart_and_in_order(size: float) -> None:
+    steps = [torch.tensor(size)]
+    for _ in range(4):
+        steps.append(torch.nextafter(steps[-1], torch.tensor(float("inf"))))
+    above = torch.stack(steps)
+    code = ordinal(torch.cat([-above.flip(0), above]))
+    assert bool((code.diff() > 0).all())
+
+
+def test_a_key_of_one_bit_too_many_is_not_sorted_as_one() -> None:
+    last = 2**20
+    index = torch.tensor([0, *[last] * 1500])
+    ranks = tied_ranks(torch.arange(1501.0), index, last + 1)
+    assert ranks.better.tolist() == [0, *reversed(range(1500))]
+    assert ranks.tied.unique().tolist() == [1]
+
+
+def test_scores_and_requests_of_other_lengths_are_refused_before_they_are_sorted() -> None:
+    for scores in (torch.zeros(3), torch.zeros(1), torch.zeros(2, 1)):
+        with pytest.raises(DataError, match="do not match"):
+            order_within_requests(scores, torch.zeros(2, dtype=torch.int64), 1)

@@ -80,13 +80,13 @@ class FlatBenchmark:
         """Writes `rows.parquet`."""
         path = directory / "rows.parquet"
         write_tables(path, self.tables())
-        return RawDataset((path,), self.schema(), RandomSplit(val=0.05, test=0.05))
+        return RawDataset((path,), self.raw_schema(), RandomSplit(val=0.05, test=0.05))
 
     def sizes(self) -> tuple[int, ...]:
         """Numbers of ids of the 26 categorical fields."""
         return spread_ids(CRITEO_SIZES, self.total_ids)
 
-    def schema(self) -> Schema:
+    def raw_schema(self) -> Schema:
         """Names the columns; the first half of the categorical fields and the numbers are of the request."""
         fields = [
             FieldSpec(

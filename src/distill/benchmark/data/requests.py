@@ -89,7 +89,7 @@ class RequestBenchmark:
         """Writes `requests.parquet`."""
         path = directory / "requests.parquet"
         write_tables(path, self.tables())
-        return RawDataset((path,), self.schema(), RandomSplit(val=0.05, test=0.05))
+        return RawDataset((path,), self.raw_schema(), RandomSplit(val=0.05, test=0.05))
 
     @cached_property
     def request_sizes(self) -> dict[str, int]:
@@ -103,7 +103,7 @@ class RequestBenchmark:
         sizes = sorted(CRITEO_SIZES[_FIELDS_A_SIDE:], reverse=True)[1:]
         return {"item_id": self.items, **{f"a{i}": min(size, self.items) for i, size in enumerate(sizes, 1)}}
 
-    def schema(self) -> Schema:
+    def raw_schema(self) -> Schema:
         """Names the columns."""
         fields = [_id(name, Side.REQUEST, size) for name, size in self.request_sizes.items()]
         if self.sequence_length:

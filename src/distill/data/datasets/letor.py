@@ -87,6 +87,10 @@ class LetorSource:
         pq.write_table(pa.concat_tables(tables), path, compression="zstd")
         return RawDataset((path,), letor_schema(self.name, width), ColumnSplit(_SPLIT))
 
+    def raw_schema(self) -> Schema:
+        """What the documents hold; how many numbers, only their files say."""
+        return letor_schema(self.name, 1)
+
     @property
     def _names(self) -> tuple[str, ...]:
         return (self.train, self.test) if self.folds is None else (self.train,)

@@ -41,13 +41,13 @@ class ParquetSource:
 
     def __post_init__(self) -> None:
         if not self.name:
-            object.__setattr__(self, "name", self._schema().name)
+            object.__setattr__(self, "name", self.raw_schema().name)
 
     def fingerprint(self) -> str:
         """Hash of the schema, the split rule, and names, sizes and content of the files."""
         files = self._found().read
         rule = [type(self.split).__name__, asdict(self.split)]
-        parts: list[object] = [dump_schema(self._schema()), rule, fingerprint_files(files, self._root(files))]
+        parts: list[object] = [dump_schema(self.raw_schema()), rule, fingerprint_files(files, self._root(files))]
         if self.items is not None:
             parts.append(fingerprint_files([self._items(self.items)], self._items(self.items).parent))
         if any(columns := [folder_columns(file) for file in files]):
@@ -65,13 +65,14 @@ class ParquetSource:
         found = self._found()
         for line in found.notes(source_root(self._source)):
             _log.warning("%s", line)
-        return RawDataset(found.read, self._schema(), self.split, items, found)
+        return RawDataset(found.read, self.raw_schema(), self.split, items, found)
 
     @property
     def _source(self) -> str:
         return str(Path(self.source).expanduser())
 
-    def _schema(self) -> Schema:
+    def raw_schema(self) -> Schema:
+        """What the schema's file says."""
         return load_schema(Path(self.schema).expanduser())
 
     def _root(self, files: tuple[Path, ...]) -> Path:

@@ -21,6 +21,7 @@ from distill.data.funnel.world import DEVICES, World, make_world
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit
 from distill.errors import ConfigError
+from distill.schema import Schema
 
 GENERATOR_VERSION = 1
 BLOCK_REQUESTS = 1024
@@ -129,7 +130,11 @@ class FunnelSource:
             writer.write_table(first)
             for table in tables:
                 writer.write_table(table)
-        return RawDataset((requests,), funnel_schema(self.name, self.max_history), ColumnSplit(SPLIT), items)
+        return RawDataset((requests,), self.raw_schema(), ColumnSplit(SPLIT), items)
+
+    def raw_schema(self) -> Schema:
+        """What the log holds."""
+        return funnel_schema(self.name, self.max_history)
 
     def world(self) -> World:
         """Draws the catalogue and the users."""

@@ -104,6 +104,29 @@ class Extremes:
             self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
 
 
+class Lowest:
+    """The smallest value, how often it is there, and the next one; negate the values for the largest."""
+
+    def __init__(self) -> None:
+        self.value, self.count, self.next = np.inf, 0, np.inf
+
+    def add(self, values: Float64) -> None:
+        """Adds finite values."""
+        if len(values) == 0 or (low := float(values.min())) >= self.next:
+            return
+        if low > self.value:
+            self.next = low
+            return
+        is_low = values == low
+        count = int(is_low.sum())
+        above = values[~is_low]
+        beyond = min(float(above.min()) if len(above) else np.inf, self.next)
+        if low < self.value:
+            self.value, self.count, self.next = low, count, min(beyond, self.value)
+        else:
+            self.count, self.next = self.count + count, beyond
+
+
 class Reservoir:
     """A uniform sample without replacement: the values whose position has the smallest seeded hash.
 

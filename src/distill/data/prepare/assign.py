@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow.compute as pc
 
+from distill.batch import MISSING_KEY
 from distill.data.format import SPLITS
 from distill.data.prepare.arrow import Int64
 from distill.data.prepare.chunk import Int8
@@ -219,7 +220,8 @@ class SplitPlanner:
         partitions = self._partitions("users", 4)
         for batch, keys in self._keyed([column], "read users"):
             rows = np.arange(batch.start, batch.start + batch.num_rows)
-            partitions.add(keys.user, (keys.user, self._times(batch, column), keys.request, rows))
+            alone = np.where(keys.user == MISSING_KEY, keys.request, keys.user)
+            partitions.add(alone, (keys.user, self._times(batch, column), keys.request, rows))
         codes = np.memmap(self.scratch / "split", np.int8, "w+", shape=(max(1, self.files.num_rows),))
         for records in partitions.load_all():
             order = np.lexsort((records[:, 3], records[:, 2], records[:, 1], records[:, 0]))
@@ -228,11 +230,14 @@ class SplitPlanner:
 
 
 def _rank_split(records: Int64, rule: UserTimeSplit) -> Int8:
-    """Splits the requests of each user by rank; records are sorted by (user, time, request)."""
-    new_user = np.ones(len(records), np.bool_)
-    new_user[1:] = records[1:, 0] != records[:-1, 0]
-    new_request = new_user.copy()
-    new_request[1:] |= records[1:, 2] != records[:-1, 2]
+    """Splits the requests of each user by rank; records are sorted by (user, time, request).
+
+    A request without a user is that of a user who has no other.
+    """
+    other_user, other_request = (records[1:, column] != records[:-1, column] for column in (0, 2))
+    new_user, new_request = np.ones((2, len(records)), np.bool_)
+    new_user[1:] = other_user | (other_request & (records[1:, 0] == MISSING_KEY))
+    new_request[1:] = other_user | other_request
     user = np.cumsum(new_user) - 1
     request = np.cumsum(new_request) - 1
     first_request = request[new_user]

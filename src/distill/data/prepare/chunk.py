@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distill.data.prepare.arrow import Int64
+from distill.data.prepare.arrow import Bool, Int64
 from distill.data.prepare.place import Place
 from distill.schema import Side
 
@@ -31,6 +31,7 @@ class Chunk:
         candidate_row: Number of the raw row of each candidate `[N]`.
         nested: Whether the raw row of a candidate holds the whole request.
         locate: Raw row number to its place.
+        number: Place of each candidate in its raw request `[N]`, if some were left out.
     """
 
     request: Mapping[str, pa.Array]
@@ -43,6 +44,7 @@ class Chunk:
     candidate_row: Int64
     nested: bool
     locate: Callable[[int], str]
+    number: Int64 | None = None
 
     @property
     def num_candidates(self) -> int:
@@ -58,6 +60,23 @@ class Chunk:
     def candidate_split(self) -> Int8:
         """Split of each candidate `[N]`."""
         return np.repeat(self.split, self.counts)
+
+    def select(self, kept: Bool) -> Chunk:
+        """Returns the chunk with some of its candidates, a mask `[N]`; requests stay, even those left without any."""
+        request = np.repeat(np.arange(len(self.counts)), self.counts)
+        mask = pa.array(kept)
+        return replace(
+            self,
+            candidate={name: column.filter(mask) for name, column in self.candidate.items()},
+            counts=np.bincount(request[kept], minlength=len(self.counts)),
+            candidate_row=self.candidate_row[kept],
+            number=self._numbers()[kept],
+        )
+
+    def _numbers(self) -> Int64:
+        if self.number is not None:
+            return self.number
+        return np.arange(self.num_candidates) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
 
     def column(self, side: Side, name: str, purpose: str) -> tuple[pa.Array, Place]:
         """Returns a raw column as one side sees it, and its place."""
@@ -76,8 +95,6 @@ class Chunk:
             row = self.locate(int(self.candidate_row[position]))
             if not self.nested:
                 return row
-            ends = np.cumsum(self.counts)
-            request = int(np.searchsorted(ends, position, side="right"))
-            return f"{row}, candidate {position - int(ends[request] - self.counts[request])}"
+            return f"{row}, candidate {self._numbers()[position]}"
 
         return Place(name, purpose, locate)

@@ -11,6 +11,15 @@ from distill.data.prepare.arrow import Bool, Int64
 from distill.data.prepare.chunk import Int8
 
 
+def by_split(split: Int8, rows: Int64 | Bool | None = None) -> Int64:
+    """Counts rows (positions, or a mask; all if not given) by their split `[3]`."""
+    if rows is None:
+        return np.array([np.count_nonzero(split == code) for code in range(len(SPLITS))])
+    if rows.dtype == np.bool_:
+        return np.array([np.count_nonzero((split == code) & rows) for code in range(len(SPLITS))])
+    return by_split(split[rows]) if len(rows) else np.zeros(len(SPLITS), np.int64)
+
+
 class Counts:
     """Named counters such as `missing/train/price`; a counter exists only once something was counted."""
 
@@ -21,13 +30,15 @@ class Counts:
         """Adds to one counter."""
         self._counts[name] += number
 
-    def add_rows(self, event: str, subject: str, rows: Int64 | Bool, split: Int8) -> None:
-        """Counts rows (positions, or a mask) by their split as `event/<split>/subject`."""
+    def add_rows(self, event: str, subject: str, rows: Int64 | Bool, split: Int8) -> Int64:
+        """Counts rows (positions, or a mask) by their split as `event/<split>/subject`, and returns how many `[3]`."""
         if len(rows) == 0 or (rows.dtype == np.bool_ and not rows.any()):
-            return
-        for name, number in zip(SPLITS, np.bincount(split[rows], minlength=len(SPLITS)), strict=True):
+            return np.zeros(len(SPLITS), np.int64)
+        found = by_split(split, rows)
+        for name, number in zip(SPLITS, found, strict=True):
             if number:
                 self._counts[f"{event}/{name}/{subject}"] += int(number)
+        return found
 
     def result(self) -> dict[str, int]:
         """Returns all counters, sorted by name."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from distill.batch import MISSING_KEY
 from distill.data.format import (
     ITEM_KEY,
     NUM_CANDIDATES,
@@ -23,14 +24,14 @@ from distill.data.format import (
     teacher_column,
     value_column,
 )
-from distill.data.prepare.arrow import Int64, from_lengths, null_mask
+from distill.data.prepare.arrow import from_lengths, null_mask
+from distill.data.prepare.candidates import Candidates, Float32, merged, read_candidates
 from distill.data.prepare.chunk import Chunk, Int8
-from distill.data.prepare.counts import Counts
+from distill.data.prepare.counts import Counts, by_split
+from distill.data.prepare.duplicates import find_repeats
 from distill.data.prepare.fitted import EncodedField, FittedEncodings
 from distill.data.prepare.meter import TeacherMeter
-from distill.data.prepare.targets import Float32, labels, stages, values
-from distill.data.prepare.teacher import hidden_vectors, teacher_logits
-from distill.data.prepare.values import to_keys
+from distill.data.prepare.survey import Survey
 from distill.schema import FieldSpec, Schema, Side
 
 
@@ -42,6 +43,7 @@ class ChunkEncoder:
         schema: Of the dataset.
         fitted: Its encodings.
         counts: Where events are counted.
+        survey: Where what the splits are made of is counted.
         meters: Where the teacher's scores in the training split are looked at, by task.
         pool: Fields are encoded on its threads.
     """
@@ -49,24 +51,35 @@ class ChunkEncoder:
     schema: Schema
     fitted: FittedEncodings
     counts: Counts
+    survey: Survey
     meters: Mapping[str, TeacherMeter]
     pool: ThreadPoolExecutor
 
-    def encode(self, chunk: Chunk) -> pa.RecordBatch:
-        """Encodes a chunk: all columns of an evaluation split, one row per request (per candidate if flat)."""
+    def encode(self, chunk: Chunk) -> tuple[Chunk, pa.RecordBatch]:
+        """Encodes a chunk.
+
+        Returns:
+            The chunk with the candidates that are written, and all columns of an evaluation split, one row per request
+            (per candidate if flat).
+        """
+        self.survey.add_rows(chunk)
+        chunk, candidates = self._settled(chunk)
         candidate_split = chunk.candidate_split
+        self.survey.add_requests(chunk, candidates.items, candidate_split)
         fields = [(spec, self.pool.submit(self._field_job(chunk, spec))) for spec in self.schema.fields]
         columns: dict[str, pa.Array] = {
             REQUEST_KEY: pa.array(chunk.request_key),
             USER_KEY: pa.array(chunk.user_key),
             NUM_CANDIDATES: pa.array(chunk.counts.astype(np.int32)),
         }
-        per_candidate: dict[str, pa.Array] = self._targets(chunk)
+        per_candidate: dict[str, pa.Array] = self._targets(candidates, candidate_split)
+        rows = {True: by_split(chunk.split), False: by_split(candidate_split)}
         for spec, job in fields:
             encoded = job.result()
             split = chunk.split if spec.side is Side.REQUEST else candidate_split
             self.counts.add_rows("missing", spec.name, encoded.missing, split)
-            self.counts.add_rows("oov", spec.name, encoded.oov, split)
+            unknown = self.counts.add_rows("oov", spec.name, encoded.oov, split)
+            self.survey.add_field(spec.name, encoded, split, rows[spec.side is Side.REQUEST], unknown)
             side = columns if spec.side is Side.REQUEST else per_candidate
             side[field_column(spec.name)] = encoded.array
         if self.schema.layout == "requests":
@@ -74,7 +87,7 @@ class ChunkEncoder:
         columns.update(per_candidate)
         self._count_rows(chunk)
         target = arrow_schema(self.schema, "test")
-        return pa.RecordBatch.from_arrays([columns[name] for name in target.names], schema=target)
+        return chunk, pa.RecordBatch.from_arrays([columns[name] for name in target.names], schema=target)
 
     def _field_job(self, chunk: Chunk, spec: FieldSpec) -> Callable[[], EncodedField]:
         def run() -> EncodedField:
@@ -83,36 +96,41 @@ class ChunkEncoder:
 
         return run
 
-    def _targets(self, chunk: Chunk) -> dict[str, pa.Array]:
-        stage = stages(chunk, self.schema.keys.stage)
-        columns = {ITEM_KEY: pa.array(self._items(chunk)), STAGE: pa.array(stage)}
-        split = chunk.candidate_split
-        given = labels(chunk, self.schema, stage)
-        for name, (label, null) in given.items():
-            self.counts.add_rows("null_labels", name, null, split)
-            columns[label_column(name)] = self._nan_counted("unobserved_labels", name, label, split)
-        for name, value in values(chunk, self.schema).items():
+    def _settled(self, chunk: Chunk) -> tuple[Chunk, Candidates]:
+        """Reads the candidates, and treats those that are in their request before as the schema says."""
+        candidates = read_candidates(chunk, self.schema)
+        if self.schema.layout == "flat" or (repeats := find_repeats(chunk, candidates.items)) is None:
+            return chunk, candidates
+        self.survey.add_repeats(chunk, repeats, candidates.labels)
+        if self.schema.duplicates == "keep":
+            return chunk, candidates
+        if self.schema.duplicates == "merge":
+            candidates = merged(candidates, repeats, self.schema)
+        kept = repeats.kept(self.schema.duplicates == "last")
+        self.counts.add("dropped", len(kept) - int(kept.sum()))
+        return chunk.select(kept), candidates.select(kept)
+
+    def _targets(self, candidates: Candidates, split: Int8) -> dict[str, pa.Array]:
+        columns = {ITEM_KEY: pa.array(candidates.items), STAGE: pa.array(candidates.stage)}
+        if self.schema.keys.item is not None:
+            self.counts.add_rows("missing", "keys.item", candidates.items == MISSING_KEY, split)
+        for name, label in candidates.labels.items():
+            self.counts.add_rows("null_labels", name, candidates.null_labels[name], split)
+            unobserved = self.counts.add_rows("unobserved_labels", name, np.isnan(label), split)
+            self.survey.add_labels(name, label, split, unobserved)
+            columns[label_column(name)] = pa.array(label)
+        for name, value in candidates.values.items():
             columns[value_column(name)] = self._nan_counted("missing_values", name, value, split)
-        logits = teacher_logits(chunk, self.schema)
         train = split == SPLITS.index("train")
-        for name, logit in logits.items():
+        for name, logit in candidates.logits.items():
             columns[teacher_column(name)] = self._nan_counted("missing_teacher", name, logit, split)
-            self.meters[name].add(logit[train], given[name][0][train], stage[train])
-        for name, vectors in hidden_vectors(chunk, self.schema, logits).items():
-            columns[hidden_column(name)] = vectors
+            self.meters[name].add(logit[train], candidates.labels[name][train], candidates.stage[train])
+        columns.update({hidden_column(name): vectors for name, vectors in candidates.hidden.items()})
         return columns
 
     def _nan_counted(self, event: str, subject: str, numbers: Float32, split: Int8) -> pa.Array:
         self.counts.add_rows(event, subject, np.isnan(numbers), split)
         return pa.array(numbers)
-
-    def _items(self, chunk: Chunk) -> Int64:
-        column = self.schema.keys.item
-        if column is None:
-            return np.zeros(chunk.num_candidates, np.int64)
-        keys, missing = to_keys(chunk.candidate[column], chunk.candidate_place(column, "keys.item"))
-        self.counts.add_rows("missing", "keys.item", missing, chunk.candidate_split)
-        return keys
 
     def _count_rows(self, chunk: Chunk) -> None:
         requests = np.bincount(chunk.split, minlength=len(SPLITS))

@@ -69,12 +69,12 @@ class GroupedSource:
     def _chunk(self, table: pa.Table, counts: Int64) -> Chunk:
         first_rows = pa.array(np.cumsum(counts) - counts)
         columns = {name: combine(table[name]) for name in table.column_names}
-        sides = {use.column: use.per_candidate for use in self.uses if use.read}
-        wanted = {use.column for use in self.uses if use.read and not use.per_candidate}
+        used = read_columns(self.uses)
+        wanted = {use.column for use in self.uses if not use.per_candidate}
         heads = {name: columns[name].take(first_rows) for name in (*wanted, _REQUEST, _USER, _SPLIT, _ROW)}
         return Chunk(
             request={name: heads[name] for name in wanted},
-            candidate={name: columns[name] for name in sides},
+            candidate={name: columns[name] for name in used},
             counts=counts,
             split=heads[_SPLIT].to_numpy(),
             request_key=heads[_REQUEST].to_numpy(),
@@ -149,7 +149,7 @@ class Grouping:
         heads = pa.array(np.repeat(starts, lengths))
         rows = combine(table[_ROW]).to_numpy()
         for use in self.uses:
-            if not use.read or use.per_candidate:
+            if use.per_candidate or not use.constant:
                 continue
             column = combine(table[use.column])
             if (position := first(differs(column, column.take(heads)))) < 0:

@@ -11,11 +11,11 @@ from distill.data.format import ITEM_KEY, PartFile, field_column, items_schema
 from distill.data.prepare.arrow import Int64, family, plain_type
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.fitted import FittedEncodings
-from distill.data.prepare.keys import raw_place
+from distill.data.prepare.keys import keys_of, raw_place
 from distill.data.prepare.plan import Use, check_columns, field_use, open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.prepare.values import first, to_keys
+from distill.data.prepare.values import first
 from distill.data.prepare.writer import PartWriter
 from distill.errors import DataError, SchemaError
 from distill.schema import Schema, Side
@@ -95,7 +95,7 @@ def _encode(
 ) -> pa.RecordBatch:
     assert schema.keys.item is not None
     place = raw_place(batch, schema.keys.item, "keys.item", files)
-    keys, missing = to_keys(batch.columns[schema.keys.item], place)
+    keys, missing = keys_of(batch.columns[schema.keys.item], place)
     if (position := first(missing)) >= 0:
         raise DataError("An item of the catalogue has no key.", where=place.at(position), found="null")
     columns = {ITEM_KEY: pa.array(keys)}

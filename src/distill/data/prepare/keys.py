@@ -1,12 +1,14 @@
-"""Request and user keys of raw rows."""
+"""Request, user and item keys of raw rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from distill.data.prepare.arrow import Int64
+from distill.batch import MISSING_KEY
+from distill.data.prepare.arrow import Bool, Int64, family
 from distill.data.prepare.place import Place
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.values import first, to_keys
@@ -20,7 +22,7 @@ class RowKeys:
 
     Attributes:
         request: `[n]`; the row number if the schema names no request column.
-        user: `[n]`; the request if the schema names no user column, or the user is null.
+        user: `[n]`; the request if the schema names no user column, `MISSING_KEY` where the user is null.
     """
 
     request: Int64
@@ -41,7 +43,7 @@ def row_keys(batch: RawBatch, schema: Schema, files: RawFiles) -> RowKeys:
     request = np.arange(batch.start, batch.start + batch.num_rows, dtype=np.int64)
     if (column := schema.keys.request) is not None:
         place = raw_place(batch, column, "keys.request", files)
-        request, missing = to_keys(batch.columns[column], place)
+        request, missing = keys_of(batch.columns[column], place)
         if (position := first(missing)) >= 0:
             raise DataError(
                 "A request id is null.",
@@ -52,8 +54,31 @@ def row_keys(batch: RawBatch, schema: Schema, files: RawFiles) -> RowKeys:
             )
     if (column := schema.keys.user) is None:
         return RowKeys(request, request)
-    user, missing = to_keys(batch.columns[column], raw_place(batch, column, "keys.user", files))
-    return RowKeys(request, np.where(missing, request, user))
+    return RowKeys(request, keys_of(batch.columns[column], raw_place(batch, column, "keys.user", files))[0])
+
+
+def keys_of(array: pa.Array, place: Place) -> tuple[Int64, Bool]:
+    """Converts ids to int64 keys: integers as they are, others by their hash, null to a number that no id becomes.
+
+    Returns:
+        Keys (`MISSING_KEY` where null) and whether each is null, `[n]` each.
+
+    Raises:
+        DataError: The column cannot be ids, or one is the number that is set aside.
+    """
+    keys, missing = to_keys(array, place)
+    taken = (keys == MISSING_KEY) & ~missing
+    if (position := first(taken)) >= 0:
+        if family(array.type) in ("int", "float", "bool"):
+            raise DataError(
+                "An id is the number that is set aside for missing ids.",
+                where=place.at(position),
+                found=str(array[position].as_py()),
+                expected="any other integer of 64 bits, or null",
+                remedy="Write null if there is no id: a missing number that is cast to an integer becomes this one.",
+            )
+        keys = np.where(taken, MISSING_KEY + 1, keys)  # a hash may move
+    return (np.where(missing, MISSING_KEY, keys) if missing.any() else keys), missing
 
 
 def raw_place(batch: RawBatch, column: str, purpose: str, files: RawFiles) -> Place:

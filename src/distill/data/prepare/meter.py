@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from distill.batch import Stage
 from distill.data.format import TeacherNumbers
-from distill.data.prepare.accumulate import Extremes, Moments
+from distill.data.prepare.accumulate import Lowest, Moments
 from distill.data.prepare.values import Float64
 from distill.schema import TeacherColumns
 
@@ -27,7 +27,7 @@ class TeacherMeter:
         self._teacher = teacher
         self._candidates = np.zeros(len(Stage), np.int64)
         self._scored = np.zeros(len(Stage), np.int64)
-        self._extremes, self._scores = Extremes(), Moments()
+        self._low, self._high, self._scores = Lowest(), Lowest(), Moments()
         self._labelled, self._probabilities, self._labels = 0, Moments(), Moments()
 
     def add(self, logits: Float32, labels: Float32, stage: Int8) -> None:
@@ -36,7 +36,8 @@ class TeacherMeter:
         self._candidates += np.bincount(stage, minlength=len(Stage))
         self._scored += np.bincount(stage[scored], minlength=len(Stage))
         declared = self._declared(logits[scored].astype(np.float64))
-        self._extremes.add(declared)
+        self._low.add(declared)
+        self._high.add(-declared)
         self._scores.add(declared)
         both = scored & ~np.isnan(labels)
         self._labelled += int(both.sum())
@@ -51,9 +52,13 @@ class TeacherMeter:
         return TeacherNumbers(
             candidates=_by_stage(self._candidates, self._candidates),
             scored=_by_stage(self._scored, self._candidates),
-            low=self._extremes.low if known else None,
+            low=self._low.value if known else None,
             mean=self._scores.result()[0] if known else None,
-            high=self._extremes.high if known else None,
+            high=-self._high.value if known else None,
+            low_count=self._low.count,
+            high_count=self._high.count,
+            low_next=self._low.next if np.isfinite(self._low.next) else None,
+            high_next=-self._high.next if np.isfinite(self._high.next) else None,
             labelled=self._labelled,
             probability=self._probabilities.result()[0] if self._labelled and not ordered else None,
             label=self._labels.result()[0] if self._labelled else None,

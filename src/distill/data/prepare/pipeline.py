@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from distill.data.contents import Contents
 from distill.data.files import atomic_directory, hash_file
 from distill.data.format import (
     MANIFEST_FILE,
@@ -30,6 +31,7 @@ from distill.data.format import (
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.assign import SplitPlanner
 from distill.data.prepare.counts import Counts
+from distill.data.prepare.duplicates import without_repeats
 from distill.data.prepare.encode import ChunkEncoder
 from distill.data.prepare.fit import Fitter
 from distill.data.prepare.fitted import FittedEncodings
@@ -48,6 +50,7 @@ from distill.data.prepare.plan import (
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import BATCH_BYTES
 from distill.data.prepare.stream import ChunkSource, StraightSource
+from distill.data.prepare.survey import Survey
 from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit, SplitRule
@@ -120,10 +123,11 @@ class _Preparation:
             fitted, ranges = self._fit(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files.num_rows)
             sized = fitted.sized(schema)
             meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
-            encoder = ChunkEncoder(sized, fitted, counts, meters, pool)
+            survey = Survey(sized)
+            encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool)
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
-        self._finish(sized, fitted, ranges, splits, catalogue, counts, meters)
+        self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files), meters)
 
     def _fit(
         self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int
@@ -131,7 +135,7 @@ class _Preparation:
         bar = self.bars.begin("fit encodings", rows)
         seen = np.zeros(len(SPLITS), np.int64)
         for chunk in ahead(source.chunks()):
-            fitter.add(chunk, pool)
+            fitter.add(without_repeats(chunk, self.raw.schema), pool)
             seen += np.bincount(chunk.split, minlength=len(SPLITS))
             bar.advance(chunk.num_raw_rows)
         self._check_splits(dict(zip(SPLITS, seen.tolist(), strict=True)))
@@ -154,13 +158,14 @@ class _Preparation:
         with ExitStack() as stack:
             for writer in writers.values():
                 stack.callback(writer.abort)
-            for chunk, batch in ahead((chunk, encoder.encode(chunk)) for chunk in ahead(source.chunks())):
+            encoded = ((chunk.num_raw_rows, *encoder.encode(chunk)) for chunk in ahead(source.chunks()))
+            for raw_rows, chunk, batch in ahead(encoded):
                 for code, name in enumerate(SPLITS):
                     keep = chunk.split == code
                     if keep.any():
                         rest = batch if keep.all() else batch.filter(pa.array(keep))
                         writers[name].add(rest, chunk.counts[keep])
-                bar.advance(chunk.num_raw_rows)
+                bar.advance(raw_rows)
             return {name: writer.close() for name, writer in writers.items()}
 
     def _finish(
@@ -171,6 +176,7 @@ class _Preparation:
         splits: dict[Split, tuple[PartFile, ...]],
         items: tuple[PartFile, ...],
         counts: Counts,
+        contents: Contents,
         meters: Mapping[str, TeacherMeter],
     ) -> None:
         save_schema(schema, self.root / SCHEMA_FILE)
@@ -183,6 +189,7 @@ class _Preparation:
             ranges=ranges,
             counts=counts.result(),
             teacher={task: meter.result() for task, meter in meters.items()},
+            contents=contents,
         )
         (self.root / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

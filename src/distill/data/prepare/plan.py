@@ -35,8 +35,8 @@ class Use:
         per_candidate: Whether raw requests hold a list of it.
         families: Families of the type of one value that fit.
         is_list: Whether one value is itself a list (sequence, vector).
-        read: Whether it is read at all, or only checked.
         makes_ids: Whether its values become ids of an embedding table.
+        constant: Whether, if it is not of a candidate, all rows of a request must hold the same value.
     """
 
     column: str
@@ -44,8 +44,8 @@ class Use:
     per_candidate: bool
     families: tuple[str, ...]
     is_list: bool = False
-    read: bool = True
     makes_ids: bool = False
+    constant: bool = True
 
 
 def field_use(spec: FieldSpec) -> Use:
@@ -70,7 +70,7 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     if keys.item:
         uses.append(Use(keys.item, "keys.item", True, _KEYS))
     if keys.time:
-        uses.append(Use(keys.time, "keys.time", False, _TIMES, read=needs_time))
+        uses.append(Use(keys.time, "keys.time", False, _TIMES, constant=needs_time))
     if keys.stage:
         uses.append(Use(keys.stage.column, "keys.stage", True, _IDS))
     if isinstance(split, ColumnSplit):
@@ -263,5 +263,5 @@ def id_columns(uses: Iterable[Use]) -> list[str]:
 
 
 def read_columns(uses: Iterable[Use]) -> list[str]:
-    """Lists the columns that are read, sorted."""
-    return sorted({use.column for use in uses if use.read})
+    """Lists the columns that are used, sorted."""
+    return sorted({use.column for use in uses})

@@ -38,18 +38,18 @@ def stages(chunk: Chunk, key: StageKey | None) -> Int8:
     for code, value in enumerate(distinct.dictionary.to_pylist()):
         if value is None and key.missing is not None:
             codes[code] = _STAGES[key.missing]
-            continue
-        if str(value) not in known or value is None:
+        elif value is not None and str(value) in known:
+            codes[code] = known[str(value)]
+        else:
             raise DataError(
                 "A value of the stage column means no stage.",
                 where=place.at(int(np.argmax(indices == code))),
                 expected=" or ".join(known),
                 found="null" if value is None else f"{value!r:.200}",
-                remedy="Give the stage of a null as `keys.stage.missing`."
+                remedy="Say what null means under `keys.stage` in the schema, such as `missing: recalled`."
                 if value is None
-                else "Map the values of the column in `keys.stage.values`.",
+                else "Map the value under `keys.stage.values` in the schema.",
             )
-        codes[code] = known[str(value)]
     stage: Int8 = codes[indices]
     return stage
 
@@ -104,7 +104,7 @@ def _rule(task: Task, raw: Mapping[str, tuple[Float32, Bool]], observed: Mapping
 
 def _label(chunk: Chunk, task: Task) -> tuple[Float32, Bool]:
     place = chunk.candidate_place(task.column, f"label of task {task.name!r}")
-    values, missing = to_numbers(chunk.candidate[task.column], place)
+    values, missing = to_numbers(chunk.candidate[task.column], place, task.nan)
     if task.kind == "binary":
         check_values(values, (values != 0) & (values != 1), place, "a binary label", "0 or 1")
     elif task.kind == "graded":

@@ -10,6 +10,7 @@ import pyarrow as pa
 from distill.data.format import hidden_type
 from distill.data.prepare.arrow import Bool
 from distill.data.prepare.chunk import Chunk
+from distill.data.prepare.tables import NanRule
 from distill.data.prepare.targets import Float32, check_values
 from distill.data.prepare.values import first, to_float32, to_numbers, to_vectors
 from distill.errors import DataError
@@ -31,7 +32,7 @@ def teacher_logits(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
     found = {}
     for task, column in schema.teacher.columns.items():
         place = chunk.candidate_place(column, f"teacher of task {task!r}")
-        scores, missing = to_numbers(chunk.candidate[column], place)
+        scores, missing = to_numbers(chunk.candidate[column], place, schema.teacher.nan)
         if schema.teacher.kind == "probability":
             if (position := first((scores < 0) | (scores > 1))) >= 0:
                 raise DataError(
@@ -39,7 +40,8 @@ def teacher_logits(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
                     where=place.at(position),
                     expected="a number in [0, 1]",
                     found=repr(float(scores[position])),
-                    remedy="If the column holds logits, declare `teacher.kind: logit`.",
+                    remedy="If it stands for no score, write null; if the column holds logits, declare "
+                    "`teacher.kind: logit`.",
                 )
             scores = np.clip(scores, _CLIP, 1 - _CLIP)
             scores = np.log(scores) - np.log1p(-scores)
@@ -68,12 +70,13 @@ def hidden_vectors(chunk: Chunk, schema: Schema, logits: Mapping[str, Float32]) 
     if schema.teacher is None or not schema.teacher.hidden:
         return {}
     scored: Bool = np.logical_and.reduce([~np.isnan(of_task) for of_task in logits.values()])
-    return {name: _vectors(chunk, name, spec, scored) for name, spec in schema.teacher.hidden.items()}
+    nan = schema.teacher.nan
+    return {name: _vectors(chunk, name, spec, scored, nan) for name, spec in schema.teacher.hidden.items()}
 
 
-def _vectors(chunk: Chunk, name: str, spec: HiddenColumn, scored: Bool) -> pa.Array:
+def _vectors(chunk: Chunk, name: str, spec: HiddenColumn, scored: Bool, nan: NanRule) -> pa.Array:
     place = chunk.candidate_place(spec.column, f"hidden vector {name!r} of the teacher")
-    array, missing = to_vectors(chunk.candidate[spec.column], spec.width, place, "error", null_inside="missing")
+    array, missing = to_vectors(chunk.candidate[spec.column], spec.width, place, nan, null_inside="missing")
     values = array.flatten().to_numpy()
     without = np.zeros(len(array), np.bool_)
     without[missing] = True

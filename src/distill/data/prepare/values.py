@@ -18,6 +18,8 @@ from distill.errors import DataError
 Float64 = npt.NDArray[np.float64]
 
 _EXACT = 2.0**53
+# Where the schema says what NaN means, by the first word of what a column is used for.
+_NAN_OWNERS = {"field": "the field", "label": "the task", "teacher": "`teacher`", "hidden": "`teacher`"}
 _LARGEST = 1e100
 
 
@@ -91,7 +93,8 @@ def _settle_nan(
         if not is_nan[position]:
             remedy += "; no measured number is as large."
         else:
-            remedy += ", or set `nan: missing` on the field." if place.is_field else "."
+            owner = _NAN_OWNERS.get(place.use.split(" ")[0])
+            remedy += "." if owner is None else f", or set `nan: missing` on {owner} in the schema."
         raise DataError(
             "A number is too large." if np.isfinite(values[position]) else "A number is not finite.",
             where=place.at(position),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError
+from distill.jobs.identity import ASIDE
 from distill.reports.summary import lower_is_better
 from distill.training.rendezvous import started_outside
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 FOLDER = "folder"  # the attribute of a trial that names its sweep
 _SETTINGS = "settings"
-_MAY_CHANGE = ("study.", "optuna/", "paths.", "threads=", "name=", "callbacks.progress_bar=", "logger=", "logger.")
+_MAY_CHANGE = ("optuna/", *(f"{key}{end}" for key in ASIDE for end in "=."))
 
 
 def check_study(config: DictConfig) -> None:

@@ -27,6 +27,29 @@ class Space:
     distributions: dict[str, BaseDistribution]
     fixed: list[str]
 
+    def overrides(self, drawn: Mapping[str, Any], where: str) -> list[str]:
+        """Writes the parameters of a trial as overrides. They come from the study's file: text must be a choice.
+
+        Args:
+            drawn: Key to value.
+            where: The trial, for errors.
+
+        Raises:
+            ConfigError: The space has no such key or choice.
+        """
+        for key, value in drawn.items():
+            space = self.distributions.get(key)
+            choices = space.choices if isinstance(space, CategoricalDistribution) else ()
+            if space is None or not (type(value) in (int, float) or value in choices):
+                raise ConfigError(
+                    "A trial of the study was not drawn from its space.",
+                    where=f"{where}, {key}",
+                    expected=", ".join(map(str, choices)) if choices else ", ".join(self.distributions),
+                    found=str(value)[:200],
+                    remedy="Go on with the space that the study was begun with, or begin another one.",
+                )
+        return [f"{key}={value}" for key, value in drawn.items()]
+
 
 def read_space(params: Mapping[str, Any], arguments: Sequence[str], config: Mapping[str, Any]) -> Space:
     """Reads the search space from `study.params` and from the command line, which goes before it.

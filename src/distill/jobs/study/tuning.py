@@ -50,7 +50,7 @@ class Tuning:
         self.node = resolved_study(config)
         numbers: Any = OmegaConf.to_container(config, resolve=False)
         own = {key: value for key, value in numbers.items() if key not in ("hydra", "study")}
-        self.space = read_space(numbers["study"]["params"] or {}, arguments, own)
+        self.space = read_space(numbers["study"].get("params") or {}, arguments, own)
         self.seeds = [int(seed) for seed in (self.node.seeds or [config.seed])]
         self.n_jobs = int(self.node.n_jobs or OmegaConf.select(config, "hydra.launcher.n_jobs") or 1)
         self.launch = launch
@@ -143,7 +143,7 @@ class Tuning:
 
     def _overrides(self, trial: FrozenTrial, seed: int) -> list[str]:
         name = _name(trial, seed)
-        drawn = [f"{key}={value}" for key, value in trial.params.items()]
+        drawn = self.space.overrides(trial.params, f"{self.node.storage}, trial {trial.number}")
         own = {"hydra.sweep.subdir": name, "study.storage": str(self.node.storage)}
         if (self.folder / name / MANIFEST_FILE).exists():
             own["resume"] = str(self.folder / name)

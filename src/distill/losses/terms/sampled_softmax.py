@@ -8,12 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from distill.batch import Batch, TeacherSignals
+from distill.batch import MISSING_KEY, Batch, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.functional.sampled_softmax import sampled_softmax
 from distill.losses.rows import select_rows
 from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
+from distill.ops.keys import apart
 
 
 class SampledSoftmax(LossTerm):
@@ -100,7 +101,8 @@ class SampledSoftmax(LossTerm):
         )
         item_id = batch.item_id.index_select(0, rows)
         log_q = self._log_probability(item_id, inputs.step).to(request.dtype)
-        values = sampled_softmax(request, item, item_id, batch.request_index.index_select(0, rows), log_q)
+        same = apart(item_id, item_id == MISSING_KEY, rows)  # of unknown items no two are the same
+        values = sampled_softmax(request, item, same, batch.request_index.index_select(0, rows), log_q)
         weight = batch.weight.index_select(0, rows).to(values.dtype)
         one = torch.ones(1, dtype=values.dtype, device=values.device)
         return TermSums((values * weight).sum().view(1), weight.sum().view(1), one)

@@ -27,8 +27,9 @@ class FiBiNet(Body):
         hidden_units: Widths of the MLP.
         dropout: Of the MLP.
 
-    Reference: Huang et al., "FiBiNET", 2019, arXiv:1905.09433, eq. 1 to 9. Deviation: numbers are no fields of the
-    interaction but inputs of the MLP.
+    Reference: Huang et al., "FiBiNET", 2019, arXiv:1905.09433, eq. 1 to 9. Deviations: numbers are no fields of the
+    interaction but inputs of the MLP; the interaction of the gated fields has weights of its own, not those of the
+    other (the paper names one layer for both).
     """
 
     def __init__(

@@ -20,6 +20,11 @@ class PreRanker(nn.Module, ABC):
 
     precomputable: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def penalises_rows(self) -> bool:
+        """Whether training adds a penalty over labelled rows, which it must see then: no."""
+        return False
+
     @abstractmethod
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores the candidates of a batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from distill.batch import Batch, FeatureBlock, RankerOutput
+from distill.batch import Batch, FeatureBlock, Penalty, RankerOutput
 from distill.errors import ConfigError
 from distill.features import FieldLayout, SequenceEncoding, SideEncoder, build_tables
 from distill.models.bodies.base import BodyFactory
@@ -13,6 +13,7 @@ from distill.models.prerankers.alignment import category_alignment
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.prerankers.similarity import Kind, Similarity
 from distill.models.prerankers.tower import side_encoders
+from distill.ops.ranks import rows_of_all_ranks
 from distill.schema import FieldSpec, Schema, Side
 
 _AUGMENTED = "<augmented>"
@@ -22,10 +23,13 @@ class DAT(SplitPreRanker):
     """A two-tower with augmented vectors a_u and a_v, one per user and one per item, beside the fields of each side.
 
     a_u learns what items with a positive label look like from the other side, and a_v what such requests look like:
-    loss_u = mean[(y a_u + (1 − y) sg(p_v) − sg(p_v))²], that is y (a_u − sg(p_v))², and loss_v likewise with p_u, over
-    observed rows and task by task, where p_u and p_v are the vectors that are compared (of length one for cosines) and
-    sg stops the gradient. So information of one side gets into the other before they meet. Optionally the covariance of
-    item vectors of each category is drawn to that of the most frequent one of the batch: Σ_i ‖C(S_major) − C(S_i)‖²_F.
+    loss_u = mean[(y a_u + (1 − y) sg(p_v) − sg(p_v))²], that is y (a_u − sg(p_v))², and loss_v likewise with p_u, task
+    by task, where p_u and p_v are the vectors that are compared (of length one for cosines) and sg stops the gradient.
+    So information of one side gets into the other before they meet. Optionally the covariance of these item vectors of
+    each category is drawn to that of the most frequent one of the batch: Σ_i ‖C(S_major) − C(S_i)‖²_F.
+
+    Both act on the rows that the log labelled, whatever the loss acts on: the mean is over labels, by their weights,
+    and the covariances are over rows with any label, of all processes together.
 
     Args:
         schema: Serving view of a prepared schema.
@@ -46,6 +50,7 @@ class DAT(SplitPreRanker):
         ConfigError: A field does not exist or is no id.
 
     Reference: Yu et al., "A Dual Augmented Two-tower Model for Online Large-scale Recommendation", DLP-KDD 2021.
+    Deviations: a vector and an augmented vector for each task; the body is any; the similarity may be a cosine.
     """
 
     def __init__(
@@ -96,27 +101,35 @@ class DAT(SplitPreRanker):
         """Scores the candidates of a batch; in training with the penalties `mimic` and `alignment`."""
         if not self.training:
             return super().forward(batch)
-        (user, wanted_items), (item, wanted_users) = (
-            self.request_tower(batch.request),
-            self.candidate_tower(batch.candidate),
-        )
-        output = self.interact(
-            self.similarity.request(user), self.similarity.candidate(item), batch.cross, batch.request_index
-        )
-        p_u, p_v = self.similarity.candidate(user), self.similarity.candidate(item)
-        penalties = {"mimic": self.mimic_weight * self._mimic(batch, p_u, wanted_items, p_v, wanted_users)}
-        if self._category is not None:
-            category = batch.candidate.ids[:, self._category]
-            penalties["alignment"] = self.alignment_weight * category_alignment(item, category)
+        user, wanted_items = self.request_tower(batch.request)
+        item, wanted_users = self.candidate_tower(batch.candidate)
+        request, p_v = self.similarity.request(user), self.similarity.candidate(item)
+        output = self.interact(request, p_v, batch.cross, batch.request_index)
+        with torch.autocast(batch.weight.device.type, enabled=False):
+            p_u, p_v = self.similarity.candidate(user.float()), p_v.float()
+            penalties = {"mimic": self._mimic(batch, p_u, wanted_items.float(), p_v, wanted_users.float())}
+            if self._category is not None:
+                penalties["alignment"] = self._alignment(batch, p_v, self._category)
         return RankerOutput(output.logits, output.hidden, penalties)
 
-    def _mimic(self, batch: Batch, user: Tensor, wanted_items: Tensor, item: Tensor, wanted_users: Tensor) -> Tensor:
-        weight = batch.observed * batch.weight.unsqueeze(1)
+    @property
+    def penalises_rows(self) -> bool:
+        """Whether training adds penalties over labelled rows: always."""
+        return True
+
+    def _mimic(self, batch: Batch, user: Tensor, wanted_items: Tensor, item: Tensor, wanted_users: Tensor) -> Penalty:
+        weight = batch.labelled * batch.weight.unsqueeze(1)
         positive = (weight * batch.labels).unsqueeze(2)
         of_user = wanted_items.index_select(0, batch.request_index) - item.detach()
         of_item = wanted_users - user.index_select(0, batch.request_index).detach()
         total = (positive * (of_user.square() + of_item.square())).sum()
-        return total / (weight.sum().clamp(min=1e-12) * item.shape[2])
+        return Penalty(self.mimic_weight * total, weight.sum() * item.shape[2])
+
+    def _alignment(self, batch: Batch, item: Tensor, column: int) -> Penalty:
+        rows = batch.labelled.any(dim=1).nonzero().flatten()
+        vectors, _ = rows_of_all_ranks(item.index_select(0, rows))
+        category, _ = rows_of_all_ranks(batch.candidate.ids[:, column].index_select(0, rows))
+        return Penalty.of_no_rows(self.alignment_weight * category_alignment(vectors, category))
 
 
 class _AugmentedTower(nn.Module):

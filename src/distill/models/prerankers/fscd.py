@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.batch import Batch, RankerOutput
+from distill.batch import Batch, Penalty, RankerOutput
 from distill.errors import ConfigError
 from distill.features import SequenceEncoding
 from distill.layers.fields import field_of_column
 from distill.layers.mlp import MLP
 from distill.models.heads import TaskHeads
 from distill.models.prerankers.grouped import GatedPreRanker, GroupedFields, Groups
+from distill.ops.ranks import of_first_rank
 from distill.schema import FieldSpec, Schema, Side
 
 _ONLINE_COST = {Side.REQUEST: 0.0, Side.CANDIDATE: 0.5, Side.CROSS: 1.0}
@@ -25,7 +26,7 @@ class FSCD(GatedPreRanker):
 
     The prior of keeping a group is θ_j = 1 − σ(c_j) for its cost c_j = γ₁ o_j + γ₂ e_j + γ₃ n_j, and the penalty
     `selection` is λ Σ_j α_j z_j with α_j = log(1 − θ_j) − log θ_j = c_j. δ_j is learned and starts at θ_j. One u of
-    U(0, 1) is drawn for each group and batch. In evaluation z_j is δ_j.
+    U(0, 1) is drawn for each group and batch, the same for all processes. In evaluation z_j is δ_j.
 
     Costs are of 0..1 by what the schema says: o_j is 0 for request fields (computed once), ½ for candidate fields and
     1 for cross fields (computed for each pair), the largest of the group's; e_j is the group's width and n_j the
@@ -95,12 +96,13 @@ class FSCD(GatedPreRanker):
             gates = self._sampled(self.keep_logit) if self.training else self.keep_logit.sigmoid()
             x = x * gates.index_select(0, self.get_buffer("_group"))
             if self.training:
-                penalties["selection"] = self.selection_weight * (self.get_buffer("cost") * gates).sum()
+                selection = self.selection_weight * (self.get_buffer("cost") * gates).sum()
+                penalties["selection"] = Penalty.of_no_rows(selection)
         hidden = self.mlp(x)
         return RankerOutput(self.heads(hidden), {"mlp": hidden}, penalties)
 
     def _sampled(self, logit: Tensor) -> Tensor:
-        uniform = torch.rand_like(logit).clamp(1e-6, 1 - 1e-6)
+        uniform = of_first_rank(torch.rand_like(logit)).clamp(1e-6, 1 - 1e-6)
         return ((logit + uniform.logit()) / self.temperature).sigmoid()
 
     def group_weights(self, batch: Batch) -> Tensor:

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distill.batch import Batch, FeatureBlock, RankerOutput
+from distill.batch import Batch, FeatureBlock, Penalty, RankerOutput
 from distill.features import SequenceEncoding, SideEncoder
 from distill.layers.checks import check_layers, check_sizes
 from distill.layers.light_se import LightSE
 from distill.layers.mlp import MLP
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.prerankers.tower import side_encoders
+from distill.ops.ranks import rows_of_all_ranks
 from distill.schema import Schema
 
 
@@ -22,8 +23,10 @@ class IntTower(SplitPreRanker):
     """z_k = s_k·Σ_l Σ_h max_{h'} u_{k,l,h}·v_{k,h'} + b_k over the layers l and heads h of the request tower.
 
     Every layer of the request tower is projected to H heads for each task, of the item tower only the last. In training
-    a penalty `contrast` draws the pooled vectors of observed positive pairs together, against all other candidates of
-    the batch: InfoNCE with temperature τ.
+    a penalty `contrast` draws the pooled vectors of positive pairs together: InfoNCE with temperature τ, the mean of
+    -log softmax_j(cos(u_i, v_j) / τ)_i over rows i with a positive label of the first task, by their weights. Pairs and
+    candidates j are the rows that the log labelled, of all processes together, whatever the loss acts on; an equal item
+    of another row counts as another.
 
     Args:
         schema: Serving view of a prepared schema.
@@ -38,8 +41,10 @@ class IntTower(SplitPreRanker):
         contrast_temperature: τ.
 
     Reference: Li et al., "IntTower: the Next Generation of Two-Tower Model for Pre-Ranking System", CIKM 2022,
-    arXiv:2210.09890, section 3. Deviations: one set of heads for each task; s_k and b_k are learned; the contrast takes
-    the first task's last-layer heads, averaged.
+    arXiv:2210.09890, section 3. Deviations: one set of heads for each task; s_k and b_k are learned; the heads of
+    the request read the outputs of its layers (in the authors' code their inputs, so that the first heads read the
+    gated fields and none the last layer); the gate weighs all fields, numbers too; the contrast takes the first task's
+    last-layer heads, averaged.
     """
 
     def __init__(
@@ -91,17 +96,27 @@ class IntTower(SplitPreRanker):
         output = self.interact(request, candidate, batch.cross, batch.request_index)
         if not self.training or self.contrast_weight == 0:
             return output
-        contrast = self._contrast(batch, request[:, -1, 0].mean(1), candidate[:, 0].mean(1))
-        return RankerOutput(output.logits, output.hidden, {"contrast": self.contrast_weight * contrast})
+        with torch.autocast(batch.weight.device.type, enabled=False):
+            contrast = self._contrast(batch, request[:, -1, 0].float().mean(1), candidate[:, 0].float().mean(1))
+        return RankerOutput(output.logits, output.hidden, {"contrast": contrast})
 
-    def _contrast(self, batch: Batch, request: Tensor, candidate: Tensor) -> Tensor:
-        weight = batch.weight * batch.observed[:, 0] * batch.labels[:, 0]
-        rows = weight.nonzero().flatten()
-        u = functional.normalize(request, dim=1).index_select(0, batch.request_index.index_select(0, rows))
-        scores = u @ functional.normalize(candidate, dim=1).T / self.contrast_temperature
-        losses = functional.cross_entropy(scores, rows, reduction="none")
-        chosen = weight.index_select(0, rows)
-        return (losses * chosen).sum() / chosen.sum().clamp(min=1e-12)
+    @property
+    def penalises_rows(self) -> bool:
+        """Whether training adds a penalty over labelled rows."""
+        return self.contrast_weight != 0
+
+    def _contrast(self, batch: Batch, request: Tensor, candidate: Tensor) -> Penalty:
+        labelled = batch.labelled
+        among = labelled.any(dim=1).nonzero().flatten()
+        items, start = rows_of_all_ranks(functional.normalize(candidate.index_select(0, among), dim=1))
+        weight = (batch.weight * labelled[:, 0] * batch.labels[:, 0]).index_select(0, among)
+        place = weight.nonzero().flatten()
+        chosen = weight.index_select(0, place)
+        pairs = batch.request_index.index_select(0, among.index_select(0, place))
+        u = functional.normalize(request, dim=1).index_select(0, pairs)
+        scores = u @ items.T / self.contrast_temperature
+        losses = functional.cross_entropy(scores, place + start, reduction="none")
+        return Penalty(self.contrast_weight * (losses * chosen).sum(), chosen.sum())
 
 
 class _LayeredTower(nn.Module):

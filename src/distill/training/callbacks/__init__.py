@@ -1,11 +1,14 @@
 """Callbacks of every run: what makes an interrupted run go on exactly, and what stops a run that cannot."""
 
+from distill.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from distill.training.callbacks.data_wait import DataWait
+from distill.training.callbacks.ending import Ending, ending_of
 from distill.training.callbacks.history import MetricHistory
 from distill.training.callbacks.interrupt import CheckpointOnInterrupt, PlainSigterm
 from distill.training.callbacks.loss_log import LossLog
 from distill.training.callbacks.monitor import CheckMonitor
 from distill.training.callbacks.non_finite import StopOnNonFinite
+from distill.training.callbacks.patience import Patience
 from distill.training.callbacks.progress_bar import NamedProgressBar
 from distill.training.callbacks.prune import PruneTrial, TrialPruned
 from distill.training.callbacks.random_state import RandomState
@@ -13,12 +16,16 @@ from distill.training.callbacks.scalar_layout import ScalarLayout
 from distill.training.callbacks.validated import Validated, validation_of
 
 __all__ = [
+    "BestCheckpoint",
     "CheckMonitor",
     "CheckpointOnInterrupt",
     "DataWait",
+    "Ending",
+    "LastCheckpoint",
     "LossLog",
     "MetricHistory",
     "NamedProgressBar",
+    "Patience",
     "PlainSigterm",
     "PruneTrial",
     "RandomState",
@@ -26,5 +33,6 @@ __all__ = [
     "StopOnNonFinite",
     "TrialPruned",
     "Validated",
+    "ending_of",
     "validation_of",
 ]

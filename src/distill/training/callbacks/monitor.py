@@ -1,21 +1,30 @@
-"""A mistyped metric is noticed at the first validation, with the names of those that there are."""
+"""What is monitored is measured and has a value, or it is said."""
 
 from __future__ import annotations
+
+import logging
+import math
+from typing import Any
 
 import pytorch_lightning as pl
 
 from distill.errors import ConfigError
 
+_log = logging.getLogger(__name__)
+
 
 class CheckMonitor(pl.Callback):
-    """Says which metrics there are when the monitored one is not among them.
+    """Says which metrics there are when the monitored one is not among them, and when it has no value.
 
     Args:
         monitor: Name of the metric that early stopping and the best checkpoint go by.
+        role: Which model is trained.
     """
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str, role: str) -> None:
         self.monitor = monitor
+        self.role = role
+        self.undefined = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Looks for the metric after a validation.
@@ -23,7 +32,24 @@ class CheckMonitor(pl.Callback):
         Raises:
             ConfigError: It is not there.
         """
-        validation_metric(trainer, self.monitor, "callbacks.monitor")
+        value = validation_metric(trainer, self.monitor, "callbacks.monitor")
+        if math.isfinite(value):
+            return
+        self.undefined += 1
+        if trainer.is_global_zero:
+            at = (trainer.current_epoch + 1, trainer.global_step)
+            _log.warning(
+                "WARNING: %s of the %s is %s after epoch %d (step %d): it counts neither as the best nor as an end.",
+                *(self.monitor, self.role, value, *at),
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keeps the number of validations without a value."""
+        return {"undefined": self.undefined}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on counting."""
+        self.undefined = int(state_dict["undefined"])
 
 
 def validation_metric(trainer: pl.Trainer, name: str, where: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,11 @@ class PruneTrial(pl.Callback):
         self.validations = 0
         self.pruned = False
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops a fit that goes on though it had been told to stop."""
+        if self.pruned:
+            trainer.should_stop = True
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Reports, and stops.
 
@@ -49,14 +55,15 @@ class PruneTrial(pl.Callback):
             return
         self.validations += 1
         value = validation_metric(trainer, self.metric, "study.objective")
-        stop = trainer.is_global_zero and self.report is not None and self.report(self.validations, value)
+        known = trainer.is_global_zero and math.isfinite(value)  # of NaN, a pruner would give up the trial
+        stop = known and self.report is not None and self.report(self.validations, value)
         if agree(stop):
             self.pruned = trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Keeps the number of validations."""
-        return {"validations": self.validations}
+        """Keeps the number of validations, and whether it was told to stop."""
+        return {"validations": self.validations, "pruned": self.pruned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on counting."""
-        self.validations = int(state_dict["validations"])
+        self.validations, self.pruned = int(state_dict["validations"]), bool(state_dict["pruned"])

@@ -21,6 +21,7 @@ from distill.data.format import SPLITS
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit, UserTimeSplit
 from distill.errors import ConfigError
+from distill.schema import Schema
 
 _LIKED = 4.0
 _BLOCK_CELLS = 4_000_000
@@ -103,6 +104,10 @@ class MovieLensSource:
                 writer.write_table(table)
         schema = movielens_schema(self.name, tuple(archive.users.column_names), self.max_history)
         return RawDataset((requests,), schema, ColumnSplit(SPLIT), items)
+
+    def raw_schema(self) -> Schema:
+        """What the ratings hold; which fields of the users, only the archive says."""
+        return movielens_schema(self.name, ("user_id",), self.max_history)
 
     def _folder(self) -> Path:
         return Path(self.source).expanduser()

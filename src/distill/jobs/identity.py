@@ -1,0 +1,116 @@
+"""What makes a run the run that it is: the keys of its config that count, their hash, and what differs between two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from distill.data.files import hash_once
+from distill.jobs.cache import content_key
+from distill.jobs.machine import processes
+from distill.jobs.parts import plain
+from distill.signals.provenance import PROVENANCE_FILE
+
+ABSENT = "(not there)"
+"""Stands for the value of a key that a config does not have."""
+
+ASIDE = (
+    "paths",
+    "name",
+    "resume",
+    "debug",
+    "threads",
+    "logger",
+    "cost",
+    "study",
+    "callbacks.progress_bar",
+    "callbacks.checkpoint_every_n_steps",
+    "trainer.log_every_n_steps",
+    "trainer.profiler",
+    "data.loader.prefetch",
+)
+"""What changes nothing of what a run learns: where it writes, what it shows and logs, how fast it is."""
+
+_PATHS = ("source", "schema", "items")
+PLACE = ("data.root", *(f"data.{name}" for name in _PATHS), *(f"data.adapter.{name}" for name in _PATHS))
+"""Where the data is. A run may go on with the same dataset from elsewhere, and with no other."""
+
+MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "embedding")
+"""What computes. A run may go on elsewhere if its batches stay the same: `data.loader.num_shards`."""
+
+LENGTH = ("trainer.max_epochs", "trainer.max_steps")
+"""How long a run trains. It may become longer if nothing that was done so far depends on it."""
+
+SHARDS = "data.loader.num_shards"
+
+
+def config_hash(composed: DictConfig) -> str:
+    """Hashes the config of a run without its seed and without what changes nothing of what it learns (24 hex digits).
+
+    Args:
+        composed: With its interpolations, so that what follows from the seed is found anew for another.
+    """
+    return content_key(_without(plain(OmegaConf.merge(composed, {"seed": 0})), (*ASIDE, "seed")))
+
+
+def fitting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the part of a config, given as plain data, from which it follows how a model is fitted to a dataset."""
+    return _without(config, (*ASIDE, *PLACE, *MACHINE, SHARDS))
+
+
+def shards(loader: Mapping[str, Any], started: int) -> int:
+    """Returns how many parts an epoch is divided into: a batch of each is a step.
+
+    Args:
+        loader: `data.loader` of a config.
+        started: Processes of the run.
+    """
+    wanted = loader.get("num_shards")
+    return started if wanted is None else int(wanted)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Compares two configs, given as plain data, in all that makes a run what it is.
+
+    Returns:
+        Key to its two values, in the order of the keys.
+    """
+    first, second = (dict(_leaves(fitting(config))) for config in (then, now))
+    pairs = {key: (first.get(key, ABSENT), second.get(key, ABSENT)) for key in sorted({*first, *second})}
+    return {key: (a, b) for key, (a, b) in pairs.items() if repr(a) != repr(b)}
+
+
+def shard_counts(then: Mapping[str, Any], started: int, now: DictConfig) -> tuple[int, int]:
+    """Returns into how many parts an epoch was divided by the processes that were `started` then, and would be now."""
+    before = dict(_leaves(then)).get(SHARDS)
+    return shards({"num_shards": before}, started), shards(now.data.loader, processes(now))
+
+
+def teacher_files(teacher: DictConfig) -> dict[str, str]:
+    """Hashes the teachers that a run is given as files: key of the config to the hash of what it names."""
+    named = {"teacher.path": teacher.get("path")}
+    named |= {f"teacher.members[{i}]": member for i, member in enumerate(teacher.get("members") or ())}
+    paths = {key: Path(str(path)) for key, path in named.items() if path is not None}
+    files = {key: path / PROVENANCE_FILE if path.is_dir() else path for key, path in paths.items()}
+    return {key: hash_once(file) if file.is_file() else ABSENT for key, file in files.items()}
+
+
+def _without(config: Mapping[str, Any], keys: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
+    kept = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if key not in keys:
+            kept[str(name)] = _without(value, keys, f"{key}.") if isinstance(value, Mapping) else value
+    return kept
+
+
+def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value

@@ -1,0 +1,125 @@
+"""Whether the labels of a dataset let its tasks be learned, and training go by the monitored metric."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+from omegaconf import DictConfig
+
+from distill.data.format import Dataset
+from distill.data.labels import LabelCounts, label_counts
+from distill.errors import DataError
+from distill.jobs.monitored import is_undefined, value_on_validation
+from distill.jobs.parts import build, build_loss, plain
+from distill.jobs.teacher import scored_tasks
+from distill.losses.tasks import task_infos
+from distill.losses.terms import HardBCE, MultiPositiveSoftmax, SampledSoftmax
+from distill.losses.terms.base import LossTerm
+from distill.losses.terms.labelled import LabelledTerm
+from distill.sampling import PseudoLabels, Sampler
+from distill.schema import Schema, Task
+from distill.training.launch import rank
+
+_log = logging.getLogger(__name__)
+_OF_LABELS = (HardBCE, LabelledTerm, MultiPositiveSoftmax, SampledSoftmax)
+_OF_BOTH_CLASSES = (HardBCE, LabelledTerm)  # the others bring negatives of their own
+_NO_LABEL, _NO_POSITIVE = "no label", "no positive"
+_OTHER_SPLIT = "Split the data otherwise (such as split@data.adapter.split=random, or another val and test share)"
+
+
+def check_labels(cfg: DictConfig, dataset: Dataset) -> None:
+    """Refuses what would train without learning, or end by a metric that has no value; before anything is trained.
+
+    Rank 0 looks; if it refuses, the others end with it.
+
+    Raises:
+        DataError: The training split has labels of one class only for a task that the loss learns from them, or the
+            monitored metric is undefined on the labels of the validation split.
+    """
+    if rank() != 0:
+        return
+    _check_training(cfg, dataset)
+    _check_monitored(cfg, dataset)
+    for task, counts in label_counts(dataset, "test").items():
+        if (lack := _lack(counts, dataset.schema.tasks[dataset.schema.task_names.index(task)])) is not None:
+            _log.warning("WARNING: test has %s of task %s (%s): metrics of it are undefined there.", lack, task, counts)
+
+
+def _check_training(cfg: DictConfig, dataset: Dataset) -> None:
+    counts = label_counts(dataset, "train")
+    samplers = [build(node, f"sampling.{name}") for name, node in plain(cfg.sampling).items()]
+    for where, term in _terms(cfg, dataset.schema):
+        for task in (dataset.schema.tasks[column] for column in _columns(term)):
+            lack = _lack(counts[task.name], task)
+            if lack is None or task.weight == 0 or _labelled_by(samplers, task.name):
+                continue
+            if lack in (_NO_LABEL, _NO_POSITIVE) or _wants_both(term, samplers):
+                raise DataError(
+                    f"train has {lack} of task {task.name}, so there is nothing to learn of it.",
+                    where=f"{where} (task {task.name}); {dataset.root / 'train'}",
+                    expected="labels of more than one kind",
+                    found=f"train: {counts[task.name]}",
+                    remedy=f"{_OTHER_SPLIT}; or leave the task out of the schema, or out of {where}.tasks.",
+                )
+
+
+def _check_monitored(cfg: DictConfig, dataset: Dataset) -> None:
+    monitor = str(cfg.callbacks.monitor)
+    value = value_on_validation(cfg, dataset)
+    if not is_undefined(value):
+        return
+    tasks = {task.name: task for task in dataset.schema.tasks}
+    of = {name for name in monitor.split("/") if name in tasks} or set(tasks)
+    counts = {name: found for name, found in label_counts(dataset, "val").items() if name in of}
+    lacks = [f"{lack} of task {name}" for name, found in counts.items() if (lack := _lack(found, tasks[name]))]
+    reason = f"val has {' and '.join(lacks)}" if lacks else "No request, user or band of items in val has what it needs"
+    raise DataError(
+        f"{reason}, so {monitor} is undefined: early stopping and the best checkpoint cannot go by it.",
+        where=f"callbacks.monitor; {dataset.root / 'val'}",
+        expected="validation labels on which the monitored metric has a value",
+        found="; ".join(f"val, task {name}: {found}" for name, found in counts.items()),
+        remedy=f"{_OTHER_SPLIT}; or go by another metric: callbacks.monitor=val/TASK/logloss callbacks.mode=min",
+    )
+
+
+def _lack(counts: LabelCounts, task: Task) -> str | None:
+    """Says what the labels of a task lack, if anything."""
+    if counts.labelled == 0:
+        return _NO_LABEL
+    if task.kind == "value":
+        return f"one value ({counts.lowest:g})" if counts.lowest == counts.highest else None
+    if counts.positives == 0:
+        return _NO_POSITIVE
+    if task.kind == "graded":
+        return f"one grade ({counts.lowest:g})" if counts.lowest == counts.highest else None
+    return "no negative" if counts.negatives == 0 else None
+
+
+def _terms(cfg: DictConfig, schema: Schema) -> Iterator[tuple[str, LossTerm]]:
+    """Yields the terms on labels that the run trains with, its teacher's included."""
+    losses = {"loss": (cfg.loss, cfg.teacher.source != "none")}
+    if cfg.teacher.source in ("trained", "cotrained"):
+        losses["teacher.loss"] = (cfg.teacher.loss, False)
+    for where, (node, has_signals) in losses.items():
+        loss = build_loss(plain(node), where)
+        loss.setup(task_infos(schema, scored_tasks(cfg, schema)), has_signals)
+        for name, term in loss.terms.items():
+            if isinstance(term, _OF_LABELS) and getattr(term, "positives", "label") == "label":
+                yield f"{where}.terms.{name}", term
+
+
+def _columns(term: LossTerm) -> list[int]:
+    """The tasks whose labels the term reads."""
+    columns: list[int] = term.task_columns.tolist()
+    return columns[:1] if isinstance(term, SampledSoftmax) else columns
+
+
+def _wants_both(term: LossTerm, samplers: Sequence[Sampler]) -> bool:
+    """Whether the term learns from the log alone, which must have both classes then."""
+    return isinstance(term, _OF_BOTH_CLASSES) and not samplers
+
+
+def _labelled_by(samplers: Sequence[Sampler], task: str) -> bool:
+    """Whether a teacher labels candidates of the task."""
+    return any(isinstance(s, PseudoLabels) and (s.tasks is None or task in s.tasks) for s in samplers)

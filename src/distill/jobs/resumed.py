@@ -1,0 +1,166 @@
+"""Whether a command may go on with a run: the two are compared before a byte is written."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from distill.data.format import Dataset
+from distill.errors import ConfigError, DataError
+from distill.jobs.beforehand import check_given
+from distill.jobs.identity import LENGTH, SHARDS, differences, shard_counts, teacher_files
+from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
+from distill.jobs.parts import build, build_loss, plain
+from distill.losses.composite import CompositeLoss
+from distill.losses.schedule import Schedule
+from distill.schema.plain_yaml import read_yaml
+from distill.training.lr_schedule import LRSchedule
+
+_NEW = "start a new run without resume"
+
+
+def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
+    """Refuses to go on with a run under a config that would have made another one.
+
+    Args:
+        folder: Of the run.
+        cfg: Of the command that is to go on with it.
+
+    Returns:
+        What the run was.
+
+    Raises:
+        ConfigError: There is no run, or the config differs in more than may differ.
+        DataError: The folder does not say what its run was.
+    """
+    if not (folder / MANIFEST_FILE).exists():
+        raise ConfigError(
+            "There is no run to resume.",
+            where=str(folder.parent if cfg.resume == "last" else folder),
+            expected=f"a run folder with {MANIFEST_FILE}",
+            remedy="Start the run without resume, or give resume=RUN_FOLDER.",
+        )
+    record = read_record(folder)
+    now: Mapping[str, Any] = read_yaml(OmegaConf.to_yaml(cfg, resolve=True))  # as the other was written and read
+    found = differences(record.config, now)
+    length = {key: found.pop(key) for key in LENGTH if key in found}
+    before, here = shard_counts(record.config, record.processes, cfg)
+    if before != here:
+        found[SHARDS] = (before, here)
+    found |= _other_teachers(record.teachers, teacher_files(cfg.teacher))
+    if found:
+        raise _another({**found, **length}, folder, f"Give the values of then, or {_NEW}.")
+    if length:
+        _check_longer(length, folder, cfg)
+    return record
+
+
+def check_same_dataset(record: RunRecord, dataset: Dataset) -> None:
+    """Refuses to go on with a run on other data.
+
+    Raises:
+        DataError: The dataset is another one.
+    """
+    if record.dataset != dataset.fingerprint:
+        raise DataError(
+            "The run was on another dataset, so it cannot go on with this one.",
+            where=str(dataset.root),
+            expected=f"fingerprint {record.dataset}, then in {record.manifest['dataset'].get('root')}",
+            found=f"fingerprint {dataset.fingerprint}",
+            remedy=f"Give the data of then, or {_NEW}.",
+        )
+
+
+class CheckResumed(Callback):
+    """Hydra callback: compares before Hydra itself writes its records of the command into the run folder."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Ends the program with one message if the command may not go on with the run."""
+        from distill.jobs.app import guarded  # at the end of the chain of imports
+
+        if config.resume is not None:
+            guarded(_check_command, config)
+
+
+def _check_command(config: DictConfig) -> None:
+    folder = Path(config.hydra.run.dir).absolute()
+    with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(folder)  # as Hydra does a moment later
+    own = copy.deepcopy(config)
+    with read_write(own), open_dict(own):
+        del own["hydra"]
+    check_given(own)
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(config)  # for values that ask Hydra
+    try:
+        check_resumed(folder, own)
+    finally:
+        hydra.cfg = before
+
+
+def _another(found: Mapping[str, tuple[Any, Any]], folder: Path, remedy: str) -> ConfigError:
+    return ConfigError(
+        "The command asks for another run than the one that it is to go on with; nothing was changed.",
+        where=", ".join(found),
+        expected=f"as then, in {folder}: " + ", ".join(f"{key}={_text(then)}" for key, (then, _) in found.items()),
+        found="now: " + ", ".join(f"{key}={_text(now)}" for key, (_, now) in found.items()),
+        remedy=remedy,
+    )
+
+
+def _other_teachers(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[Any, Any]]:
+    """Names the teachers that are in the same place and have another content."""
+    return {
+        key: (f"a file with hash {then[key]}", f"one with hash {now[key]}")
+        for key in now
+        if key in then and then[key] != now[key]
+    }
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _check_longer(length: Mapping[str, tuple[Any, Any]], folder: Path, cfg: DictConfig) -> None:
+    """Refuses a shorter training, and a longer one if what was done so far would have been done in another way."""
+    if any(_limit(now) < _limit(then) for then, now in length.values()):
+        raise _another(length, folder, f"A run can become longer, not shorter. Give the values of then, or {_NEW}.")
+    if followers := _follow_length(cfg):
+        raise _another(
+            length, folder, f"{', '.join(followers)} would have been another from the first step on; {_NEW}."
+        )
+
+
+def _limit(value: Any) -> float:
+    """A number of epochs or steps; none is without end."""
+    return math.inf if not isinstance(value, int) or value < 0 else value
+
+
+def _follow_length(cfg: DictConfig) -> list[str]:
+    """Names what depends on how long the training is."""
+    schedule: LRSchedule = build(cfg.scheduler, "scheduler", LRSchedule)
+    names = [] if schedule.shape == "constant" else [f"scheduler={schedule.shape}"]
+    names += _planned(build_loss(plain(cfg.loss), "loss"), "loss")
+    if cfg.teacher.source == "cotrained":
+        names += _planned(build_loss(plain(cfg.teacher.loss), "teacher.loss"), "teacher.loss")
+    return names
+
+
+def _planned(loss: CompositeLoss, where: str) -> list[str]:
+    """Names the schedules of a loss that are shares of the training."""
+    return [
+        f"{where}.terms.{name}.{key}"
+        for name, term in loss.terms.items()
+        for key, value in vars(term).items()
+        if isinstance(value, Schedule) and value.planned(1_000_000) != value.planned(2_000_000)
+    ]

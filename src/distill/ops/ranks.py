@@ -1,0 +1,96 @@
+"""Rows and sums of all processes of a run, with gradients: what a formula over the whole batch is computed from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Returns the rank of this process and how many there are: 0 and 1 in a run of one."""
+    alone = not (dist.is_available() and dist.is_initialized())
+    return (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
+
+
+def gather_ragged(tensor: Tensor) -> list[Tensor]:
+    """Gathers tensors `[n_r, …]` whose first dimension differs from rank to rank, in rank order, without gradient."""
+    world = dist.get_world_size()
+    count = torch.tensor([tensor.shape[0]], device=tensor.device)
+    counts = [torch.empty_like(count) for _ in range(world)]
+    dist.all_gather(counts, count)
+    sizes = [int(c.item()) for c in counts]
+    padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
+    padded[: tensor.shape[0]] = tensor
+    buffers = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(buffers, padded)
+    return [buffer[:size] for buffer, size in zip(buffers, sizes, strict=True)]
+
+
+def rows_of_all_ranks(rows: Tensor) -> tuple[Tensor, int]:
+    """Joins the rows of all ranks. With several ranks this is a collective call, and so is its gradient.
+
+    Gradient path: each rank's rows get the sum of what all ranks' losses say of them. With the mean over ranks that DDP
+    takes, it is the gradient of the mean of their losses.
+
+    Args:
+        rows: `[n_r, …]`; a rank may have none.
+
+    Returns:
+        All rows `[Σ n_r, …]` in rank order, and where the own ones start.
+    """
+    if rank_and_world()[1] == 1:
+        return rows, 0
+    joined: tuple[Tensor, Tensor] = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
+    return joined[0], int(joined[1])
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Returns the sum over ranks, on all of them. With several ranks it is a collective call, and so is its gradient.
+
+    Gradient path: as `rows_of_all_ranks`.
+    """
+    if rank_and_world()[1] == 1:
+        return values
+    total: Tensor = _Summed.apply(values)  # type: ignore[no-untyped-call]
+    return total
+
+
+def of_first_rank(values: Tensor) -> Tensor:
+    """Returns rank 0's values on all ranks, without gradient: a draw that all ranks must share. A collective call."""
+    if rank_and_world()[1] > 1:
+        dist.broadcast(values, src=0)
+    return values
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        parts = gather_ragged(rows.contiguous())
+        start = sum(part.shape[0] for part in parts[: dist.get_rank()])
+        ctx.own = slice(start, start + rows.shape[0])
+        place = torch.tensor(start)
+        ctx.mark_non_differentiable(place)
+        return torch.cat(parts), place
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        grad = grad_outputs[0].contiguous().clone()
+        dist.all_reduce(grad)
+        return grad[ctx.own]
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        grad = grad_outputs[0].contiguous().clone()
+        dist.all_reduce(grad)
+        return grad
