@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distill.data import found
 from distill.data.datasets import ParquetSource, fingerprint
 from distill.data.prepare import prepare
 from distill.data.split import RandomSplit, TimeSplit
@@ -79,6 +80,8 @@ def test_it_can_be_prepared(folder: Path) -> None:
     source = replace(make(folder), split=TimeSplit())
     dataset = prepare(source.write_raw(folder), folder / "ready", progress=False)
     assert [sum(part.rows for part in dataset.parts(split)) for split in ("train", "val", "test")] == [64, 8, 8]
+    assert dataset.manifest.contents is not None
+    assert dataset.manifest.contents.files.left_out == {found.HIDDEN: 2, found.UNKNOWN: 1}
 
 
 def rewrite(folder: Path) -> None:

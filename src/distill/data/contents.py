@@ -117,12 +117,14 @@ class FilesRead(_Model):
         rows: In all of them.
         bytes: Of all of them.
         names: Of the first 20, without their folders.
+        left_out: Reason to the number of files of the source that were not read for it.
     """
 
     count: int
     rows: int
     bytes: int
     names: tuple[str, ...]
+    left_out: dict[str, int] = {}
 
 
 class Contents(_Model):

@@ -127,7 +127,7 @@ class _Preparation:
             encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool)
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
-        self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files), meters)
+        self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files, self.raw.found), meters)
 
     def _fit(
         self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from distill.batch import MISSING_KEY
 from distill.data.contents import Contents, Duplicates, FilesRead, RepeatedCandidate, SplitContents
 from distill.data.format import SPLITS
+from distill.data.found import FilesFound
 from distill.data.prepare.arrow import Int64
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import by_split
@@ -86,14 +87,15 @@ class Survey:
         """Adds the encoded values of a field `[n]`, of which there are so many, and of unknown ones, by split `[3]`."""
         self._fields[name].add(encoded, split, rows, unknown)
 
-    def result(self, files: RawFiles) -> Contents:
-        """Returns what was counted, of files that were read."""
+    def result(self, files: RawFiles, found: FilesFound | None = None) -> Contents:
+        """Returns what was counted, of files that were read; `found` says which others there were."""
         paths = [file.path for file in files.files]
         read = FilesRead(
             count=len(paths),
             rows=files.num_rows,
             bytes=sum(path.stat().st_size for path in paths),
             names=tuple(path.name for path in paths[:_NAMES]),
+            left_out={reason: len(others) for reason, others in found.left_out.items()} if found is not None else {},
         )
         return Contents(files=read, splits={name: self._split(code) for code, name in enumerate(SPLITS)})
 
