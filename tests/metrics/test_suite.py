@@ -25,6 +25,7 @@ from distill.metrics import (
     Threshold,
     request_ids,
 )
+from distill.metrics.functional.reduce import PerRequest
 
 Table = Callable[..., ScoredRows]
 TASKS = ("click", "buy")
@@ -98,13 +99,17 @@ def test_one_row_and_no_rows(table: Table, sizes: list[int]) -> None:
 def test_per_request_means_are_the_results(table: Table) -> None:
     rows = table([5, 1, 8, 2])
     suite = MetricSuite(every_metric())
-    found = suite.compute(rows, TASKS)
-    parts = suite.per_request(rows, TASKS)
-    assert {"click/recall@3", "teacher_recall@3_2", "teacher_kendall_tau"} <= parts.keys()
-    assert "click/auc" not in parts
+    found, parts = suite.measure(rows, TASKS)
+    assert found == pytest.approx(suite.compute(rows, TASKS), nan_ok=True)
+    assert parts.keys() == {name for name in found if not name.endswith("_skipped")}
     for name, part in parts.items():
-        assert part.values.shape == request_ids(rows).shape == (4,)
-        assert found[name] == pytest.approx(float(part.mean()), nan_ok=True)
+        assert found[name] == pytest.approx(float(part.value), nan_ok=True), name
+        if isinstance(part, PerRequest):
+            assert part.values.shape == request_ids(rows).shape == (4,)
+    assert {name for name, part in parts.items() if isinstance(part, PerRequest)} >= {
+        "click/recall@3",
+        "teacher_recall@3_2",
+    }
 
 
 def test_tasks_without_logits_are_left_out_but_of_metrics_by_score(table: Table) -> None:

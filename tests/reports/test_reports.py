@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 
 from distill.errors import DataError
-from distill.reports.compare import Row, Statistic, compare, comparison_table, main_metrics, save_comparison
+from distill.reports.compare import Row, Statistic, compare, save_comparison
 from distill.reports.comparison_markdown import comparison_markdown
 from distill.reports.comparison_picture import draw_comparison
+from distill.reports.comparison_table import comparison_table
+from distill.reports.main_metrics import main_metrics
 from distill.reports.paired import PairedTest, paired_tests
-from distill.reports.summary import Difference, Summary, gap_recovered, load_summary
+from distill.reports.summary import Difference, Summary, load_summary
 from distill.reports.table import print_summary
 
 SUMMARY = Summary(
@@ -33,16 +35,8 @@ SUMMARY = Summary(
     config_hash="a",
     dataset="d",
     overrides=["+experiment=x", "seed=0", "lr=1"],
+    better={"best@1": "up"},
 )
-
-
-def test_gap_is_the_share_of_what_the_teacher_is_better_by() -> None:
-    found = gap_recovered(SUMMARY.metrics)
-    assert found == {"click/auc": pytest.approx(0.5), "click/logloss": pytest.approx(0.8)}
-
-
-def test_no_gap_without_a_control() -> None:
-    assert gap_recovered({k: v for k, v in SUMMARY.metrics.items() if k != "control"}) == {}
 
 
 def test_summary_survives_a_round_trip_and_is_strict_json(tmp_path: Path) -> None:

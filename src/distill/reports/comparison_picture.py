@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.reports.compare import Row, best_row, notes, star
+from distill.reports.compare import Row
+from distill.reports.comparison_marks import best_rows, notes, star
 
 _COLORS = {"teacher": "#7f7f7f", "control": "#d08a2e", "distilled": "#2b6cb0", "model": "#2b6cb0"}
 
@@ -17,7 +18,7 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
 
     Args:
         rows: Models.
-        metrics: One panel each.
+        metrics: One panel each; a picture without panels says so.
         path: PNG to write.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second of import, seldom needed
@@ -26,18 +27,22 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     height = 1.5 + 0.3 * len(rows)
     figure = Figure(figsize=(3.5 + 2.6 * len(metrics), height), layout="constrained")
     FigureCanvasAgg(figure)
+    if not metrics:
+        figure.text(0.5, 0.5, "No metric has a value.", ha="center")
+        figure.savefig(path, dpi=150)
+        return
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     places = list(range(len(rows)))
     for panel, name in zip(panels, metrics, strict=True):
-        best = best_row(rows, name)
+        best = best_rows(rows, name)
         for place, row in zip(places, rows, strict=True):
             statistic = row.metrics.get(name)
-            if statistic is None or math.isnan(statistic.mean):
+            if statistic is None or not math.isfinite(statistic.mean) or name in row.elsewhere:
                 continue
             spread = 0.0 if math.isnan(statistic.deviation) else statistic.deviation
             color = _COLORS[row.role]
             panel.errorbar(statistic.mean, place, xerr=spread, fmt="o", markersize=5, color=color, capsize=2)
-            if row is best:
+            if row in best:
                 panel.plot(statistic.mean, place, "o", markersize=10, markerfacecolor="none", color=color)
             if star(row, name):
                 panel.annotate("*", (statistic.mean, place), (0, 3), textcoords="offset points", ha="center")
