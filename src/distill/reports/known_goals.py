@@ -9,10 +9,10 @@ import re
 
 from distill.metrics.goal import DOWN, NEITHER, UP, Goal
 
-_BAND = "(_head|_torso|_tail)?"
+_PART = "(_head|_torso|_tail|_preranked|_ranked|_exposed)?"
 _KNOWN = (
-    (re.compile(f"(request_)?[gu]?auc{_BAND}"), UP),
-    (re.compile(f"[a-z_]*recall@[0-9]+(_[0-9]+)?{_BAND}"), UP),
+    (re.compile(f"(request_)?[gu]?auc{_PART}"), UP),
+    (re.compile(f"[a-z_]*recall(_by_score)?@[0-9]+(_[0-9]+)?{_PART}"), UP),
     (re.compile("(hit_rate|ndcg)(_by_score)?@[0-9]+"), UP),
     (re.compile("(precision|recall|f1)_p[0-9.e-]+"), UP),
     (re.compile("teacher_kendall_tau"), UP),

@@ -46,7 +46,9 @@ def summary_table(summary: Summary) -> Table:
         cells = [_value(summary, role, name) for role in roles]
         if summary.gap_recovered:
             cells.append(_share(summary, name) if summary.comparable("teacher", name) else "")
-        table.add_row(label, *cells, *[_difference(summary, name)] * paired)
+        if paired:
+            cells.append(_difference(summary, name))
+        table.add_row(label, *cells)
     table.add_section()
     for label, values in (("parameters", summary.parameters), ("steps", summary.steps)):
         table.add_row(label, *(f"{values[role]:,}" if role in values else "–" for role in roles))
