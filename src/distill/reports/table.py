@@ -82,14 +82,21 @@ def notes(summary: Summary) -> list[str]:
             few.setdefault(count, []).append(name)
     if few:
         listed = "; ".join(f"{', '.join(names)}: {count:,}" for count, names in few.items())
-        found.append(f"Of {summary.requests:,} requests those count in which the order can change it: {listed}")
+        found.append(f"Of {summary.requests:,} requests, those count in which the order makes a difference: {listed}")
     if summary.cached:
         found.append("seconds*: trained before, taken from the cache")
     return found
 
 
 def _empty(title: str, roles: Sequence[str], gap: bool) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,  # names of metrics are long, a terminal is not wide
+    )
     table.add_column("metric", overflow="fold")
     for role in roles:
         table.add_column(role, justify="right", no_wrap=True)
