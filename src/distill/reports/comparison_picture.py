@@ -24,7 +24,8 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second of import, seldom needed
     from matplotlib.figure import Figure
 
-    height = 1.5 + 0.3 * len(rows)
+    explained = textwrap.wrap(" ".join(notes(rows, metrics)).replace("Bold:", "Ring:"), 32 * len(metrics) + 40)
+    height = 1.5 + 0.3 * len(rows) + 0.17 * len(explained)
     figure = Figure(figsize=(3.5 + 2.6 * len(metrics), height), layout="constrained")
     FigureCanvasAgg(figure)
     if not metrics:
@@ -52,7 +53,6 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     labels = [row.configuration if row.role == "model" else f"{row.configuration}, {row.role}" for row in rows]
     panels[0].set_yticks(places, labels, fontsize="small")
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
-    explained = " ".join(notes(rows, metrics)).replace("Bold:", "Ring:")
     if explained:
-        figure.supxlabel("\n".join(textwrap.wrap(explained, 32 * len(metrics) + 40)), fontsize="small")
+        figure.supxlabel("\n".join(explained), fontsize="small")
     figure.savefig(path, dpi=150)
