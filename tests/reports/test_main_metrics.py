@@ -79,3 +79,10 @@ def test_a_teacher_of_other_candidates_is_marked_and_never_drawn_alone(tmp_path:
     assert "0.9000 †" in text
     assert "not comparable" in " ".join(text.split())
     assert "0.7000 †" not in text
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_long_configuration_leaves_room_for_the_panels(tmp_path: Path) -> None:
+    long = " ".join(f"data.adapter.option_{i}=/some/where/{'x' * 40}" for i in range(9))
+    rows = compare([run_of({"click/auc": 0.5 + i}, config=f"{long} {i}") for i in range(2)])
+    show(rows, ["click/auc"], tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from distill.reports.compare import Row
 from distill.reports.comparison_marks import best_rows, notes, star
 
+_LABEL_WIDTH = 36  # characters
 _COLORS = {"teacher": "#7f7f7f", "control": "#d08a2e", "distilled": "#2b6cb0", "model": "#2b6cb0"}
 
 
@@ -25,7 +26,8 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     from matplotlib.figure import Figure
 
     explained = textwrap.wrap(" ".join(notes(rows, metrics)).replace("Bold:", "Ring:"), 32 * len(metrics) + 40)
-    height = 1.5 + 0.3 * len(rows) + 0.17 * len(explained)
+    labels = [_label(row) for row in rows]
+    height = 1.5 + sum(max(0.3, 0.15 * len(label)) for label in labels) + 0.17 * len(explained)
     figure = Figure(figsize=(3.5 + 2.6 * len(metrics), height), layout="constrained")
     FigureCanvasAgg(figure)
     if not metrics:
@@ -50,9 +52,14 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
         panel.set_title(name, fontsize="medium")
         panel.grid(alpha=0.3)
         panel.tick_params(labelsize="small")
-    labels = [row.configuration if row.role == "model" else f"{row.configuration}, {row.role}" for row in rows]
-    panels[0].set_yticks(places, labels, fontsize="small")
+    panels[0].set_yticks(places, ["\n".join(label) for label in labels], fontsize="small")
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     if explained:
         figure.supxlabel("\n".join(explained), fontsize="small")
     figure.savefig(path, dpi=150)
+
+
+def _label(row: Row) -> list[str]:
+    """What a row is, in lines that leave room for the panels."""
+    text = row.configuration if row.role == "model" else f"{row.configuration}, {row.role}"
+    return textwrap.wrap(text, _LABEL_WIDTH) or [""]
