@@ -76,3 +76,38 @@ def test_what_cannot_be_compared(
         run_script("scripts/compare.py", str(runs / arguments[0]), *arguments[1:])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_runs_on_different_data_are_refused_unless_told(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = load_summary(runs / "alone")
+    replace(other, dataset="yesterday", metrics={"model": {"click/auc": 0.9}}).save(runs / "alone")
+    places = [str(runs / "sweep"), str(runs / "alone"), "--metrics", "click/auc"]
+    with pytest.raises(SystemExit) as stop:
+        run_script("scripts/compare.py", *places)
+    assert stop.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The runs are of different data" in said
+    assert "data yester: alone (seed 5)" in said
+    assert "--different-data" in said
+    run_script("scripts/compare.py", *places, "--different-data", "--sort", "click/auc", "--out", str(runs / "out"))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "none is ranked with rows of other data" in printed
+    rows = json.loads((runs / "out" / "comparison.json").read_text())
+    assert [(row["configuration"], row["datasets"]) for row in rows] == [
+        ("alone", ["yesterday"]),
+        ("best", ["data"]),
+        ("a|b", ["data"]),
+    ]
+    assert rows[0]["better"] == {"click/auc": "up"}
+    assert "**0.9000**" not in (runs / "out" / "comparison.md").read_text()
+
+
+def test_a_target_sorts_by_distance_and_what_has_no_better_by_size(runs: Path) -> None:
+    for place, pcoc in (("sweep/0", 0.4), ("sweep/1", 0.6), ("sweep/2", 1.2), ("sweep/3", 1.2), ("alone", 3.0)):
+        found = load_summary(runs / place)
+        replace(found, metrics={"model": {"click/pcoc": pcoc, "gini@20": pcoc}}).save(runs / place)
+    for metric, expected in (("click/pcoc", ["best", "a|b", "alone"]), ("gini@20", ["alone", "best", "a|b"])):
+        out = runs / f"out-{expected[0]}"
+        run_script("scripts/compare.py", str(runs), "--metrics", metric, "--sort", metric, "--out", str(out))
+        rows = json.loads((out / "comparison.json").read_text())
+        assert [row["configuration"] for row in rows] == expected

@@ -39,8 +39,9 @@ def measure(scenario: str, rank: int, world: int) -> dict[str, str]:
     for part in shards(rows, scenario, world)[rank]:
         state.update(part)
     gathered = state.gather()
-    values = MetricSuite(every_metric()).compute(gathered.rows, TASKS)
-    return {name: value.hex() for name, value in values.items()}
+    values, sampled = MetricSuite(every_metric()).measure(gathered.rows, TASKS)
+    errors = {f"{name} ±": float(part.standard_error()) for name, part in sampled.items()}
+    return {name: value.hex() for name, value in {**values, **errors}.items()}
 
 
 def refusal(rank: int, layouts_differ: bool) -> str:

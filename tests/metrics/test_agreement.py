@@ -27,8 +27,9 @@ def _rows(table: Table) -> ScoredRows:
 
 def test_overlap_with_the_teacher_by_hand(table: Table) -> None:
     found = OverlapWithTeacher(ks=[1, 2, 4], m=2)(Evaluation(_rows(table), ["click"]))
-    # request 0: teacher's top-2 is {1, 3}; the student's order is 0, 1, 2, 3. Request 1: both prefer its second
-    assert found["teacher_recall@1_2"] == (0 + 0.5) / 2
+    # request 0: teacher's top-2 is {1, 3}; the student's order is 0, 1, 2, 3. Request 1 has two candidates, both wanted
+    assert found["teacher_recall@1_2"] == 0
+    assert found["teacher_recall@1_2_skipped"] == 1.0
     assert found["teacher_recall@2_2"] == 0.5
     assert found["teacher_recall@2_2_skipped"] == 1.0
     assert math.isnan(found["teacher_recall@4_2"])

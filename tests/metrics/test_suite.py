@@ -22,9 +22,11 @@ from distill.metrics import (
     OverlapWithTeacher,
     Recall,
     ScoredRows,
+    StageRecall,
     Threshold,
     request_ids,
 )
+from distill.metrics.functional.reduce import PerRequest
 
 Table = Callable[..., ScoredRows]
 TASKS = ("click", "buy")
@@ -42,6 +44,7 @@ def every_metric() -> dict[str, Metric]:
         "teacher": OverlapWithTeacher(ks=[3], m=2),
         "best": OverlapWithColumn("utility", "best_recall", ks=[3], m=2),
         "order": OrderAgreement(),
+        "stages": StageRecall(ks=[3]),
     }
 
 
@@ -61,6 +64,7 @@ def test_names_of_all_results(table: Table) -> None:
         "recall@3",
         "ndcg@1",
         "ndcg@3",
+        "stage_recall@3",
     ]
     expected = {f"{task}/{name}" for task in TASKS for name in of_task}
     assert found.keys() == expected | {
@@ -68,6 +72,8 @@ def test_names_of_all_results(table: Table) -> None:
         "best_recall@3_2",
         "teacher_kendall_tau",
         "teacher_inversion_rate",
+        "stage_recall@3_ranked",
+        "stage_recall@3_exposed",
     }
     assert not any(math.isnan(value) for value in found.values())
 
@@ -84,7 +90,7 @@ def test_a_missing_input_is_named_and_leaves_the_rest(table: Table) -> None:
     suite = MetricSuite(every_metric(), counts=False)
     rows = replace(table([5] * 20, teacher=False), columns={})
     assert suite.missing(rows, TASKS).keys() == {"teacher", "best", "order"}
-    assert all(name.startswith(TASKS) for name in suite.compute(rows, TASKS))
+    assert all(name.startswith((*TASKS, "stage_recall@")) for name in suite.compute(rows, TASKS))
     assert suite.missing(table([5]), TASKS) == {}
 
 
@@ -98,13 +104,17 @@ def test_one_row_and_no_rows(table: Table, sizes: list[int]) -> None:
 def test_per_request_means_are_the_results(table: Table) -> None:
     rows = table([5, 1, 8, 2])
     suite = MetricSuite(every_metric())
-    found = suite.compute(rows, TASKS)
-    parts = suite.per_request(rows, TASKS)
-    assert {"click/recall@3", "teacher_recall@3_2", "teacher_kendall_tau"} <= parts.keys()
-    assert "click/auc" not in parts
+    found, parts = suite.measure(rows, TASKS)
+    assert found == pytest.approx(suite.compute(rows, TASKS), nan_ok=True)
+    assert parts.keys() == {name for name in found if not name.endswith("_skipped")}
     for name, part in parts.items():
-        assert part.values.shape == request_ids(rows).shape == (4,)
-        assert found[name] == pytest.approx(float(part.mean()), nan_ok=True)
+        assert found[name] == pytest.approx(float(part.value), nan_ok=True), name
+        if isinstance(part, PerRequest):
+            assert part.values.shape == request_ids(rows).shape == (4,)
+    assert {name for name, part in parts.items() if isinstance(part, PerRequest)} >= {
+        "click/recall@3",
+        "teacher_recall@3_2",
+    }
 
 
 def test_tasks_without_logits_are_left_out_but_of_metrics_by_score(table: Table) -> None:
@@ -114,7 +124,9 @@ def test_tasks_without_logits_are_left_out_but_of_metrics_by_score(table: Table)
     unknown = replace(rows, logits=torch.where(torch.tensor([False, True]), torch.nan, rows.logits))
     suite.metrics.pop("auc")
     found = suite.compute(unknown, TASKS, predicted=("click",))
-    assert found == {n: v for n, v in suite.compute(rows, TASKS).items() if not n.startswith("buy/") or "by_score" in n}
+    by_score = ("by_score", "stage_recall")
+    everything = suite.compute(rows, TASKS).items()
+    assert found == {n: v for n, v in everything if not n.startswith("buy/") or any(part in n for part in by_score)}
     assert "buy/ndcg_by_score@2" in found
 
 
@@ -133,15 +145,20 @@ def test_two_results_of_one_name_are_refused(table: Table) -> None:
         suite.compute(table([5]), TASKS)
 
 
+def _with_errors(suite: MetricSuite, rows: ScoredRows) -> tuple[dict[str, float], dict[str, float]]:
+    values, sampled = suite.measure(rows, TASKS)
+    return values, {name: float(part.standard_error()) for name, part in sampled.items()}
+
+
 def test_results_do_not_depend_on_threads(table: Table) -> None:
     rows = replace(table([50] * 1501), weight=torch.rand(50 * 1501, generator=torch.Generator().manual_seed(0)))
     suite = MetricSuite(every_metric())
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = suite.compute(rows, TASKS)
+        one, errors = _with_errors(suite, rows)
         torch.set_num_threads(3)
-        assert suite.compute(rows, TASKS) == one
+        assert _with_errors(suite, rows) == (one, errors)
     finally:
         torch.set_num_threads(threads)
 

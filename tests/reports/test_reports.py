@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 
 from distill.errors import DataError
-from distill.reports.compare import Row, Statistic, compare, comparison_table, main_metrics, save_comparison
+from distill.reports.compare import Row, Statistic, compare, save_comparison
 from distill.reports.comparison_markdown import comparison_markdown
 from distill.reports.comparison_picture import draw_comparison
+from distill.reports.comparison_table import comparison_table
+from distill.reports.main_metrics import main_metrics
 from distill.reports.paired import PairedTest, paired_tests
-from distill.reports.summary import Difference, Summary, gap_recovered, load_summary
+from distill.reports.summary import Difference, Summary, load_summary
 from distill.reports.table import print_summary
 
 SUMMARY = Summary(
@@ -33,16 +35,8 @@ SUMMARY = Summary(
     config_hash="a",
     dataset="d",
     overrides=["+experiment=x", "seed=0", "lr=1"],
+    better={"best@1": "up"},
 )
-
-
-def test_gap_is_the_share_of_what_the_teacher_is_better_by() -> None:
-    found = gap_recovered(SUMMARY.metrics)
-    assert found == {"click/auc": pytest.approx(0.5), "click/logloss": pytest.approx(0.8)}
-
-
-def test_no_gap_without_a_control() -> None:
-    assert gap_recovered({k: v for k, v in SUMMARY.metrics.items() if k != "control"}) == {}
 
 
 def test_summary_survives_a_round_trip_and_is_strict_json(tmp_path: Path) -> None:
@@ -159,3 +153,72 @@ def test_difference_from_the_control_counts_all_seeds_and_is_marked(tmp_path: Pa
     )
     small = replace(SUMMARY, differences={"best@1": Difference(0.01, 0.006, 90)})
     assert "*" not in comparison_markdown(compare([small]), ["best@1"])
+
+
+def test_a_run_of_an_earlier_version_is_compared_by_what_its_metrics_are_known_for(tmp_path: Path) -> None:
+    new = {"better", "requests", "counted", "teacher_lead", "on_scored", "scored", "main_task", "data_of_seed"}
+    replace(SUMMARY, better={}).save(tmp_path)
+    data = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps({k: v for k, v in data.items() if k not in new}))
+    old = load_summary(tmp_path)
+    assert old == replace(SUMMARY, better={}, metrics=old.metrics)
+    assert [old.goal(name).better for name in ("click/logloss", "click/auc", "best@1")] == ["down", "up", "none"]
+    worse = {**SUMMARY.metrics, "distilled": {"click/logloss": 0.9}}
+    rows = compare([old, replace(SUMMARY, metrics=worse, config_hash="b", overrides=["lr=2"])])
+    assert "**0.4200**" in comparison_markdown(rows, ["click/logloss"])
+
+
+def test_a_summary_keeps_all_that_a_comparison_needs(tmp_path: Path) -> None:
+    full = replace(
+        SUMMARY,
+        metrics={role: {"click/auc": 0.5} for role in SUMMARY.metrics},
+        better={"click/auc": "up", "click/pcoc": 1.0},
+        requests=7,
+        counted={"distilled": {"best@1": 5}},
+        teacher_lead={"click/auc": Difference(0.1, 0.01, 7)},
+        on_scored={"control": {"click/auc": 0.4}},
+        scored=0.25,
+        main_task="click",
+        data_of_seed=True,
+    )
+    full.save(tmp_path)
+    assert load_summary(tmp_path) == full
+    assert full.goal("click/pcoc").target == 1.0
+    assert not full.comparable("teacher", "click/auc")
+    assert full.comparable("teacher", "best@1")
+    assert full.comparable("control", "click/auc")
+
+
+def data_of(runs: list[Summary]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(row.configuration, row.seeds) for row in compare(runs) if row.role == "distilled"]
+
+
+@pytest.mark.parametrize("known", [True, None])
+def test_seeds_with_worlds_of_their_own_are_one_row(known: bool | None) -> None:
+    seeds = [replace(SUMMARY, seed=seed, dataset=f"world{seed}", data_of_seed=known) for seed in range(3)]
+    assert data_of(seeds) == [("run", (0, 1, 2))]
+    again = replace(seeds[0], dataset="another0")
+    assert data_of([*seeds, again]) == [
+        ("run (data world0)", (0,)),
+        ("run (data world1)", (1,)),
+        ("run (data world2)", (2,)),
+        ("run (data anothe)", (0,)),
+    ]
+
+
+def test_runs_of_one_configuration_on_two_days_of_logs_are_two_rows() -> None:
+    days = [replace(SUMMARY, seed=s, dataset=f"day-{'ab'[s % 2]}", data_of_seed=False) for s in range(4)]
+    assert data_of(days) == [("run (data day-a)", (0, 2)), ("run (data day-b)", (1, 3))]
+
+
+def test_rows_of_other_data_are_not_ranked_together() -> None:
+    def one(name: str, data: str, auc: float) -> Summary:
+        metrics = {"model": {"click/auc": auc}}
+        return replace(SUMMARY, name=name, config_hash=name, dataset=data, metrics=metrics, data_of_seed=False)
+
+    rows = compare([one("a", "x", 0.7), one("b", "x", 0.6), one("c", "y", 0.9)])
+    text = comparison_markdown(rows, ["click/auc"])
+    assert text.count("**") == 2
+    assert "**0.7000**" in text
+    assert "Not all rows are of the same data" in text
+    assert "Not all rows" not in comparison_markdown(rows[:2], ["click/auc"])

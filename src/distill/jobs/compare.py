@@ -11,10 +11,14 @@ from rich.console import Console
 
 from distill.data.files import write_text_atomic
 from distill.errors import ConfigError, DataError
-from distill.reports.compare import Row, compare, comparison_table, main_metrics, save_comparison
+from distill.metrics.goal import UP, Goal
+from distill.reports.compare import Row, compare, save_comparison
 from distill.reports.comparison_markdown import comparison_markdown
+from distill.reports.comparison_marks import different_data, goal_of
 from distill.reports.comparison_picture import draw_comparison
-from distill.reports.summary import SUMMARY_FILE, Summary, load_summary, lower_is_better
+from distill.reports.comparison_table import comparison_table
+from distill.reports.main_metrics import main_metrics
+from distill.reports.summary import SUMMARY_FILE, Summary, load_summary
 
 COMPARISON = "comparison"
 _NARROWEST = 160  # characters, where there is no terminal to ask
@@ -25,7 +29,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compares runs: mean ± deviation over seeds, costs, gap recovered.")
     parser.add_argument("runs", nargs="+", type=Path, help="run folders, or folders with runs anywhere below")
     parser.add_argument("--metrics", nargs="+", help="metrics to show; by default the main ones")
-    parser.add_argument("--sort", help="metric to sort by, the best first")
+    parser.add_argument("--sort", help="metric to sort by, the best first; the largest, where neither is better")
+    parser.add_argument("--different-data", action="store_true", help="compare also runs on different data")
     parser.add_argument("--out", type=Path, help="folder for comparison.json, .md and .png")
     return parser.parse_args(given)
 
@@ -35,7 +40,7 @@ def run(options: argparse.Namespace) -> list[Row]:
 
     Raises:
         DataError: There is no finished run.
-        ConfigError: A metric is unknown.
+        ConfigError: A metric is unknown, or the runs are of different data and `--different-data` is not given.
     """
     console = report_console()
     runs, unfinished = find_runs(options.runs)
@@ -44,6 +49,8 @@ def run(options: argparse.Namespace) -> list[Row]:
     if not runs:
         raise DataError("There is no finished run to compare.", where=", ".join(map(str, options.runs)))
     rows = compare(runs)
+    if not options.different_data:
+        refuse_different_data(rows)
     known = {name for row in rows for name in row.metrics}
     metrics = options.metrics or main_metrics(rows)
     unknown = [name for name in (*metrics, *([options.sort] if options.sort else [])) if name not in known]
@@ -55,13 +62,36 @@ def run(options: argparse.Namespace) -> list[Row]:
             found=", ".join(unknown),
         )
     if options.sort:
-        rows = sorted(rows, key=lambda row: _place(row, options.sort))
+        goal = goal_of(rows, options.sort)
+        rows = sorted(rows, key=lambda row: _place(row, options.sort, goal if goal.ranks else UP))
     console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         save_all(rows, metrics, options.out)
         console.print(f"Files: {options.out / COMPARISON}.json, .md, .png", soft_wrap=True)
     return rows
+
+
+def refuse_different_data(rows: Sequence[Row]) -> None:
+    """Refuses rows that were tested on different datasets.
+
+    Raises:
+        ConfigError: With the rows of each.
+    """
+    if not different_data(rows):
+        return
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        data = tuple(sorted(name[:6] for name in row.datasets))
+        groups.setdefault(data, []).append(f"{row.configuration} (seed {', '.join(map(str, row.seeds))})")
+    found = "; ".join(f"data {' '.join(data)}: {', '.join(dict.fromkeys(of))}" for data, of in groups.items())
+    raise ConfigError(
+        "The runs are of different data: what is better on one is not comparable with what is on another.",
+        where="runs",
+        expected="runs on the same datasets, with the same seeds where each seed has data of its own",
+        found=found,
+        remedy="Give runs on the same data, or --different-data for one table with a best for each data.",
+    )
 
 
 def report_console() -> Console:
@@ -96,8 +126,6 @@ def save_all(rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> None:
     draw_comparison(rows, metrics, folder / f"{COMPARISON}.png")
 
 
-def _place(row: Row, metric: str) -> float:
+def _place(row: Row, metric: str, goal: Goal) -> float:
     value = row.metrics[metric].mean if metric in row.metrics else math.nan
-    if math.isnan(value):
-        return math.inf
-    return value if lower_is_better(metric) else -value
+    return math.inf if math.isnan(value) else goal.distance(value)

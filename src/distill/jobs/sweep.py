@@ -14,7 +14,9 @@ from rich.console import Console
 
 from distill.jobs.app import FAILED
 from distill.jobs.compare import COMPARISON, find_runs, report_console, save_all
-from distill.reports.compare import compare, comparison_table, main_metrics
+from distill.reports.compare import compare
+from distill.reports.comparison_table import comparison_table
+from distill.reports.main_metrics import main_metrics
 from distill.reports.summary import SUMMARY_FILE, Summary
 
 

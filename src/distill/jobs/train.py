@@ -36,9 +36,10 @@ from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import log_comparison
 from distill.losses.terms.base import LossTerm
-from distill.metrics import MetricSuite, ScoredRows, teacher_rows
+from distill.metrics import ScoredRows
 from distill.models.cost import measure_cost
-from distill.reports.summary import Difference, Summary, gap_recovered, is_of_probabilities
+from distill.reports.roles import Teacher, measure_roles
+from distill.reports.summary import Summary
 from distill.reports.table import print_summary
 from distill.sampling import Sampler
 from distill.training.callbacks import TrialPruned, validation_of
@@ -249,20 +250,12 @@ class _Run:
 
     def _summary(self, rows: Mapping[str, ScoredRows], main: str, signals: Signals | None) -> Summary:
         suite = build_metrics(self.cfg.metrics, self.dataset)
-        tasks = self.dataset.schema.task_names
-        teacher, taught = teacher_rows(rows[main]), None if signals is None else signals.source.tasks
-        metrics = {role: suite.compute(table, tasks) for role, table in rows.items()}
-        if teacher is not None:
-            measured = suite if rows[main].teacher_score is not None else suite.pointwise
-            metrics = {"teacher": measured.compute(teacher, tasks, taught), **metrics}
-        if "teacher" in metrics and signals is not None and not signals.probabilities:
-            metrics["teacher"] = {n: v for n, v in metrics["teacher"].items() if not is_of_probabilities(n)}
+        teacher = None if signals is None else Teacher(signals.source.tasks, signals.probabilities)
+        found = measure_roles(suite, rows, self.dataset.schema.task_names, teacher)
         return Summary(
             name=self.cfg.name,
             seed=self.cfg.seed,
-            metrics=metrics,
-            gap_recovered=gap_recovered(metrics),
-            differences=_differences(suite, rows, tasks),
+            **{name: getattr(found, name) for name in found.__dataclass_fields__},
             parameters={role: result.parameters for role, result in self.results.items()},
             seconds={role: result.seconds for role, result in self.results.items()},
             steps={role: result.steps for role, result in self.results.items()},
@@ -273,25 +266,18 @@ class _Run:
             validation=validation_of(read_checkpoint(self.results[main].checkpoint, "meta")),  # no tensors
             cost=self._costs() if rank() == 0 and self.cfg.cost.enabled else {},
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
+            main_task=str(self.cfg.data.main_task),
+            data_of_seed=_data_of_seed(self.composed),
         )
+
+
+def _data_of_seed(composed: DictConfig) -> bool:
+    """Whether another seed means other data."""
+    one, other = (plain(OmegaConf.merge(composed, {"seed": seed}))["data"] for seed in (0, 1))
+    return bool(one != other)
 
 
 def _is_taught(sampler: tuple[str, Any]) -> bool:
     name, node = sampler
     built = build(node, f"sampling.{name}")
     return isinstance(built, Sampler) and built.needs_signals
-
-
-def _differences(suite: MetricSuite, rows: Mapping[str, ScoredRows], tasks: tuple[str, ...]) -> dict[str, Difference]:
-    """Compares distilled and control request by request."""
-    if "control" not in rows or "distilled" not in rows:
-        return {}
-    control, distilled = (suite.per_request(rows[role], tasks) for role in ("control", "distilled"))
-    found = {}
-    for name, values in distilled.items():
-        both = values.used & control[name].used
-        difference = (values.values - control[name].values)[both]
-        if difference.numel() > 1:
-            error = float(difference.std()) / difference.numel() ** 0.5
-            found[name] = Difference(float(difference.mean()), error, int(both.sum()))
-    return found

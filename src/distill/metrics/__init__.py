@@ -1,8 +1,9 @@
 """Metrics of an evaluation, computed on the gathered rows of all ranks."""
 
 from distill.metrics.agreement import OrderAgreement, OverlapWithColumn, OverlapWithTeacher
-from distill.metrics.base import Metric
+from distill.metrics.base import Metric, Sampled
 from distill.metrics.evaluation import Evaluation
+from distill.metrics.goal import Goal
 from distill.metrics.long_tail import PassedOn, PopularityBands, give_exposures
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
 from distill.metrics.ranking import NDCG, HitRate, Recall
@@ -15,6 +16,7 @@ from distill.metrics.rows import (
     request_index,
     teacher_rows,
 )
+from distill.metrics.stage_recall import StageRecall
 from distill.metrics.state import MetricState
 from distill.metrics.suite import MetricSuite
 
@@ -24,6 +26,7 @@ __all__ = [
     "Calibration",
     "CanonicalRows",
     "Evaluation",
+    "Goal",
     "GroupedAUC",
     "HitRate",
     "LogLoss",
@@ -36,7 +39,9 @@ __all__ = [
     "PassedOn",
     "PopularityBands",
     "Recall",
+    "Sampled",
     "ScoredRows",
+    "StageRecall",
     "Threshold",
     "canonical",
     "concatenate",

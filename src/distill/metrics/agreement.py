@@ -14,7 +14,9 @@ from distill.metrics.functional.kendall import count_pairs
 from distill.metrics.functional.overlap import overlap_per_request
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.ties import TiedRanks, tied_ranks
+from distill.metrics.goal import DOWN, UP, Goal
 from distill.metrics.rows import ScoredRows
+from distill.ops.segment import segment_sum
 
 
 class Reference(NamedTuple):
@@ -39,8 +41,9 @@ class Reference(NamedTuple):
 class OverlapWithTeacher(RequestMetric):
     """`teacher_recall@<k>_<m>`: share of the teacher's top-m in the student's top-k, by the ranking score of each.
 
-    On the candidates that the teacher scored. Requests with no more than k of them would give 1 whatever the student
-    does: they are skipped and counted. Expected value under random, independent breaking of ties.
+    On the candidates that the teacher scored. Requests with no more than k of them, or no more than m, or all tied by
+    the teacher would give the same whatever the student does: they are skipped and counted. Expected value under
+    random, independent breaking of ties.
 
     Args:
         ks: How many the student passes on: one result each.
@@ -50,6 +53,11 @@ class OverlapWithTeacher(RequestMetric):
     def __init__(self, ks: Sequence[int] = (20,), m: int = 10) -> None:
         self.ks = cutoffs(ks, "metrics.*.ks")
         (self.m,) = cutoffs((m,), "metrics.*.m")
+
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """More is better."""
+        return {f"teacher_recall@{k}_{self.m}": UP for k in self.ks}
 
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `teacher_recall@<k>_<m>` of each request."""
@@ -78,6 +86,11 @@ class OverlapWithColumn(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         (self.m,) = cutoffs((m,), "metrics.*.m")
 
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """More is better."""
+        return {f"{self.name}@{k}_{self.m}": UP for k in self.ks}
+
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<name>@<k>_<m>` of each request."""
         return _overlaps(self.name, evaluation, self._reference(evaluation.rows), self.ks, self.m)
@@ -102,6 +115,11 @@ class OrderAgreement(RequestMetric):
     side ties all candidates; the inversion rate (ties ½) for those that the teacher does not order. They are skipped
     and counted.
     """
+
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """A higher correlation and a lower rate are better."""
+        return {"teacher_kendall_tau": UP, "teacher_inversion_rate": DOWN}
 
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns both for each request."""
@@ -142,7 +160,9 @@ def _overlaps(
     if reference is None:
         return {}
     student, wanted = covered_orders(evaluation, reference)
-    return {f"{name}@{k}_{m}": overlap_per_request(student, wanted, k, m) for k in ks}
+    size, ordered = student.request_size(), segment_sum(wanted.better, wanted.index, wanted.num_requests) > 0
+    matters = (size > m) & ordered
+    return {f"{name}@{k}_{m}": overlap_per_request(student, wanted, k, m).where(matters) for k in ks}
 
 
 def covered_orders(evaluation: Evaluation, reference: Reference) -> tuple[TiedRanks, TiedRanks]:

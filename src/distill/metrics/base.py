@@ -10,17 +10,37 @@ from torch import Tensor
 
 from distill.errors import ConfigError
 from distill.metrics.evaluation import Evaluation, TaskRows
+from distill.metrics.functional.influence import Influence
 from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.goal import Goal
+
+Sampled = PerRequest | Influence
+"""A number whose standard error is known: a mean over requests, or one that each unit moves by so much."""
 
 SKIPPED = "_skipped"
 """Ending of the names under which metrics count the groups that they leave out."""
 
 
 class Metric(Protocol):
-    """Computes named numbers from an evaluation."""
+    """Computes named numbers from an evaluation.
+
+    Attributes:
+        of_probabilities: Whether it compares probabilities with labels, so that an order alone has no value of it.
+    """
+
+    of_probabilities: bool
+
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """What is better of each result, by its name without the task."""
+        ...
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         """Returns name to value; NaN where undefined; what `missing` names is left out."""
+        ...
+
+    def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
+        """Returns name to the same results with their standard errors; nothing for those that have none."""
         ...
 
     def missing(self, evaluation: Evaluation) -> str | None:
@@ -36,6 +56,8 @@ class PointwiseMetric(ABC):
         weighted: Whether rows count by their weight, or alike.
     """
 
+    of_probabilities = False
+
     def __init__(self, tasks: Sequence[str] | None = None, weighted: bool = True) -> None:
         self.tasks = None if tasks is None else tuple(tasks)
         self.weighted = weighted
@@ -43,6 +65,21 @@ class PointwiseMetric(ABC):
     @abstractmethod
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns name, without the task, to value."""
+
+    @abstractmethod
+    def influences(self, rows: TaskRows, unit: Tensor, num_units: int) -> Mapping[str, Influence]:
+        """Returns name, without the task, to the same value with what each unit moves it by.
+
+        Args:
+            rows: n observed rows of a task.
+            unit: Request of each row, `[n]` int64 in `0..R-1`; metrics of groups take their groups instead.
+            num_units: R.
+        """
+
+    @property
+    @abstractmethod
+    def goals(self) -> Mapping[str, Goal]:
+        """What is better of each result, by its name without the task."""
 
     def weight(self, rows: TaskRows) -> Tensor | None:
         """Returns the weights to count rows by, None for alike."""
@@ -56,6 +93,16 @@ class PointwiseMetric(ABC):
                 values |= {f"{task}/{name}": value for name, value in self.measure(rows).items()}
         return values
 
+    def sampled(self, evaluation: Evaluation) -> dict[str, Sampled]:
+        """Returns the results with their standard errors."""
+        found: dict[str, Sampled] = {}
+        for task, column in evaluation.columns(self.tasks).items():
+            rows = evaluation.observed_rows(column)
+            if rows.is_binary:
+                own = self.influences(rows, *evaluation.units(column))
+                found |= {f"{task}/{name}": influence for name, influence in own.items()}
+        return found
+
     def missing(self, evaluation: Evaluation) -> str | None:
         """Names the tasks whose labels are not binary."""
         chosen = evaluation.columns(self.tasks)
@@ -66,8 +113,16 @@ class PointwiseMetric(ABC):
 class RequestMetric(ABC):
     """Base of the metrics that are a mean over requests, each alike; those that are not used are counted.
 
-    The row weight plays no part: it has no meaning for an order.
+    A request whose value would be the same whatever the order is not used: it would say nothing. The row weight plays
+    no part: it has no meaning for an order.
     """
+
+    of_probabilities = False
+
+    @property
+    @abstractmethod
+    def goals(self) -> Mapping[str, Goal]:
+        """What is better of each result, by its name without the task."""
 
     @abstractmethod
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
@@ -79,6 +134,10 @@ class RequestMetric(ABC):
             values[name] = float(result.mean())
             values[name + SKIPPED] = float(result.num_skipped)
         return values
+
+    def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
+        """Returns the results with their values by request."""
+        return self.per_request(evaluation)
 
     def missing(self, evaluation: Evaluation) -> str | None:
         """Says which input the metric lacks and what is left out for it, or None."""

@@ -12,6 +12,7 @@ from distill.errors import ConfigError
 from distill.metrics.functional.checks import is_binary
 from distill.metrics.functional.ties import TiedRanks, TieOrder, order_by, tied_ranks
 from distill.metrics.rows import ScoredRows, request_index
+from distill.ops.segment import segment_count
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,17 @@ class Evaluation:
     def requests(self) -> tuple[Tensor, int]:
         """The request of each row `[N]` int64, sorted, and R; see `request_index`."""
         return request_index(self.rows)
+
+    @cached_property
+    def request_size(self) -> Tensor:
+        """Candidates of each request `[R]` int64."""
+        return segment_count(*self.requests)
+
+    def units(self, column: int) -> tuple[Tensor, int]:
+        """The request of each observed row of a task `[n]` int64, and R: rows of one request are not independent."""
+        index, num_requests = self.requests
+        observed = self.rows.observed[:, column]
+        return index if bool(observed.all()) else index[observed], num_requests
 
     def observed_rows(self, column: int) -> TaskRows:
         """Takes the rows on which the task of `column` is observed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,11 +12,13 @@ from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError
 from distill.metrics import functional
 from distill.metrics.agreement import covered_orders, teacher_reference
-from distill.metrics.base import cutoffs
+from distill.metrics.base import Sampled, cutoffs
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.inequality import gini
+from distill.metrics.functional.influence import Influence, auc_influence, ratio_influence
 from distill.metrics.functional.reduce import total
 from distill.metrics.functional.topk import membership
+from distill.metrics.goal import NEITHER, UP, Goal
 from distill.ops.segment import segment_sum
 
 BANDS = ("head", "torso", "tail")
@@ -28,8 +30,8 @@ class PopularityBands:
     The head holds the most popular items that make up the first share of the training split's exposures, the torso
     those up to the second, the tail all others, with items that were never exposed; items of equal popularity are in
     one band, candidates whose item is not known in none. The AUC is over the observed rows of a band; the recall is the
-    share of the teacher's top-m *that are of the band* in the student's top-k, over all requests of more than k
-    candidates together.
+    share of the teacher's top-m *that are of the band* in the student's top-k, over all requests of more than k and
+    more than m candidates together.
 
     Args:
         shares: Where the head and the torso end, in cumulative exposures.
@@ -37,6 +39,8 @@ class PopularityBands:
         m: How many of the teacher's best are wanted.
         tasks: Tasks whose AUC is measured; None for all that are binary.
     """
+
+    of_probabilities = False
 
     def __init__(
         self,
@@ -58,12 +62,33 @@ class PopularityBands:
         self.tasks = tasks
         self.exposures: ItemExposures | None = None
 
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """More is better."""
+        stems = ("auc", *(f"teacher_recall@{k}_{self.m}" for k in self.ks))
+        return {f"{stem}_{band}": UP for stem in stems for band in BANDS}
+
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         """Returns name to value; nothing before the exposures are known."""
         if self.exposures is None:
             return {}
         band = self._bands(self.exposures, evaluation.rows.item_id)
-        return {**self._aucs(evaluation, band), **self._recalls(evaluation, band)}
+        recalls = {name: float(result.value) for name, result in self._recalls(evaluation, band).items()}
+        return {**self._aucs(evaluation, band), **recalls}
+
+    def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
+        """Returns the results, moved by requests; nothing before the exposures are known."""
+        if self.exposures is None:
+            return {}
+        rows, (index, num_requests) = evaluation.rows, evaluation.requests
+        band = self._bands(self.exposures, rows.item_id)
+        aucs = {
+            name: auc_influence(
+                rows.logits[kept, column], rows.labels[kept, column], index[kept], num_requests, rows.weight[kept]
+            )
+            for name, kept, column in self._of_bands(evaluation, band)
+        }
+        return {**aucs, **self._recalls(evaluation, band)}
 
     def missing(self, evaluation: Evaluation) -> str | None:
         """Says that the exposures are not known."""
@@ -77,17 +102,21 @@ class PopularityBands:
 
     def _aucs(self, evaluation: Evaluation, band: Tensor) -> dict[str, float]:
         rows, values = evaluation.rows, {}
-        for task, column in evaluation.columns(self.tasks).items():
-            if not evaluation.observed_rows(column).is_binary:
-                continue
-            for number, name in enumerate(BANDS):
-                (kept,) = (rows.observed[:, column] & (band == number)).nonzero(as_tuple=True)
-                values[f"{task}/auc_{name}"] = float(
-                    functional.auc(rows.logits[kept, column], rows.labels[kept, column], rows.weight[kept])
-                )
+        for name, kept, column in self._of_bands(evaluation, band):
+            found = functional.auc(rows.logits[kept, column], rows.labels[kept, column], rows.weight[kept])
+            values[name] = float(found)
         return values
 
-    def _recalls(self, evaluation: Evaluation, band: Tensor) -> dict[str, float]:
+    def _of_bands(self, evaluation: Evaluation, band: Tensor) -> Iterator[tuple[str, Tensor, int]]:
+        """The name of each AUC, its rows by position, and the column of its task."""
+        for task, column in evaluation.columns(self.tasks).items():
+            if evaluation.observed_rows(column).is_binary:
+                for number, name in enumerate(BANDS):
+                    (kept,) = (evaluation.rows.observed[:, column] & (band == number)).nonzero(as_tuple=True)
+                    yield f"{task}/auc_{name}", kept, column
+
+    def _recalls(self, evaluation: Evaluation, band: Tensor) -> Mapping[str, Influence]:
+        """The recalls, moved by requests."""
         reference = teacher_reference(evaluation.rows)
         if reference is None:
             return {}
@@ -96,11 +125,12 @@ class PopularityBands:
         large = student.request_size()[student.index]
         values = {}
         for k in self.ks:
-            wanted = membership(teacher, self.m) * (large > k)
-            found = wanted * membership(student, k)
+            (rows,) = (large > max(k, self.m)).nonzero(as_tuple=True)
+            wanted, passed = membership(teacher, self.m)[rows], membership(student, k)[rows]
             for number, name in enumerate(BANDS):
-                of_band = (band == number).to(torch.float64)
-                values[f"teacher_recall@{k}_{self.m}_{name}"] = float(total(found * of_band) / total(wanted * of_band))
+                own = wanted * (band[rows] == number)
+                found = ratio_influence(own * passed, own, student.index[rows], student.num_requests)
+                values[f"teacher_recall@{k}_{self.m}_{name}"] = found
         return values
 
 
@@ -115,8 +145,15 @@ class PassedOn:
         ks: How many the student passes on.
     """
 
+    of_probabilities = False
+
     def __init__(self, ks: Sequence[int] = (20,)) -> None:
         self.ks = cutoffs(ks, "metrics.*.ks")
+
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """Neither more nor less is better: chance passes everything on, and most evenly."""
+        return {f"{name}@{k}": NEITHER for k in self.ks for name in ("coverage", "gini")}
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         """Returns name to value; NaN if no request has more than k candidates."""
@@ -131,6 +168,10 @@ class PassedOn:
             values[f"coverage@{k}"] = float(total(passed > 0) / items.numel()) if items.numel() else float("nan")
             values[f"gini@{k}"] = float(gini(passed))
         return values
+
+    def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
+        """Nothing: how many items are passed on at all grows with the number of requests, which resampling changes."""
+        return {}
 
     def missing(self, evaluation: Evaluation) -> str | None:
         """Nothing is ever missing."""

@@ -15,6 +15,7 @@ from distill.metrics.functional.ndcg import MAX_LABEL, ndcg_per_request
 from distill.metrics.functional.recall import hit_rate_per_request, recall_per_request
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.ties import TiedRanks
+from distill.metrics.goal import UP, Goal
 from distill.metrics.rows import ScoredRows
 
 By = Literal["logit", "score"]
@@ -44,15 +45,23 @@ class TaskRanker:
 
     def name(self, task: str, metric: str, k: int) -> str:
         """Names a result: `click/recall@10`, or `click/recall_by_score@10`."""
-        return f"{task}/{metric}@{k}" if self.by == "logit" else f"{task}/{metric}_by_score@{k}"
+        return f"{task}/{self.stem(metric, k)}"
+
+    def stem(self, metric: str, k: int) -> str:
+        """Names a result without its task."""
+        return f"{metric}@{k}" if self.by == "logit" else f"{metric}_by_score@{k}"
+
+    def goals(self, metric: str, ks: Sequence[int]) -> dict[str, Goal]:
+        """More is better, of every k."""
+        return {self.stem(metric, k): UP for k in ks}
 
 
 class Recall(RequestMetric):
-    """`<task>/recall@<k>`: TP / min(TP + FN, k), averaged over the requests with a positive.
+    """`<task>/recall@<k>`: TP / min(TP + FN, k), averaged over the requests that have both positives and others.
 
     All candidates of the request are ranked; relevant are those with an observed label above 0. Expected value under
-    random breaking of ties. Requests without a positive are skipped and counted; requests of at most k candidates have
-    recall 1.
+    random breaking of ties. Requests of no more than k candidates, without a positive or of positives only have the
+    same recall in any order: they are skipped and counted.
 
     Args:
         ks: Cut-offs.
@@ -64,13 +73,18 @@ class Recall(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         self.ranker = TaskRanker(by, tasks)
 
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """More is better."""
+        return self.ranker.goals("recall", self.ks)
+
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<task>/recall@<k>` of each request."""
         return _of_relevant("recall", recall_per_request, self.ranker, self.ks, evaluation)
 
 
 class HitRate(RequestMetric):
-    """`<task>/hit_rate@<k>`: share of the relevant candidates in the top-k, averaged over the requests with any.
+    """`<task>/hit_rate@<k>`: share of the relevant candidates in the top-k, averaged over the requests as `Recall` is.
 
     As `Recall`, but divided by all relevant candidates, even beyond k.
 
@@ -84,16 +98,22 @@ class HitRate(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         self.ranker = TaskRanker(by, tasks)
 
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """More is better."""
+        return self.ranker.goals("hit_rate", self.ks)
+
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<task>/hit_rate@<k>` of each request."""
         return _of_relevant("hit_rate", hit_rate_per_request, self.ranker, self.ks, evaluation)
 
 
 class NDCG(RequestMetric):
-    """`<task>/ndcg@<k>`: NDCG with gains 2^y − 1, averaged over the requests with a positive label.
+    """`<task>/ndcg@<k>`: NDCG with gains 2^y − 1, averaged over the requests whose labels differ.
 
     All candidates of the request are ranked; an unobserved label counts as 0. Expected value under random breaking of
-    ties. Requests with IDCG 0 are skipped and counted.
+    ties. Requests with IDCG 0, and those whose candidates all have one label (a single candidate too), which have NDCG
+    1 in any order, are skipped and counted.
 
     Args:
         ks: Cut-offs.
@@ -105,30 +125,55 @@ class NDCG(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         self.ranker = TaskRanker(by, tasks)
 
+    @property
+    def goals(self) -> Mapping[str, Goal]:
+        """More is better."""
+        return self.ranker.goals("ndcg", self.ks)
+
     def per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
         """Returns `<task>/ndcg@<k>` of each request."""
         values: dict[str, PerRequest] = {}
         for task, column in self.ranker.chosen(evaluation).items():
-            labels = _observed_labels(evaluation.rows, column)
+            labels = observed_labels(evaluation.rows, column)
             if not _are_grades(labels):
                 continue
             ranks = self.ranker.ranks(evaluation, column)
-            values |= {self.ranker.name(task, "ndcg", k): ndcg_per_request(ranks, labels, k) for k in self.ks}
+            differ = _labels_differ(labels, *evaluation.requests)
+            for k in self.ks:
+                values[self.ranker.name(task, "ndcg", k)] = ndcg_per_request(ranks, labels, k).where(differ)
         return values
 
     def missing(self, evaluation: Evaluation) -> str | None:
         """Names the tasks whose labels are no grades."""
         chosen = self.ranker.chosen(evaluation)
-        wrong = [task for task, column in chosen.items() if not _are_grades(_observed_labels(evaluation.rows, column))]
+        wrong = [task for task, column in chosen.items() if not _are_grades(observed_labels(evaluation.rows, column))]
         return f"labels outside [0, {MAX_LABEL}]: task {', '.join(wrong)} left out" if wrong else None
 
 
-def _observed_labels(rows: ScoredRows, column: int) -> Tensor:
+def observed_labels(rows: ScoredRows, column: int) -> Tensor:
+    """Labels of a task `[N]`, 0 where they are not observed."""
     return torch.where(rows.observed[:, column], rows.labels[:, column], 0)
 
 
 def _are_grades(labels: Tensor) -> bool:
     return bool(((labels >= 0) & (labels <= MAX_LABEL)).all())
+
+
+def _labels_differ(labels: Tensor, index: Tensor, num_requests: int) -> Tensor:
+    """Whether the candidates of a request do not all have one label `[R]` bool."""
+    change = (labels[1:] != labels[:-1]) & (index[1:] == index[:-1])
+    return torch.bincount(index[1:][change], minlength=num_requests) > 0
+
+
+def order_matters(relevant: TiedRanks, size: Tensor, k: int) -> Tensor:
+    """Whether which k of a request's candidates are first decides how many relevant ones are `[R]` bool.
+
+    Args:
+        relevant: Ranks of the relevant candidates among all.
+        size: Candidates of each request, `[R]`.
+        k: Cut-off.
+    """
+    return (size > k) & (relevant.request_size() < size)
 
 
 def _of_relevant(
@@ -140,7 +185,9 @@ def _of_relevant(
 ) -> dict[str, PerRequest]:
     values: dict[str, PerRequest] = {}
     for task, column in ranker.chosen(evaluation).items():
-        (relevant,) = (_observed_labels(evaluation.rows, column) > 0).nonzero(as_tuple=True)
+        (relevant,) = (observed_labels(evaluation.rows, column) > 0).nonzero(as_tuple=True)
         ranks = ranker.ranks(evaluation, column).select(relevant)
-        values |= {ranker.name(task, metric, k): function(ranks, k) for k in ks}
+        for k in ks:
+            matters = order_matters(ranks, evaluation.request_size, k)
+            values[ranker.name(task, metric, k)] = function(ranks, k).where(matters)
     return values

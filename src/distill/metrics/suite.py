@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from distill.errors import ConfigError
-from distill.metrics.base import SKIPPED, Metric, PointwiseMetric, RequestMetric
+from distill.metrics.base import SKIPPED, Metric, PointwiseMetric, Sampled
 from distill.metrics.evaluation import Evaluation
-from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.goal import NEITHER, Goal
 from distill.metrics.rows import ScoredRows
 
 
@@ -29,6 +29,22 @@ class MetricSuite:
         found = {name: metric for name, metric in self.metrics.items() if isinstance(metric, PointwiseMetric)}
         return MetricSuite(found, self.counts)
 
+    @property
+    def without_probabilities(self) -> MetricSuite:
+        """The metrics of an order alone."""
+        found = {name: metric for name, metric in self.metrics.items() if not metric.of_probabilities}
+        return MetricSuite(found, self.counts)
+
+    def goal(self, name: str) -> Goal:
+        """What the metric that gives the result of this name says is better; neither, if none gives it.
+
+        Args:
+            name: Of a result, whatever stands before its last part (`val/`, a task).
+        """
+        stem = name.rsplit("/", 1)[-1]
+        found = (metric.goals[stem] for metric in self.metrics.values() if stem in metric.goals)
+        return next(found, NEITHER)
+
     def compute(
         self, rows: ScoredRows, tasks: Sequence[str], predicted: Collection[str] | None = None
     ) -> dict[str, float]:
@@ -45,30 +61,38 @@ class MetricSuite:
         Raises:
             ConfigError: If two metrics give a result of the same name.
         """
+        return self._values(Evaluation(rows, tasks, predicted))
+
+    def measure(
+        self, rows: ScoredRows, tasks: Sequence[str], predicted: Collection[str] | None = None
+    ) -> tuple[dict[str, float], dict[str, Sampled]]:
+        """Computes every metric, and standard errors for the comparison with another model on the same rows.
+
+        Args:
+            rows: A canonical table.
+            tasks: Names of its K tasks.
+            predicted: Names of those that have logits; all if None.
+
+        Returns:
+            What `compute` returns; and of those results that have a standard error, the same with what it follows from
+            (of means over requests, the values of the R requests in the order of `request_ids(rows)`).
+
+        Raises:
+            ConfigError: If two metrics give a result of the same name.
+        """
         evaluation = Evaluation(rows, tasks, predicted)
+        sampled: dict[str, Sampled] = {}
+        for metric in self.metrics.values():
+            sampled |= metric.sampled(evaluation)
+        return self._values(evaluation), sampled
+
+    def _values(self, evaluation: Evaluation) -> dict[str, float]:
         values: dict[str, float] = {}
         for name, metric in self.metrics.items():
             found = metric(evaluation)
             _refuse_repeats(name, values, found)
             values |= found
         return {name: value for name, value in values.items() if self.counts or not name.endswith(SKIPPED)}
-
-    def per_request(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, PerRequest]:
-        """Computes the values of each request, for standard errors and paired tests, of the metrics that have them.
-
-        Args:
-            rows: A canonical table.
-            tasks: Names of its K tasks.
-
-        Returns:
-            Name to the values of R requests, in the order of `request_ids(rows)`.
-        """
-        evaluation = Evaluation(rows, tasks)
-        values: dict[str, PerRequest] = {}
-        for metric in self.metrics.values():
-            if isinstance(metric, RequestMetric):
-                values |= metric.per_request(evaluation)
-        return values
 
     def missing(self, rows: ScoredRows, tasks: Sequence[str]) -> dict[str, str]:
         """Says which metrics lack which input: name in the configuration to the reason."""

@@ -1,4 +1,4 @@
-"""Several runs in one table: configurations as rows, mean ± deviation over seeds."""
+"""Several runs summarised: configurations as rows, mean ± deviation over seeds."""
 
 from __future__ import annotations
 
@@ -9,21 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rich import box
-from rich.table import Table
-
 from distill.data.files import write_text_atomic
-from distill.metrics.long_tail import BANDS
-from distill.reports.paired import PAIRED_NOTE, PairedTest, paired_tests
-from distill.reports.summary import ROLES, Summary, lower_is_better
+from distill.metrics.goal import NEITHER, Goal
+from distill.reports.numbers import number
+from distill.reports.paired import PairedTest, paired_tests
+from distill.reports.summary import ROLES, Summary
 
 _ROLES = (*ROLES, "model")
-# What a column of costs shows: its name, a factor, and digits.
-COSTS = {
-    "kFLOPs\n/cand.": ("candidate_flops", 1e-3, 2),
-    "bytes\n/item": ("item_bytes", 1.0, 0),
-    "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
-}
 _NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "study.", "callbacks.progress_bar=")
 
 
@@ -45,7 +37,7 @@ class Statistic:
     def __str__(self) -> str:
         if math.isnan(self.mean):
             return "–"
-        return f"{self.mean:.4f}" + ("" if math.isnan(self.deviation) else f" ± {self.deviation:.4f}")
+        return number(self.mean) + ("" if math.isnan(self.deviation) else f" ± {number(self.deviation)}")
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,11 @@ class Row:
         gap_recovered: The same of the share of the gap, for `distilled`.
         cost: Name of a cost to statistic over the seeds; empty if it was not measured.
         tests: Metric name to the paired difference from the control, for `distilled`.
+        better: Metric name to what is better; neither, where runs do not agree.
+        datasets: Fingerprints of what its runs were tested on. Rows of other datasets are not ranked with it.
+        elsewhere: Metrics of a teacher that are of the candidates that it scored only, and so not comparable.
+        counted: Metric name to the requests that count, of all requests, over the runs.
+        main_task: Of the runs; empty if not known.
     """
 
     configuration: str
@@ -69,27 +66,29 @@ class Row:
     gap_recovered: dict[str, Statistic]
     cost: dict[str, Statistic]
     tests: dict[str, PairedTest] = field(default_factory=dict)
+    better: dict[str, Goal] = field(default_factory=dict)
+    datasets: frozenset[str] = frozenset()
+    elsewhere: frozenset[str] = frozenset()
+    counted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    main_task: str = ""
 
 
 def compare(runs: Sequence[Summary]) -> list[Row]:
     """Groups runs that differ in their seed only and summarises each group.
 
-    A teacher or control that several configurations share is listed once, as the first's "and n more".
+    Runs of one configuration on different data are different groups, unless the data follow from the seed. A teacher or
+    control that several configurations share is listed once, as the first's "and n more".
     """
-    common = set.intersection(*(set(changes(run)) for run in runs)) if len(runs) > 1 else set()
-    groups: dict[tuple[str, str], list[Summary]] = {}
-    for run in runs:
-        own = " ".join(change for change in changes(run) if change not in common)
-        groups.setdefault((run.config_hash, own or run.name), []).append(run)
     rows: list[Row] = []
-    shared: dict[tuple[str, tuple[int, ...], str], list[int]] = {}
-    for (_, name), members in groups.items():
+    shared: dict[tuple[str, tuple[int, ...], frozenset[str], str], list[int]] = {}
+    for name, members in _groups(runs):
         for role in _ROLES:
             row = _row(name, role, members)
             if row is None:
                 continue
             if role in ("teacher", "control"):
-                identity = (role, row.seeds, json.dumps({k: s.mean for k, s in row.metrics.items()}))
+                means = json.dumps({k: s.mean for k, s in row.metrics.items()})
+                identity = (role, row.seeds, row.datasets, means)
                 places = shared.setdefault(identity, [])
                 places.append(len(rows))
                 if len(places) > 1:
@@ -101,50 +100,34 @@ def compare(runs: Sequence[Summary]) -> list[Row]:
     return rows
 
 
+def _groups(runs: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
+    """Puts together what differs in the seed only, with what the group is called."""
+    common = set.intersection(*(set(changes(run)) for run in runs)) if len(runs) > 1 else set()
+    groups: dict[tuple[str, str], list[Summary]] = {}
+    for run in runs:
+        own = " ".join(change for change in changes(run) if change not in common)
+        groups.setdefault((run.config_hash, own or run.name), []).append(run)
+    found: list[tuple[str, list[Summary]]] = []
+    for (_, name), members in groups.items():
+        by_data: dict[str, list[Summary]] = {}
+        for run in members:
+            by_data.setdefault("" if _data_follow_seed(members) else run.dataset, []).append(run)
+        several = len(by_data) > 1
+        found += [(f"{name} (data {data[:6]})" if several else name, own) for data, own in by_data.items()]
+    return found
+
+
+def _data_follow_seed(runs: Sequence[Summary]) -> bool:
+    """Whether each seed has data of its own; of summaries that do not tell, if no seed has two datasets."""
+    datasets: dict[int, set[str]] = {}
+    for run in runs:
+        datasets.setdefault(run.seed, set()).add(run.dataset)
+    return all(run.data_of_seed is not False for run in runs) and all(len(own) == 1 for own in datasets.values())
+
+
 def changes(run: Summary) -> list[str]:
     """Returns what tells a run from others: its name and what the command line changed, seed and folders left out."""
     return [run.name, *(o for o in run.overrides if not o.startswith(_NOT_COMPARED))]
-
-
-def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) -> Table:
-    """Builds the table; the best of each metric among distilled (or plain) models is bold."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("configuration", overflow="fold", min_width=20)
-    for name in ("model", "seeds"):
-        table.add_column(name)
-    for name in metrics:
-        table.add_column(name.replace("/", "\n").replace("@", "\n@").replace("_recall", "\nrecall"), justify="right")
-    costs = [label for label in COSTS if any(row.cost for row in rows)]
-    for label in costs:
-        table.add_column(label, justify="right")
-    table.caption = "\n".join(notes(rows, metrics))
-    table.caption_justify = "left"
-    best = {name: best_row(rows, name) for name in metrics}
-    for row in rows:
-        cells = []
-        for name in metrics:
-            statistic = row.metrics.get(name, Statistic.of([]))
-            share = gap_text(row, name)
-            text = (
-                str(statistic).replace(" ± ", "\n±")
-                + star(row, name)
-                + (f"\n{share}" if share else "").replace(" (", "\n(")
-            )
-            cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
-        cells += [_cost(row, *COSTS[label]) for label in costs]
-        table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
-    return table
-
-
-_SPREAD = ("coverage@", "gini@")
-
-
-def main_metrics(rows: Sequence[Row]) -> list[str]:
-    """Chooses the metrics that fit a terminal: AUC and GAUC of the first task and all recalls of a reference order."""
-    names = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    first = [n for n in names if n.endswith("/auc")][:1] + [n for n in names if n.endswith("/gauc")][:1]
-    left_out = ("_skipped", *(f"_{band}" for band in BANDS))
-    return first + [n for n in names if "/" not in n and not n.endswith(left_out) and not n.startswith(_SPREAD)]
 
 
 def save_comparison(rows: Sequence[Row], path: Path) -> None:
@@ -164,6 +147,10 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
             "gap_recovered": plain(row.gap_recovered),
             "cost": plain(row.cost),
             "difference_from_control": {name: _test(test) for name, test in row.tests.items()},
+            "better": {name: goal.plain for name, goal in row.better.items()},
+            "datasets": sorted(row.datasets),
+            "not_comparable": sorted(row.elsewhere),
+            "counted": {name: {"requests": few, "of": many} for name, (few, many) in row.counted.items()},
         }
         for row in rows
     ]
@@ -182,8 +169,34 @@ def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
         shares = {m: Statistic.of([run.gap_recovered.get(m, math.nan) for run in runs]) for m in recovered}
     kinds = dict.fromkeys(kind for run in runs for kind in run.cost.get(role, {}))
     cost = {kind: Statistic.of([run.cost.get(role, {}).get(kind, math.nan) for run in runs]) for kind in kinds}
-    seeds = tuple(run.seed for run in runs)
-    return Row(name, role, seeds, metrics, shares, cost, paired_tests(runs) if role == "distilled" else {})
+    return Row(
+        configuration=name,
+        role=role,
+        seeds=tuple(run.seed for run in runs),
+        metrics=metrics,
+        gap_recovered=shares,
+        cost=cost,
+        tests=paired_tests(runs) if role == "distilled" else {},
+        better={metric: agreed([run.goal(metric) for run in runs if metric in run.metrics[role]]) for metric in names},
+        datasets=frozenset(run.dataset for run in runs),
+        elsewhere=frozenset(m for m in names if not all(run.comparable(role, m) for run in runs)),
+        counted=_counted(role, runs),
+        main_task=runs[0].main_task,
+    )
+
+
+def agreed(goals: Sequence[Goal]) -> Goal:
+    """The goal that all name; neither, if they do not agree or there is none."""
+    return goals[0] if len(set(goals)) == 1 else NEITHER
+
+
+def _counted(role: str, runs: Sequence[Summary]) -> dict[str, tuple[int, int]]:
+    counted: dict[str, tuple[int, int]] = {}
+    for run in runs:
+        for name, count in run.counted.get(role, {}).items():
+            few, many = counted.get(name, (0, 0))
+            counted[name] = (few + count, many + run.requests)
+    return counted
 
 
 def _test(test: PairedTest) -> dict[str, float | int]:
@@ -194,45 +207,6 @@ def _test(test: PairedTest) -> dict[str, float | int]:
         "p": test.p,
         "requests": test.requests,
     }
-
-
-def _cost(row: Row, name: str, scale: float, digits: int) -> str:
-    return f"{scale * row.cost[name].mean:,.{digits}f}" if name in row.cost else "–"
-
-
-def star(row: Row, metric: str) -> str:
-    """Marks a significant difference from the control."""
-    return " *" if metric in row.tests and row.tests[metric].significant else ""
-
-
-def gap_text(row: Row, metric: str) -> str:
-    """Writes the share of the gap: mean ± deviation, and of how many seeds, where not all had a gap; empty if none."""
-    share = row.gap_recovered.get(metric)
-    if share is None or not share.n:
-        return ""
-    deviation = "" if math.isnan(share.deviation) else f" ±{share.deviation:.0%}"
-    seeds = "" if share.n == len(row.seeds) else f" ({share.n} of {len(row.seeds)} seeds)"
-    return f"{share.mean:.0%}{deviation} of gap{seeds}"
-
-
-def notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """Explains the marks that a table of these rows has."""
-    found = ["Bold: the best."] if any(best_row(rows, name) for name in metrics) else []
-    if any(len(row.seeds) > 1 for row in rows):
-        found.append("± sample deviation over seeds.")
-    return found + [PAIRED_NOTE + "."] * any(star(row, name) for row in rows for name in metrics)
-
-
-def best_row(rows: Sequence[Row], metric: str) -> Row | None:
-    """Finds the best of distilled and plain models; None if there are no two of them, or no better and worse."""
-    candidates = [r for r in rows if r.role in ("distilled", "model") and not math.isnan(_mean(r, metric))]
-    if len(candidates) < 2 or metric.endswith("pcoc"):
-        return None
-    return (min if lower_is_better(metric) else max)(candidates, key=lambda row: _mean(row, metric))
-
-
-def _mean(row: Row, metric: str) -> float:
-    return row.metrics.get(metric, Statistic.of([])).mean
 
 
 def _known(value: float) -> float | None:

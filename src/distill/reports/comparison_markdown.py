@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.reports.compare import COSTS, Row, Statistic, best_row, gap_text, notes, star
+from distill.reports.compare import Row, Statistic
+from distill.reports.comparison_marks import best_rows, gap_text, mark, notes
+from distill.reports.comparison_table import COSTS, cost_text
 
 
 def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -15,11 +17,11 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     costs = [label for label in COSTS if any(row.cost for row in rows)]
     head = ["configuration", "model", "seeds", *metrics, *(label.replace("\n", " ") for label in costs)]
     lines = [_line(head), _line(["---"] * 3 + ["---:"] * (len(head) - 3))]
-    best = {name: best_row(rows, name) for name in metrics}
+    best = {name: best_rows(rows, name) for name in metrics}
     for row in rows:
         cells = [row.configuration, row.role, ", ".join(map(str, row.seeds))]
-        cells += [_cell(row, name, row is best[name]) for name in metrics]
-        cells += [_cost(row, label) for label in costs]
+        cells += [_cell(row, name, row in best[name]) for name in metrics]
+        cells += [cost_text(row, label) for label in costs]
         lines.append(_line(cells))
     explained = " ".join(notes(rows, metrics)).replace("*", "\\*")
     return "\n".join([*lines, *["", explained] * bool(explained)]) + "\n"
@@ -31,11 +33,6 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cell(row: Row, metric: str, best: bool) -> str:
     value = str(row.metrics.get(metric, Statistic.of([])))
-    text = (f"**{value}**" if best else value) + star(row, metric).replace("*", "\\*")
+    text = (f"**{value}**" if best else value) + mark(row, metric).replace("*", "\\*")
     share = gap_text(row, metric)
     return f"{text}, {share}" if share else text
-
-
-def _cost(row: Row, label: str) -> str:
-    name, scale, digits = COSTS[label]
-    return f"{scale * row.cost[name].mean:,.{digits}f}" if name in row.cost else "–"

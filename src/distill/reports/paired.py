@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.reports.summary import Summary
+from distill.reports.summary import SIGNIFICANT, Summary
 
-SIGNIFICANT = 2.0  # standard errors
 PAIRED_NOTE = (
-    f"* more than {SIGNIFICANT:g} standard errors from the control, paired over requests (metrics that are means over "
-    "requests); seeds count equally; not corrected for the number of comparisons"
+    f"* more than {SIGNIFICANT:g} standard errors from the control, paired over requests (GAUC: users); seeds count "
+    "equally; not corrected for the number of comparisons"
 )
 
 

@@ -10,21 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DataError
+from distill.metrics.goal import Goal
+from distill.reports.known_goals import known_goal
 
 SUMMARY_FILE = "summary.json"
 ROLES = ("teacher", "control", "distilled")
-_LOWER_IS_BETTER = ("logloss", "ece")
-_OF_PROBABILITIES = ("logloss", "ece", "pcoc", "precision_p", "recall_p", "f1_p")
-_NO_DIRECTION = ("pcoc", "coverage", "gini")
+SIGNIFICANT = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Distilled minus control on the same requests: mean, its standard error, number of requests."""
+    """One model minus another on the same rows.
+
+    Attributes:
+        mean: Of means over requests, over the requests that both have a value of.
+        standard_error: Of it, paired: over requests, or over users for GAUC.
+        requests: Number of paired requests (users).
+    """
 
     mean: float
     standard_error: float
     requests: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is more than `SIGNIFICANT` standard errors."""
+        return abs(self.mean) > SIGNIFICANT * self.standard_error
 
 
 @dataclass(frozen=True)
@@ -35,10 +46,11 @@ class Summary:
         name: Of the run.
         seed: Of the run.
         metrics: Role (teacher, control, distilled; `model` if no loss term uses a teacher) to metric name to value, on
-            test.
-        gap_recovered: Metric name to (distilled − control) / (teacher − control), where the teacher is better than the
-            control; 1 is all of it.
-        differences: Metric name to the paired difference of distilled and control over requests.
+            test: the teacher's on the candidates that it scored, the others' on all.
+        gap_recovered: Metric name to (distilled − control) / (teacher − control), 1 being all of it, all three on the
+            candidates that the teacher scored; where the teacher is better than the control by more than `SIGNIFICANT`
+            standard errors.
+        differences: Metric name to the paired difference of distilled and control.
         parameters: Role to number of weights.
         seconds: Role to seconds of training; of a cached model, when it was trained.
         steps: Role to optimiser steps.
@@ -49,6 +61,16 @@ class Summary:
         overrides: What the command line changed.
         cost: Role to what its model costs online, by name (`distill.models.cost.Cost`); empty if it was not measured.
         validation: Metric name (`val/…`) to value of the student, or of the only model, at its best checkpoint.
+        better: Metric name to what is better: `up`, `down`, `none`, or the best value in the middle.
+        requests: Requests of the test split; 0 if not known.
+        counted: Role to metric name to the number of requests that count, of means over requests.
+        teacher_lead: Metric name to the paired difference of teacher and control, on what the teacher scored.
+        on_scored: Role (but the teacher) to metric name to value on the candidates that the teacher scored, of metrics
+            that differ from those on all: only these can be compared with the teacher's.
+        scored: Share of the test candidates that the teacher scored; None without a teacher.
+        main_task: Of the run; empty if not known.
+        data_of_seed: Whether the dataset follows from the seed (a synthetic world, a random split), so that the seeds
+            of one configuration have datasets of their own; None if not known.
     """
 
     name: str
@@ -66,6 +88,22 @@ class Summary:
     cost: dict[str, dict[str, float]] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
     endings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    better: dict[str, str | float] = field(default_factory=dict)
+    requests: int = 0
+    counted: dict[str, dict[str, int]] = field(default_factory=dict)
+    teacher_lead: dict[str, Difference] = field(default_factory=dict)
+    on_scored: dict[str, dict[str, float]] = field(default_factory=dict)
+    scored: float | None = None
+    main_task: str = ""
+    data_of_seed: bool | None = None
+
+    def goal(self, metric: str) -> Goal:
+        """What the metric said is better; of summaries that do not tell, what it is known for by its name."""
+        return Goal.of(self.better[metric]) if metric in self.better else known_goal(metric)
+
+    def comparable(self, role: str, metric: str) -> bool:
+        """Whether a role's metric is of the same candidates as the students'."""
+        return role != "teacher" or not any(metric in values for values in self.on_scored.values())
 
     def save(self, folder: Path) -> None:
         """Writes `summary.json`; a value that is not a number is null."""
@@ -85,44 +123,18 @@ def load_summary(folder: Path) -> Summary:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         data["metrics"] = {role: _numbers(values) for role, values in data["metrics"].items()}
+        data["on_scored"] = {role: _numbers(values) for role, values in data.get("on_scored", {}).items()}
         data["gap_recovered"] = _numbers(data["gap_recovered"])
         data["validation"] = _numbers(data.get("validation", {}))
-        data["differences"] = {name: Difference(**_numbers(d)) for name, d in data["differences"].items()}
+        for pairs in ("differences", "teacher_lead"):
+            data[pairs] = {name: Difference(**_numbers(d)) for name, d in data.get(pairs, {}).items()}
+        for plain in data.get("better", {}).values():
+            Goal.of(plain)
         return Summary(**data)
     except FileNotFoundError as error:
         raise DataError("The run has no summary: it did not finish.", where=str(path)) from error
     except (ValueError, TypeError, KeyError) as error:
         raise DataError("The summary is damaged.", where=str(path), found=str(error)) from error
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of the metric is better."""
-    return metric.rsplit("/", 1)[-1].startswith(_LOWER_IS_BETTER)
-
-
-def is_of_probabilities(metric: str) -> bool:
-    """Whether the metric compares probabilities with labels, so that an order alone has no value of it."""
-    return metric.rsplit("/", 1)[-1].startswith(_OF_PROBABILITIES)
-
-
-def gap_recovered(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Computes (distilled − control) / (teacher − control) of every metric on which the teacher beats the control.
-
-    Args:
-        metrics: Role to metric name to value.
-    """
-    if any(role not in metrics for role in ROLES):
-        return {}
-    teacher, control, distilled = (metrics[role] for role in ROLES)
-    found = {}
-    for name in distilled:
-        if name not in teacher or name not in control or name.rsplit("/", 1)[-1].startswith(_NO_DIRECTION):
-            continue
-        gap = teacher[name] - control[name]
-        better = -gap if lower_is_better(name) else gap
-        if better > 0:
-            found[name] = (distilled[name] - control[name]) / gap
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distill.metrics.long_tail import BANDS
+from distill.reports.numbers import number, percent
 from distill.reports.summary import ROLES, Summary
 
 # What a row shows: its label, the name of the cost, a factor, and digits.
@@ -26,30 +27,27 @@ _COST_ROWS = (
 def print_summary(summary: Summary, console: Console) -> None:
     """Prints teacher, control and distilled side by side, with sizes and times."""
     console.print(summary_table(summary))
-    notes = ["± standard error over requests, * where the difference is more than two of them"] * bool(
-        summary.differences
-    )
-    notes += ["seconds*: trained before, taken from the cache"] * bool(summary.cached)
-    if notes:
-        console.print("; ".join(notes) + ".", style="dim")
+    if summary.on_scored:
+        console.print()
+        console.print(scored_table(summary))
+    found = notes(summary)
+    if found:
+        console.print("\n".join(f"{note}." for note in found), style="dim")
 
 
 def summary_table(summary: Summary) -> Table:
     """Builds the table of a run."""
     roles = [role for role in (*ROLES, "model") if role in summary.metrics]
-    title = f"{summary.name}, seed {summary.seed}, test split"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("metric", no_wrap=True)
-    for role in roles:
-        table.add_column(role, justify="right", no_wrap=True)
-    if summary.gap_recovered:
-        table.add_column("gap re-\ncovered", justify="right", no_wrap=True)
+    paired = {"control", "distilled"} <= summary.metrics.keys()
+    table = _empty(f"{summary.name}, seed {summary.seed}, test split", roles, bool(summary.gap_recovered))
+    if paired:
         table.add_column("distilled\n− control", justify="right", no_wrap=True)
     for name, label in _labelled(metric_names(summary)):
-        cells = [number(summary.metrics[role].get(name, math.nan)) for role in roles]
+        cells = [_value(summary, role, name) for role in roles]
         if summary.gap_recovered:
-            share = summary.gap_recovered.get(name)
-            cells += ["" if share is None else f"{share:.0%}", _difference(summary, name)]
+            cells.append(_share(summary, name) if summary.comparable("teacher", name) else "")
+        if paired:
+            cells.append(_difference(summary, name))
         table.add_row(label, *cells)
     table.add_section()
     for label, values in (("parameters", summary.parameters), ("steps", summary.steps)):
@@ -58,6 +56,62 @@ def summary_table(summary: Summary) -> Table:
     if summary.cost:
         _add_cost(table, summary, roles)
     return table
+
+
+def scored_table(summary: Summary) -> Table:
+    """Builds the table of the metrics that can be compared with the teacher's on a part of the candidates only."""
+    values = {"teacher": summary.metrics["teacher"], **summary.on_scored}
+    share = "some" if summary.scored is None else f"{100 * summary.scored:.3g}%"
+    table = _empty(f"On the {share} of the candidates that the teacher scored", list(values), True)
+    names = dict.fromkeys(name for own in summary.on_scored.values() for name in own)
+    for name, label in _labelled(list(names)):
+        cells = [number(own.get(name, math.nan)) for own in values.values()]
+        table.add_row(label, *cells, _share(summary, name))
+    return table
+
+
+def notes(summary: Summary) -> list[str]:
+    """Explains the marks of a table and says how many requests count, where not all do."""
+    found = []
+    if summary.differences:
+        found.append("± standard error over requests, * where the difference is more than two of them")
+    role = next((role for role in ("distilled", "model") if role in summary.metrics), "")
+    few: dict[int, list[str]] = {}
+    for name, count in summary.counted.get(role, {}).items():
+        if count < summary.requests and name in summary.metrics[role]:
+            few.setdefault(count, []).append(name)
+    if few:
+        listed = "; ".join(f"{', '.join(names)}: {count:,}" for count, names in few.items())
+        found.append(f"Of {summary.requests:,} requests, those count in which the order makes a difference: {listed}")
+    if summary.cached:
+        found.append("seconds*: trained before, taken from the cache")
+    return found
+
+
+def _empty(title: str, roles: Sequence[str], gap: bool) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,  # names of metrics are long, a terminal is not wide
+    )
+    table.add_column("metric", overflow="fold")
+    for role in roles:
+        table.add_column(role, justify="right", no_wrap=True)
+    if gap:
+        table.add_column("gap re-\ncovered", justify="right", no_wrap=True)
+    return table
+
+
+def _value(summary: Summary, role: str, name: str) -> str:
+    return number(summary.metrics[role].get(name, math.nan) if summary.comparable(role, name) else math.nan)
+
+
+def _share(summary: Summary, name: str) -> str:
+    share = summary.gap_recovered.get(name)
+    return "" if share is None else percent(share)
 
 
 def _add_cost(table: Table, summary: Summary, roles: Sequence[str]) -> None:
@@ -86,18 +140,12 @@ def metric_names(summary: Summary) -> Sequence[str]:
     return list(names)
 
 
-def number(value: float) -> str:
-    """Formats a metric; a dash if it is not defined."""
-    return "–" if math.isnan(value) else f"{value:.4f}"
-
-
 def _difference(summary: Summary, name: str) -> str:
     found = summary.differences.get(name)
     if found is None:
         values = [summary.metrics[role].get(name, math.nan) for role in ("distilled", "control")]
-        return "" if any(math.isnan(v) for v in values) else f"{values[0] - values[1]:+.4f}        "
-    mark = "*" if abs(found.mean) > 2 * found.standard_error else " "
-    return f"{found.mean:+.4f}±{found.standard_error:.4f}{mark}"
+        return "" if any(math.isnan(v) for v in values) else f"{number(values[0] - values[1], '+')}        "
+    return f"{number(found.mean, '+')}±{number(found.standard_error)}{'*' if found.significant else ' '}"
 
 
 def _seconds(summary: Summary, role: str) -> str:

@@ -180,6 +180,9 @@ def test_more_trials_with_the_same_settings_only(tmp_path: Path) -> None:
     [
         ({"objective": "test/click/auc"}, "validation split"),
         ({"objective": "val/click/logloss"}, "Smaller values"),
+        ({"objective": "val/teacher_inversion_rate"}, "Smaller values"),
+        ({"objective": "val/click/auc", "mode": "min"}, "Larger values"),
+        ({"objective": "val/click/pcoc"}, "best at 1"),
         ({"sampler": {"_target_": "os.system"}}, "no class"),
         ({"pruner": {"_target_": "optuna.samplers.RandomSampler"}}, "no part of a run"),
     ],

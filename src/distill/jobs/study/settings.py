@@ -10,7 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError
 from distill.jobs.identity import ASIDE
-from distill.reports.summary import lower_is_better
+from distill.jobs.parts import build
+from distill.metrics import Goal, MetricSuite
+from distill.reports.known_goals import known_goal
 from distill.training.rendezvous import started_outside
 
 if TYPE_CHECKING:
@@ -34,13 +36,34 @@ def check_study(config: DictConfig) -> None:
         raise ConfigError(
             "Settings are chosen on the validation split.", where="study.objective", expected="val/…", found=objective
         )
-    if lower_is_better(objective) and mode != "min":
-        raise ConfigError("Smaller values of the objective are better.", where="study.mode", expected="min", found=mode)
+    _check_mode(_goal(config, objective), objective, mode)
     if started_outside():
         raise ConfigError(
             "Each rank would run a study of its own.",
             where="torchrun or srun around a study",
             remedy="Start it without: trainer=ddp starts the processes of each job, hydra/launcher=distill_slurm too.",
+        )
+
+
+def _goal(config: DictConfig, objective: str) -> Goal:
+    """Asks the metrics of the config what is better of the objective."""
+    if config.get("metrics") is None:
+        return known_goal(objective)
+    suite: MetricSuite = build(config.metrics, "metrics", MetricSuite)
+    return suite.goal(objective)
+
+
+def _check_mode(goal: Goal, objective: str, mode: str) -> None:
+    if goal.better == "down" and mode != "min":
+        raise ConfigError("Smaller values of the objective are better.", where="study.mode", expected="min", found=mode)
+    if goal.better == "up" and mode != "max":
+        raise ConfigError("Larger values of the objective are better.", where="study.mode", expected="max", found=mode)
+    if goal.better == "target":
+        raise ConfigError(
+            f"The objective is best at {goal.target:g}: it can be neither maximised nor minimised.",
+            where="study.objective",
+            expected="a metric of which more or less is better",
+            found=objective,
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.metrics.functional.checks import require_binary
-from distill.metrics.functional.reduce import weighted_mean
+from distill.metrics.functional.reduce import PerRequest, weighted_mean
 from distill.metrics.functional.ties import TieOrder, order_by
 from distill.ops.segment import segment_sum
 
@@ -109,16 +109,38 @@ def grouped_auc(
     Reference:
         Zhu et al., Optimized Cost per Click in Taobao Display Advertising, 2017, arXiv:1703.02091, section 5.1.
     """
+    groups, impressions = auc_of_groups(scores, labels, group, weight, by_score)
+    used = groups.used
+    values, impressions = groups.values[used], impressions[used]
+    num_used = values.numel()
+    means = weighted_mean(values, impressions), weighted_mean(values, None)
+    return GroupedAUC(*means, num_used, used.numel() - num_used)
+
+
+def auc_of_groups(
+    scores: Tensor, labels: Tensor, group: Tensor, weight: Tensor | None = None, by_score: TieOrder | None = None
+) -> tuple[PerRequest, Tensor]:
+    """AUC of each of the G groups, in the order of their ids.
+
+    Args:
+        scores: `[N]`.
+        labels: `[N]` in {0, 1}.
+        group: `[N]` int64, any ids in any order (users or requests).
+        weight: `[N]` or None.
+        by_score: `order_by(scores)`, if it is there already.
+
+    Returns:
+        The AUCs `[G]`, groups with one class only not used, and the impressions (the sum of weights) `[G]` float64.
+
+    Raises:
+        DataError: If a score is NaN or a label is neither 0 nor 1.
+    """
     require_binary(labels)
     dense, num_groups = dense_ids(group)
     by_group = (order_by(scores) if by_score is None else by_score).within(dense)
     pairs = _count_pairs(labels, dense.index_select(0, by_group.order), num_groups, weight, by_group)
     used = (pairs.positive > 0) & (pairs.negative > 0)
-    values = pairs.auc()[used]
-    impressions = (pairs.positive + pairs.negative)[used]
-    num_used = values.numel()
-    means = weighted_mean(values, impressions), weighted_mean(values, None)
-    return GroupedAUC(*means, num_used, num_groups - num_used)
+    return PerRequest.of(pairs.auc(), used), pairs.positive + pairs.negative
 
 
 def dense_ids(ids: Tensor) -> tuple[Tensor, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -59,6 +61,41 @@ def expected_calibration_error(
         Nguyen and O'Connor, Posterior calibration and exploratory analysis for natural language processing models,
         2015, arXiv:1508.05154, section 3.2 (equal-mass bins; absolute instead of squared distance here).
     """
+    bins = _bins(probs, labels, num_bins, weight, by_score)
+    return total(segment_sum(bins.gap, bins.bin, num_bins).abs()) / total(bins.rows)
+
+
+def calibration_error_parts(
+    probs: Tensor, labels: Tensor, num_bins: int, weight: Tensor | None = None, by_score: TieOrder | None = None
+) -> tuple[Tensor, Tensor]:
+    """The calibration error as a ratio of sums over rows, bins and the signs of their gaps held as they are.
+
+    Args:
+        probs: `[N]`.
+        labels: `[N]` in [0, 1].
+        num_bins: Number of bins.
+        weight: `[N]` or None.
+        by_score: Order of the scores that the probabilities grow with, if it is there already.
+
+    Returns:
+        Numerators and denominators `[N]` float64, in the order of the rows.
+    """
+    bins = _bins(probs, labels, num_bins, weight, by_score)
+    sign = segment_sum(bins.gap, bins.bin, num_bins).sign()
+    numerator = torch.empty_like(bins.gap).scatter_(0, bins.order, bins.gap * sign[bins.bin])
+    return numerator, torch.empty_like(bins.rows).scatter_(0, bins.order, bins.rows)
+
+
+class _Bins(NamedTuple):
+    """Rows in order of probability: their order, weights, bins, and weighted distances of prediction and outcome."""
+
+    order: Tensor
+    rows: Tensor
+    bin: Tensor
+    gap: Tensor
+
+
+def _bins(probs: Tensor, labels: Tensor, num_bins: int, weight: Tensor | None, by_score: TieOrder | None) -> _Bins:
     if num_bins < 1:
         raise ConfigError("The calibration error has no bins", expected="num_bins ≥ 1", found=str(num_bins))
     prob, order, block = _by_prob(probs.to(torch.float64), by_score)
@@ -68,8 +105,7 @@ def expected_calibration_error(
     middle = mass.cumsum(0) - 0.5 * mass
     whole = total(rows)
     bins = (middle / whole * num_bins).long().clamp(max=num_bins - 1).index_select(0, block)
-    gap = rows * (prob - label)
-    return total(segment_sum(gap, bins, num_bins).abs()) / whole
+    return _Bins(order, rows, bins, rows * (prob - label))
 
 
 def _by_prob(probs: Tensor, by_score: TieOrder | None) -> tuple[Tensor, Tensor, Tensor]:

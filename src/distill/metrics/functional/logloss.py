@@ -26,8 +26,16 @@ def logloss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Ten
     Raises:
         DataError: If a label is neither 0 nor 1.
     """
+    return weighted_mean(row_losses(logits, labels), weight)
+
+
+def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """The loss of each row `[N]` float64, of which `logloss` is the mean.
+
+    Raises:
+        DataError: If a label is neither 0 nor 1.
+    """
     require_binary(labels)
     wrong = logits.to(torch.float64) * (1 - 2 * labels.to(torch.float64))
     # not `softplus`: its vector and scalar code differ in the last bit, and threads decide which one a row meets
-    loss = wrong.clamp(min=0) + torch.log1p(torch.exp(-wrong.abs()))
-    return weighted_mean(loss, weight)
+    return wrong.clamp(min=0) + torch.log1p(torch.exp(-wrong.abs()))

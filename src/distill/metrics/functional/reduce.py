@@ -49,6 +49,19 @@ class PerRequest:
         """Builds it from `values [R]`, replacing those that are not `used [R]` by NaN."""
         return PerRequest(torch.where(used, values.to(torch.float64), float("nan")), used)
 
+    def where(self, used: Tensor) -> PerRequest:
+        """Leaves out requests that are not `used [R]` bool."""
+        return PerRequest.of(self.values, self.used & used)
+
+    def minus(self, other: PerRequest) -> PerRequest:
+        """Differences of two numbers of the same requests; used are the requests that have both."""
+        return PerRequest.of(self.values - other.values, self.used & other.used)
+
+    @property
+    def value(self) -> Tensor:
+        """The mean: scalar float64."""
+        return self.mean()
+
     @property
     def num_used(self) -> int:
         """Requests that count."""

@@ -1,0 +1,54 @@
+"""A comparison of runs as a table in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from distill.reports.compare import Row, Statistic
+from distill.reports.comparison_marks import best_rows, gap_text, mark, notes
+
+# What a column of costs shows: its name, a factor, and digits.
+COSTS = {
+    "kFLOPs\n/cand.": ("candidate_flops", 1e-3, 2),
+    "bytes\n/item": ("item_bytes", 1.0, 0),
+    "ms for\n1,000": ("ms_p50@1000", 1.0, 2),
+}
+
+
+def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) -> Table:
+    """Builds the table; the best of each metric among distilled (or plain) models is bold."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("configuration", overflow="fold", min_width=20)
+    for name in ("model", "seeds"):
+        table.add_column(name)
+    for name in metrics:
+        table.add_column(name.replace("/", "\n").replace("@", "\n@").replace("_recall", "\nrecall"), justify="right")
+    costs = [label for label in COSTS if any(row.cost for row in rows)]
+    for label in costs:
+        table.add_column(label, justify="right")
+    table.caption = "\n".join(notes(rows, metrics))
+    table.caption_justify = "left"
+    best = {name: best_rows(rows, name) for name in metrics}
+    for row in rows:
+        cells = []
+        for name in metrics:
+            statistic = row.metrics.get(name, Statistic.of([]))
+            share = gap_text(row, name)
+            text = (
+                str(statistic).replace(" ± ", "\n±")
+                + mark(row, name)
+                + (f"\n{share}" if share else "").replace(" (", "\n(")
+            )
+            cells.append(f"[bold]{text}[/bold]" if row in best[name] else text)
+        cells += [cost_text(row, label) for label in costs]
+        table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
+    return table
+
+
+def cost_text(row: Row, label: str) -> str:
+    """Writes a cost; a dash if it was not measured."""
+    name, scale, digits = COSTS[label]
+    return f"{scale * row.cost[name].mean:,.{digits}f}" if name in row.cost else "–"

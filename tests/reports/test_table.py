@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from rich.console import Console
+
+from distill.reports.compare import Statistic, compare
+from distill.reports.comparison_table import comparison_table
+from distill.reports.numbers import number, percent
+from distill.reports.summary import Difference, Summary
+from distill.reports.table import print_summary
+from tests.reports.runs import run_of
+
+
+def printed(summary: Summary, width: int = 80) -> str:
+    console = Console(width=width, record=True)
+    print_summary(summary, console)
+    return console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.5, "0.5000"),
+        (-0.00001, "-0.0000"),
+        (7e27, "7.0e+27"),
+        (9999.0, "9999.0000"),
+        (math.inf, "inf"),
+        (math.nan, "–"),
+    ],
+)
+def test_numbers_fit_a_column(value: float, expected: str) -> None:
+    assert number(value) == expected
+    assert number(abs(value), "+") == ("–" if math.isnan(value) else f"+{expected.lstrip('-')}")
+
+
+def test_shares_fit_a_column() -> None:
+    assert [percent(s) for s in (0.8, -0.5, 9.9, 159.96, -159.96)] == ["80%", "-50%", "990%", ">999%", "<−999%"]
+    assert str(Statistic.of([7e27, 8e27])) == "7.5e+27 ± 7.1e+26"
+
+
+def test_a_diverged_loss_does_not_wreck_the_table() -> None:
+    metrics = {role: {"click/auc": 0.7, "click/logloss": 7.123456e27} for role in ("teacher", "control", "distilled")}
+    differences = {"click/logloss": Difference(-6.123456e27, 1.23456e27, 10)}
+    run = run_of(metrics, differences=differences, gap_recovered={"click/logloss": -159.96})
+    text = printed(run)
+    assert "7.1e+27" in text
+    assert "-6.1e+27±1.2e+27*" in text
+    assert "<−999%" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    console = Console(width=100, record=True)
+    console.print(comparison_table(compare([run]), ["click/auc", "click/logloss"], "runs"))
+    assert max(len(line.rstrip()) for line in console.export_text().splitlines()) < 90
+
+
+def test_a_partial_teacher_has_a_table_of_its_own() -> None:
+    metrics = {
+        "teacher": {"click/auc": 0.8, "click/recall@20": 0.91},
+        "control": {"click/auc": 0.6, "click/recall@20": 0.52},
+        "distilled": {"click/auc": 0.7, "click/recall@20": 0.63},
+    }
+    run = run_of(
+        metrics,
+        on_scored={"control": {"click/recall@20": 0.71}, "distilled": {"click/recall@20": 0.81}},
+        scored=0.13,
+        gap_recovered={"click/auc": 0.5, "click/recall@20": 0.25},
+    )
+    main, own = printed(run).split("On the 13% of the candidates that the teacher scored")
+    row = next(line.split() for line in main.splitlines() if "recall@20" in line)
+    assert row[:4] == ["click/recall@20", "–", "0.5200", "0.6300"]
+    assert "25%" not in main
+    row = next(line.split() for line in own.splitlines() if "recall@20" in line)
+    assert row == ["click/recall@20", "0.9100", "0.7100", "0.8100", "25%"]
+    assert next(line.split() for line in main.splitlines() if "click/auc" in line)[1:5] == [
+        "0.8000",
+        "0.6000",
+        "0.7000",
+        "50%",
+    ]
+    assert "click/auc" not in own
+
+
+def test_how_many_requests_count_is_said_where_not_all_do() -> None:
+    values = {"click/recall@20": 0.5, "click/ndcg@10": 0.4, "teacher_recall@20_10": 0.9}
+    run = run_of(
+        values, requests=2000, counted={"model": {**dict.fromkeys(values, 1488), "teacher_recall@20_10": 2000}}
+    )
+    text = " ".join(printed(run).split())
+    assert "Of 2,000 requests" in text
+    assert "click/recall@20, click/ndcg@10: 1,488" in text
+    assert "teacher_recall@20_10:" not in text
+    console = Console(width=160, record=True)
+    console.print(comparison_table(compare([run]), ["click/recall@20", "teacher_recall@20_10"], "runs"))
+    assert "click/recall@20 1,488 of 2,000" in console.export_text()
+
+
+def test_a_difference_is_shown_where_no_gap_is() -> None:
+    metrics = {role: {"click/auc": 0.7} for role in ("teacher", "control", "distilled")}
+    assert "+0.0010±0.0010" in printed(run_of(metrics, differences={"click/auc": Difference(0.001, 0.001, 9)}))
