@@ -102,7 +102,8 @@ def by_request(row: Any) -> Any:
         (by_request, "val/click/gauc", {}, "No request, user or band of items in val has what it needs"),
         (0, "val/click/logloss", {}, None),
         (by_request, "val/click/auc", {}, None),
-        (1, "val/click/recall@10", {}, None),
+        (1, "val/click/recall@10", {}, "val has no negative of task click"),  # whatever is first, all of it is found
+        (lambda row: row % 2, "val/click/recall@10", {}, None),
     ],
 )
 def test_a_monitored_metric_without_a_value_is_refused(
