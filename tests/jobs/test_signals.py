@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from distill.data.datamodule import RankingDataModule
-from distill.data.format import NUM_CANDIDATES, load_dataset, teacher_column
+from distill.data.dataset import load_dataset
+from distill.data.format import NUM_CANDIDATES, teacher_column
 from distill.jobs.parts import load_model
 from distill.reports.summary import load_summary
 from distill.signals.principal import PrincipalComponents

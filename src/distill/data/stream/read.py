@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from distill.data.checked_file import CheckedFile
 from distill.data.format import ITEM_KEY, REQUEST_KEY, STAGE, USER_KEY, field_column, hidden_column, value_column
 from distill.data.stream.block import Block, RaggedBlock, SideBlock
 from distill.data.stream.cells import Cells
 from distill.data.stream.columns import (
     Array,
+    check_finite,
+    check_ids,
     fill_matrix,
     plain,
     single_array,
     split_lists,
     unnest,
-    unreadable,
     vectors,
 )
 from distill.data.stream.index import SplitIndex
 from distill.data.stream.layout import ReadLayout, SideLayout
 from distill.data.stream.packing import Ints
 from distill.data.stream.plan import Unit, block_lengths
+from distill.data.stream.signals import as_signal_error
 from distill.errors import DataError, SignalError
 from distill.schema import Side
 
@@ -71,19 +71,20 @@ def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -
     buffers = _BlockBuffers(layout, lengths)
     request = candidate = 0
     for (part, group), members in groupby(units, key=lambda unit: (unit.part, unit.group)):
-        data = _read_group(index.parts[part].path, group, layout.columns.names, index.parts[part].metadata)
-        signals = None if layout.sidecar is None else _read_signals(layout.sidecar.paths[part], group, layout)
+        file = index.parts[part].file
+        data = file.read(group, layout.columns.names, layout.checked)
+        signals = None if layout.sidecar is None else _read_signals(layout.sidecar.files[part], group, layout)
         first = int(index.parts[part].group_starts[group])
         for unit in members:
             count = unit.stop - unit.start
             of_unit = lengths[request : request + count]
             total = int(of_unit.sum())
             places = slice(request, request + count), slice(candidate, candidate + total)
-            where = f"{index.parts[part].path}, row group {group}"
+            where = f"{file.path}, row group {group}"
             rows = _Rows(data.slice(unit.start - first, count), where, of_unit, layout.nested, *places)
             buffers.fill(rows, index.parts[part].row(unit.start))
             if signals is not None and layout.sidecar is not None:
-                where = f"{layout.sidecar.paths[part]}, row group {group}"
+                where = f"{layout.sidecar.files[part].path}, row group {group}"
                 scored = _Rows(signals.slice(unit.start - first, count), where, of_unit, layout.nested, *places)
                 _fill_signals(buffers, scored)
             request, candidate = request + count, candidate + total
@@ -93,24 +94,38 @@ def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -
 class _SideBuffers:
     """Fields of one side, filled unit by unit."""
 
-    def __init__(self, side: Side, layout: SideLayout, cells: Cells) -> None:
+    def __init__(self, side: Side, layout: SideLayout, cells: Cells, checked: bool) -> None:
         rows = len(cells.matrix)
         self.layout = layout
+        self.checked = checked
         self.ids = cells.ids(f"{side.value}.ids")
         self.numbers = cells.numbers(f"{side.value}.numbers")
         self.vectors = {name: np.empty((rows, width), np.float32) for name, width in layout.vectors.items()}
         self.sequences: dict[str, list[tuple[Ints, Array]]] = {name: [] for name in layout.sequences}
 
     def fill(self, rows: slice, get: Callable[[str], pa.Array], place: Callable[[str], str]) -> None:
-        fill_matrix(self.ids[rows], [plain(get(field_column(name))) for name in self.layout.ids])
-        fill_matrix(self.numbers[rows], [plain(get(field_column(name))) for name in self.layout.numbers])
+        ids = {name: plain(get(field_column(name))) for name in self.layout.ids}
+        numbers = {name: plain(get(field_column(name))) for name in self.layout.numbers}
         for name, width in self.layout.vectors.items():
             column = field_column(name)
-            self.vectors[name][rows] = vectors(get(column), width, place(column))
+            numbers[name] = vectors(get(column), width, place(column))
+            self.vectors[name][rows] = numbers[name]
         for name, pieces in self.sequences.items():
             column = field_column(name)
             lengths, values = split_lists(get(column), place(column))
             pieces.append((lengths, plain(values)))
+            ids[name] = pieces[-1][1]
+        if self.checked:
+            self._check(ids, numbers, place)
+        fill_matrix(self.ids[rows], [ids[name] for name in self.layout.ids])
+        fill_matrix(self.numbers[rows], [numbers[name] for name in self.layout.numbers])
+
+    def _check(self, ids: Mapping[str, Array], numbers: Mapping[str, Array], place: Callable[[str], str]) -> None:
+        sizes = {**self.layout.ids, **self.layout.sequences}
+        for name, values in ids.items():
+            check_ids(values, sizes[name], place(field_column(name)))
+        for name, values in numbers.items():
+            check_finite(values, place(field_column(name)))
 
     def finish(self) -> SideBlock:
         sequences = {}
@@ -135,7 +150,7 @@ class _BlockBuffers:
         fields = {**_field_cells(layout, Side.CANDIDATE), **_field_cells(layout, Side.CROSS)}
         self.candidate = Cells.empty(candidates, 3, {**fields, **targets})
         self.sides = {
-            side: _SideBuffers(side, fields, self.request if side is Side.REQUEST else self.candidate)
+            side: _SideBuffers(side, fields, self.request if side is Side.REQUEST else self.candidate, layout.checked)
             for side, fields in layout.sides.items()
         }
         self.hidden = {name: np.empty((candidates, width), np.float32) for name, width in layout.hidden.items()}
@@ -186,7 +201,7 @@ def _fill_signals(buffers: _BlockBuffers, rows: _Rows) -> None:
     try:
         buffers.fill_signals(rows)
     except DataError as error:
-        raise _as_signal_error(error) from error
+        raise as_signal_error(error) from error
     _check_finite(buffers, rows)
 
 
@@ -207,26 +222,12 @@ def _check_finite(buffers: _BlockBuffers, rows: _Rows) -> None:
             )
 
 
-def _read_signals(path: Path, group: int, layout: ReadLayout) -> pa.Table:
+def _read_signals(file: CheckedFile, group: int, layout: ReadLayout) -> pa.Table:
     names = layout.sidecar.columns.names if layout.sidecar is not None else []
     try:
-        return _read_group(path, group, names)
+        return file.read(group, names, layout.checked)
     except DataError as error:
-        raise _as_signal_error(error) from error
-
-
-def _as_signal_error(error: DataError) -> SignalError:
-    return SignalError(
-        error.problem, where=error.where, expected=error.expected, found=error.found, remedy=error.remedy
-    )
-
-
-def _read_group(path: Path, group: int, columns: list[str], metadata: Any = None) -> pa.Table:
-    try:
-        with pq.ParquetFile(path, metadata=metadata) as file:
-            return file.read_row_group(group, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise unreadable(path, error, group) from error
+        raise as_signal_error(error) from error
 
 
 def _ends(lengths: Ints) -> Ints:
