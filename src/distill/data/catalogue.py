@@ -12,7 +12,7 @@ import torch
 from distill.batch import FeatureBlock, Ragged
 from distill.data.format import ITEM_KEY, Dataset, field_column
 from distill.data.popularity import ItemExposures, item_exposures
-from distill.data.stream.columns import check_finite, check_ids, plain, single_array
+from distill.data.stream.columns import check_finite, check_ids, flat_values
 from distill.errors import DataError
 from distill.schema import FieldSpec, Kind, Schema, Side
 
@@ -80,9 +80,7 @@ def _check(table: pa.Table, fields: Sequence[FieldSpec], where: str) -> None:
     """Raises DataError for an id that is not in its table, and for a number that is not finite."""
     for field in fields:
         name = field_column(field.name)
-        array = single_array(table, name, where)
-        is_list = pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)
-        values = plain(array.flatten() if is_list else array)
+        values = flat_values(table, name, where)
         if field.encoding.makes_ids:
             check_ids(values, field.size, f"{where}, column {name}")
         else:

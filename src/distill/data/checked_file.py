@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.checksums import MAGIC, FileChecksums, UInt64, digest, read_footer
+from distill.data.checksums import MAGIC, FileChecksums, UInt64, digest, read_aligned, read_footer
 from distill.data.files import hash_bytes
 from distill.errors import DataError
 
@@ -108,25 +108,34 @@ class CheckedFile:
     def _checked(self, group: int, columns: Sequence[str]) -> pa.PythonFile:
         """Reads the column chunks into memory and compares them; Arrow then reads from there."""
         assert self.chunks is not None
-        names = {self.schema.get_field_index(name): name for name in columns}
-        wanted = sorted(place for place in names if place >= 0)
+        chunks = self.chunks[group].tolist()
+        places = sorted((self.schema.get_field_index(name), name) for name in columns)
+        wanted = [_Chunk(name, *chunks[place]) for place, name in places if place >= 0]
         held = _Held()
         with pa.OSFile(str(self.path)) as file:
             held.size = file.size()
-            for run in _runs(self.chunks[group], wanted):
-                start, end = int(self.chunks[group, run[0], 0]), int(self.chunks[group, run[-1], :2].sum())
-                file.seek(start)
-                held.add(start, file.read_buffer(end - start))
-                for place in run:
-                    self._compare(group, place, names[place], held)
+            for run in _runs(wanted):
+                start = run[0].start
+                held.add(start - start % 8, read_aligned(file, start, run[-1].end - start))
+                for chunk in run:
+                    found = digest(held.bytes(chunk.start, chunk.size), chunk.start)
+                    if found != chunk.checksum:
+                        where = f"{self.path}, row group {group}, column {chunk.name}"
+                        raise _changed(where, f"{chunk.checksum:016x}", f"{found:016x}")
         return pa.PythonFile(held, mode="r")
 
-    def _compare(self, group: int, place: int, name: str, held: _Held) -> None:
-        assert self.chunks is not None
-        start, size, expected = self.chunks[group, place].tolist()
-        found = digest(held.bytes(start, size))
-        if found != expected:
-            raise _changed(f"{self.path}, row group {group}, column {name}", f"{expected:016x}", f"{found:016x}")
+
+class _Chunk(NamedTuple):
+    """A column chunk of a row group."""
+
+    name: str
+    start: int
+    size: int
+    checksum: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.size
 
 
 class _Held:
@@ -184,14 +193,14 @@ def _with_starts(checksums: FileChecksums, metadata: Any) -> UInt64:
     return np.concatenate([ends - sizes + np.uint64(len(MAGIC)), found], axis=-1)
 
 
-def _runs(chunks: UInt64, places: Sequence[int]) -> list[list[int]]:
+def _runs(chunks: Sequence[_Chunk]) -> list[list[_Chunk]]:
     """Groups column chunks that lie close to one another."""
-    runs: list[list[int]] = []
-    for place in places:
-        if runs and int(chunks[place, 0]) - int(chunks[runs[-1][-1], :2].sum()) <= _GAP:
-            runs[-1].append(place)
+    runs: list[list[_Chunk]] = []
+    for chunk in chunks:
+        if runs and chunk.start - runs[-1][-1].end <= _GAP:
+            runs[-1].append(chunk)
         else:
-            runs.append([place])
+            runs.append([chunk])
     return runs
 
 

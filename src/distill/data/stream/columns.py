@@ -124,6 +124,18 @@ def integers(array: pa.Array) -> Ints:
     return plain(array).astype(np.int64)
 
 
+def flat_values(table: pa.Table, name: str, where: str) -> Array:
+    """Views all values of a column, however deep they lie in lists.
+
+    Raises:
+        DataError: It holds nulls.
+    """
+    array = single_array(table, name, where)
+    while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        array = without_nulls(array.flatten(), f"{where}, column {name}")
+    return plain(array)
+
+
 def unnest(array: pa.Array, lengths: Ints, where: str) -> pa.Array:
     """Flattens a list column whose lists have the given lengths.
 

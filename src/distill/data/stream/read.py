@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -18,6 +18,7 @@ from distill.data.stream.columns import (
     check_finite,
     check_ids,
     fill_matrix,
+    flat_values,
     plain,
     single_array,
     split_lists,
@@ -55,13 +56,17 @@ class _Rows:
         return f"{self.where}, column {name}"
 
 
-def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -> Block:
+def read_block(
+    index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...], seen: set[tuple[int, int]] | None = None
+) -> Block:
     """Reads a block.
 
     Args:
         index: The split.
         layout: What to read of it.
         units: Sorted by part and row group; each row group is read once.
+        seen: Part and row group of what was read with this layout before: its values are not looked at again, since its
+            checksums say that they are the same. Those that are read now are added.
 
     Raises:
         DataError: A file cannot be read, or its columns are not what the format says.
@@ -73,6 +78,10 @@ def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -
     for (part, group), members in groupby(units, key=lambda unit: (unit.part, unit.group)):
         file = index.parts[part].file
         data = file.read(group, layout.columns.names, layout.checked)
+        if layout.checked and (seen is None or (part, group) not in seen):
+            check_values(data, layout, f"{file.path}, row group {group}")
+            if seen is not None:
+                seen.add((part, group))
         signals = None if layout.sidecar is None else _read_signals(layout.sidecar.files[part], group, layout)
         first = int(index.parts[part].group_starts[group])
         for unit in members:
@@ -91,41 +100,42 @@ def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -
     return buffers.finish()
 
 
+def check_values(table: pa.Table, layout: ReadLayout, where: str) -> None:
+    """Looks at the fields of a row group: ids lie in their tables, numbers are finite.
+
+    Raises:
+        DataError: One does not.
+    """
+    for side in layout.sides.values():
+        for name, size in {**side.ids, **side.sequences}.items():
+            column = field_column(name)
+            check_ids(flat_values(table, column, where), size, f"{where}, column {column}")
+        for name in (*side.numbers, *side.vectors):
+            column = field_column(name)
+            check_finite(flat_values(table, column, where), f"{where}, column {column}")
+
+
 class _SideBuffers:
     """Fields of one side, filled unit by unit."""
 
-    def __init__(self, side: Side, layout: SideLayout, cells: Cells, checked: bool) -> None:
+    def __init__(self, side: Side, layout: SideLayout, cells: Cells) -> None:
         rows = len(cells.matrix)
         self.layout = layout
-        self.checked = checked
         self.ids = cells.ids(f"{side.value}.ids")
         self.numbers = cells.numbers(f"{side.value}.numbers")
         self.vectors = {name: np.empty((rows, width), np.float32) for name, width in layout.vectors.items()}
         self.sequences: dict[str, list[tuple[Ints, Array]]] = {name: [] for name in layout.sequences}
 
     def fill(self, rows: slice, get: Callable[[str], pa.Array], place: Callable[[str], str]) -> None:
-        ids = {name: plain(get(field_column(name))) for name in self.layout.ids}
-        numbers = {name: plain(get(field_column(name))) for name in self.layout.numbers}
+        fill_matrix(self.ids[rows], [plain(get(field_column(name))) for name in self.layout.ids])
+        fill_matrix(self.numbers[rows], [plain(get(field_column(name))) for name in self.layout.numbers])
         for name, width in self.layout.vectors.items():
             column = field_column(name)
-            numbers[name] = vectors(get(column), width, place(column))
-            self.vectors[name][rows] = numbers[name]
+            self.vectors[name][rows] = vectors(get(column), width, place(column))
         for name, pieces in self.sequences.items():
             column = field_column(name)
             lengths, values = split_lists(get(column), place(column))
             pieces.append((lengths, plain(values)))
-            ids[name] = pieces[-1][1]
-        if self.checked:
-            self._check(ids, numbers, place)
-        fill_matrix(self.ids[rows], [ids[name] for name in self.layout.ids])
-        fill_matrix(self.numbers[rows], [numbers[name] for name in self.layout.numbers])
-
-    def _check(self, ids: Mapping[str, Array], numbers: Mapping[str, Array], place: Callable[[str], str]) -> None:
-        sizes = {**self.layout.ids, **self.layout.sequences}
-        for name, values in ids.items():
-            check_ids(values, sizes[name], place(field_column(name)))
-        for name, values in numbers.items():
-            check_finite(values, place(field_column(name)))
 
     def finish(self) -> SideBlock:
         sequences = {}
@@ -150,7 +160,7 @@ class _BlockBuffers:
         fields = {**_field_cells(layout, Side.CANDIDATE), **_field_cells(layout, Side.CROSS)}
         self.candidate = Cells.empty(candidates, 3, {**fields, **targets})
         self.sides = {
-            side: _SideBuffers(side, fields, self.request if side is Side.REQUEST else self.candidate, layout.checked)
+            side: _SideBuffers(side, fields, self.request if side is Side.REQUEST else self.candidate)
             for side, fields in layout.sides.items()
         }
         self.hidden = {name: np.empty((candidates, width), np.float32) for name, width in layout.hidden.items()}
