@@ -151,4 +151,4 @@ def digest(data: pa.Buffer, start: int) -> int:
         slab = words[first : first + _SLAB]
         np.add.reduce(slab, axis=1, out=of_rows[first : first + _SLAB])
         of_columns += np.add.reduce(slab, axis=0)
-    return zlib.crc32(of_rows, ends) << 32 | zlib.crc32(of_columns, ends)
+    return zlib.crc32(of_rows.tobytes(), ends) << 32 | zlib.crc32(of_columns.tobytes(), ends)

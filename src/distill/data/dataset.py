@@ -87,7 +87,7 @@ def _read_schema(root: Path, manifest: Manifest) -> Schema:
             found=str(error).splitlines()[0],
             remedy="Prepare the data again.",
         ) from error
-    found = content_fingerprint(text, manifest.encodings, {**manifest.splits, "items": manifest.items})
+    found = content_fingerprint(text, manifest.encodings, {**dict(manifest.splits.items()), "items": manifest.items})
     if found != manifest.fingerprint:
         raise DataError(
             "The schema is not the one that the data was prepared with.",

@@ -178,7 +178,7 @@ class _Preparation:
     ) -> None:
         save_schema(schema, self.root / SCHEMA_FILE)
         encodings = fitted.save(self.root)
-        parts = {**dict(splits.items()), "items": items}
+        parts: dict[str, tuple[PartFile, ...]] = {**dict(splits.items()), "items": items}
         manifest = Manifest(
             fingerprint=content_fingerprint(dump_schema(schema), encodings, parts),
             source=self._source(),
