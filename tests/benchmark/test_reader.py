@@ -23,12 +23,13 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path) -> Dataset:
 def test_every_way_is_a_row_with_its_ratio(dataset: Dataset) -> None:
     rows = measure_reader(dataset, batch_candidates=256, shuffle_buffer=512, repeats=1)
     assert [row.name.rsplit("/", 1)[1] for row in rows] == [
-        *("pyarrow", "shuffled", "shuffled without prefetch", "in order"),
+        *("pyarrow", "shuffled", "shuffled without prefetch", "in order", "shuffled without checks", "checks"),
     ]
     assert rows[0].ratio is None
-    for row in rows[1:]:
+    for row in rows[1:-1]:
         assert row.ratio == pytest.approx(row.value / rows[0].value, rel=1e-6)
     assert rows[1].target == "≥ 0.8"
+    assert rows[-1].target == "≤ 1.02"
 
 
 def test_the_yardstick_reads_every_candidate(dataset: Dataset) -> None:

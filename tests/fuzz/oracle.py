@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from distill.data.format import SPLITS, Dataset, load_dataset
+from distill.data.dataset import load_dataset
+from distill.data.format import SPLITS, Dataset
 from distill.data.prepare import FittedEncodings, prepare
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from distill.data.format import load_dataset
+from distill.data.dataset import load_dataset
 from distill.reports.summary import load_summary
 from distill.training.module import RankingModule
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from distill.batch import Batch
-from distill.data.format import load_dataset
+from distill.data.dataset import load_dataset
 from distill.jobs.parts import load_model
 from distill.losses import LossInputs
 from distill.losses.terms import SoftmaxKL, TermSums

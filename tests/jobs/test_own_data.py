@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from distill.data.format import load_dataset
+from distill.data.dataset import load_dataset
 from distill.reports.summary import load_summary
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 

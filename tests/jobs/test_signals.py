@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from distill.data.datamodule import RankingDataModule
-from distill.data.format import NUM_CANDIDATES, load_dataset, teacher_column
+from distill.data.dataset import load_dataset
+from distill.data.format import NUM_CANDIDATES, teacher_column
 from distill.jobs.parts import load_model
 from distill.reports.summary import load_summary
 from distill.signals.principal import PrincipalComponents
@@ -235,3 +236,41 @@ def test_hidden_vectors_reduced_to_principal_components(root: Path, capsys: pyte
         with pytest.raises(SystemExit):
             run_script("scripts/score.py", *_score_arguments(root), "hidden=[body]", f"hidden_width={width}")
         assert expected_error in _failure(capsys)
+
+
+def test_the_next_scoring_removes_what_a_killed_one_left(root: Path) -> None:
+    folder = root / "signals"
+    for split in ("train", "val"):
+        (folder / split / ".part-00000.parquet.writing-0123456789ab").write_bytes(b"half")
+    (folder / ".provenance.json.writing-0123456789ab").touch()
+    run_script("scripts/score.py", *_score_arguments(root), f"out={folder}")
+    assert list(folder.rglob(".*")) == []
+
+
+@pytest.mark.parametrize("name", ["provenance.json", "val/checksums.json"])
+def test_a_damaged_record_of_signals_is_refused_and_written_again(
+    root: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    path = root / "signals" / name
+    text = path.read_text()
+    path.write_text(text.replace('"parts"', '"qarts"').replace('"footer"', '"gooter"', 1))
+    arguments = ["teacher=column", f"teacher.path={root / 'signals'}", "control.enabled=false"]
+    with pytest.raises(SystemExit):
+        _distil(root, "record", *arguments)
+    assert Path(name).name in _failure(capsys)
+    run_script("scripts/score.py", *_score_arguments(root), f"out={root / 'signals'}")
+    assert path.read_text() == text
+
+
+def test_damaged_components_are_found_again_with_all_that_was_made_of_them(root: Path) -> None:
+    arguments = [*_score_arguments(root), "hidden=[body]", "hidden_width=3", f"out={root / 'damaged'}"]
+    run_script("scripts/score.py", *arguments)
+    (path,) = (root / "damaged").glob("hidden_body-*.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 4
+    path.write_bytes(data)
+    part = next((root / "damaged" / "val").glob("*.parquet"))
+    before = part.stat().st_mtime_ns
+    run_script("scripts/score.py", *arguments)
+    PrincipalComponents.load(path)
+    assert part.stat().st_mtime_ns > before

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.data.format import load_dataset, teacher_column
+from distill.data.dataset import load_dataset
+from distill.data.format import teacher_column
 from distill.jobs.ensemble import ensemble_signals
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train

@@ -116,7 +116,7 @@ def test_exposures_are_counted_from_the_training_split(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
     flat = pa.table({"key_item": [9, 5], "stage": [3, 3]})
     pq.write_table(flat, tmp_path / "b.parquet")
-    found = _count((tmp_path / "a.parquet", tmp_path / "b.parquet"), "f")
+    found = _count(((tmp_path / "a.parquet", None), (tmp_path / "b.parquet", None)))
     assert found.item_id.tolist() == [5, 7, 9]
     assert found.count.tolist() == [2, 2, 1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from distill.benchmark.prepare import measure_prepare, measure_prepare_memory
 from distill.benchmark.reader import measure_reader
 from distill.benchmark.rows import BenchmarkRow
 from distill.data.build import build_dataset
+from distill.data.files import raw_sibling, remove_leftovers
+from distill.data.lock import locked
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class PrepareBenchmark:
         }
         root = Path(paths.data)
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".benchmark-") as folder:
-            speed = measure_prepare(sources, Path(folder), repeats=self.turns)
-            small, large = FlatBenchmark(self.rows), FlatBenchmark(self.large_rows)
-            return [*speed, *measure_prepare_memory(small, large, Path(folder))]
+        with locked(root / ".benchmark.lock"):
+            remove_leftovers(root / "benchmark")
+            with raw_sibling(root / "benchmark") as folder:
+                speed = measure_prepare(sources, folder, repeats=self.turns)
+                small, large = FlatBenchmark(self.rows), FlatBenchmark(self.large_rows)
+                return [*speed, *measure_prepare_memory(small, large, folder)]

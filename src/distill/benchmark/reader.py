@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.dataset as arrow_dataset
@@ -18,6 +19,8 @@ from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoc
 from distill.schema import Schema
 
 TARGET = 0.8
+CHECKS_TARGET = 1.02
+_MORE_TURNS = 5  # a few percent are to be seen
 _YARDSTICK = "pyarrow's to_batches and tensors of the same columns"
 
 
@@ -32,6 +35,8 @@ def measure_reader(
 ) -> list[BenchmarkRow]:
     """Reads a split in turns with pyarrow and with the reader: shuffled and in order, with and without threads ahead.
 
+    The reader is measured without its checks too: of checksums, of ids against the tables, and of finite numbers.
+
     The yardstick reads the same columns by `dataset.to_batches` into batches of as many rows, views every column as a
     tensor, stacks the fields of a side to `[B, F]` and widens ids to int64, as batches hold them. It neither shuffles
     nor checks anything, and both use the threads of the process as they find them.
@@ -45,23 +50,26 @@ def measure_reader(
         repeats: Turns; the figures are medians.
 
     Returns:
-        Candidates per second of each way, the ratio to the yardstick beside.
+        Candidates per second of each way, the ratio to the yardstick beside; then the processor's time for a reading,
+        which other programs disturb less than the clock's, and its ratio to a reading without checks.
     """
     reader = SplitReader.open(dataset, view or dataset.schema, split)
     parts = dataset.parts(split)
     candidates = sum(part.candidates for part in parts)
     rows = max(1, round(batch_candidates * sum(part.rows for part in parts) / candidates))
 
-    def ours(shuffle: bool, ahead: bool) -> Callable[[], int]:
+    def ours(shuffle: bool, ahead: bool, checked: bool = True) -> Callable[[], int]:
         order = StreamOrder(batch_candidates, shuffle_buffer, 1, 0, shuffle)
         plan = plan_epoch(reader.index, order, 0)
-        return lambda: sum(batch.num_candidates for batch in BatchLoader(reader, plan, ahead=ahead))
+        used = replace(reader, layout=replace(reader.layout, checked=checked))
+        return lambda: sum(batch.num_candidates for batch in BatchLoader(used, plan, ahead=ahead))
 
     ways = {
         "pyarrow": lambda: read_with_pyarrow(dataset, split, reader.layout.columns, rows),
         "shuffled": ours(True, True),
         "shuffled without prefetch": ours(True, False),
         "in order": ours(False, True),
+        "shuffled without checks": ours(True, True, checked=False),
     }
     seconds = interleave({name: _seconds(way, candidates) for name, way in ways.items()}, repeats)
     prefix = f"reader/{dataset.schema.name}"
@@ -71,7 +79,21 @@ def measure_reader(
         target = f"≥ {TARGET}" if name == "shuffled" else None
         value = candidates / seconds[name].typical
         result.append(BenchmarkRow(f"{prefix}/{name}", value, "candidates/s", ratio, _YARDSTICK, target))
-    return result
+    return [*result, _cost_of_checks(prefix, ways, candidates, repeats)]
+
+
+def _cost_of_checks(prefix: str, ways: Mapping[str, Callable[[], int]], candidates: int, repeats: int) -> BenchmarkRow:
+    names = ("shuffled", "shuffled without checks")
+    measures = {name: _seconds(ways[name], candidates, time.process_time) for name in names}
+    checked, unchecked = interleave(measures, repeats * _MORE_TURNS).values()
+    return BenchmarkRow(
+        f"{prefix}/checks",
+        checked.typical,
+        "s of processor",
+        checked.over(unchecked),
+        "a reading without checks",
+        f"≤ {CHECKS_TARGET}",
+    )
 
 
 def read_with_pyarrow(dataset: Dataset, split: Split, columns: pa.Schema, batch_rows: int) -> int:
@@ -111,15 +133,17 @@ def _tensor(column: pa.Array) -> Tensor:
     return tensor
 
 
-def _seconds(read: Callable[[], int], candidates: int) -> Callable[[], float]:
+def _seconds(
+    read: Callable[[], int], candidates: int, clock: Callable[[], float] = time.perf_counter
+) -> Callable[[], float]:
     """Returns what times one reading, after one that is not timed."""
 
     def measure() -> float:
-        began = time.perf_counter()
+        began = clock()
         found = read()
         if found != candidates:
             raise AssertionError(f"{found} of {candidates} candidates were read")
-        return time.perf_counter() - began
+        return clock() - began
 
     measure()
     return measure

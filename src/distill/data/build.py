@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-import tempfile
 from pathlib import Path
 
-from distill.data.files import hash_once, remove_leftovers, room_for
-from distill.data.format import Dataset, load_dataset
+from distill.data.dataset import load_dataset
+from distill.data.files import hash_once, raw_sibling, remove_leftovers, room_for
+from distill.data.format import Dataset
 from distill.data.lock import locked
 from distill.data.prepare import prepare
 from distill.data.prepare.pipeline import DEFAULT_MEMORY_BYTES
 from distill.data.raw import DatasetSource
-from distill.errors import DataError
+from distill.errors import DataError, DistillError
 
 _PREFIX = 12
+_log = logging.getLogger(__name__)
 
 
 def dataset_folder(source: DatasetSource, root: Path) -> Path:
@@ -40,23 +42,38 @@ def build_dataset(
     """
     folder = dataset_folder(source, root)
     with locked(root / f".{folder.name}.lock"):
+        remove_leftovers(folder)
         if (found := _load_valid(folder)) is not None:
             return found
-        remove_leftovers(folder)
         shutil.rmtree(folder, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=f".{folder.name}.raw-") as raw:
-            with room_for(Path(raw)):
-                written = source.write_raw(Path(raw))
+        with raw_sibling(folder) as raw:
+            with room_for(raw):
+                written = source.write_raw(raw)
             return prepare(written, folder, memory_bytes=memory_bytes, progress=progress)
 
 
 def _load_valid(folder: Path) -> Dataset | None:
-    """Opens a dataset if all its part files have the content that its manifest says."""
+    """Opens a dataset if all its files have the content that its manifest says; says so if they have not."""
     if not folder.is_dir():
         return None
     try:
         dataset = load_dataset(folder)
-    except DataError:
+        for part in dataset.all_parts:
+            _require(folder / part.path, dataset.checksums(part).blake2b)
+        for entry in dataset.manifest.encodings["tables"].values():
+            if "file" in entry:
+                _require(folder / entry["file"], entry["blake2b"])
+    except DistillError as error:
+        _log.warning("The dataset in %s is damaged or of another version; it is prepared again. %s", folder, error)
         return None
-    parts = [*(part for parts in dataset.manifest.splits.values() for part in parts), *dataset.manifest.items]
-    return dataset if all(hash_once(folder / part.path) == part.blake2b for part in parts) else None
+    return dataset
+
+
+def _require(path: Path, digest: str) -> None:
+    """Raises DataError if a file has another hash."""
+    try:
+        found = hash_once(path)
+    except OSError as error:
+        found = str(error)
+    if found != digest:
+        raise DataError("A file is not what was written.", where=str(path), expected=f"blake2b {digest}", found=found)

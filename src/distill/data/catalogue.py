@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from distill.batch import FeatureBlock, Ragged
 from distill.data.format import ITEM_KEY, Dataset, field_column
 from distill.data.popularity import ItemExposures, item_exposures
+from distill.data.stream.columns import check_finite, check_ids, flat_values
 from distill.errors import DataError
 from distill.schema import FieldSpec, Kind, Schema, Side
 
@@ -66,10 +66,25 @@ def read_items(dataset: Dataset, view: Schema) -> tuple[torch.Tensor, FeatureBlo
         )
     fields = view.side(Side.CANDIDATE)
     names = [ITEM_KEY, *(field_column(f.name) for f in fields)]
-    table = pa.concat_tables(
-        [pq.read_table(dataset.root / part.path, columns=names) for part in dataset.manifest.items]
-    )
+    tables = []
+    for part in dataset.manifest.items:
+        file = dataset.open(part)
+        for group in range(file.num_row_groups):
+            tables.append(file.read(group, names))
+            _check(tables[-1], fields, f"{file.path}, row group {group}")
+    table = pa.concat_tables(tables)
     return torch.from_numpy(table.column(ITEM_KEY).to_numpy().copy()), _block(table, fields)
+
+
+def _check(table: pa.Table, fields: Sequence[FieldSpec], where: str) -> None:
+    """Raises DataError for an id that is not in its table, and for a number that is not finite."""
+    for field in fields:
+        name = field_column(field.name)
+        values = flat_values(table, name, where)
+        if field.encoding.makes_ids:
+            check_ids(values, field.size, f"{where}, column {name}")
+        else:
+            check_finite(values, f"{where}, column {name}")
 
 
 def _block(table: pa.Table, fields: Sequence[FieldSpec]) -> FeatureBlock:

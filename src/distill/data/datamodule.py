@@ -15,7 +15,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import distributed
 
 from distill.batch import Batch
-from distill.data.format import SPLITS, Dataset, Split, load_dataset
+from distill.data.dataset import load_dataset
+from distill.data.format import SPLITS, Dataset, Split
 from distill.data.stream import BatchLoader, EpochPlan, SplitReader, StreamOrder, plan_epoch
 from distill.errors import ConfigError
 from distill.schema import Schema

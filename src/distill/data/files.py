@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from distill.errors import DataError
 
 _BLOCK = 1 << 22
 _TEMPORARY = ".writing-"
+_RAW = ".raw-"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -24,13 +26,32 @@ def temporary_sibling(path: Path) -> Path:
     return path.parent / f".{path.name}{_TEMPORARY}{uuid.uuid4().hex[:12]}"
 
 
+@contextmanager
+def raw_sibling(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path` for what `path` is made of; it is gone afterwards."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}{_RAW}") as folder:
+        yield Path(folder)
+
+
 def remove_leftovers(path: Path) -> None:
     """Deletes what an interrupted write of `path` left beside it; the caller holds the lock that guards `path`."""
-    for leftover in path.parent.glob(f".{path.name}{_TEMPORARY}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        for leftover in path.parent.iterdir():
+            if leftover.name.startswith((f".{path.name}{_TEMPORARY}", f".{path.name}{_RAW}")):
+                _remove(leftover)
+
+
+def remove_leftovers_below(folder: Path) -> None:
+    """Deletes what interrupted writes left anywhere below a folder; the caller holds the lock that guards it."""
+    for leftover in sorted(folder.rglob(f".*{_TEMPORARY}*")):
+        _remove(leftover)
+
+
+def _remove(leftover: Path) -> None:
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+    else:
+        leftover.unlink(missing_ok=True)
 
 
 def fsync_path(path: Path) -> None:
@@ -116,6 +137,11 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             fsync_path(path.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def hash_bytes(data: bytes) -> str:
+    """Hashes bytes as `hash_file` hashes a file."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def hash_file(path: Path) -> str:

@@ -1,8 +1,9 @@
 """The model-ready dataset on disk: column names, Arrow types and the manifest.
 
-A dataset is a folder with `schema.yaml`, `manifest.json`, `train/`, `val/`, `test/` (Parquet part files), `encodings/`
-(fitted vocabularies) and, if a catalogue was given, `items/`. In the requests layout a part file holds one row per
-request and its candidate and cross columns are lists of equal length; in the flat layout all columns are scalars.
+A dataset is a folder with `schema.yaml`, `manifest.json`, `train/`, `val/`, `test/` (Parquet part files and their
+`checksums.json`), `encodings/` (fitted vocabularies) and, if a catalogue was given, `items/`. In the requests layout a
+part file holds one row per request and its candidate and cross columns are lists of equal length; in the flat layout
+all columns are scalars.
 No column holds nulls: an absent label is NaN, a missing id is 0.
 """
 
@@ -12,17 +13,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from distill.data.checked_file import CheckedFile
+from distill.data.checksums import CHECKSUMS_FILE, FileChecksums, read_checksums
 from distill.data.contents import Contents
 from distill.errors import DataError
-from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side, load_schema
+from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SCHEMA_FILE = "schema.yaml"
 MANIFEST_FILE = "manifest.json"
 SPLITS: tuple[Split, ...]
@@ -160,18 +164,19 @@ class Manifest(_Model):
     """What is in a dataset.
 
     Attributes:
-        fingerprint: Hash of the schema and of all part files; changes with any byte of the data.
+        format_version: Of the layout of the folder.
+        fingerprint: Hash of the schema, the encodings and all part files; changes with any byte of the data.
         source: Where the data came from: names, sizes and a hash of the raw files, and how they were split.
         splits: Part files of each split.
         items: Part files of the catalogue, empty without one.
         encodings: Per table or field, the fitted numbers (mean, deviation, boundaries) or the file of its vocabulary.
         ranges: Per number field `[min, max]` in the training split before encoding.
         counts: Counted events of preparation, such as labels not observed or values out of vocabulary.
-        teacher: Task to what its teacher column holds; null in datasets of versions that did not look.
-        contents: What the raw data was made of, split by split; null in datasets of versions that did not look.
+        teacher: Task to what its teacher column holds.
+        contents: What the raw data was made of, split by split; null if it was not looked at.
     """
 
-    format_version: Literal[1] = 1
+    format_version: int = FORMAT_VERSION
     fingerprint: str
     source: dict[str, Any]
     splits: dict[Split, tuple[PartFile, ...]]
@@ -179,7 +184,7 @@ class Manifest(_Model):
     encodings: dict[str, Any]
     ranges: dict[str, tuple[float, float]]
     counts: dict[str, int]
-    teacher: dict[str, TeacherNumbers] | None = None
+    teacher: dict[str, TeacherNumbers] = Field(default_factory=dict)
     contents: Contents | None = None
 
 
@@ -190,6 +195,11 @@ class Dataset:
     root: Path
     schema: Schema
     manifest: Manifest
+
+    @property
+    def all_parts(self) -> tuple[PartFile, ...]:
+        """Part files of all splits and of the catalogue."""
+        return (*(part for split in SPLITS for part in self.manifest.splits.get(split, ())), *self.manifest.items)
 
     @property
     def fingerprint(self) -> str:
@@ -211,45 +221,44 @@ class Dataset:
             )
         return parts
 
+    @cached_property
+    def _checksums(self) -> dict[Path, Mapping[str, FileChecksums]]:
+        """Those that were read so far, by folder."""
+        return {}
 
-def load_dataset(root: Path) -> Dataset:
-    """Opens a dataset and checks that its files are there.
+    def checksums(self, part: PartFile) -> FileChecksums:
+        """Returns the checksums of a part file.
 
-    Raises:
-        DataError: The folder is not a dataset, or a part file is missing or has another size than the manifest says.
-    """
-    path = root / MANIFEST_FILE
-    try:
-        manifest = Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(
-            "This folder is not a prepared dataset.",
-            where=str(root),
-            expected=f"{MANIFEST_FILE} and {SCHEMA_FILE}",
-            remedy="Run scripts/prepare.py first.",
-        ) from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise DataError(
-            "The manifest is damaged.",
-            where=str(path),
-            found=str(error).splitlines()[0],
-            remedy="Prepare the data again.",
-        ) from error
-    for part in (*(p for parts in manifest.splits.values() for p in parts), *manifest.items):
-        file = root / part.path
-        size = file.stat().st_size if file.exists() else None
-        if size != part.bytes:
+        Raises:
+            DataError: They cannot be read, or are of another file.
+        """
+        path = self.root / part.path
+        if path.parent not in self._checksums:
+            self._checksums[path.parent] = read_checksums(path.parent)
+        found = self._checksums[path.parent].get(path.name)
+        if found is None or found.blake2b != part.blake2b:
             raise DataError(
-                "A part file does not match the manifest.",
-                where=str(file),
-                expected=f"{part.bytes} bytes",
-                found="no file" if size is None else f"{size} bytes",
+                "The checksums are not those of the part files.",
+                where=f"{path.parent / CHECKSUMS_FILE}, {path.name}",
+                expected=f"of the file with blake2b {part.blake2b}, which {MANIFEST_FILE} names",
+                found="none" if found is None else f"of one with {found.blake2b}",
                 remedy="Prepare the data again.",
             )
-    return Dataset(root, load_schema(root / SCHEMA_FILE), manifest)
+        return found
+
+    def open(self, part: PartFile) -> CheckedFile:
+        """Opens a part file, to be read with its checksums.
+
+        Raises:
+            DataError: It cannot be read, or is not what was written.
+        """
+        return CheckedFile.open(self.root / part.path, self.checksums(part))
 
 
-def content_fingerprint(schema_text: str, parts: Mapping[str, tuple[PartFile, ...]]) -> str:
-    """Hashes a schema and the content hashes of all part files (32 hex digits)."""
+def content_fingerprint(
+    schema_text: str, encodings: Mapping[str, Any], parts: Mapping[str, tuple[PartFile, ...]]
+) -> str:
+    """Hashes a schema, fitted encodings and the content hashes of all part files (32 hex digits)."""
     listed = {name: [(p.path, p.blake2b) for p in files] for name, files in sorted(parts.items())}
-    return hashlib.blake2b((schema_text + json.dumps(listed)).encode(), digest_size=16).hexdigest()
+    text = schema_text + json.dumps(encodings, sort_keys=True) + json.dumps(listed)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

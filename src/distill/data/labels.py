@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from distill.data.candidate_columns import candidate_columns
+from distill.data.checked_file import CheckedFile
+from distill.data.checksums import FileChecksums
 from distill.data.format import Dataset, Split, label_column
 from distill.data.stream.columns import Array
 
@@ -43,15 +45,17 @@ def label_counts(dataset: Dataset, split: Split) -> dict[str, LabelCounts]:
     Raises:
         DataError: The split is empty, or a file of it cannot be read.
     """
-    paths = tuple(dataset.root / part.path for part in dataset.parts(split))
-    return dict(_count(paths, dataset.schema.task_names, dataset.fingerprint))
+    files = tuple((dataset.root / part.path, dataset.checksums(part)) for part in dataset.parts(split))
+    return dict(_count(files, dataset.schema.task_names))
 
 
 @lru_cache(maxsize=8)
-def _count(paths: tuple[Path, ...], tasks: tuple[str, ...], fingerprint: str) -> tuple[tuple[str, LabelCounts], ...]:
+def _count(
+    files: tuple[tuple[Path, FileChecksums], ...], tasks: tuple[str, ...]
+) -> tuple[tuple[str, LabelCounts], ...]:
     found = dict.fromkeys(tasks, LabelCounts())
-    for path in paths:
-        for columns in candidate_columns(path, [label_column(task) for task in tasks]):
+    for path, checksums in files:
+        for columns in candidate_columns(CheckedFile.open(path, checksums), [label_column(task) for task in tasks]):
             for task in tasks:
                 labels = columns[label_column(task)]
                 found[task] = _joined(found[task], labels[~np.isnan(labels)])

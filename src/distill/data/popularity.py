@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from distill.batch import MISSING_KEY, Stage
+from distill.data.checked_file import CheckedFile
+from distill.data.checksums import FileChecksums
 from distill.data.format import ITEM_KEY, STAGE, Dataset
 from distill.errors import ConfigError
 
@@ -64,17 +65,15 @@ class ItemExposures:
 
 def item_exposures(dataset: Dataset) -> ItemExposures:
     """Counts the exposures of every item in the training split, once per dataset and process."""
-    paths = tuple(dataset.root / part.path for part in dataset.parts("train"))
-    return _count(paths, dataset.fingerprint)
+    parts = dataset.parts("train")
+    return _count(tuple((dataset.root / part.path, dataset.checksums(part)) for part in parts))
 
 
 @lru_cache(maxsize=4)
-def _count(paths: tuple[Path, ...], fingerprint: str) -> ItemExposures:
+def _count(files: tuple[tuple[Path, FileChecksums | None], ...]) -> ItemExposures:
     found: dict[int, int] = {}
-    for path in paths:
-        file = pq.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=[ITEM_KEY, STAGE])
+    for path, checksums in files:
+        for table in CheckedFile.open(path, checksums).tables([ITEM_KEY, STAGE]):
             items, stage = (_flat(table.column(name)) for name in (ITEM_KEY, STAGE))
             exposed = items.filter(pc.equal(stage, int(Stage.EXPOSED)))
             for entry in pc.value_counts(exposed).to_pylist():

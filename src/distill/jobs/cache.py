@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill.data.files import hash_file, write_text_atomic
+from distill.data.files import hash_file, remove_leftovers_below
 from distill.data.lock import locked
+from distill.data.sealed import read_sealed, write_sealed
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
 from distill.training.callbacks import Ending
@@ -52,6 +53,8 @@ def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResul
         The result, and whether it was in the cache.
     """
     with exclusive(job.folder.with_suffix(".lock")):
+        if rank() == 0:
+            remove_leftovers_below(job.folder)
         found = read_result(job.folder) if rank() == 0 else None
         if agree(found is not None):
             barrier()
@@ -71,7 +74,7 @@ def read_result(folder: Path) -> FitResult | None:
     if not path.exists():
         return None
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_sealed(path)
         digest = data.pop("blake2b")
         if data["checkpoint"] != Path(data["checkpoint"]).name:
             raise ValueError("its checkpoint lies elsewhere")
@@ -103,4 +106,4 @@ def _write_result(folder: Path, result: FitResult) -> None:
         "steps": result.steps,
         "ending": asdict(result.ending),
     }
-    write_text_atomic(folder / _RESULT, json.dumps(data, indent=2) + "\n")
+    write_sealed(folder / _RESULT, data)

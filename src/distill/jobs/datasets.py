@@ -8,7 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from distill.data.build import build_dataset
-from distill.data.format import SCHEMA_FILE, Dataset, load_dataset
+from distill.data.dataset import load_dataset
+from distill.data.format import SCHEMA_FILE, Dataset
 from distill.data.raw import DescribedSource
 from distill.errors import ConfigError
 from distill.jobs.parts import build

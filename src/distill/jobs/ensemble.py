@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,17 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from distill.data.files import hash_once, room_for, temporary_sibling, write_text_atomic
+from distill.data.files import remove_leftovers_below, room_for, temporary_sibling
 from distill.data.format import SPLITS, Dataset, Split, teacher_column
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
 from distill.signals.provenance import (
-    PROVENANCE_FILE,
     HiddenVectors,
     Provenance,
     check_parts,
     check_provenance,
+    finish_signals,
     read_provenance,
 )
 from distill.training.launch import barrier, rank
@@ -71,14 +72,13 @@ def ensemble_signals(
     target = Provenance(teacher, dataset.fingerprint, dataset.schema.task_names, found[0].hidden)
     folder = cache / "signals" / f"ensemble-{teacher[:12]}-{dataset.fingerprint[:12]}"
     with exclusive(folder.with_suffix(".lock")):
+        if rank() == 0:
+            remove_leftovers_below(folder)
         if rank() == 0 and not _is_written(folder, target):
             for member, provenance in zip(members, found, strict=True):
                 check_parts(member, provenance)
-            parts = {}
-            for split in SPLITS:
-                for name, path in _write_split(members, shares, mean, dataset, split, folder):
-                    parts[name] = hash_once(path)
-            write_text_atomic(folder / PROVENANCE_FILE, replace(target, parts=parts).to_json())
+            written = [_write_split(members, shares, mean, dataset, split, folder) for split in SPLITS]
+            finish_signals(folder, target, chain.from_iterable(written))
         barrier()
     return folder
 
@@ -118,8 +118,8 @@ def _is_written(folder: Path, target: Provenance) -> bool:
 
 def _write_split(
     members: Sequence[Path], shares: NDArray[np.float64], mean: Mean, dataset: Dataset, split: Split, folder: Path
-) -> Iterator[tuple[str, Path]]:
-    """Writes the part files of a split; yields their names in the folder and their paths."""
+) -> Iterator[str]:
+    """Writes the part files of a split; yields their paths below the folder."""
     if not dataset.manifest.splits.get(split):
         return
     sidecars = [open_sidecar(dataset, dataset.schema.task_names, split, member) for member in members]
@@ -129,10 +129,10 @@ def _write_split(
         beside = temporary_sibling(path)
         try:
             with room_for(path), ExitStack() as stack:
-                files = [pq.ParquetFile(sidecar.paths[i], page_checksum_verification=True) for sidecar in sidecars]
+                files = [sidecar.files[i] for sidecar in sidecars]
                 writer: pq.ParquetWriter | None = None
                 for group in range(files[0].num_row_groups):
-                    tables = [file.read_row_group(group, columns=sidecars[0].columns.names) for file in files]
+                    tables = [file.read(group, sidecars[0].columns.names) for file in files]
                     table = _mean(tables, shares, mean, dataset.schema.task_names)
                     if writer is None:
                         writer = stack.enter_context(
@@ -142,7 +142,7 @@ def _write_split(
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
-        yield part.path, path
+        yield part.path
 
 
 def _mean(tables: Sequence[pa.Table], shares: NDArray[np.float64], mean: Mean, tasks: Sequence[str]) -> pa.Table:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule
+from distill.data.files import remove_leftovers_below
 from distill.data.format import Dataset
 from distill.data.items import item_fields
 from distill.data.missing import missing_row
@@ -73,6 +74,8 @@ class FitJob:
         Raises:
             TrialPruned: It was the fit of a trial that the study gave up.
         """
+        if rank() == 0:
+            remove_leftovers_below(self.folder)  # of a process that was killed while it wrote a checkpoint
         data = self._data()
         model, teacher = self._models()
         module = self._module(data, model, teacher)

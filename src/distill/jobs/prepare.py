@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
 from distill.data.build import build_dataset
+from distill.data.files import raw_sibling, remove_leftovers
 from distill.data.format import Dataset
+from distill.data.lock import locked
 from distill.data.prepare import prepare
 from distill.errors import ConfigError
 from distill.jobs.parts import build
@@ -28,8 +29,10 @@ def run(cfg: DictConfig) -> Dataset:
     else:
         out = Path(cfg.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.raw-") as raw:
-            dataset = prepare(source.write_raw(Path(raw)), out, memory_bytes=cfg.memory_bytes)
+        with locked(out.parent / f".{out.name}.lock"):
+            remove_leftovers(out)
+            with raw_sibling(out) as raw:
+                dataset = prepare(source.write_raw(raw), out, memory_bytes=cfg.memory_bytes)
     describe(dataset, Console())
     return dataset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 
-from distill.data.files import hash_file, hash_once, write_text_atomic
+from distill.data.files import hash_file, hash_once, remove_leftovers_below
 from distill.data.format import SPLITS, Dataset, PartFile, Split, hidden_column
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
@@ -26,7 +26,7 @@ from distill.jobs.parts import LoadedModel, load_model
 from distill.jobs.scorer import Scorer
 from distill.signals.aligned import write_aligned
 from distill.signals.principal import PrincipalComponents
-from distill.signals.provenance import PROVENANCE_FILE, HiddenVectors, Provenance, read_provenance
+from distill.signals.provenance import HiddenVectors, Provenance, finish_signals, read_provenance
 from distill.training.launch import barrier, rank, world_size
 
 _log = logging.getLogger(__name__)
@@ -118,18 +118,19 @@ def score_dataset(
     nested = dataset.schema.layout == "requests"
     now = 0
     with exclusive(folder.with_suffix(".lock")):
+        if rank() == 0:
+            remove_leftovers_below(folder)
         known = _known_parts(folder, provenance)
         barrier()
         scorer = _with_components(Scorer(loaded, dataset, target, provenance.hidden), folder, provenance)
         for i, (split, index, part) in enumerate(_parts(dataset)):
             if i % world_size() == rank() and not _is_scored(folder, part, provenance, known.get(part.path)):
                 columns = scorer.part(split, index, folder / part.path)
-                write_aligned(columns, dataset.root / part.path, folder / part.path, _marks(provenance), nested)
+                write_aligned(columns, dataset.open(part), folder / part.path, _marks(provenance), nested)
                 now += part.candidates
         barrier()
         if rank() == 0:
-            parts = {part.path: hash_once(folder / part.path) for _, _, part in _parts(dataset)}
-            write_text_atomic(folder / PROVENANCE_FILE, replace(provenance, parts=parts).to_json())
+            finish_signals(folder, provenance, [part.path for _, _, part in _parts(dataset)])
         barrier()
     total = sum(part.candidates for _, _, part in _parts(dataset))
     return Scored(folder, total, now, time.perf_counter() - start)
@@ -167,14 +168,24 @@ def _with_components(scorer: Scorer, folder: Path, provenance: Provenance) -> Sc
         return scorer
     key = f"{scorer.hidden.width}-{provenance.teacher[:12]}-{provenance.dataset[:12]}"
     files = {name: folder / f"{hidden_column(name)}-{key}.safetensors" for name in scorer.hidden.names}
-    if rank() == 0 and not all(path.exists() for path in files.values()):
+    if rank() == 0 and not _are_readable(files.values()):
         folder.mkdir(parents=True, exist_ok=True)
+        for _, _, part in _parts(scorer.dataset):  # their vectors are of other components
+            (folder / part.path).unlink(missing_ok=True)
         for name, components in scorer.fit_components().items():
             components.save(files[name])
             kept = f"{scorer.hidden.width} components of the vector {name} keep {components.kept:.1%} of its variance"
             _log.info("%s.", kept)
     barrier()
     return replace(scorer, components={name: PrincipalComponents.load(path) for name, path in files.items()})
+
+
+def _are_readable(files: Iterable[Path]) -> bool:
+    try:
+        return all(path.exists() and PrincipalComponents.load(path) is not None for path in files)
+    except SignalError as error:
+        _log.warning("%s\nThe dataset is scored again.", error)
+        return False
 
 
 def _marks(provenance: Provenance) -> dict[bytes, bytes]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from distill.data.checked_file import CheckedFile
 from distill.data.files import room_for, temporary_sibling
 from distill.data.format import NUM_CANDIDATES
 from distill.errors import SignalError
@@ -37,7 +38,7 @@ def as_type(values: NDArray[np.float32], kind: str, path: Path, name: str) -> Va
 
 
 def write_aligned(
-    columns: Mapping[str, Values], part: Path, path: Path, metadata: Mapping[bytes, bytes], nested: bool
+    columns: Mapping[str, Values], part: CheckedFile, path: Path, metadata: Mapping[bytes, bytes], nested: bool
 ) -> None:
     """Writes columns, one value or vector a candidate, as a whole file or none.
 
@@ -52,14 +53,14 @@ def write_aligned(
     beside = temporary_sibling(path)
     try:
         with room_for(path):
-            _write(columns, pq.ParquetFile(part), beside, metadata, nested)
+            _write(columns, part, beside, metadata, nested)
             beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
 def _write(
-    columns: Mapping[str, Values], source: pq.ParquetFile, path: Path, metadata: Mapping[bytes, bytes], nested: bool
+    columns: Mapping[str, Values], source: CheckedFile, path: Path, metadata: Mapping[bytes, bytes], nested: bool
 ) -> None:
     schema = pa.schema(
         [pa.field(name, _type(values, nested), nullable=False) for name, values in columns.items()],
@@ -67,11 +68,10 @@ def _write(
     )
     start = 0
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-        for group in range(source.num_row_groups):
-            rows = source.metadata.row_group(group).num_rows
+        for group, rows in enumerate(source.rows):
             offsets, stop = None, start + rows
             if nested:
-                lengths = source.read_row_group(group, columns=[NUM_CANDIDATES]).column(0).to_numpy()
+                lengths = source.read(group, [NUM_CANDIDATES]).column(0).to_numpy()
                 offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
                 stop = start + int(lengths.sum())
             arrays = [_array(values[start:stop], offsets) for values in columns.values()]

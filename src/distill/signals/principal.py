@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
-from distill.data.files import write_bytes_atomic
+from distill.data.files import hash_bytes, write_bytes_atomic
 from distill.errors import ConfigError, SignalError
+
+_SEAL = "checksum"
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ class PrincipalComponents:
         return (vectors - self.mean.to(vectors.device)) @ self.basis.to(vectors.device)
 
     def save(self, path: Path) -> None:
-        """Writes a safetensors file, whole or not at all."""
-        write_bytes_atomic(path, save({"mean": self.mean, "basis": self.basis, "kept": torch.tensor([self.kept])}))
+        """Writes a safetensors file that carries the hash of its content, whole or not at all."""
+        content = {"mean": self.mean, "basis": self.basis, "kept": torch.tensor([self.kept])}
+        write_bytes_atomic(path, save(content, {_SEAL: _hash(content)}))
 
     @classmethod
     def load(cls, path: Path) -> PrincipalComponents:
@@ -77,12 +80,22 @@ class PrincipalComponents:
             SignalError: The file is damaged.
         """
         try:
-            found = load_file(path)
+            with safe_open(path, "pt") as file:
+                found = {name: file.get_tensor(name) for name in ("mean", "basis", "kept")}
+                if (file.metadata() or {}).get(_SEAL) != _hash(found):
+                    raise ValueError("the content does not have the checksum that was written with it")
             return cls(found["mean"], found["basis"], float(found["kept"]))
-        except (SafetensorError, KeyError, OSError) as error:
+        except (SafetensorError, ValueError, OSError) as error:
             raise SignalError(
                 "The principal components of a hidden vector cannot be read.",
                 where=str(path),
                 found=f"{type(error).__name__}: {error}",
                 remedy="Delete the folder and score the dataset again.",
             ) from error
+
+
+def _hash(content: Mapping[str, Tensor]) -> str:
+    """Hashes the tensors with their names, types and shapes."""
+    texts = [f"{name} {tensor.dtype} {tuple(tensor.shape)} " for name, tensor in sorted(content.items())]
+    data = [tensor.contiguous().numpy().tobytes() for _, tensor in sorted(content.items())]
+    return hash_bytes(b"".join([*(text.encode() for text in texts), *data]))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import groupby
+from pathlib import Path, PurePosixPath
 
+from distill.data.checksums import CHECKSUMS_FILE, FileChecksums, read_checksums, write_checksums
 from distill.data.files import hash_once
-from distill.errors import SignalError
+from distill.data.sealed import read_sealed, write_sealed
+from distill.errors import DataError, SignalError
 
 PROVENANCE_FILE = "provenance.json"
+_AGAIN = "Run scripts/score.py again with this folder as out=…: it scores damaged files again."
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,6 @@ class Provenance:
     hidden: HiddenVectors = HiddenVectors()
     parts: Mapping[str, str] = field(default_factory=dict)
 
-    def to_json(self) -> str:
-        """Returns the text of `provenance.json`."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
 
 def read_provenance(folder: Path) -> Provenance:
     """Reads the provenance of a finished signals folder.
@@ -59,8 +58,8 @@ def read_provenance(folder: Path) -> Provenance:
     """
     path = folder / PROVENANCE_FILE
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        parts = {str(name): str(digest) for name, digest in data.get("parts", {}).items()}
+        data = read_sealed(path)
+        parts = {str(name): str(digest) for name, digest in data["parts"].items()}
         found = data["hidden"]
         width = None if found["width"] is None else int(found["width"])
         hidden = HiddenVectors(tuple(str(name) for name in found["names"]), str(found["type"]), width)
@@ -74,6 +73,35 @@ def read_provenance(folder: Path) -> Provenance:
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise SignalError("The provenance is damaged.", where=str(path), remedy="Score the dataset again.") from error
+
+
+def finish_signals(folder: Path, provenance: Provenance, names: Iterable[str]) -> None:
+    """Writes the checksums of the files of signals, by which they are read, and last of all the provenance.
+
+    Args:
+        folder: Of the signals.
+        provenance: Whose they are; its `parts` are filled in.
+        names: The files, as paths below the folder.
+    """
+    parts: dict[str, str] = {}
+    for split, paths in groupby(sorted(map(PurePosixPath, names)), key=lambda path: path.parent):
+        known = _known_checksums(folder / split)
+        found = {path.name: _checksums(folder / path, known.get(path.name)) for path in paths}
+        if found != known:
+            write_checksums(folder / split, found)
+        parts.update({str(split / name): checksums.blake2b for name, checksums in found.items()})
+    write_sealed(folder / PROVENANCE_FILE, asdict(replace(provenance, parts=parts)))
+
+
+def _known_checksums(folder: Path) -> Mapping[str, FileChecksums]:
+    try:
+        return read_checksums(folder)
+    except DataError:
+        return {}
+
+
+def _checksums(path: Path, known: FileChecksums | None) -> FileChecksums:
+    return known if known is not None and known.blake2b == hash_once(path) else FileChecksums.of(path)
 
 
 def check_provenance(folder: Path, dataset: str, tasks: tuple[str, ...]) -> Provenance:
@@ -114,15 +142,23 @@ def check_parts(folder: Path, provenance: Provenance) -> None:
         SignalError: One is missing or was changed.
     """
     for name, digest in provenance.parts.items():
+        known = _known_checksums((folder / name).parent).get(Path(name).name)
         try:
             found = hash_once(folder / name)
         except OSError as error:
             found = str(error)
+        if known is None or known.blake2b != digest:
+            raise SignalError(
+                "The checksums of a signal file are missing or damaged.",
+                where=str((folder / name).parent / CHECKSUMS_FILE),
+                expected=f"those of {name} (blake2b {digest})",
+                remedy=_AGAIN,
+            )
         if found != digest:
             raise SignalError(
                 "A signal file is damaged.",
                 where=str(folder / name),
                 expected=f"the content that {PROVENANCE_FILE} names (blake2b {digest})",
                 found=found,
-                remedy="Run scripts/score.py again with this folder as out=…: it scores damaged files again.",
+                remedy=_AGAIN,
             )

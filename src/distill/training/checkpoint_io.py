@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from distill.data.files import remove_leftovers, temporary_sibling
 from distill.errors import DataError
 
 
@@ -22,15 +22,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Writes a checkpoint; a kill or a full disk on the way leaves the previous file."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in target.parent.glob(f".{target.name}.tmp-*"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.tmp-", dir=target.parent)
+        remove_leftovers(target)  # of a process that was killed while it wrote
+        beside = temporary_sibling(target)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with beside.open("wb") as file:
                 torch.save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).replace(target)
+            beside.replace(target)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             free = shutil.disk_usage(target.parent).free
             raise DataError(
@@ -41,7 +40,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 remedy="Make room or choose another folder (paths.runs, paths.cache), then resume.",
             ) from error
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Reads a checkpoint without unpickling objects."""

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.batch import MISSING_KEY
-from distill.data.format import SPLITS, arrow_schema, load_dataset
+from distill.data.dataset import load_dataset
+from distill.data.format import SPLITS, arrow_schema
 from distill.data.prepare import prepare, writer
 from distill.data.raw import RawDataset
 from distill.data.split import RandomSplit, SplitRule, TimeSplit, UserTimeSplit

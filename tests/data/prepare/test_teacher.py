@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill.data.coverage import teacher_numbers
-from distill.data.format import MANIFEST_FILE, Dataset, load_dataset
+from distill.data.format import Dataset
 from distill.data.prepare import meter
 from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoch
 from distill.errors import DataError
@@ -214,18 +213,6 @@ def test_equal_scores_have_no_next(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw.parquet", pairs(scored=[0.5] * 7))
     found = prepare_quietly(raw, tmp_path / "out", schema_of(teacher=teacher())).manifest.teacher["click"]
     assert (found.low_count, found.high_count, found.low_next, found.high_next) == (5, 5, None, None)
-
-
-@pytest.mark.parametrize("shape", ["flat", "requests"])
-def test_a_dataset_of_an_earlier_version_is_looked_at_when_it_is_used(tmp_path: Path, shape: str) -> None:
-    dataset = prepared(tmp_path, shape)
-    assert dataset.manifest.teacher is not None
-    old = dataset.manifest.model_dump_json(exclude={"teacher"})
-    (dataset.root / MANIFEST_FILE).write_text(old)
-    again = load_dataset(dataset.root)
-    assert again.manifest.teacher is None
-    assert again.fingerprint == dataset.fingerprint
-    assert teacher_numbers(again, ("click",), None) == dataset.manifest.teacher
 
 
 def test_tasks_without_a_column_are_read_as_unknown(tmp_path: Path) -> None:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.format import MANIFEST_FILE, SCHEMA_FILE, Dataset, Manifest, PartFile, arrow_schema, load_dataset
-from distill.schema import Schema, parse_schema, save_schema
+from distill.data.checksums import FileChecksums, read_checksums, write_checksums
+from distill.data.dataset import load_dataset, write_manifest
+from distill.data.format import SCHEMA_FILE, Dataset, Manifest, PartFile, arrow_schema, content_fingerprint
+from distill.schema import Schema, dump_schema, parse_schema, save_schema
 
+IDS = {"encoding": {"type": "ids", "size": 9998}, "size": 10000}
 FIELDS = [
-    {"name": "user", "side": "request", "kind": "id"},
+    {"name": "user", "side": "request", "kind": "id", **IDS},
     {"name": "age", "side": "request", "kind": "number"},
-    {"name": "history", "side": "request", "kind": "sequence"},
+    {"name": "history", "side": "request", "kind": "sequence", **IDS},
     {"name": "profile", "side": "request", "kind": "vector", "width": 3},
-    {"name": "item", "side": "candidate", "kind": "id"},
+    {"name": "item", "side": "candidate", "kind": "id", **IDS},
     {"name": "price", "side": "candidate", "kind": "number", "privileged": True},
-    {"name": "brand", "side": "candidate", "kind": "id"},
-    {"name": "tags", "side": "candidate", "kind": "sequence"},
+    {"name": "brand", "side": "candidate", "kind": "id", **IDS},
+    {"name": "tags", "side": "candidate", "kind": "sequence", **IDS},
     {"name": "image", "side": "candidate", "kind": "vector", "width": 2},
-    {"name": "pair", "side": "cross", "kind": "id", "privileged": True},
+    {"name": "pair", "side": "cross", "kind": "id", "privileged": True, **IDS},
     {"name": "count", "side": "cross", "kind": "number"},
 ]
 
@@ -116,24 +120,40 @@ def make_dataset(
     schema = make_schema(layout)
     by_split = files if isinstance(files, Mapping) else {"train": files}
     splits = {split: write_split(root, schema, split, lengths, group_size) for split, lengths in by_split.items()}
-    manifest = Manifest(fingerprint="f" * 8, source={}, splits=splits, encodings={}, ranges={}, counts={})
     save_schema(schema, root / SCHEMA_FILE)
-    (root / MANIFEST_FILE).write_text(manifest.model_dump_json())
+    ids = {f.table: {"type": "ids", "size": (f.size or 0) - 2} for f in schema.fields if f.encoding.makes_ids}
+    encodings = {"tables": ids, "numbers": {}}
+    fingerprint = content_fingerprint(dump_schema(schema), encodings, {**splits, "items": ()})
+    write_manifest(
+        root, Manifest(fingerprint=fingerprint, source={}, splits=splits, encodings=encodings, ranges={}, counts={})
+    )
     return load_dataset(root)
+
+
+def with_checksums(dataset: Dataset) -> Dataset:
+    """Lets the checksums be those of the part files as they are now: as if a writer of ours had written them so."""
+    parts = [part for split in dataset.manifest.splits for part in dataset.manifest.splits[split]]
+    for folder in {(dataset.root / part.path).parent for part in parts}:
+        known = read_checksums(folder)
+        found = {name: FileChecksums.of(folder / name) for name in known}
+        write_checksums(folder, {name: replace(found[name], blake2b=known[name].blake2b) for name in known})
+    return Dataset(dataset.root, dataset.schema, dataset.manifest)
 
 
 def write_split(
     root: Path, schema: Schema, split: str, files: Sequence[Sequence[int]], group_size: int
 ) -> tuple[PartFile, ...]:
     (root / split).mkdir(parents=True, exist_ok=True)
-    parts, request, row = [], 0, 0
+    parts, checksums, request, row = [], {}, 0, 0
     for number, lengths in enumerate(files):
         path = root / split / f"part-{number:05d}.parquet"
         table = make_table(schema, lengths, request, row).select(arrow_schema(schema, split).names)
         pq.write_table(table, path, row_group_size=group_size)
         numbers = {"rows": len(lengths), "candidates": sum(lengths), "bytes": path.stat().st_size}
-        parts.append(PartFile(path=f"{split}/{path.name}", blake2b="0" * 8, **numbers))
+        checksums[path.name] = FileChecksums.of(path)
+        parts.append(PartFile(path=f"{split}/{path.name}", blake2b=checksums[path.name].blake2b, **numbers))
         request, row = request + len(lengths), row + sum(lengths)
+    write_checksums(root / split, checksums)
     return tuple(parts)
 
 

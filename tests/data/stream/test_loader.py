@@ -127,7 +127,7 @@ def test_skipped_blocks_are_not_read(reader: SplitReader) -> None:
     last = {unit.part for unit in blocks[-1].units}
     for number, part in enumerate(reader.index.parts):
         if number not in last:
-            part.path.unlink()
+            part.file.path.unlink()
     assert run(BatchLoader(reader, plan), blocks[-1].first_step)
 
 

@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ class Footer:
 def index(groups: Sequence[int], lengths: Sequence[int] | None) -> SplitIndex:
     starts = np.cumsum([0, *groups])
     ends = None if lengths is None else np.cumsum([0, *lengths])
-    return SplitIndex("train", (PartIndex(Path("part"), Footer(len(groups)), starts, ends, 0),))
+    return SplitIndex("train", (PartIndex(Footer(len(groups)), starts, ends, 0),))
 
 
 def requests(plan: EpochPlan) -> list[int]:

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill.data.format import Dataset, load_dataset
+from distill.data.dataset import load_dataset
+from distill.data.format import Dataset
 from distill.data.stream import BatchLoader, SplitReader, StreamOrder, iterate_part, plan_epoch
 from distill.errors import DataError, SignalError
 
-from .builders import make_dataset, make_sidecar
+from .builders import make_dataset, make_sidecar, with_checksums
 
 LENGTHS = [[3, 0, 2, 5, 1, 4], [0], [4, 1, 9, 2, 2]]
 ORDER = StreamOrder(batch_candidates=8, shuffle_buffer=16, num_shards=1, seed=0, shuffle=False)
@@ -32,6 +33,12 @@ def read(dataset: Dataset, signals: str | None = None) -> None:
 
 def rewrite(path: Path, change: Change) -> None:
     pq.write_table(change(pq.read_table(path)), path, row_group_size=4)
+
+
+def spoil(dataset: Dataset, change: Change) -> Dataset:
+    """Changes the first part file as a faulty writer would, which leaves checksums that fit."""
+    rewrite(first_part(dataset), change)
+    return with_checksums(dataset)
 
 
 def replace_column(name: str, values: Callable[[pa.ChunkedArray], pa.Array]) -> Change:
@@ -95,13 +102,13 @@ def test_damaged_pages_are_named_with_the_row_group(dataset: Dataset) -> None:
     ("column", "type_"), [("field_age", pa.float64()), ("field_item", pa.list_(pa.int64())), ("key_user", pa.int32())]
 )
 def test_wrong_type(dataset: Dataset, column: str, type_: pa.DataType) -> None:
-    rewrite(first_part(dataset), replace_column(column, lambda values: values.cast(type_)))
+    dataset = spoil(dataset, replace_column(column, lambda values: values.cast(type_)))
     with pytest.raises(DataError, match=rf"another type(.|\n)*column {column}"):
         read(dataset)
 
 
 def test_missing_column(dataset: Dataset) -> None:
-    rewrite(first_part(dataset), lambda table: table.drop_columns(["field_tags"]))
+    dataset = spoil(dataset, lambda table: table.drop_columns(["field_tags"]))
     with pytest.raises(DataError, match=r"column is missing(.|\n)*field_tags"):
         read(dataset)
 
@@ -111,7 +118,7 @@ def nullable(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 
 
 def test_null_scalar_and_null_in_a_list(dataset: Dataset) -> None:
-    rewrite(first_part(dataset), lambda table: nullable(table, "field_age", pa.array([None] * 6, pa.float32())))
+    dataset = spoil(dataset, lambda table: nullable(table, "field_age", pa.array([None] * 6, pa.float32())))
     with pytest.raises(DataError, match=r"nulls(.|\n)*row group 0, column field_age"):
         read(dataset)
 
@@ -121,33 +128,33 @@ def test_null_in_a_list(dataset: Dataset, at: int) -> None:
     flat = [0.0] * 15
     flat[at] = None  # type: ignore[call-overload]
     values = pa.ListArray.from_arrays(np.array([0, 3, 3, 5, 10, 11, 15], np.int32), pa.array(flat, pa.float32()))
-    rewrite(first_part(dataset), lambda table: nullable(table, "label_click", values))
+    dataset = spoil(dataset, lambda table: nullable(table, "label_click", values))
     with pytest.raises(DataError, match=rf"nulls(.|\n)*row group {int(at > 9)}, column label_click"):
         read(dataset)
 
 
 def test_null_list(dataset: Dataset) -> None:
     values = pa.array([[1, 1, 1], None, [1, 1], [1] * 5, [1], [1] * 4], pa.list_(pa.int8()))
-    rewrite(first_part(dataset), lambda table: nullable(table, "stage", values))
+    dataset = spoil(dataset, lambda table: nullable(table, "stage", values))
     with pytest.raises(DataError, match=r"nulls(.|\n)*column stage"):
         read(dataset)
 
 
 def test_list_of_another_length_than_its_request(dataset: Dataset) -> None:
     values = pa.array([[1, 1], [1], [1, 1], [1] * 5, [1], [1] * 4], pa.list_(pa.int64()))
-    rewrite(first_part(dataset), lambda table: nullable(table, "key_item", values))
+    dataset = spoil(dataset, lambda table: nullable(table, "key_item", values))
     with pytest.raises(DataError, match=r"one value per candidate(.|\n)*key_item(.|\n)*3 values(.|\n)*2 values"):
         read(dataset)
 
 
 def test_rows_differ_from_the_manifest(dataset: Dataset) -> None:
-    rewrite(first_part(dataset), lambda table: table.slice(1))
+    dataset = spoil(dataset, lambda table: table.slice(1))
     with pytest.raises(DataError, match=r"does not match the manifest(.|\n)*6 rows with 15(.|\n)*5 rows with 12"):
         read(dataset)
 
 
 def test_negative_length(dataset: Dataset) -> None:
-    rewrite(first_part(dataset), replace_column("num_candidates", lambda v: pa.array([-1, 1, 5, 5, 1, 4], pa.int32())))
+    dataset = spoil(dataset, replace_column("num_candidates", lambda v: pa.array([-1, 1, 5, 5, 1, 4], pa.int32())))
     with pytest.raises(DataError, match="negative number of candidates"):
         read(dataset)
 
@@ -157,11 +164,12 @@ def test_chunked_and_dictionary_encoded_pages_read_alike(tmp_path: Path) -> None
     before = [b.row.tolist() for b in iterate_part(dataset, "train", 0, dataset.schema, 5)]
     path = first_part(dataset)
     pq.write_table(pq.read_table(path), path, use_dictionary=False, data_page_size=1, write_batch_size=1)
+    dataset = with_checksums(dataset)
     assert [b.row.tolist() for b in iterate_part(dataset, "train", 0, dataset.schema, 5)] == before
 
 
 def test_error_reaches_the_consumer_through_the_thread(dataset: Dataset) -> None:
-    rewrite(first_part(dataset), lambda table: nullable(table, "field_age", pa.array([None] * 6, pa.float32())))
+    dataset = spoil(dataset, lambda table: nullable(table, "field_age", pa.array([None] * 6, pa.float32())))
     reader = SplitReader.open(dataset, dataset.schema, "train")
     with pytest.raises(DataError, match="field_age"):
         list(BatchLoader(reader, plan_epoch(reader.index, ORDER, 0), ahead=True))

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from distill.data.contents import Contents
+from distill.data.dataset import load_dataset, write_manifest
 from distill.data.files import atomic_directory, hash_file
 from distill.data.format import (
-    MANIFEST_FILE,
     SCHEMA_FILE,
     SPLITS,
     Dataset,
@@ -26,7 +26,6 @@ from distill.data.format import (
     Split,
     arrow_schema,
     content_fingerprint,
-    load_dataset,
 )
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.assign import SplitPlanner
@@ -180,18 +179,20 @@ class _Preparation:
         meters: Mapping[str, TeacherMeter],
     ) -> None:
         save_schema(schema, self.root / SCHEMA_FILE)
+        encodings = fitted.save(self.root)
+        parts: dict[str, tuple[PartFile, ...]] = {**dict(splits.items()), "items": items}
         manifest = Manifest(
-            fingerprint=content_fingerprint(dump_schema(schema), {**dict(splits.items()), "items": items}),
+            fingerprint=content_fingerprint(dump_schema(schema), encodings, parts),
             source=self._source(),
             splits=splits,
             items=items,
-            encodings=fitted.save(self.root),
+            encodings=encodings,
             ranges=ranges,
             counts=counts.result(),
             teacher={task: meter.result() for task, meter in meters.items()},
             contents=contents,
         )
-        (self.root / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_manifest(self.root, manifest)
 
     def _source(self) -> dict[str, Any]:
         """Describes the raw files by name, size and hash, so that moving them changes nothing."""

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.files import hash_file
+from distill.data.checksums import FileChecksums, write_checksums
 from distill.data.format import PartFile
 from distill.data.prepare.arrow import Int64
 
@@ -35,6 +35,7 @@ class PartWriter:
         self._writer: pq.ParquetWriter | None = None
         self._rows, self._candidates = 0, 0
         self._parts: list[PartFile] = []
+        self._checksums: dict[str, FileChecksums] = {}
         (root / folder).mkdir()
 
     def add(self, batch: pa.RecordBatch, counts: Int64) -> None:
@@ -48,13 +49,14 @@ class PartWriter:
             self._emit()
 
     def close(self) -> tuple[PartFile, ...]:
-        """Writes what is left and returns all part files."""
+        """Writes what is left and the checksums, and returns all part files."""
         if self._pending:
             self._emit()
         if self._pending:
             table = pa.Table.from_batches(self._pending)
             self._write(table, int(np.concatenate(self._pending_counts).sum()))
         self._finish_part()
+        write_checksums(self._root / self._folder, self._checksums)
         return tuple(self._parts)
 
     def abort(self) -> None:
@@ -101,15 +103,12 @@ class PartWriter:
         if self._writer is None:
             return
         self._writer.close()
-        path = self._path
+        path, checksums = self._path, FileChecksums.of(self._path)
+        name = path.relative_to(self._root).as_posix()
+        self._checksums[path.name] = checksums
+        size = path.stat().st_size
         self._parts.append(
-            PartFile(
-                path=path.relative_to(self._root).as_posix(),
-                rows=self._rows,
-                candidates=self._candidates,
-                bytes=path.stat().st_size,
-                blake2b=hash_file(path),
-            )
+            PartFile(path=name, rows=self._rows, candidates=self._candidates, bytes=size, blake2b=checksums.blake2b)
         )
         self._writer, self._rows, self._candidates = None, 0, 0
 

@@ -6,7 +6,6 @@ column may come in chunks; nulls turn integers into floats; buffers are read-onl
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,13 +31,50 @@ def same_type(found: pa.DataType, expected: pa.DataType) -> bool:
     return bool(found.equals(expected))
 
 
-def unreadable(path: Path, error: Exception, group: int | None = None) -> DataError:
-    """Says that a Parquet file cannot be read."""
-    return DataError(
-        "A Parquet file cannot be read.",
-        where=f"{path}, {'footer or request lengths' if group is None else f'row group {group}'}",
-        found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
-        remedy="The file is gone, cut short or damaged. Prepare (or score) the data again.",
+def check_ids(values: Array, size: int | None, where: str) -> None:
+    """Compares ids with the size of their embedding table, where an id beyond it would be a row of the next field.
+
+    Args:
+        values: `[n]` int32.
+        size: Rows of the table; None if it is not known.
+        where: File, row group and column, for the error.
+
+    Raises:
+        DataError: An id is negative, or not below the size.
+    """
+    end = 1 << 31 if size is None else size
+    unsigned = values.view(np.uint32)  # a negative id is a very large one: one pass finds both
+    if values.size and int(unsigned.max()) >= end:
+        position = int(np.argmax(unsigned >= end))
+        raise DataError(
+            "An id is not in its embedding table.",
+            where=f"{where}, value {position} of those read",
+            expected="0 or more" if size is None else f"0 to {size - 1} (size: {size} in the schema)",
+            found=str(values[position]),
+            remedy="Prepare the data again with this schema.",
+        )
+
+
+def check_finite(values: Array, where: str) -> None:
+    """Compares the bits of numbers with those of infinity, which only infinities and NaN reach.
+
+    Args:
+        values: Contiguous float32.
+        where: File, row group and column, for the error.
+
+    Raises:
+        DataError: A number is not finite.
+    """
+    flat = values.reshape(-1)
+    if not flat.size or (int(flat.view(np.int32).max()) < 0x7F800000 and int(flat.view(np.uint32).max()) < 0xFF800000):
+        return
+    position = int(np.argmin(np.isfinite(flat)))
+    raise DataError(
+        "A number is not finite.",
+        where=f"{where}, value {position} of those read",
+        expected="finite numbers: what is missing was filled in when the data was prepared",
+        found=str(flat[position]),
+        remedy="Prepare the data again.",
     )
 
 
@@ -86,6 +122,18 @@ def plain(array: pa.Array) -> Array:
 def integers(array: pa.Array) -> Ints:
     """Copies an integer Arrow array to int64."""
     return plain(array).astype(np.int64)
+
+
+def flat_values(table: pa.Table, name: str, where: str) -> Array:
+    """Views all values of a column, however deep they lie in lists.
+
+    Raises:
+        DataError: It holds nulls.
+    """
+    array = single_array(table, name, where)
+    while pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type):
+        array = without_nulls(array.flatten(), f"{where}, column {name}")
+    return plain(array)
 
 
 def unnest(array: pa.Array, lengths: Ints, where: str) -> pa.Array:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from distill.data.checked_file import CheckedFile
 from distill.data.format import NUM_CANDIDATES, Dataset, PartFile, Split
-from distill.data.stream.columns import integers, same_type, single_array, unreadable
+from distill.data.stream.columns import integers, same_type, single_array
 from distill.data.stream.packing import Ints
 from distill.errors import DataError
 
@@ -22,15 +21,13 @@ class PartIndex:
     """One part file.
 
     Attributes:
-        path: Where it is.
-        metadata: Its Parquet footer.
+        file: Where it is, and its footer.
         group_starts: First request of each row group, and the number of requests at the end `[G + 1]`.
         ends: Candidates before each request, and their number at the end `[R + 1]`; None in the flat layout.
         first_row: Candidates of the split before this file.
     """
 
-    path: Path
-    metadata: Any
+    file: CheckedFile
     group_starts: Ints
     ends: Ints | None
     first_row: int
@@ -78,7 +75,7 @@ class SplitIndex:
     @cached_property
     def num_row_groups(self) -> int:
         """Row groups in the split."""
-        return sum(part.metadata.num_row_groups for part in self.parts)
+        return sum(part.file.num_row_groups for part in self.parts)
 
 
 def index_split(dataset: Dataset, split: Split, columns: pa.Schema) -> SplitIndex:
@@ -113,21 +110,14 @@ def index_part(dataset: Dataset, part: PartFile, columns: pa.Schema, first_row: 
     Raises:
         DataError: See `index_split`.
     """
-    path = dataset.root / part.path
-    nested = dataset.schema.layout == "requests"
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow, columns)
-            metadata = file.metadata
-            ends = _request_ends(path, file) if nested else None
-    except (OSError, pa.ArrowException) as error:
-        raise unreadable(path, error) from error
-    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    index = PartIndex(path, metadata, np.cumsum([0, *rows], dtype=np.int64), ends, first_row)
+    file = dataset.open(part)
+    _check_columns(file.path, file.schema, columns)
+    ends = _request_ends(file) if dataset.schema.layout == "requests" else None
+    index = PartIndex(file, np.cumsum([0, *file.rows], dtype=np.int64), ends, first_row)
     if (index.num_requests, index.num_candidates) != (part.rows, part.candidates):
         raise DataError(
             "A part file does not match the manifest.",
-            where=str(path),
+            where=str(file.path),
             expected=f"{part.rows} rows with {part.candidates} candidates",
             found=f"{index.num_requests} rows with {index.num_candidates} candidates",
             remedy="Prepare the data again.",
@@ -148,12 +138,13 @@ def _check_columns(path: Path, found: pa.Schema, expected: pa.Schema) -> None:
             )
 
 
-def _request_ends(path: Path, file: pq.ParquetFile) -> Ints:
-    lengths = integers(single_array(file.read(columns=[NUM_CANDIDATES]), NUM_CANDIDATES, str(path)))
+def _request_ends(file: CheckedFile) -> Ints:
+    table = pa.concat_tables([file.schema.empty_table().select([NUM_CANDIDATES]), *file.tables([NUM_CANDIDATES])])
+    lengths = integers(single_array(table, NUM_CANDIDATES, str(file.path)))
     if lengths.size and int(lengths.min()) < 0:
         raise DataError(
             "A request has a negative number of candidates.",
-            where=f"{path}, column {NUM_CANDIDATES}, row {int(lengths.argmin())}",
+            where=f"{file.path}, column {NUM_CANDIDATES}, row {int(lengths.argmin())}",
             found=str(int(lengths.min())),
             remedy="Prepare the data again.",
         )

@@ -25,22 +25,25 @@ from distill.schema import HiddenColumn, Kind, Schema, Side
 
 @dataclass(frozen=True)
 class SideLayout:
-    """Fields of one side, in the order of `FeatureBlock`; vectors with their widths."""
+    """Fields of one side, in the order of `FeatureBlock`.
 
-    ids: tuple[str, ...]
+    Ids and sequences come with the sizes of their tables (None if not known), vectors with their widths.
+    """
+
+    ids: dict[str, int | None]
     numbers: tuple[str, ...]
     vectors: dict[str, int]
-    sequences: tuple[str, ...]
+    sequences: dict[str, int | None]
 
     @classmethod
     def of(cls, schema: Schema, side: Side) -> SideLayout:
         """Sorts the fields of a side by what one value of them is."""
         fields = schema.side(side)
         return cls(
-            ids=tuple(f.name for f in fields if f.is_id),
+            ids={f.name: f.size for f in fields if f.is_id},
             numbers=tuple(f.name for f in fields if f.is_number),
             vectors={f.name: f.width or 0 for f in fields if f.kind is Kind.VECTOR},
-            sequences=tuple(f.name for f in fields if f.kind is Kind.SEQUENCE),
+            sequences={f.name: f.size for f in fields if f.kind is Kind.SEQUENCE},
         )
 
 
@@ -58,6 +61,7 @@ class ReadLayout:
         sidecar: Teacher signals in files of their own.
         logits: Columns of the signals, by task; None for a task that they do not score.
         hidden: Hidden vectors of the signals that are read, with their widths.
+        checked: Whether what is read is compared with its checksums and the tables; a benchmark shows what that costs.
     """
 
     nested: bool
@@ -69,6 +73,7 @@ class ReadLayout:
     sidecar: Sidecar | None = None
     logits: tuple[str | None, ...] = ()
     hidden: dict[str, int] = field(default_factory=dict)
+    checked: bool = True
 
     @property
     def has_signals(self) -> bool:

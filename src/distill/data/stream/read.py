@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from distill.data.checked_file import CheckedFile
 from distill.data.format import ITEM_KEY, REQUEST_KEY, STAGE, USER_KEY, field_column, hidden_column, value_column
 from distill.data.stream.block import Block, RaggedBlock, SideBlock
 from distill.data.stream.cells import Cells
 from distill.data.stream.columns import (
     Array,
+    check_finite,
+    check_ids,
     fill_matrix,
+    flat_values,
     plain,
     single_array,
     split_lists,
     unnest,
-    unreadable,
     vectors,
 )
 from distill.data.stream.index import SplitIndex
 from distill.data.stream.layout import ReadLayout, SideLayout
 from distill.data.stream.packing import Ints
 from distill.data.stream.plan import Unit, block_lengths
+from distill.data.stream.signals import as_signal_error
 from distill.errors import DataError, SignalError
 from distill.schema import Side
 
@@ -55,13 +56,17 @@ class _Rows:
         return f"{self.where}, column {name}"
 
 
-def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -> Block:
+def read_block(
+    index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...], seen: set[tuple[int, int]] | None = None
+) -> Block:
     """Reads a block.
 
     Args:
         index: The split.
         layout: What to read of it.
         units: Sorted by part and row group; each row group is read once.
+        seen: Part and row group of what was read with this layout before: its values are not looked at again, since its
+            checksums say that they are the same. Those that are read now are added.
 
     Raises:
         DataError: A file cannot be read, or its columns are not what the format says.
@@ -71,23 +76,43 @@ def read_block(index: SplitIndex, layout: ReadLayout, units: tuple[Unit, ...]) -
     buffers = _BlockBuffers(layout, lengths)
     request = candidate = 0
     for (part, group), members in groupby(units, key=lambda unit: (unit.part, unit.group)):
-        data = _read_group(index.parts[part].path, group, layout.columns.names, index.parts[part].metadata)
-        signals = None if layout.sidecar is None else _read_signals(layout.sidecar.paths[part], group, layout)
+        file = index.parts[part].file
+        data = file.read(group, layout.columns.names, layout.checked)
+        if layout.checked and (seen is None or (part, group) not in seen):
+            check_values(data, layout, f"{file.path}, row group {group}")
+            if seen is not None:
+                seen.add((part, group))
+        signals = None if layout.sidecar is None else _read_signals(layout.sidecar.files[part], group, layout)
         first = int(index.parts[part].group_starts[group])
         for unit in members:
             count = unit.stop - unit.start
             of_unit = lengths[request : request + count]
             total = int(of_unit.sum())
             places = slice(request, request + count), slice(candidate, candidate + total)
-            where = f"{index.parts[part].path}, row group {group}"
+            where = f"{file.path}, row group {group}"
             rows = _Rows(data.slice(unit.start - first, count), where, of_unit, layout.nested, *places)
             buffers.fill(rows, index.parts[part].row(unit.start))
             if signals is not None and layout.sidecar is not None:
-                where = f"{layout.sidecar.paths[part]}, row group {group}"
+                where = f"{layout.sidecar.files[part].path}, row group {group}"
                 scored = _Rows(signals.slice(unit.start - first, count), where, of_unit, layout.nested, *places)
                 _fill_signals(buffers, scored)
             request, candidate = request + count, candidate + total
     return buffers.finish()
+
+
+def check_values(table: pa.Table, layout: ReadLayout, where: str) -> None:
+    """Looks at the fields of a row group: ids lie in their tables, numbers are finite.
+
+    Raises:
+        DataError: One does not.
+    """
+    for side in layout.sides.values():
+        for name, size in {**side.ids, **side.sequences}.items():
+            column = field_column(name)
+            check_ids(flat_values(table, column, where), size, f"{where}, column {column}")
+        for name in (*side.numbers, *side.vectors):
+            column = field_column(name)
+            check_finite(flat_values(table, column, where), f"{where}, column {column}")
 
 
 class _SideBuffers:
@@ -186,7 +211,7 @@ def _fill_signals(buffers: _BlockBuffers, rows: _Rows) -> None:
     try:
         buffers.fill_signals(rows)
     except DataError as error:
-        raise _as_signal_error(error) from error
+        raise as_signal_error(error) from error
     _check_finite(buffers, rows)
 
 
@@ -207,26 +232,12 @@ def _check_finite(buffers: _BlockBuffers, rows: _Rows) -> None:
             )
 
 
-def _read_signals(path: Path, group: int, layout: ReadLayout) -> pa.Table:
+def _read_signals(file: CheckedFile, group: int, layout: ReadLayout) -> pa.Table:
     names = layout.sidecar.columns.names if layout.sidecar is not None else []
     try:
-        return _read_group(path, group, names)
+        return file.read(group, names, layout.checked)
     except DataError as error:
-        raise _as_signal_error(error) from error
-
-
-def _as_signal_error(error: DataError) -> SignalError:
-    return SignalError(
-        error.problem, where=error.where, expected=error.expected, found=error.found, remedy=error.remedy
-    )
-
-
-def _read_group(path: Path, group: int, columns: list[str], metadata: Any = None) -> pa.Table:
-    try:
-        with pq.ParquetFile(path, metadata=metadata) as file:
-            return file.read_row_group(group, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise unreadable(path, error, group) from error
+        raise as_signal_error(error) from error
 
 
 def _ends(lengths: Ints) -> Ints:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from distill.data.checked_file import CheckedFile
+from distill.data.checksums import CHECKSUMS_FILE, read_checksums
 from distill.data.format import Dataset, PartFile, Split, hidden_column, teacher_column
 from distill.data.stream.columns import same_type
-from distill.errors import SignalError
+from distill.errors import DataError, SignalError
 
 DATASET = "dataset"
 HIDDEN_PREFIX = hidden_column("")
@@ -24,12 +25,12 @@ class Sidecar:
     """Signal files of a split, one per part file, with the same rows in the same row groups.
 
     Attributes:
-        paths: One file per part file.
+        files: One per part file.
         columns: The columns to read, one `teacher_<task>` per task, then `hidden_<name>`.
         hidden: Width of each hidden vector.
     """
 
-    paths: tuple[Path, ...]
+    files: tuple[CheckedFile, ...]
     columns: pa.Schema
     hidden: dict[str, int]
 
@@ -37,7 +38,7 @@ class Sidecar:
         """Returns the same with some of the hidden vectors only."""
         left_out = {hidden_column(name) for name in self.hidden if name not in names}
         columns = pa.schema([column for column in self.columns if column.name not in left_out])
-        return Sidecar(self.paths, columns, {name: self.hidden[name] for name in names})
+        return Sidecar(self.files, columns, {name: self.hidden[name] for name in names})
 
 
 def open_sidecar(dataset: Dataset, tasks: tuple[str, ...], split: Split, folder: Path) -> Sidecar:
@@ -54,47 +55,64 @@ def open_sidecar(dataset: Dataset, tasks: tuple[str, ...], split: Split, folder:
     """
     nested = dataset.schema.layout == "requests"
     first: pa.Schema | None = None
-    paths = []
-    for part in dataset.parts(split):
-        path = folder / split / Path(part.path).name
-        columns = _columns(path, _check_rows(dataset, part, path), tasks, nested)
+    parts = dataset.parts(split)
+    files = open_signals(folder / split, [Path(part.path).name for part in parts])
+    for part, file in zip(parts, files, strict=True):
+        _check_rows(dataset, part, file)
+        columns = _columns(file.path, file.schema, tasks, nested)
         first = columns if first is None else first
         if not columns.equals(first):
-            raise SignalError("Signal files hold different columns.", where=str(path), remedy=_REMEDY)
-        paths.append(path)
+            raise SignalError("Signal files hold different columns.", where=str(file.path), remedy=_REMEDY)
     if first is None:
         raise SignalError("There is nothing to score.", where=str(dataset.root / split))
     hidden = {
         c.name.removeprefix(HIDDEN_PREFIX): vector_type(c.type)[0] for c in first if c.name.startswith(HIDDEN_PREFIX)
     }
-    return Sidecar(tuple(paths), first, hidden)
+    return Sidecar(files, first, hidden)
 
 
-def _check_rows(dataset: Dataset, part: PartFile, path: Path) -> pa.Schema:
-    """Compares the row groups of a signal file with those of its part file."""
+def open_signals(folder: Path, names: Sequence[str]) -> tuple[CheckedFile, ...]:
+    """Opens signal files, to be read with the checksums that the score job left beside them.
+
+    Raises:
+        SignalError: A file cannot be read, or is not what was written.
+    """
     try:
-        found, schema = pq.read_metadata(path), pq.read_schema(path)
-        names = list(schema.names)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise SignalError(
-            "A signal file cannot be read.",
-            where=str(path),
-            found=f"{type(error).__name__}: {error}".splitlines()[0],
-            remedy=_REMEDY,
-        ) from error
-    expected = pq.read_metadata(dataset.root / part.path)
-    rows = [[m.row_group(g).num_rows for g in range(m.num_row_groups)] for m in (expected, found)]
-    if rows[0] != rows[1]:
+        if not (folder / CHECKSUMS_FILE).exists():  # written by hand
+            return tuple(CheckedFile.open(folder / name, None) for name in names)
+        known = read_checksums(folder)
+        if missing := [name for name in names if name not in known]:
+            raise SignalError("The checksums of a signal file are missing.", where=f"{folder / missing[0]}")
+        return tuple(CheckedFile.open(folder / name, known[name]) for name in names)
+    except DataError as error:
+        raise as_signal_error(error) from error
+
+
+def as_signal_error(error: DataError) -> SignalError:
+    """Says the same of a signal file."""
+    return SignalError(
+        error.problem.replace("Parquet file", "signal file"),
+        where=error.where,
+        expected=error.expected,
+        found=error.found,
+        remedy=_REMEDY,
+    )
+
+
+def _check_rows(dataset: Dataset, part: PartFile, file: CheckedFile) -> None:
+    """Compares the row groups of a signal file with those of its part file."""
+    path, names = file.path, file.schema.names
+    expected, found = dataset.open(part).rows, file.rows
+    if expected != found:
         raise SignalError(
             "A signal file does not have the rows of its part file.",
             where=str(path),
-            expected=f"{_describe(rows[0])}, as {part.path}",
-            found=_describe(rows[1]),
+            expected=f"{_describe(expected)}, as {part.path}",
+            found=_describe(found),
             remedy=_REMEDY,
         )
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SignalError("A signal file holds a column twice.", where=f"{path}, column {repeated[0]}", remedy=_REMEDY)
-    return schema
 
 
 def _describe(groups: list[int]) -> str:

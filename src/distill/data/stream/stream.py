@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,10 +26,12 @@ class SplitReader:
     Attributes:
         index: The split.
         layout: What is read of it.
+        seen: Part and row group of what was read before, of which the values were looked at.
     """
 
     index: SplitIndex
     layout: ReadLayout
+    seen: set[tuple[int, int]] = field(default_factory=set)
 
     @classmethod
     def open(
@@ -90,7 +92,7 @@ class SplitReader:
 
     def _read(self, blocks: list[BlockPlan]) -> Generator[Block, None, None]:
         for block in blocks:
-            yield read_block(self.index, self.layout, block.units)
+            yield read_block(self.index, self.layout, block.units, self.seen)
 
     def _cut(self, plan: BlockPlan, block: Block, budget: int, skipped: int) -> Generator[Batch, None, None]:
         lengths = block_lengths(self.index, plan.units)
