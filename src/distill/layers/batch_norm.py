@@ -22,7 +22,8 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Maps `[B, D]` to `[B, D]`."""
         if self.training and rank_and_world()[1] > 1:
-            return self._over_ranks(input)
+            over_ranks: Tensor = self._over_ranks(input)
+            return over_ranks
         if self.training and input.shape[0] < 2:
             return self._by_running(input)
         out: Tensor = super().forward(input)
