@@ -81,7 +81,7 @@ def test_pairs_of_observed_rows_are_averaged_by_request(task, inputs, two_tasks)
         (
             StageOrder,
             lambda d: -np.log(expit(d)),
-            torch.tensor(STAGE) + (LABELS[:, task] * OBSERVED[:, task]),
+            torch.where(LABELS[:, task].bool() & OBSERVED[:, task], 4, torch.tensor(STAGE)),
             torch.ones(10),
         ),
     ]
