@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from distill.errors import ConfigError, DataError
-from distill.losses.functional.delta_ndcg import delta_ndcg
-from distill.losses.functional.pairwise import ordered_pairs, pair_logistic, pair_sums
+from distill.losses.functional.delta_ndcg import DeltaNDCG
+from distill.losses.functional.pairwise import logistic, ordered_sums
 from distill.losses.schedule import Schedule
 from distill.losses.tasks import TaskInfo
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
 from distill.losses.terms.lists import Lists, list_sums
 from distill.ops.grades import MAX_GRADE, are_grades, gains
+from distill.ops.pairs import PairBlock
 from distill.ops.segment import segment_rank
 
 
@@ -84,14 +85,15 @@ class LambdaRank(LabelledTerm):
         lists, labels = self.labelled(inputs)
         self._check(inputs, lists, labels)
         rank = segment_rank(lists.student.detach(), lists.index, lists.num_lists)
-        better, worse = ordered_pairs(labels, lists.counts)
-        if self.cutoff is not None:
-            near = (rank.index_select(0, better) < self.cutoff) | (rank.index_select(0, worse) < self.cutoff)
-            better, worse = better[near], worse[near]
-        change = delta_ndcg(gains(labels), rank, better, worse, lists.index, lists.num_lists, self.normalise)
-        values = change * pair_logistic(lists.student, better, worse)
-        amount = (pair_sums(change, better, lists.index, lists.num_lists) > 0).to(values.dtype)
-        return list_sums(self, lists, pair_sums(values, better, lists.index, lists.num_lists), amount)
+        change = DeltaNDCG.of(gains(labels), rank, lists.index, lists.num_lists, self.normalise)
+
+        def importance(block: PairBlock) -> Tensor:
+            if self.cutoff is None:
+                return change(block)
+            return change(block) * ((block.of_first(rank) < self.cutoff) | (block.of_second(rank) < self.cutoff))
+
+        sums, amount = ordered_sums(lists.student, labels, lists.index, lists.counts, logistic, importance)
+        return list_sums(self, lists, sums, (amount > 0).to(sums.dtype))
 
     def _check(self, inputs: LossInputs, lists: Lists, labels: Tensor) -> None:
         fine = are_grades(labels)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from distill.batch import Stage
-from distill.losses.functional.pairwise import ordered_pairs, pair_logistic
+from distill.losses.functional.pairwise import logistic
 from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 from distill.losses.terms.lists import lists_of, pair_means
@@ -42,5 +42,4 @@ class StageOrder(LossTerm):
         batch = inputs.batch
         lists = lists_of(self, inputs, self.selected(inputs).unsqueeze(1))
         level = torch.where(self.columns_of(batch.positive), _OF_POSITIVE, batch.stage.unsqueeze(1))
-        better, worse = ordered_pairs(lists.of(level), lists.counts)
-        return pair_means(self, lists, pair_logistic(lists.student, better, worse), better)
+        return pair_means(self, lists, lists.of(level).to(lists.student.dtype), logistic)
