@@ -78,7 +78,7 @@ def pair_blocks(
         counts: Rows of each segment `[S]` int64; rows of a segment are contiguous.
         first: Which rows are an a of (a, b) `[M]` bool; all if None.
         second: Which rows are a b `[M]` bool; all if None.
-        each_once: Whether only pairs with a < b are meant; else both orders, and a row with itself.
+        each_once: Whether only pairs with a < b are meant, of all rows; else both orders, and a row with itself.
 
     Yields:
         Blocks; every pair is in one of them.
@@ -97,15 +97,14 @@ def pair_blocks(
 
 def _of_similar(segments: Tensor, a: _Part, b: _Part, each_once: bool) -> Iterator[PairBlock]:
     height, width = (int(part.count.index_select(0, segments).max()) for part in (a, b))
-    step = max(1, BLOCK_PAIRS // (height * width))
-    rows = height if step > 1 else max(1, BLOCK_PAIRS // width)
+    rows = min(height, max(1, BLOCK_PAIRS // width))
+    if each_once and height >= 32:  # rows of a block have no partners before its first one
+        rows = min(rows, -(-height // 4))
+    step = max(1, BLOCK_PAIRS // (rows * width))
     for some in segments.split(step):
         for begin in range(0, height, rows):
             first, exists = a.take(some, begin, min(begin + rows, height))
-            partners, others = b.take(some, 0, width)
-            if each_once and some.shape[0] == 1:  # those before the first row have been its partners already
-                later = partners[0] >= first[0, 0]
-                partners, others = partners[:, later], others[:, later]
+            partners, others = b.take(some, begin if each_once else 0, width)
             taken = exists.unsqueeze(2) & others.unsqueeze(1)
             if each_once:
                 taken = taken & (first.unsqueeze(2) < partners.unsqueeze(1))
