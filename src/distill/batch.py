@@ -177,6 +177,8 @@ class Batch(TensorStruct):
         log_q: `[N]` float32, of rows that a sampler added: the logarithm of the probability that a draw gives their
             item; 0 on others. None if no sampler added any.
         logged: `[N, K]` bool, which of the observed labels are the log's. None if all are: no sampler added any.
+        grades: `[N, K]` float32: the labels of log rows; of rows that a sampler labelled, 1 for a positive and 0 for a
+            negative, whatever the value of the label. None if no sampler labelled any.
     """
 
     request: FeatureBlock
@@ -196,6 +198,18 @@ class Batch(TensorStruct):
     signals: TeacherSignals | None = None
     log_q: Tensor | None = None
     logged: Tensor | None = None
+    grades: Tensor | None = None
+
+    @property
+    def relevance(self) -> Tensor:
+        """By what candidates are ordered `[N, K]`: the labels, where a label is an estimate (a soft pseudo-label) the
+        grade that it stands for. Terms on values (cross-entropy, squared error) read `labels`."""
+        return self.labels if self.grades is None else self.grades
+
+    @property
+    def positive(self) -> Tensor:
+        """Which candidates are positives of which tasks `[N, K]` bool: relevance above 0, observed."""
+        return (self.relevance > 0) & self.observed
 
     @property
     def num_requests(self) -> int:
@@ -236,6 +250,7 @@ class Batch(TensorStruct):
             signals=None if self.signals is None else self.signals.select(rows),
             log_q=None if self.log_q is None else self.log_q.index_select(0, rows),
             logged=None if self.logged is None else self.logged.index_select(0, rows),
+            grades=None if self.grades is None else self.grades.index_select(0, rows),
             **per_candidate,
         )
 

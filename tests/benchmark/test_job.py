@@ -15,7 +15,7 @@ SMALL = {
     "train": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]"],
     "reader": ["benchmark.rows=3000", "benchmark.turns=1"],
     "metrics": ["benchmark.candidates=2000", "benchmark.requests=200"],
-    "losses": [],
+    "losses": ["benchmark.candidates=[50,200]"],
 }
 
 
@@ -35,6 +35,14 @@ def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> 
     assert all(row["value"] > 0 for row in rows if row["unit"] not in ("share", "of its forward"))
     assert any(row["ratio"] is not None or row["target"] is not None for row in rows)
     assert rows[0]["name"].split("/")[0] in capsys.readouterr().out
+
+
+def test_long_requests_are_measured_in_time_and_memory(tmp_path: Path) -> None:
+    rows = _run(tmp_path, "losses", "benchmark.terms={}", "benchmark.candidates=[300]", "benchmark.requests=20")
+    units = {row["name"]: row["unit"] for row in rows}
+    for term in ("ranknet", "relational", "sampled_softmax", "de", "lambdarank"):
+        assert units[f"losses/{term}/300 candidates"] == "s"
+        assert units[f"losses/{term}/300 candidates/memory"] == "MB"
 
 
 @pytest.mark.slow

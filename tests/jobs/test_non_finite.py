@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from distill.losses.functional.bce import bce_with_logits
+from distill.losses.terms import hard_bce
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 
@@ -75,3 +78,35 @@ def test_replay_of_something_else(saved: tuple[Path, Path], capsys: pytest.Captu
     with pytest.raises(SystemExit):
         train(*arguments(root), f"debug.replay={other}")
     assert "does not hold a step" in capsys.readouterr().err
+
+
+def _finite_value_without_a_gradient(logits: Tensor, labels: Tensor) -> Tensor:
+    return bce_with_logits(logits, labels) + 0 * (0 * logits).sqrt()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_at_its_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From step 3 on a term has a gradient of NaN, though its value is finite."""
+    calls = []
+
+    def breaks(logits: Tensor, labels: Tensor) -> Tensor:
+        calls.append(1)
+        return (bce_with_logits if len(calls) <= 3 else _finite_value_without_a_gradient)(logits, labels)
+
+    monkeypatch.setattr(hard_bce, "bce_with_logits", breaks)
+    with pytest.raises(SystemExit) as ended:
+        train(*arguments(tmp_path))
+    assert ended.value.code == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert "A gradient is not finite, though the loss is." in message
+    assert "step 3, term hard" in message
+    assert "weight: " in message.split("found:")[1]
+    (path,) = (run_dirs(tmp_path, "run")[0] / "checkpoints").glob("non_finite_step3_rank0.pt")
+    step = read_checkpoint(path)
+    assert torch.isfinite(step["total"])
+    assert all(v.isfinite().all() for v in step["state_dict"].values() if v.is_floating_point())
+    train(*arguments(tmp_path), f"debug.replay={path}")
+    report = " ".join(capsys.readouterr().out.split())
+    assert "gradients that are not finite" in report
+    assert report.count("not finite") >= 2

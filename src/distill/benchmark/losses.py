@@ -1,4 +1,4 @@
-"""Cost of loss terms: their forward and backward pass against a whole training step of a two-tower."""
+"""Cost of loss terms: against a whole training step of a two-tower, and on requests of thousands of candidates."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 from distill.batch import Batch, RankerOutput, TeacherSignals
 from distill.benchmark.epochs import Case
 from distill.benchmark.interleave import interleave
+from distill.benchmark.long_lists import measure_long_lists
 from distill.benchmark.rows import BenchmarkRow
 from distill.jobs.parts import build
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
@@ -29,14 +30,18 @@ class LossesBenchmark:
         terms: Name to term; each is measured alone.
         requests: Requests of the data.
         turns: How often each thing is measured.
+        long: Name to term that compares all candidates of a request with each other.
+        candidates: Candidates of a request that these are measured on.
     """
 
     terms: Mapping[str, LossTerm]
     requests: int
     turns: int
+    long: Mapping[str, LossTerm]
+    candidates: Sequence[int]
 
     def run(self, paths: DictConfig) -> list[BenchmarkRow]:
-        """Measures every term against the step on labels alone."""
+        """Measures every term against the step on labels alone, and those on long requests by themselves."""
         adapter = {"requests": self.requests, "sequence_length": 0}
         overrides = ["data=benchmark_requests", "model=two_tower"]
         case = Case([*overrides, *(f"data.adapter.{name}={value}" for name, value in adapter.items())], paths)
@@ -50,7 +55,7 @@ class LossesBenchmark:
         for name, series in found.items():
             ratio, target = series.over(step), "≤ 0.1"
             rows.append(BenchmarkRow(f"losses/{name}", series.typical, "s/batch", ratio, "two-tower step", target))
-        return rows
+        return [*rows, *measure_long_lists(self.long, self.candidates)]
 
 
 class _Step:

@@ -107,6 +107,10 @@ class ShardedTables(EmbeddingTables):
             table.update(distinct, summed, lr, eps)
         self.forget_gradients()
 
+    def pending_gradients(self) -> list[tuple[int, int, Tensor]]:
+        """Returns the gradients of lookups since the last update: width, number of the lookup, rows `[n, width]`."""
+        return [(width, n, rows) for width, kept in self._pending.items() for n, (_, rows) in enumerate(kept)]
+
     def forget_gradients(self) -> None:
         """Drops the gradients of lookups since the last update."""
         for kept in self._pending.values():

@@ -1,9 +1,9 @@
-"""Re-runs the step of a non-finite loss from the file that the run left, and says where it comes from.
+"""Re-runs the step of a non-finite loss or gradient from the file that the run left, and says where it comes from.
 
 `python train.py <the same arguments> debug.replay=FILE` rebuilds the model from the file and the loss from the config,
 runs the saved batch through them with the saved random state, and reports the value of each term, the first modules
-whose output is not finite, and the candidates concerned. It trains and writes nothing. With several processes the
-terms are those of the saved rank's rows alone.
+whose output is not finite, the gradients that are not, and the candidates concerned. It trains and writes nothing. With
+several processes the terms are those of the saved rank's rows alone.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from distill.jobs.datasets import open_dataset
 from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain, read_card
 from distill.jobs.teacher import scored_tasks
 from distill.losses import CompositeLoss, LossInputs
+from distill.losses.blame import non_finite_gradients
 from distill.losses.tasks import task_infos
 from distill.losses.terms.base import LossTerm
 from distill.schema import Schema
 from distill.training.checkpoint_io import read_checkpoint
+from distill.training.finite import StepGradients
 from distill.training.module import item_tower
 
 _SHOWN_ROWS = 10
@@ -67,6 +69,8 @@ class Replay:
         saved: The parts when the run stopped.
         inputs, parameters: Those with values that are not finite.
         outputs: Of each module, in the order in which they ran.
+        gradients: Of parameters, those with values that are not finite.
+        blamed: Terms whose own gradient, with respect to what the model says, is not finite.
         rows: Candidates (positions in the batch) with an input, a signal or a logit that is not finite.
         batch: The batch.
     """
@@ -80,6 +84,8 @@ class Replay:
     inputs: list[Extent]
     parameters: list[Extent]
     outputs: list[Extent]
+    gradients: list[Extent]
+    blamed: list[str]
     rows: list[int]
     batch: Batch
 
@@ -125,8 +131,9 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     if saved["random_state"] is not None:
         torch.set_rng_state(saved["random_state"])
     output = model(batch)
-    tower = item_tower(model, torch.device("cpu"))
-    report: LossReport = loss(LossInputs(batch, output, signals, int(saved["step"]), tower))
+    inputs = LossInputs(batch, output, signals, int(saved["step"]), item_tower(model, torch.device("cpu")))
+    report: LossReport = loss(inputs)
+    gradients = _gradients(report, model, loss)
     named = {**_floats(replace(batch, signals=None), "batch"), **_floats(_told(signals, schema, taught), "signals")}
     parameters = [Extent.of(name, value) for name, value in model.named_parameters()]
     return Replay(
@@ -139,6 +146,8 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
         inputs=[extent for name, value in named.items() if (extent := Extent.of(name, value)).bad],
         parameters=[extent for extent in parameters if extent.bad],
         outputs=outputs,
+        gradients=gradients,
+        blamed=non_finite_gradients(loss, inputs, list(model.parameters())),
         rows=_bad_rows(batch, {**named, "logits": output.logits}),
         batch=batch,
     )
@@ -160,6 +169,15 @@ def _dataset(cfg: DictConfig, fingerprint: str, path: Path) -> Dataset:
             remedy="Replay with the data of the run.",
         )
     return dataset
+
+
+def _gradients(report: LossReport, model: nn.Module, loss: CompositeLoss) -> list[Extent]:
+    """Measures the gradients of parameters that are not finite; of a table, those of its touched rows."""
+    if not report.total.requires_grad:
+        return []
+    report.total.backward(retain_graph=True)
+    found = StepGradients(nn.ModuleDict({"model": model, "loss": loss})).values()
+    return [extent for name, values in found.items() if (extent := Extent.of(name, values)).bad]
 
 
 def _told(signals: TeacherSignals | None, schema: Schema, taught: Sequence[str]) -> TeacherSignals | None:
@@ -260,11 +278,16 @@ def _bad_rows(batch: Batch, tensors: Mapping[str, Tensor]) -> list[int]:
 
 def _print(found: Replay, console: Console) -> None:
     console.print(f"Step {found.step} of the {found.role}: the loss is {found.total}")
-    terms = Table("term", "value", "value in the run", "weight", title="terms", title_justify="left")
+    terms = Table("term", "value", "value in the run", "weight", "gradient", title="terms", title_justify="left")
     for name, value in found.parts.items():
-        terms.add_row(name, repr(value), repr(found.saved.get(name)), repr(found.weights[name]))
+        gradient = "not finite" if name in found.blamed else "finite"
+        terms.add_row(name, repr(value), repr(found.saved.get(name)), repr(found.weights[name]), gradient)
     console.print(terms, _extents("modules in the order they ran", found.outputs))
-    for title, extents in (("inputs that are not finite", found.inputs), ("such parameters", found.parameters)):
+    for title, extents in (
+        ("inputs that are not finite", found.inputs),
+        ("such parameters", found.parameters),
+        ("gradients that are not finite", found.gradients),
+    ):
         if extents:
             console.print(_extents(title, extents))
     first = found.first_bad_output

@@ -1,6 +1,6 @@
 """Losses: pure functions, weighted terms, and their sum."""
 
-from distill.losses.composite import CompositeLoss, first_non_finite
+from distill.losses.composite import CompositeLoss
 from distill.losses.schedule import Constant, Cosine, Linear, Schedule, Warmup
 from distill.losses.tasks import TaskInfo
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
@@ -16,5 +16,4 @@ __all__ = [
     "TaskInfo",
     "TermSums",
     "Warmup",
-    "first_non_finite",
 ]

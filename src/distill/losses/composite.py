@@ -253,13 +253,3 @@ def _union(terms: Sequence[LossTerm], batch: Batch, signals: TeacherSignals | No
     for term in terms:
         rows = rows | term.acts_on(batch, signals)
     return rows
-
-
-def first_non_finite(report: LossReport) -> str | None:
-    """Finds the first term whose part is infinite or NaN.
-
-    Returns:
-        Its name, or None if all parts are finite.
-    """
-    finite = torch.stack(list(report.parts.values())).isfinite().tolist()
-    return next((name for name, is_finite in zip(report.parts, finite, strict=True) if not is_finite), None)

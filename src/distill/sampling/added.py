@@ -169,6 +169,7 @@ class AddedNegatives(Sampler):
             cross=batch.cross.joined(cross).select(order),
             request_index=request_index.index_select(0, order),
             labels=constant(batch.labels, 0),
+            grades=None if batch.grades is None else constant(batch.grades, 0),
             observed=joined(batch.observed, observed),
             stage=constant(batch.stage, int(Stage.RECALLED)),
             origin=constant(batch.origin, int(self.origin)),

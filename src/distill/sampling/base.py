@@ -100,22 +100,26 @@ class Sampler(nn.Module, ABC):
         """Returns which rows may get a label of which of the rule's tasks `[N, K']` bool: real rows without one."""
         return ~batch.observed[:, self.columns] & (batch.weight > 0).unsqueeze(1)
 
-    def labelled(self, batch: Batch, chosen: Tensor, labels: Tensor, origin: Tensor) -> Batch:
+    def labelled(self, batch: Batch, chosen: Tensor, labels: Tensor, positive: Tensor, origin: Tensor) -> Batch:
         """Writes labels into a batch.
 
         Args:
             batch: N rows.
             chosen: Which rows get a label of which of the rule's tasks `[N, K']` bool.
-            labels: The labels `[N, K']`.
+            labels: The labels `[N, K']`: values, such as a probability.
+            positive: Which of them make a positive `[N, K']` bool, whatever their value.
             origin: Origin of rows that get any `[N]`; a row that has labels of the log keeps its own and its weight.
         """
-        wide, values = torch.zeros_like(batch.observed), torch.zeros_like(batch.labels)
+        wide = torch.zeros_like(batch.observed)
+        values, grades = torch.zeros_like(batch.labels), torch.zeros_like(batch.labels)
         wide[:, self.columns] = chosen
         values[:, self.columns] = labels.to(values.dtype)
+        grades[:, self.columns] = positive.to(grades.dtype)
         new = chosen.any(dim=1) & ~batch.observed.any(dim=1) & (batch.origin == Origin.LOG)
         return replace(
             batch,
             labels=torch.where(wide, values, batch.labels),
+            grades=torch.where(wide, grades, batch.relevance),
             observed=batch.observed | wide,
             origin=torch.where(new, origin.to(batch.origin.dtype), batch.origin),
             weight=torch.where(new, batch.weight * self.weight, batch.weight),

@@ -11,9 +11,9 @@ from distill.sampling.added import AddedNegatives, Pool
 class InBatchNegatives(AddedNegatives):
     """Adds positives of other requests to each request, which draws items by how often they are positive.
 
-    A positive is a row with a label above 0 of one of the rule's tasks. Its cross fields stay behind: they describe
-    another pair. A positive whose item is not known is not drawn: nobody could tell whether a request has it. The
-    arguments are those of `AddedNegatives`.
+    A positive is a row that is one of any of the rule's tasks (`Batch.positive`). Its cross fields stay behind: they
+    describe another pair. A positive whose item is not known is not drawn: nobody could tell whether a request has it.
+    The arguments are those of `AddedNegatives`.
 
     Reference: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019.
     """
@@ -22,8 +22,8 @@ class InBatchNegatives(AddedNegatives):
 
     def pool(self, batch: Batch) -> Pool | None:
         """Returns the positives of the batch, each alike; see `AddedNegatives.pool`."""
-        positive = (batch.labels[:, self.columns] > 0) & batch.observed[:, self.columns]
-        (rows,) = (positive.any(dim=1) & (batch.item_id != MISSING_KEY)).nonzero(as_tuple=True)
+        positive = batch.positive[:, self.columns].any(dim=1)
+        (rows,) = (positive & (batch.item_id != MISSING_KEY)).nonzero(as_tuple=True)
         if not rows.numel():
             return None
         alike = torch.ones(rows.shape[0], dtype=torch.float64, device=rows.device)

@@ -25,7 +25,8 @@ class PseudoLabels(Sampler):
         weight: Weight of the rows that it labels, times their own.
         top: Positives of a request: a count, or a share of the ranked candidates if between 0 and 1 (rounded down).
         bottom: Negatives, likewise.
-        label: `hard` (1 and 0) or `soft` (the teacher's probability).
+        label: `hard` (1 and 0) or `soft` (the teacher's probability), the value that pointwise terms learn. Terms on
+            order and on positives take the first `top` for positives and the last `bottom` for negatives in both.
         unexposed: Whether exposed candidates are left out, even without a label of the task.
         min_margin: Logits by which a pseudo-label must be above or below the mean of the ranked candidates; 0 asks for
             nothing.
@@ -35,7 +36,7 @@ class PseudoLabels(Sampler):
     Raises:
         ConfigError: An option is out of its range.
 
-    Reference: pseudo-labels of unexposed candidates by the ranker's top and bottom, as in the cascades of Wang et al.
+    Reference: pseudo-labels of unexposed candidates by the ranker's top and bottom, as in the cascades of Zhang et al.
     (ASMOL), 2023, arXiv 2305.13647, section 3.
     """
 
@@ -93,7 +94,7 @@ class PseudoLabels(Sampler):
         positive, negative = self._ends(batch, logits, eligible)
         labels = logits.sigmoid() if self.label == "soft" else positive.to(logits.dtype)
         origin = torch.where(positive.any(dim=1), int(Origin.PSEUDO_POSITIVE), int(Origin.PSEUDO_NEGATIVE))
-        return self.labelled(batch, positive | negative, labels, origin)
+        return self.labelled(batch, positive | negative, labels, positive, origin)
 
     def _ends(self, batch: Batch, logits: Tensor, eligible: Tensor) -> tuple[Tensor, Tensor]:
         column, row = eligible.T.nonzero(as_tuple=True)

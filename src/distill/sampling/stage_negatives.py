@@ -61,4 +61,5 @@ class StageNegatives(Sampler):
             drawn[rows] = place < self.per_request
             eligible &= drawn.unsqueeze(1)
         labels = torch.zeros_like(eligible, dtype=batch.labels.dtype)
-        return self.labelled(batch, eligible, labels, torch.full_like(batch.origin, int(Origin.STAGE_NEGATIVE)))
+        origin = torch.full_like(batch.origin, int(Origin.STAGE_NEGATIVE))
+        return self.labelled(batch, eligible, labels, torch.zeros_like(eligible), origin)

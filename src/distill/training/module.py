@@ -121,8 +121,7 @@ class RankingModule(pl.LightningModule):
         logged = replace(batch, signals=signals)
         batch = self._needed(logged.sampled(self.sampling(logged, self.global_step)))
         signals = batch.signals
-        seen = self.projection(batch)
-        inputs = LossInputs(seen, self._scored(seen), signals, self.global_step, item_tower(self.model, self.device))
+        inputs = self.loss_inputs(batch)
         with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
             report: LossReport = self.loss(inputs)
         if taught is not None:
@@ -130,6 +129,12 @@ class RankingModule(pl.LightningModule):
         self.last_batch, self.last_signals = batch, signals
         self.last_report = replace(report, total=report.total.detach())
         return report.total
+
+    def loss_inputs(self, batch: Batch) -> LossInputs:
+        """Scores a sampled batch, which carries its signals, for the loss."""
+        seen = self.projection(batch)
+        tower = item_tower(self.model, self.device)
+        return LossInputs(seen, self._scored(seen), batch.signals, self.global_step, tower)
 
     def _heard(self, batch: Batch) -> tuple[TeacherSignals | None, LossReport | None]:
         """Returns the teacher's signals, and its own loss if it learns in the same step."""

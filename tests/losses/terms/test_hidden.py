@@ -9,7 +9,10 @@ from scipy.spatial.distance import pdist
 
 from distill.errors import ConfigError, SignalError
 from distill.losses import CompositeLoss
+from distill.losses.functional import chunks
+from distill.losses.functional.relational import relational
 from distill.losses.terms import DE, Hint, Relational, TaskInfo
+from distill.ops import pairs
 
 SIZES = [4, 1, 3]
 KINDS = [Hint, lambda **a: Hint(distance="cosine", **a), Relational, lambda **a: DE(num_experts=2, **a)]
@@ -72,6 +75,46 @@ def test_relational_equals_scipy_and_ignores_scale(inputs, vectors):
     equal = ready(Relational)(inputs(torch.ones(8, 3, requires_grad=True), vectors[1]))
     assert equal.denominators.tolist() == [0.0]
     assert equal.mean().item() == 0.0
+
+
+def _listed_distances(x, sizes):
+    starts = np.cumsum([0, *sizes])
+    return [torch.nn.functional.pdist(x[s : s + n]) for s, n in zip(starts, sizes, strict=False) if n > 1]
+
+
+@pytest.mark.parametrize("area", [3, 100, 1 << 18])
+def test_relational_has_the_gradient_of_its_formula(area, monkeypatch, generator):
+    """Also through the means, for equal vectors, and however the pairs are cut into blocks."""
+    monkeypatch.setattr(pairs, "BLOCK_PAIRS", area)
+    sizes = [40, 1, 3, 35]
+    x, y = (torch.randn(79, w, dtype=torch.float64, generator=generator) for w in (3, 5))
+    x[1] = x[0]
+    counts, index = torch.tensor(sizes), torch.arange(4).repeat_interleave(torch.tensor(sizes))
+    weight = torch.tensor([1.0, 9.0, 2.0, 0.5], dtype=torch.float64)
+    own, listed = (x.clone().requires_grad_() for _ in range(2))
+    sums, number = relational(own, y, index, counts)
+    assert number.tolist() == [780, 0, 3, 595]
+    expected = 0.0
+    for a, b, w in zip(_listed_distances(listed, sizes), _listed_distances(y, sizes), weight[[0, 2, 3]], strict=True):
+        expected = expected + w * torch.nn.functional.smooth_l1_loss(a / a.mean(), b / b.mean(), reduction="sum")
+    np.testing.assert_allclose((sums * weight).sum().item(), expected.item(), rtol=1e-12)
+    (sums * weight).sum().backward()
+    expected.backward()
+    np.testing.assert_allclose(own.grad.numpy(), listed.grad.numpy(), rtol=1e-9, atol=1e-12)
+
+
+def test_de_in_chunks_is_de_at_once(inputs, vectors, monkeypatch):
+    found = []
+    for elements in (1 << 21, 40):
+        monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", elements)
+        torch.manual_seed(0)
+        term = ready(DE, num_experts=2)
+        student = vectors[0].detach().clone().requires_grad_()
+        loss = term(inputs(student, vectors[1])).mean()
+        loss.backward()
+        found.append([loss.detach(), student.grad, *(p.grad for p in term.parameters())])
+    for whole, chunked in zip(*found, strict=True):
+        torch.testing.assert_close(whole, chunked, rtol=1e-12, atol=1e-14)
 
 
 def test_de_rebuilds_with_the_selected_expert(inputs, vectors):

@@ -1,12 +1,14 @@
 """The terms on pairs and lists: what takes part, how it is averaged, and where gradients go."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import expit
 
 from distill.batch import Stage
-from distill.errors import ConfigError
+from distill.errors import ConfigError, DataError
 from distill.losses.terms import (
     COPR,
     JRC,
@@ -81,7 +83,7 @@ def test_pairs_of_observed_rows_are_averaged_by_request(task, inputs, two_tasks)
         (
             StageOrder,
             lambda d: -np.log(expit(d)),
-            torch.tensor(STAGE) + (LABELS[:, task] * OBSERVED[:, task]),
+            torch.where(LABELS[:, task].bool() & OBSERVED[:, task], 4, torch.tensor(STAGE)),
             torch.ones(10),
         ),
     ]
@@ -258,3 +260,37 @@ def test_cutoff_keeps_pairs_near_the_top(make_inputs):
     given = make_inputs(student, [4], labels=[[0], [0], [0], [1]])
     term(given).mean().backward()
     assert (student.grad != 0).flatten().tolist() == [True, False, False, True]
+
+
+def _graded(make_inputs, labels):
+    student = torch.zeros(len(labels), 1, requires_grad=True)
+    term = LambdaRank(normalise=False)
+    term.setup([TaskInfo("grade", 1.0, "graded")], has_signals=False)
+    return student, term, make_inputs(student, [len(labels)], labels=[[y] for y in labels])
+
+
+def test_lambdarank_is_finite_up_to_the_greatest_grade(make_inputs):
+    student, term, given = _graded(make_inputs, [50, 0, 0])
+    loss = term(given).mean()
+    loss.backward()
+    discount = 1 / np.log2(np.arange(3) + 2)
+    change = (2.0**50 - 1) * (discount[0] - discount[1:])
+    np.testing.assert_allclose(loss.item(), np.log(2) * change.sum(), rtol=1e-6)
+    np.testing.assert_allclose(student.grad[:, 0].numpy(), [-change.sum() / 2, *(change / 2)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [51.0, 128.0, 1000.0, -1.0])
+def test_lambdarank_refuses_labels_without_a_finite_gain(label, make_inputs):
+    """2^128 is infinite in float32: the loss was 0 and its gradient NaN."""
+    _, term, given = _graded(make_inputs, [0, 1, label])
+    with pytest.raises(DataError, match=rf"task grade, row 2 of(.|\n)*\[0, 50\](.|\n)*found: +{label:g}"):
+        term(given)
+    unobserved = replace(given, batch=replace(given.batch, observed=torch.tensor([[True], [True], [False]])))
+    assert term(unobserved).mean().isfinite()
+
+
+def test_lambdarank_refuses_tasks_of_any_value():
+    tasks = [TaskInfo("click", 1.0), TaskInfo("seconds", 1.0, "value")]
+    with pytest.raises(ConfigError, match=r"binary or graded(.|\n)*expected: +click(.|\n)*found: +seconds"):
+        LambdaRank().setup(tasks, has_signals=False)
+    LambdaRank(tasks=["click"]).setup(tasks, has_signals=False)

@@ -5,15 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from distill.batch import MISSING_KEY
 from distill.errors import ConfigError
+from distill.losses.functional import chunks
 from distill.losses.functional.sampled_softmax import sampled_softmax
 from distill.losses.terms import SampledSoftmax, TaskInfo
 
 
-def test_equals_numpy_without_accidental_hits(generator):
+@pytest.mark.parametrize("elements", [1, 14, 1 << 21])
+def test_equals_numpy_without_accidental_hits(generator, elements, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", elements)
     u, v = torch.randn(2, 6, 3, dtype=torch.float64, generator=generator).unbind()
     items, requests = np.array([7, 8, 7, 9, 5, 8]), np.array([0, 0, 1, 1, 2, 3])
     log_q = torch.rand(6, dtype=torch.float64, generator=generator).log()
@@ -25,6 +28,16 @@ def test_equals_numpy_without_accidental_hits(generator):
         expected.append(-log_softmax(scores[i, kept])[0])
     found = sampled_softmax(u, v, torch.tensor(items), torch.tensor(requests), log_q)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+    own, others = u.clone().requires_grad_(), v.clone().requires_grad_()
+    values = sampled_softmax(own, others, torch.tensor(items), torch.tensor(requests), log_q)
+    gradients = torch.autograd.grad(values.sum(), (own, others))
+    weights = np.zeros((6, 6))
+    for i in range(6):
+        kept = [i, *(j for j in range(6) if j != i and items[j] not in set(items[requests == requests[i]]))]
+        weights[i, kept] = softmax(scores[i, kept])
+        weights[i, i] -= 1
+    for gradient, expected in zip(gradients, (weights @ v.numpy(), weights.T @ u.numpy()), strict=True):
+        np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-9, atol=1e-12)
     alone = sampled_softmax(u[:1], v[:1], torch.tensor([3]), torch.tensor([0]), log_q[:1])
     assert alone.tolist() == [0.0]
 
@@ -81,6 +94,18 @@ def test_running_means_find_how_often_items_occur(inputs):
     state = ready()
     state.load_state_dict(term.state_dict())
     assert torch.equal(state.gap, before)
+
+
+def test_items_that_are_often_positives_are_corrected_down(inputs):
+    """The score of an item of probability q is u·v - log q: one that is in every fourth step gets + log 4."""
+    term = ready().eval()
+    term.gap[[0, 2, 4]] = torch.tensor([1.0, 4.0, 8.0])
+    given = inputs([[1, 0], [0, 0], [1, 0], [0, 0], [1, 0]])
+    u, v = (given.output.hidden[name].detach().numpy()[[0, 2, 4], :2] for name in ("request", "candidate"))
+    scores = u @ v.T + np.log([1.0, 4.0, 8.0])
+    scores[1, 2] = scores[2, 1] = -np.inf  # of one request
+    expected = -np.diag(log_softmax(scores, axis=1)).mean()
+    assert term(given).mean().item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_nothing_positive_and_wrong_use(inputs):

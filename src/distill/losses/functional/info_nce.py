@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+from distill.losses.functional.chunks import by_rows
 
 _LEAST_NORM = 1e-6
 
@@ -11,7 +14,7 @@ _LEAST_NORM = 1e-6
 def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Computes ``-log softmax_j(cos(a_i, b_j) / τ)_i`` over the second views of all items.
 
-    Gradient path: to both views.
+    Gradient path: to both views. Some rows are computed at a time: the memory grows with N.
 
     Args:
         first: Vectors a of the items' first views `[N, D]`.
@@ -26,4 +29,9 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
         section 3.
     """
     a, b = (functional.normalize(vectors, dim=1, eps=_LEAST_NORM) for vectors in (first, second))
-    return -((a / temperature) @ b.T).log_softmax(dim=1).diagonal()
+    rows = torch.arange(a.shape[0], device=a.device)
+
+    def values(own: Tensor, vectors: Tensor) -> Tensor:
+        return -((vectors / temperature) @ b.T).log_softmax(dim=1).gather(1, own.unsqueeze(1)).squeeze(1)
+
+    return by_rows(values, (rows, a), elements=b.shape[0])

@@ -75,7 +75,7 @@ def multi_positive_softmax(student: Tensor, positive: Tensor, index: Tensor, cou
         Sum and number of positives of each list, `[S]` each; both 0 in lists without a positive or without a negative.
 
     Reference:
-        Wang et al., "Rethinking the Role of Pre-ranking in Large-scale E-Commerce Searching System" (ASMOL), 2023,
+        Zhang et al., "Rethinking the Role of Pre-ranking in Large-scale E-Commerce Searching System" (ASMOL), 2023,
         arXiv 2305.13647.
     """
     num_lists = counts.shape[0]
@@ -94,7 +94,7 @@ def multi_positive_softmax(student: Tensor, positive: Tensor, index: Tensor, cou
     return segment_sum(values, index, num_lists), torch.where(used, positives, 0)
 
 
-def jrc(student: Tensor, labels: Tensor, index: Tensor, num_lists: int, alpha: float) -> Tensor:
+def jrc(student: Tensor, labels: Tensor, positive: Tensor, index: Tensor, num_lists: int, alpha: float) -> Tensor:
     """Computes ``α · mean BCE + (1 - α) · mean_i -log softmax_{j}(f_{y_i})_i`` over the rows of a list.
 
     One logit s stands for the two of the paper, f_1 = s/2 and f_0 = -s/2: positives compete by f_1 and negatives by f_0
@@ -102,7 +102,8 @@ def jrc(student: Tensor, labels: Tensor, index: Tensor, num_lists: int, alpha: f
 
     Args:
         student: Logits `[M]`.
-        labels: 0 or 1 `[M]`.
+        labels: In [0, 1] `[M]`, of the first part.
+        positive: Which rows are positives `[M]` bool, of the second part.
         index: List of each row `[M]`.
         num_lists: S.
         alpha: Share of the first part.
@@ -117,5 +118,5 @@ def jrc(student: Tensor, labels: Tensor, index: Tensor, num_lists: int, alpha: f
     calibration = F.binary_cross_entropy_with_logits(student, labels, reduction="none")
     as_positive = segment_log_softmax(0.5 * student, index, num_lists)
     as_negative = segment_log_softmax(-0.5 * student, index, num_lists)
-    order = -torch.where(labels > 0.5, as_positive, as_negative)
+    order = -torch.where(positive, as_positive, as_negative)
     return segment_mean(alpha * calibration + (1.0 - alpha) * order, index, num_lists)

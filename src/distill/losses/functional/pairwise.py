@@ -5,45 +5,64 @@ A list is a request, or one task of it. `index [M]` names the list of each row, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from distill.losses.functional.bernoulli_kl import bernoulli_kl
-from distill.ops.pairs import segment_pairs
-from distill.ops.segment import segment_mean, segment_sum
+from distill.losses.functional.pair_sums import pair_sums
+from distill.ops.pairs import PairBlock, pair_blocks
+from distill.ops.segment import segment_max, segment_mean, segment_sum
+
+Importance = Callable[[PairBlock], Tensor]
+"""The weights of a block's pairs."""
 
 
-def ordered_pairs(target: Tensor, counts: Tensor, min_margin: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Lists the pairs whose targets differ, the better row first.
-
-    Args:
-        target: What orders the rows `[M]`.
-        counts: Rows of each list `[S]`.
-        min_margin: Pairs with a difference of at most this are left out.
-
-    Returns:
-        `better [P]`, `worse [P]` int64.
-    """
-    first, second = segment_pairs(counts)
-    difference = target.index_select(0, first) - target.index_select(0, second)
-    kept = (difference.abs() > min_margin).nonzero().flatten()
-    first, second, swap = first[kept], second[kept], difference[kept] < 0
-    return torch.where(swap, second, first), torch.where(swap, first, second)
-
-
-def pair_logistic(student: Tensor, better: Tensor, worse: Tensor) -> Tensor:
-    """Computes ``-log σ(s_b - s_w)`` of each pair `[P]`; the gradient with respect to s_b is ``-σ(s_w - s_b)``.
+def logistic(difference: Tensor) -> Tensor:
+    """Computes ``-log σ(d)`` of the better's score minus the worse's; its derivative is ``-σ(-d)``.
 
     Reference:
         Burges et al., "Learning to Rank using Gradient Descent" (RankNet), ICML 2005.
     """
-    return F.softplus(student.index_select(0, worse) - student.index_select(0, better))
+    return F.softplus(-difference)
 
 
-def pair_sums(values: Tensor, first: Tensor, index: Tensor, num_lists: int) -> Tensor:
-    """Adds what belongs to pairs `[P]` up by the list of their first row `[S]`."""
-    return segment_sum(values, index.index_select(0, first), num_lists)
+def ordered_sums(
+    student: Tensor,
+    target: Tensor,
+    index: Tensor,
+    counts: Tensor,
+    value: Callable[[Tensor], Tensor],
+    importance: Importance | None = None,
+    min_margin: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Adds up a function of the score difference ``s_b - s_w`` over the pairs of which b is better by the target.
+
+    Gradient path: to `student` only.
+
+    Args:
+        student: Scores `[M]`.
+        target: What orders the rows `[M]`.
+        index: List of each row `[M]`.
+        counts: Rows of each list `[S]`.
+        value: The function, such as `logistic`.
+        importance: Weights of pairs; 1 if None.
+        min_margin: Pairs whose targets differ by at most this are left out.
+
+    Returns:
+        Weighted sum over pairs and sum of their weights, `[S]` each.
+    """
+    target, num_lists = target.detach(), counts.shape[0]
+    lowest, highest = -segment_max(-target, index, num_lists), segment_max(target, index, num_lists)
+
+    def formula(difference: Tensor, block: PairBlock) -> tuple[Tensor, Tensor]:
+        counted = block.difference(target) > min_margin
+        return value(difference), counted if importance is None else importance(block) * counted
+
+    blocks = pair_blocks(counts, target > lowest.index_select(0, index), target < highest.index_select(0, index))
+    return pair_sums(student, index, num_lists, blocks, formula)
 
 
 def pair_kl(
@@ -60,10 +79,12 @@ def pair_kl(
     Reference:
         RankNet's soft targets (Burges et al. 2005, section 3) with the teacher's differences in place of labels.
     """
-    first, second = segment_pairs(counts)
-    of_student, of_teacher = (x.index_select(0, first) - x.index_select(0, second) for x in (student, teacher))
-    values = bernoulli_kl(of_student, of_teacher, temperature)
-    return pair_sums(values, first, index, counts.shape[0]), counts * (counts - 1) / 2
+    teacher = teacher.detach()
+
+    def formula(difference: Tensor, block: PairBlock) -> tuple[Tensor, None]:
+        return bernoulli_kl(difference, block.difference(teacher), temperature), None
+
+    return pair_sums(student, index, counts.shape[0], pair_blocks(counts, each_once=True), formula)
 
 
 def margin_mse(student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor) -> Tensor:
@@ -98,14 +119,15 @@ def contrastive(student: Tensor, target: Tensor, index: Tensor, counts: Tensor, 
         Hadsell et al., "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006, eq. 4, with score
         differences in place of distances.
     """
-    first, second = segment_pairs(counts)
-    scores = student.index_select(0, first) - student.index_select(0, second)
-    order = (target.index_select(0, first) - target.index_select(0, second)).sign()
-    values = 0.5 * torch.where(order == 0, scores, (margin - order * scores).clamp(min=0)).square()
-    return pair_sums(values, first, index, counts.shape[0]), counts * (counts - 1) / 2
+
+    def formula(difference: Tensor, block: PairBlock) -> tuple[Tensor, None]:
+        order = block.difference(target).sign()
+        apart = (margin - order * difference).clamp(min=0)
+        return 0.5 * torch.where(order == 0, difference, apart).square(), None
+
+    return pair_sums(student, index, counts.shape[0], pair_blocks(counts, each_once=True), formula)
 
 
-def hinge(student: Tensor, better: Tensor, worse: Tensor, margin: float) -> Tensor:
-    """Computes ``max(0, m - (s_b - s_w))`` of each pair `[P]`."""
-    difference = student.index_select(0, better) - student.index_select(0, worse)
+def hinge(difference: Tensor, margin: float) -> Tensor:
+    """Computes ``max(0, m - d)`` of the better's score minus the worse's."""
     return (margin - difference).clamp(min=0)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill.losses.functional.chunks import by_rows
+
 
 def sampled_softmax(request: Tensor, item: Tensor, item_id: Tensor, request_id: Tensor, log_q: Tensor) -> Tensor:
     """Computes ``-log softmax_j(u_i·v_j - log q_j)_i`` over the items of all rows; each row is a positive.
 
     Row j is left out of row i's softmax if it is an accidental hit: the same item, or an item that is a positive of the
-    same request. Gradient path: to both vectors.
+    same request. Gradient path: to both vectors. Scores are computed for some rows at a time, again in the backward
+    pass: the time grows with P², the memory with P.
 
     Args:
         request: Vectors u `[P, D]`.
@@ -26,10 +29,27 @@ def sampled_softmax(request: Tensor, item: Tensor, item_id: Tensor, request_id: 
         Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019,
         eq. 3 to 5.
     """
-    scores = request @ item.T - log_q.detach()
-    same_item = item_id.unsqueeze(1) == item_id.unsqueeze(0)
-    same_request = request_id.unsqueeze(1) == request_id.unsqueeze(0)
-    positives_of_request = (same_request.to(scores.dtype) @ same_item.to(scores.dtype)) > 0
-    itself = torch.eye(scores.shape[0], dtype=torch.bool, device=scores.device)
-    scores = scores.masked_fill((same_item | positives_of_request) & ~itself, -torch.inf)
-    return -scores.log_softmax(dim=1).diagonal()
+    items, of_item = torch.unique(item_id, return_inverse=True)
+    requests, of_request = torch.unique(request_id, return_inverse=True)
+    log_q = log_q.detach()
+
+    def values(own: Tensor, vectors: Tensor) -> Tensor:
+        scores = vectors @ item.T - log_q
+        positives = _items_of(of_request[own], of_request, of_item, requests.shape[0], items.shape[0])
+        hits = positives.index_select(1, of_item).scatter_(1, own.unsqueeze(1), False)
+        scores = scores.masked_fill(hits, -torch.inf)
+        return scores.logsumexp(dim=1) - scores.gather(1, own.unsqueeze(1)).squeeze(1)
+
+    rows = torch.arange(request.shape[0], device=request.device)
+    return by_rows(values, (rows, request), elements=request.shape[0])
+
+
+def _items_of(wanted: Tensor, of_request: Tensor, of_item: Tensor, num_requests: int, num_items: int) -> Tensor:
+    """Says which items are positives of some requests `[b]`: `[b, I]` bool."""
+    distinct, place = torch.unique(wanted, return_inverse=True)
+    position = torch.full((num_requests,), -1, device=wanted.device)
+    position[distinct] = torch.arange(distinct.shape[0], device=wanted.device)
+    (rows,) = (position[of_request] >= 0).nonzero(as_tuple=True)
+    table = torch.zeros(distinct.shape[0], num_items, dtype=torch.bool, device=wanted.device)
+    table[position[of_request[rows]], of_item[rows]] = True
+    return table.index_select(0, place)

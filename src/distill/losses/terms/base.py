@@ -109,6 +109,7 @@ class LossTerm(nn.Module, ABC):
         if tasks is not None and (isinstance(tasks, str) or not all(isinstance(name, str) for name in tasks)):
             raise ConfigError("Tasks are a list of names.", where=f"{kind}.tasks", found=repr(tasks))
         self.tasks = None if tasks is None else tuple(tasks)
+        self.names: tuple[str, ...] = ()  # of the tasks, once they are known
         self._num_tasks = 0
         self._takes_all = True
         self.register_buffer("task_columns", torch.empty(0, dtype=torch.int64), persistent=False)
@@ -168,6 +169,7 @@ class LossTerm(nn.Module, ABC):
             )
         columns = [known.index(name) for name in wanted]
         device = self.task_columns.device
+        self.names = tuple(wanted)
         self._num_tasks = len(known)
         self._takes_all = columns == list(range(len(known)))
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from distill.errors import ConfigError
-from distill.losses.functional.pairwise import contrastive, hinge, ordered_pairs
+from distill.losses.functional.pairwise import contrastive, hinge
 from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
@@ -59,5 +60,4 @@ class Contrastive(LabelledTerm):
         lists, labels = self.labelled(inputs)
         if self.form == "squared":
             return list_sums(self, lists, *contrastive(lists.student, labels, lists.index, lists.counts, self.margin))
-        better, worse = ordered_pairs(labels, lists.counts)
-        return pair_means(self, lists, hinge(lists.student, better, worse, self.margin), better)
+        return pair_means(self, lists, labels, partial(hinge, margin=self.margin))

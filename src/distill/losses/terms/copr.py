@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill.errors import ConfigError
-from distill.losses.functional.delta_ndcg import delta_ndcg
-from distill.losses.functional.pairwise import ordered_pairs, pair_logistic
+from distill.losses.functional.delta_ndcg import DeltaNDCG
+from distill.losses.functional.pairwise import logistic
 from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.lists import lists_of, pair_means
@@ -54,6 +54,5 @@ class COPR(SoftTerm):
         rank = segment_rank(lists.of(self.teacher_logits(inputs)), lists.index, lists.num_lists)
         chunks = (lists.counts + self.chunk - 1) // self.chunk
         gain = (chunks.index_select(0, lists.index) - rank // self.chunk).to(lists.student.dtype)
-        better, worse = ordered_pairs(gain, lists.counts)
-        importance = delta_ndcg(gain, rank, better, worse, lists.index, lists.num_lists, normalise=True)
-        return pair_means(self, lists, pair_logistic(lists.student, better, worse), better, importance)
+        importance = DeltaNDCG.of(gain, rank, lists.index, lists.num_lists, normalise=True)
+        return pair_means(self, lists, gain, logistic, importance)

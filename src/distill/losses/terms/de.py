@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import ConfigError
+from distill.losses.functional.chunks import by_rows
 from distill.losses.functional.hidden import squared_distance
 from distill.losses.schedule import Schedule, temperature_schedule
 from distill.losses.terms.base import LossInputs, TermSums
@@ -72,5 +73,10 @@ class DE(HiddenTerm):
         logits: Tensor = self.select(teacher).log_softmax(dim=1)
         noise = -torch.empty_like(logits).exponential_().clamp(min=1e-20).log()
         share = ((logits + noise) / self.temperature.value(inputs.step)).softmax(dim=1)
-        rebuilt = torch.stack([expert(student) for expert in self.experts], dim=1)
-        return self.sums(inputs, rows, squared_distance((share.unsqueeze(2) * rebuilt).sum(dim=1), teacher))
+
+        def distance(vectors: Tensor, weights: Tensor, wanted: Tensor) -> Tensor:
+            rebuilt = torch.stack([expert(vectors) for expert in self.experts], dim=1)
+            return squared_distance((weights.unsqueeze(2) * rebuilt).sum(dim=1), wanted)
+
+        elements = self.num_experts * (student.shape[1] + 2 * teacher.shape[1])
+        return self.sums(inputs, rows, by_rows(distance, (student, share, teacher), elements))

@@ -8,7 +8,7 @@ from distill.errors import ConfigError
 from distill.losses.functional.listwise import jrc
 from distill.losses.schedule import Schedule
 from distill.losses.tasks import TaskInfo
-from distill.losses.terms.base import LossInputs, TermSums
+from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
 from distill.losses.terms.labelled import LabelledTerm
 from distill.losses.terms.lists import list_sums
 
@@ -17,9 +17,9 @@ class JRC(LabelledTerm):
     """Cross-entropy of labels and a softmax over the request, for calibration and order at once.
 
     ``α BCE + (1 - α) · (-log softmax(f_{y_i})_i)``, the mean over the observed candidates of a request, with f_1 = s/2
-    for positives and f_0 = -s/2 for negatives, each in a softmax over all of them. Reduction: mean over the candidates
-    of a request, weighted mean over requests with at least two, weighted sum over tasks. Gradient path: to the
-    student's logits.
+    for positives and f_0 = -s/2 for negatives, each in a softmax over all of them. The BCE learns a label's value,
+    be it soft; the softmax what it stands for. Reduction: mean over the candidates of a request, weighted mean over
+    requests with at least two, weighted sum over tasks. Gradient path: to the student's logits.
 
     Args:
         weight: Weight of the term in the total, a number or a schedule.
@@ -57,5 +57,7 @@ class JRC(LabelledTerm):
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
-        lists, labels = self.labelled(inputs)
-        return list_sums(self, lists, jrc(lists.student, labels, lists.index, lists.num_lists, self.alpha))
+        lists, relevance = self.labelled(inputs)
+        labels = lists.of(at_least_float32(self.columns_of(inputs.batch.labels)).to(lists.student.dtype))
+        values = jrc(lists.student, labels, relevance > 0, lists.index, lists.num_lists, self.alpha)
+        return list_sums(self, lists, values)

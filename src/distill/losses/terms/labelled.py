@@ -15,6 +15,9 @@ from distill.losses.terms.lists import Lists, lists_of
 class LabelledTerm(LossTerm):
     """A term on pairs or lists of candidates with observed labels; binary and graded labels alike.
 
+    It compares what labels stand for (`Batch.relevance`): a soft pseudo-label counts as the positive or negative that
+    it is, since the teacher's probability of its worst candidate must not put it above an observed 0.
+
     Args:
         weight: Weight of the term in the total, a number or a schedule.
         rows: Row selector or several for their union.
@@ -31,8 +34,8 @@ class LabelledTerm(LossTerm):
         return super().acts_on(batch, signals) & self.columns_of(batch.observed).any(dim=1)
 
     def labelled(self, inputs: LossInputs) -> tuple[Lists, Tensor]:
-        """Returns the lists of selected, observed rows and their labels `[M]`."""
+        """Returns the lists of selected, observed rows and their relevance `[M]`."""
         mask = self.columns_of(inputs.batch.observed) & self.selected(inputs).unsqueeze(1)
         lists = lists_of(self, inputs, mask)
-        labels = at_least_float32(self.columns_of(inputs.batch.labels)).to(lists.student.dtype)
-        return lists, lists.of(labels)
+        relevance = at_least_float32(self.columns_of(inputs.batch.relevance)).to(lists.student.dtype)
+        return lists, lists.of(relevance)

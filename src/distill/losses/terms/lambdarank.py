@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.errors import ConfigError
-from distill.losses.functional.delta_ndcg import delta_ndcg
-from distill.losses.functional.pairwise import ordered_pairs, pair_logistic, pair_sums
+from torch import Tensor
+
+from distill.errors import ConfigError, DataError
+from distill.losses.functional.delta_ndcg import DeltaNDCG
+from distill.losses.functional.pairwise import logistic, ordered_sums
 from distill.losses.schedule import Schedule
+from distill.losses.tasks import TaskInfo
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
-from distill.losses.terms.lists import list_sums
+from distill.losses.terms.lists import Lists, list_sums
+from distill.ops.grades import MAX_GRADE, are_grades, gains
+from distill.ops.pairs import PairBlock
 from distill.ops.segment import segment_rank
 
 
@@ -35,6 +40,8 @@ class LambdaRank(LabelledTerm):
     Raises:
         ConfigError: The cutoff is not at least one place.
 
+    Labels are in [0, 50], as of `distill.metrics` NDCG: the gain of a label of 128 is not finite in float32.
+
     Reference: Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", MSR-TR-2010-82, section 4.
     """
 
@@ -53,15 +60,51 @@ class LambdaRank(LabelledTerm):
             )
         self.normalise, self.cutoff = normalise, cutoff
 
+    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+        """Learns the tasks; see `LossTerm.setup`.
+
+        Raises:
+            ConfigError: Also if a task that it acts on is neither binary nor graded.
+        """
+        super().setup(tasks, has_signals)
+        if others := [name for name in self.names for task in tasks if task.name == name and task.kind == "value"]:
+            raise ConfigError(
+                "The loss term LambdaRank wants binary or graded tasks, since gains are 2^y - 1.",
+                where="LambdaRank.tasks",
+                expected=", ".join(task.name for task in tasks if task.kind != "value") or "a binary or graded task",
+                found=", ".join(others),
+                remedy="name other tasks in `tasks`; RankNet and ListNet take any number",
+            )
+
     def forward(self, inputs: LossInputs) -> TermSums:
-        """Computes the sums, one unit a task."""
+        """Computes the sums, one unit a task.
+
+        Raises:
+            DataError: A label is not in [0, 50].
+        """
         lists, labels = self.labelled(inputs)
+        self._check(inputs, lists, labels)
         rank = segment_rank(lists.student.detach(), lists.index, lists.num_lists)
-        better, worse = ordered_pairs(labels, lists.counts)
-        if self.cutoff is not None:
-            near = (rank.index_select(0, better) < self.cutoff) | (rank.index_select(0, worse) < self.cutoff)
-            better, worse = better[near], worse[near]
-        change = delta_ndcg(labels.exp2() - 1, rank, better, worse, lists.index, lists.num_lists, self.normalise)
-        values = change * pair_logistic(lists.student, better, worse)
-        amount = (pair_sums(change, better, lists.index, lists.num_lists) > 0).to(values.dtype)
-        return list_sums(self, lists, pair_sums(values, better, lists.index, lists.num_lists), amount)
+        change = DeltaNDCG.of(gains(labels), rank, lists.index, lists.num_lists, self.normalise)
+
+        def importance(block: PairBlock) -> Tensor:
+            if self.cutoff is None:
+                return change(block)
+            return change(block) * ((block.of_first(rank) < self.cutoff) | (block.of_second(rank) < self.cutoff))
+
+        sums, amount = ordered_sums(lists.student, labels, lists.index, lists.counts, logistic, importance)
+        return list_sums(self, lists, sums, (amount > 0).to(sums.dtype))
+
+    def _check(self, inputs: LossInputs, lists: Lists, labels: Tensor) -> None:
+        fine = are_grades(labels)
+        if bool(fine.all()):
+            return
+        place = int((~fine).nonzero()[0, 0])
+        row = int(lists.row[place])
+        raise DataError(
+            "LambdaRank was given a label that has no finite gain.",
+            where=f"task {self.names[int(lists.column[place])]}, row {int(inputs.batch.row[row])} of the split",
+            expected=f"labels in [0, {MAX_GRADE}], since gains are 2^y - 1",
+            found=f"{float(labels[place]):g}",
+            remedy="Map the grades to smaller ones, or order by RankNet or ListNet, which take any.",
+        )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from distill.losses.functional.pairwise import pair_sums
+from distill.losses.functional.pairwise import Importance, ordered_sums
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 from distill.ops.segment import segment_count, segment_sum
 
@@ -79,20 +79,25 @@ def list_sums(term: LossTerm, lists: Lists, values: Tensor, amount: Tensor | Non
 
 
 def pair_means(
-    term: LossTerm, lists: Lists, values: Tensor, better: Tensor, importance: Tensor | None = None
+    term: LossTerm,
+    lists: Lists,
+    target: Tensor,
+    value: Callable[[Tensor], Tensor],
+    importance: Importance | None = None,
+    min_margin: float = 0.0,
 ) -> TermSums:
-    """Averages the values of pairs over each list, then over requests.
+    """Averages a function of score differences over the pairs of each list that a target orders, then over requests.
 
     Args:
         term: Whose tasks are meant.
         lists: The lists.
-        values: Value of each pair `[P]`.
-        better: One row of each pair `[P]`.
-        importance: Weight of each pair in its list's mean `[P]`; 1 if not given.
+        target: What orders the rows `[M]`.
+        value: Of the better's score minus the worse's.
+        importance: Weight of each pair in its list's mean; 1 if not given.
+        min_margin: Pairs whose targets differ by at most this are left out.
 
     Returns:
         As `list_sums`; a list without a pair takes no part.
     """
-    weight = torch.ones_like(values) if importance is None else importance
-    sums, amount = (pair_sums(x, better, lists.index, lists.num_lists) for x in (values * weight, weight))
-    return list_sums(term, lists, sums, amount)
+    sums = ordered_sums(lists.student, target, lists.index, lists.counts, value, importance, min_margin)
+    return list_sums(term, lists, *sums)

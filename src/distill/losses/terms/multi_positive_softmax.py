@@ -38,7 +38,7 @@ class MultiPositiveSoftmax(LossTerm):
     Raises:
         ConfigError: The kind of positives is unknown, or `top` does not go with it.
 
-    Reference: Wang et al., "Rethinking the Role of Pre-ranking in Large-scale E-Commerce Searching System" (ASMOL),
+    Reference: Zhang et al., "Rethinking the Role of Pre-ranking in Large-scale E-Commerce Searching System" (ASMOL),
     2023, arXiv 2305.13647.
     """
 
@@ -95,4 +95,4 @@ class MultiPositiveSoftmax(LossTerm):
             return segment_rank(teacher, lists.index, lists.num_lists) < self.top
         if self.positives == "exposed":
             return lists.of(batch.stage == Stage.EXPOSED)
-        return lists.of((self.columns_of(batch.labels) > 0) & self.columns_of(batch.observed))
+        return lists.of(self.columns_of(batch.positive))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
-
 from distill.errors import ConfigError
-from distill.losses.functional.pairwise import ordered_pairs, pair_kl, pair_logistic
+from distill.losses.functional.pairwise import logistic, pair_kl
 from distill.losses.schedule import Schedule
-from distill.losses.terms.base import LossInputs, LossTerm, TermSums
+from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
-from distill.losses.terms.lists import Lists, list_sums, lists_of, pair_means
+from distill.losses.terms.lists import list_sums, lists_of, pair_means
 from distill.losses.terms.soft import TemperedTerm
 
 Target = Literal["order", "soft"]
@@ -33,7 +31,7 @@ class RankNet(LabelledTerm):
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
         lists, labels = self.labelled(inputs)
-        return _in_order(self, lists, labels, 0.0)
+        return pair_means(self, lists, labels, logistic)
 
 
 class TeacherRankNet(TemperedTerm):
@@ -91,11 +89,6 @@ class TeacherRankNet(TemperedTerm):
         lists = lists_of(self, inputs, self.selected(inputs).unsqueeze(1))
         teacher = lists.of(self.teacher_logits(inputs))
         if self.target == "order":
-            return _in_order(self, lists, teacher, self.min_margin)
+            return pair_means(self, lists, teacher, logistic, min_margin=self.min_margin)
         temperature = self.temperature.value(inputs.step)
         return list_sums(self, lists, *pair_kl(lists.student, teacher, lists.index, lists.counts, temperature))
-
-
-def _in_order(term: LossTerm, lists: Lists, target: Tensor, min_margin: float) -> TermSums:
-    better, worse = ordered_pairs(target, lists.counts, min_margin)
-    return pair_means(term, lists, pair_logistic(lists.student, better, worse), better)

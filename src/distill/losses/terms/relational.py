@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from distill.losses.functional.hidden import relational
+from distill.losses.functional.relational import relational
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.hidden import HiddenTerm
 from distill.ops.segment import segment_count, segment_sum

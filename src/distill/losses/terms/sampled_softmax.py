@@ -85,7 +85,7 @@ class SampledSoftmax(LossTerm):
         """Says which candidates are selected positives of the task."""
         rows = select_rows(self.rows, batch, signals)
         column = int(self.task_columns[0])
-        return rows & batch.observed[:, column] & (batch.labels[:, column] > 0)
+        return rows & batch.positive[:, column]
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit; in training also counts the items."""

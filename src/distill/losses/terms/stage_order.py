@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.losses.functional.pairwise import ordered_pairs, pair_logistic
+import torch
+
+from distill.batch import Stage
+from distill.losses.functional.pairwise import logistic
 from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 from distill.losses.terms.lists import lists_of, pair_means
+
+_OF_POSITIVE = int(Stage.EXPOSED) + 1  # however far it got: a positive of any scene comes first
 
 
 class StageOrder(LossTerm):
     """The logistic loss of pairs of candidates of which one got further.
 
     ``-log σ(s_i - s_j)`` where level_i > level_j, the mean over such pairs of a request. The level is that of the stage
-    where a candidate ended (recalled 0, pre-ranked 1, ranked 2, exposed 3), and 4 where the task's label is positive.
-    It wants no teacher. Reduction: mean over the pairs of a request, weighted mean over requests that have one,
-    weighted sum over tasks. Gradient path: to the student's logits.
+    where a candidate ended (recalled 0, pre-ranked 1, ranked 2, exposed 3), and 4 where it is a positive of the task,
+    wherever it ended. It wants no teacher. Reduction: mean over the pairs of a request, weighted mean over requests
+    that have one, weighted sum over tasks. Gradient path: to the student's logits.
 
     Args:
         weight: Weight of the term in the total, a number or a schedule.
@@ -36,7 +41,5 @@ class StageOrder(LossTerm):
         """Computes the sums, one unit a task."""
         batch = inputs.batch
         lists = lists_of(self, inputs, self.selected(inputs).unsqueeze(1))
-        positive = (self.columns_of(batch.labels) > 0) & self.columns_of(batch.observed)
-        level = batch.stage.unsqueeze(1) + positive.to(batch.stage.dtype)
-        better, worse = ordered_pairs(lists.of(level), lists.counts)
-        return pair_means(self, lists, pair_logistic(lists.student, better, worse), better)
+        level = torch.where(self.columns_of(batch.positive), _OF_POSITIVE, batch.stage.unsqueeze(1))
+        return pair_means(self, lists, lists.of(level).to(lists.student.dtype), logistic)

@@ -9,9 +9,10 @@ from distill.errors import DataError
 from distill.metrics.functional.checks import require_cutoff
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.ties import TiedRanks, tied_ranks
+from distill.ops.grades import MAX_GRADE, are_grades, gains
 from distill.ops.segment import segment_sum
 
-MAX_LABEL = 50
+MAX_LABEL = MAX_GRADE
 
 
 def _expected_discount(ranks: TiedRanks, k: int) -> Tensor:
@@ -46,7 +47,7 @@ def ndcg_per_request(ranks: TiedRanks, labels: Tensor, k: int) -> PerRequest:
         et al., Learning to rank using gradient descent, 2005; ties after McSherry and Najork, 2008.
     """
     require_cutoff(k)
-    if not bool(((labels >= 0) & (labels <= MAX_LABEL)).all()):
+    if not bool(are_grades(labels).all()):
         raise DataError(
             "NDCG was given labels that are no grades",
             expected=f"labels in [0, {MAX_LABEL}], since gains are 2^y − 1",
@@ -57,7 +58,7 @@ def ndcg_per_request(ranks: TiedRanks, labels: Tensor, k: int) -> PerRequest:
     ranks, labels = ranks.select(some), labels.index_select(0, some)
     index, num_requests = ranks.index, ranks.num_requests
     ideal = tied_ranks(labels, index, num_requests)
-    gains = torch.exp2(labels.to(torch.float64)) - 1
-    dcg = segment_sum(gains * _expected_discount(ranks, k), index, num_requests)
-    best = segment_sum(gains * _expected_discount(ideal, k), index, num_requests)
+    gain = gains(labels.to(torch.float64))
+    dcg = segment_sum(gain * _expected_discount(ranks, k), index, num_requests)
+    best = segment_sum(gain * _expected_discount(ideal, k), index, num_requests)
     return PerRequest.of(dcg / best, best > 0)
