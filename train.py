@@ -14,4 +14,4 @@ def main(cfg: DictConfig) -> object:
 
 
 if __name__ == "__main__":
-    main()
+    app.start(main)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from distill.console import plain_console
 from distill.data.files import write_text_atomic
 from distill.errors import ConfigError, DataError
 from distill.reports.compare import Row, compare, comparison_table, main_metrics, save_comparison
@@ -66,8 +67,8 @@ def run(options: argparse.Namespace) -> list[Row]:
 
 def report_console() -> Console:
     """A console that does not squeeze tables when the output goes to a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, _NARROWEST))
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=max(console.width, _NARROWEST))
 
 
 def find_runs(places: Sequence[Path]) -> tuple[list[Summary], list[Path]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from distill.console import plain_console
 from distill.data.build import build_dataset
 from distill.data.format import Dataset
 from distill.data.prepare import prepare
@@ -30,7 +31,7 @@ def run(cfg: DictConfig) -> Dataset:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.raw-") as raw:
             dataset = prepare(source.write_raw(Path(raw)), out, memory_bytes=cfg.memory_bytes)
-    describe(dataset, Console())
+    describe(dataset, plain_console())
     return dataset
 
 

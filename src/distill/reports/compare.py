@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from distill.data.files import write_text_atomic
 from distill.metrics.long_tail import BANDS
@@ -130,7 +131,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
                 + star(row, name)
                 + (f"\n{share}" if share else "").replace(" (", "\n(")
             )
-            cells.append(f"[bold]{text}[/bold]" if row is best[name] else text)
+            cells.append(Text(text, "bold") if row is best[name] else text)
         cells += [_cost(row, *COSTS[label]) for label in costs]
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
     return table

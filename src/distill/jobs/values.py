@@ -1,0 +1,181 @@
+"""Checks every value of a composed config before anything is built: that it is there, and of the right kind.
+
+What a part (`_target_`) takes is what the annotations of its constructor say; what the other keys take is in `KEYS`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+from distill.errors import ConfigError
+from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, PARTS, Bound
+from distill.jobs.parts import model_class
+from distill.jobs.targets import check_targets
+
+_OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuses a config with a value that is missing or of another kind than its key wants.
+
+    Args:
+        cfg: As composed, without Hydra's own node.
+
+    Raises:
+        ConfigError: There is one; it names the key.
+    """
+    _check_present(cfg)
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    for key, value in leaves(content):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError("A value is not finite.", where=key, expected="a finite number", found=repr(value))
+    for where, node in _parts(content, ""):
+        _check_target(where, node)
+    for key, value in leaves(content, whole=True):
+        wanted = next((kind for pattern, kind in KEYS.items() if fnmatchcase(key, pattern)), Any)
+        _check(key, value, wanted)
+    for where, node in _parts(content, ""):
+        _check_arguments(where, node)
+
+
+def leaves(node: Any, where: str = "", whole: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yields the keys of a config with their values: those of mappings, and of lists unless they are taken whole."""
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from leaves(value, f"{where}.{key}" if where else str(key), whole)
+    elif isinstance(node, (list, tuple)) and not whole:
+        for i, value in enumerate(node):
+            yield from leaves(value, f"{where}[{i}]")
+    else:
+        yield where, node
+
+
+def _check_present(cfg: DictConfig) -> None:
+    missing = [key for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)) if value == "???"]
+    if missing:
+        raise ConfigError(
+            "A value must be given." if len(missing) == 1 else "Some values must be given.",
+            where=", ".join(missing),
+            remedy="Add to the command: " + " ".join(f"{key}={EXAMPLES.get(key, 'VALUE')}" for key in missing),
+        )
+
+
+def _parts(node: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield where, node
+        for key, value in node.items():
+            yield from _parts(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            yield from _parts(value, f"{where}[{i}]")
+
+
+def _check_target(where: str, node: Mapping[str, Any]) -> None:
+    if where.endswith(".net"):
+        model_class(node, where)  # which are fewer
+    wanted = next((kind for pattern, kind in PARTS.items() if fnmatchcase(where, pattern)), object)
+    check_targets({"_target_": node["_target_"]}, where, wanted)
+
+
+def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
+    """Holds the arguments of a part against its constructor."""
+    target = get_class(node["_target_"])
+    taken = inspect.signature(target).parameters
+    open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
+    kinds = _annotations(target)
+    for name, value in node.items():
+        if name in _OF_HYDRA or (isinstance(value, Mapping) and "_target_" in value):
+            continue
+        if name not in taken and not open_ended:
+            raise ConfigError(
+                f"{target.__name__} got an unexpected keyword argument {name!r}.",
+                where=f"{where}.{name}",
+                expected="one of " + ", ".join(known for known in taken if known != "schema"),
+            )
+        if not (isinstance(value, Mapping) and value) and not any(_parts(value, "")):
+            _check(f"{where}.{name}", value, kinds.get(name, Any))
+            _check_bound(f"{where}.{name}", value, BOUNDS.get(name))
+
+
+def _annotations(target: type[Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(inspect.unwrap(target.__init__))
+    except (NameError, TypeError):  # of a foreign class: names that only a type checker sees
+        return {}
+
+
+def _check(where: str, value: Any, kind: Any) -> None:
+    try:
+        adapter = TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    except PydanticUserError:  # a kind with settings of its own
+        adapter = TypeAdapter(kind)
+    except PydanticSchemaGenerationError:
+        return
+    for candidate in (value, _tuples(value), Path(value) if isinstance(value, str) and value else value):
+        try:
+            adapter.validate_python(candidate)
+            return
+        except ValidationError:
+            continue
+    raise ConfigError("A value is of the wrong kind.", where=where, expected=in_words(kind), found=_shown(value))
+
+
+def _check_bound(where: str, value: Any, bound: Bound | None) -> None:
+    if bound is None:
+        return
+    for number in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and not bound.holds(number):
+            raise ConfigError("A value is out of range.", where=where, expected=bound.text, found=_shown(number))
+
+
+def _tuples(value: Any) -> Any:
+    """A list as a tuple, inner ones too: what is annotated as a tuple is a list in a config."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"
+
+
+def _limit(limit: Any) -> str:
+    """Says an end of a range; nothing of other limits."""
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    return next((f"{text} {getattr(limit, name)}" for name, text in words.items() if hasattr(limit, name)), "")
+
+
+def in_words(kind: Any) -> str:
+    """Says what values a type takes, as in "a whole number, or null"."""
+    if kind in _WORDS:
+        return _WORDS[kind]
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        limits = [limit for one in inner[1:] for limit in getattr(one, "metadata", [one])]
+        return " ".join([in_words(inner[0]), *filter(None, map(_limit, limits))])
+    if origin is typing.Literal:
+        return ", ".join("null" if one is None else str(one) for one in inner)
+    if origin in (typing.Union, types.UnionType):
+        words = dict.fromkeys(in_words(one) for one in inner)
+        return ", or ".join(sorted(words, key=lambda word: word == "null"))
+    name = getattr(origin or kind, "__name__", str(kind))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "a mapping {name: …}"
+    if isinstance(origin, type) and issubclass(origin, (Sequence, set, frozenset)):
+        of = next((in_words(one) for one in inner if one is not ...), "")
+        return f"a list [{of}, …]" if of else "a list"
+    return "a path" if kind is Path else f"{name}"
