@@ -110,9 +110,9 @@ def _check_widths(alone: dict[str, TablePlace], lender: EmbeddingTables, not_sha
         if other is not None and table not in not_shared and other.width != place.width:
             raise ConfigError(
                 "Teacher and student cannot share an embedding table: theirs have different widths.",
-                where=f"table {table}",
-                expected=f"width {other.width} of the student",
-                found=f"width {place.width} of the teacher",
+                where="teacher.share_embeddings",
+                expected=f"width {other.width} of the student's table {table}",
+                found=f"width {place.width} of the teacher's",
                 remedy="Give both the same embedding_dim, list the field in teacher.own_embeddings, or set "
                 "teacher.share_embeddings=false.",
             )

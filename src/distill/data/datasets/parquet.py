@@ -80,14 +80,14 @@ class ParquetSource:
                 where=str(path),
                 expected=f"a file, a folder or a glob pattern with {', '.join(SUFFIXES)} files",
                 found="a folder without any" if path.is_dir() else "no match",
-                remedy="Check data.source.source.",
+                remedy="Check data.source.",
             )
         return files
 
     def _items(self, items: str) -> Path:
         path = Path(items).expanduser()
         if not path.is_file():
-            raise DataError("The catalogue does not exist.", where=str(path), remedy="Check data.source.items.")
+            raise DataError("The catalogue does not exist.", where=str(path), remedy="Check data.items.")
         return path
 
 
