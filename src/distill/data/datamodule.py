@@ -152,10 +152,6 @@ class RankingDataModule(LightningDataModule):
         """Counts the training steps of an epoch on every rank; epochs of ragged requests differ a little."""
         return self._plan("train", True, epoch, self._place()[1]).num_steps
 
-    def total_candidates(self, split: Split) -> int:
-        """Counts the candidates of a split."""
-        return sum(part.candidates for part in self.dataset.parts(split))
-
     def state_dict(self) -> dict[str, Any]:
         """Returns the place in the data: batches trained on, and what fixes which batches they are."""
         if self._training is None:

@@ -33,7 +33,7 @@ class BorrowedTables(EmbeddingTables):
     def __init__(
         self, schema: Schema, embedding_dim: int, init_std: float, lender: EmbeddingTables, own: Collection[str]
     ) -> None:
-        super().__init__(schema, embedding_dim, init_std, lender.sparse)
+        super().__init__(schema, embedding_dim, init_std)
         alone = dict(self._places)
         self._not_shared = _tables_of(schema, own)
         _check_widths(alone, lender, self._not_shared)

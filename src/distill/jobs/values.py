@@ -5,12 +5,14 @@ What a part (`_target_`) takes is what the annotations of its constructor say; w
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,15 @@ def check_values(cfg: DictConfig) -> None:
     _check_present(cfg)
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
+    for key, value in _nodes(content):  # first: arguments of parts may refer to them
+        pattern = _pattern_of(key)
+        if pattern is not None:
+            _check(key, value, KEYS[pattern], _adapter_of_key(pattern))
     for key, value in leaves(content):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError("A value is not finite.", where=key, expected="a finite number", found=repr(value))
     for where, node in _parts(content, ""):
         _check_target(where, node)
-    for key, value in leaves(content, whole=True):
-        wanted = next((kind for pattern, kind in KEYS.items() if fnmatchcase(key, pattern)), Any)
-        _check(key, value, wanted)
     for where, node in _parts(content, ""):
         _check_arguments(where, node)
 
@@ -62,6 +65,15 @@ def leaves(node: Any, where: str = "", whole: bool = False) -> Iterator[tuple[st
             yield from leaves(value, f"{where}[{i}]")
     else:
         yield where, node
+
+
+def _nodes(node: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every key of a config with its value, mappings themselves too."""
+    for name, value in node.items():
+        key = f"{where}.{name}" if where else str(name)
+        yield key, value
+        if isinstance(value, Mapping):
+            yield from _nodes(value, key)
 
 
 def _check_present(cfg: DictConfig) -> None:
@@ -95,9 +107,10 @@ def _check_target(where: str, node: Mapping[str, Any]) -> None:
 def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
     """Holds the arguments of a part against its constructor."""
     target = get_class(node["_target_"])
-    taken = inspect.signature(target).parameters
+    taken = _parameters(target)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
     kinds = _annotations(target)
+    _check(f"{where}._partial_", node.get("_partial_", False), bool, TypeAdapter(bool))
     for name, value in node.items():
         if name in _OF_HYDRA or (isinstance(value, Mapping) and "_target_" in value):
             continue
@@ -107,24 +120,71 @@ def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
                 where=f"{where}.{name}",
                 expected="one of " + ", ".join(known for known in taken if known != "schema"),
             )
-        if not (isinstance(value, Mapping) and value) and not any(_parts(value, "")):
-            _check(f"{where}.{name}", value, kinds.get(name, Any))
-            _check_bound(f"{where}.{name}", value, BOUNDS.get(name))
+        if any(_parts(value, "")) or name not in kinds:
+            continue
+        if isinstance(value, Mapping) and value:
+            if not _takes_mapping(kinds[name]):
+                raise _wrong_kind(f"{where}.{name}", value, kinds[name])
+            continue
+        _check(f"{where}.{name}", value, kinds[name], _adapter_of_argument(target, name))
+        _check_bound(f"{where}.{name}", value, BOUNDS.get(name))
 
 
-def _annotations(target: type[Any]) -> dict[str, Any]:
+@cache
+def _parameters(target: type[Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(target).parameters
+
+
+@cache
+def _annotations(target: type[Any]) -> Mapping[str, Any]:
+    """The types of the arguments, but for those that only a type checker can look up."""
+    module = getattr(inspect.unwrap(target.__init__), "__globals__", {})  # where the constructor was written
+    found: dict[str, Any] = {}
+    for name, parameter in _parameters(target).items():
+        if parameter.annotation is not inspect.Parameter.empty:
+            with contextlib.suppress(NameError, TypeError):
+                one = types.SimpleNamespace(__annotations__={name: parameter.annotation})
+                found |= typing.get_type_hints(one, module, include_extras=True)
+    return found
+
+
+@cache
+def _pattern_of(key: str) -> str | None:
+    return next((pattern for pattern in KEYS if fnmatchcase(key, pattern)), None)
+
+
+@cache
+def _adapter_of_key(pattern: str) -> TypeAdapter[Any] | None:
+    return _adapter(KEYS[pattern])
+
+
+@cache
+def _adapter_of_argument(target: type[Any], name: str) -> TypeAdapter[Any] | None:
+    return _adapter(_annotations(target)[name])
+
+
+def _adapter(kind: Any) -> TypeAdapter[Any] | None:
+    """What checks values of a type, converting none; None of a type that Pydantic does not know."""
     try:
-        return typing.get_type_hints(inspect.unwrap(target.__init__))
-    except (NameError, TypeError):  # of a foreign class: names that only a type checker sees
-        return {}
-
-
-def _check(where: str, value: Any, kind: Any) -> None:
-    try:
-        adapter = TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
-    except PydanticUserError:  # a kind with settings of its own
-        adapter = TypeAdapter(kind)
+        return TypeAdapter(kind, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
     except PydanticSchemaGenerationError:
+        return None
+    except PydanticUserError:  # a type with settings of its own
+        return TypeAdapter(kind)
+
+
+def _takes_mapping(kind: Any) -> bool:
+    """Whether a mapping that is no part may stand for a type."""
+    origin = typing.get_origin(kind) or kind
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_takes_mapping, typing.get_args(kind)))
+    if origin is typing.Annotated:
+        return _takes_mapping(typing.get_args(kind)[0])
+    return origin is Any or (isinstance(origin, type) and (origin is object or issubclass(origin, Mapping)))
+
+
+def _check(where: str, value: Any, kind: Any, adapter: TypeAdapter[Any] | None) -> None:
+    if adapter is None:
         return
     for candidate in (value, _tuples(value), Path(value) if isinstance(value, str) and value else value):
         try:
@@ -132,7 +192,11 @@ def _check(where: str, value: Any, kind: Any) -> None:
             return
         except ValidationError:
             continue
-    raise ConfigError("A value is of the wrong kind.", where=where, expected=in_words(kind), found=_shown(value))
+    raise _wrong_kind(where, value, kind)
+
+
+def _wrong_kind(where: str, value: Any, kind: Any) -> ConfigError:
+    return ConfigError("A value is of the wrong kind.", where=where, expected=in_words(kind), found=_shown(value))
 
 
 def _check_bound(where: str, value: Any, bound: Bound | None) -> None:
