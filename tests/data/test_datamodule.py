@@ -204,7 +204,7 @@ def test_serving_view_and_signals(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("change", "where"), [({"view": "all"}, "view"), ({"signals": {"tset": "x"}}, "signals")])
 def test_unknown_choices_are_refused(root: Path, change: dict[str, Any], where: str) -> None:
-    with pytest.raises(ConfigError, match=f"data.{where}"):
+    with pytest.raises(ConfigError, match=rf"where: +{where}\n"):
         module(root, **change)
 
 

@@ -241,6 +241,12 @@ def _is_compact(array: pa.Array, kind: pa.DataType) -> bool:
     return len(array.dictionary) <= len(array) and array.dictionary.null_count == 0
 
 
+_OLD_PYARROW = (
+    "pyarrow before 26 cannot read lists of a fixed size with nulls among them: install a newer one, or write the "
+    "column as plain lists."
+)
+
+
 def unreadable(path: Path, error: Exception, where: str = "") -> DataError:
     """Builds the error of a file that Arrow cannot read."""
     return DataError(
@@ -248,7 +254,7 @@ def unreadable(path: Path, error: Exception, where: str = "") -> DataError:
         where=f"{path}{where}",
         expected="a complete Parquet or CSV file",
         found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-        remedy="Copy or write the file again.",
+        remedy=_OLD_PYARROW if "Expected all lists to be of size" in str(error) else "Copy or write the file again.",
     )
 
 
