@@ -123,3 +123,10 @@ def test_ctrl_c_twice_says_nothing_foreign(seconds: float, tmp_path: Path) -> No
     assert process.returncode != 0
     assert "Traceback" not in errors, errors[-3000:]
     assert "Exception ignored" not in errors
+
+
+def test_an_online_teacher_writes_no_hidden_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = ["teacher=trained", "teacher.signals=online", "teacher.hidden_width=4", "loss=listwise"]
+    said = message_of(capsys, "train.py", "data=funnel_tiny", "trainer=cpu", *teacher, *path_arguments(tmp_path))
+    assert "where:    teacher.hidden_width" in said
+    assert not (tmp_path / "cache").exists()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from distill.errors import ConfigError, DataError, DistillError
@@ -91,7 +92,7 @@ def _composition(error: ConfigCompositionException) -> ConfigError:
 def _siblings(cause: BaseException | None) -> list[str]:
     """Names the keys beside one that does not exist."""
     parent = getattr(cause, "parent_node", None)
-    return sorted(map(str, parent.keys())) if hasattr(parent, "keys") else []
+    return sorted(map(str, parent)) if isinstance(parent, DictConfig) else []
 
 
 def _sweeps_experiments(arguments: Sequence[str]) -> bool:

@@ -22,9 +22,10 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from distill.errors import ConfigError
+from distill.jobs.construct import TARGET
 from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, PARTS, Bound
 from distill.jobs.parts import model_class
-from distill.jobs.targets import check_targets
+from distill.jobs.targets import run_part
 
 _OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
@@ -67,7 +68,7 @@ def leaves(node: Any, where: str = "", whole: bool = False) -> Iterator[tuple[st
         yield where, node
 
 
-def _nodes(node: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+def _nodes(node: Mapping[Any, Any], where: str = "") -> Iterator[tuple[str, Any]]:
     """Yields every key of a config with its value, mappings themselves too."""
     for name, value in node.items():
         key = f"{where}.{name}" if where else str(name)
@@ -101,7 +102,7 @@ def _check_target(where: str, node: Mapping[str, Any]) -> None:
     if where.endswith(".net"):
         model_class(node, where)  # which are fewer
     wanted = next((kind for pattern, kind in PARTS.items() if fnmatchcase(where, pattern)), object)
-    check_targets({"_target_": node["_target_"]}, where, wanted)
+    run_part(node[TARGET], f"{where}.{TARGET}", wanted)
 
 
 def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
@@ -140,9 +141,9 @@ def _annotations(target: type[Any]) -> Mapping[str, Any]:
     """The types of the arguments, but for those that only a type checker can look up."""
     module = getattr(inspect.unwrap(target.__init__), "__globals__", {})  # where the constructor was written
     found: dict[str, Any] = {}
-    for name, parameter in _parameters(target).items():
+    for name, parameter in _parameters(target).items():  # type: ignore[arg-type]
         if parameter.annotation is not inspect.Parameter.empty:
-            with contextlib.suppress(NameError, TypeError):
+            with contextlib.suppress(NameError, TypeError, AttributeError):
                 one = types.SimpleNamespace(__annotations__={name: parameter.annotation})
                 found |= typing.get_type_hints(one, module, include_extras=True)
     return found
@@ -160,7 +161,7 @@ def _adapter_of_key(pattern: str) -> TypeAdapter[Any] | None:
 
 @cache
 def _adapter_of_argument(target: type[Any], name: str) -> TypeAdapter[Any] | None:
-    return _adapter(_annotations(target)[name])
+    return _adapter(_annotations(target)[name])  # type: ignore[arg-type]
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any] | None:

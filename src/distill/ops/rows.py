@@ -19,9 +19,9 @@ def _choose_unchecked() -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # to ask is to be warned
-        checks = torch.sparse.check_sparse_tensor_invariants.is_enabled()
+        checks = torch.sparse.check_sparse_tensor_invariants.is_enabled()  # type: ignore[no-untyped-call]
     if not checks:
-        torch.sparse.check_sparse_tensor_invariants.disable()
+        torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
 
 
 _choose_unchecked()

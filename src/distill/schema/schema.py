@@ -163,17 +163,6 @@ class StageKey(_Model):
             raise ValueError("a value is mapped twice, as a number and as text")
         return found
 
-    @field_validator("values", mode="before")
-    @classmethod
-    def _numbers_are_text(cls, value: object) -> object:
-        """Takes `{1: exposed}` as `{"1": exposed}`, which is how the values of a column of integers are looked up."""
-        if not isinstance(value, dict):
-            return value
-        twice = sorted(str(key) for key in value if type(key) is int and str(key) in value)
-        if twice:
-            raise ValueError(f"the value {twice[0]} stands here twice, as a number and as text")
-        return {str(key) if type(key) is int else key: stage for key, stage in value.items()}
-
 
 class Keys(_Model):
     """Raw columns that group, order and place rows.
