@@ -1,19 +1,24 @@
 # make quickstart: installs into .venv, runs the main job on the embedded data and shows the result.
-# make test: installs, then lint, types and tests. make test-all: also the slow, full-quality checks.
+# make test: installs, then lint, types and tests, some of them with the lowest releases allowed (test-lowest). make test-all: also the slow, full-quality checks.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOWEST := .venv-lowest
 
-.PHONY: quickstart test test-all lint types format clean
+.PHONY: quickstart test test-lowest test-all lint types format clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/python train.py +experiment=quickstart
 
-test: lint types
+test: lint types test-lowest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: lint types
+# Reader, prepare, schema and checkpoints with the lowest releases that pyproject.toml allows.
+test-lowest: $(LOWEST)/.installed
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/schema tests/data tests/training/test_checkpoint_io.py
+
+test-all: lint types test-lowest
 	$(BIN)/python -m pytest
 
 lint: $(INSTALLED)
@@ -32,5 +37,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install -q -c constraints-lowest.txt -e . pytest pytest-timeout hypothesis
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info

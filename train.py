@@ -1,5 +1,9 @@
 """Trains a ranker, or distils one into a pre-ranker: python train.py +experiment=NAME."""
 
+import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+
+# isort: split
+
 import hydra
 from omegaconf import DictConfig
 
@@ -14,4 +18,4 @@ def main(cfg: DictConfig) -> object:
 
 
 if __name__ == "__main__":
-    main()
+    app.start(main)

@@ -1,5 +1,9 @@
 """Measures speed: python scripts/benchmark.py benchmark=train|reader|prepare|metrics|losses|scale."""
 
+import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+
+# isort: split
+
 import hydra
 from omegaconf import DictConfig
 
@@ -13,4 +17,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app.start(main)

@@ -1,5 +1,9 @@
 """Turns raw logs into a prepared dataset: python scripts/prepare.py data=NAME."""
 
+import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+
+# isort: split
+
 import hydra
 from omegaconf import DictConfig
 
@@ -12,4 +16,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app.start(main)

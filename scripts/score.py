@@ -1,5 +1,9 @@
 """Writes a teacher's logits beside a dataset: python scripts/score.py teacher.path=FILE.ckpt."""
 
+import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+
+# isort: split
+
 import hydra
 from omegaconf import DictConfig
 
@@ -12,4 +16,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app.start(main)

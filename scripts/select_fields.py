@@ -1,5 +1,9 @@
 """From the gates of a COLD or FSCD run to experiments within a budget: python scripts/select_fields.py run=FOLDER."""
 
+import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+
+# isort: split
+
 import hydra
 from omegaconf import DictConfig
 
@@ -12,4 +16,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app.start(main)

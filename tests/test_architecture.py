@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
-    {"errors"},
+    {"errors", "console"},
     {"batch", "ops", "plain"},
     {"schema", "layers"},
     {"data"},

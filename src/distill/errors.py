@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+# An argument of a part, or several, or the part and its argument: `cutoff`, `HardBCE.tasks`.
+_RELATIVE = re.compile(r"[a-z_]\w*(, [a-z_]\w*)*|[A-Z]\w*(\.\w+)?(, [A-Z]\w*\.\w+)*")
+
 
 class DistillError(Exception):
     """An error in something the user gave us: data, schema, config or files.
@@ -33,6 +38,15 @@ class DistillError(Exception):
         parts = {"where": where, "expected": expected, "found": found, "remedy": remedy}
         lines = [problem, *(f"  {name + ':':<10}{text}" for name, text in parts.items() if text)]
         super().__init__("\n".join(lines))
+
+    def within(self, key: str) -> DistillError:
+        """Returns the same error with the key of the part that raised it, if it names its own argument or nothing."""
+        if self.where is not None and not _RELATIVE.fullmatch(self.where):
+            return self
+        where = key if self.where is None else f"{key} ({self.where})"
+        return type(self)(
+            self.problem, where=where, expected=self.expected, found=self.found, remedy=self.remedy
+        ).with_traceback(self.__traceback__)
 
 
 class SchemaError(DistillError):

@@ -131,6 +131,31 @@ def test_mistakes_are_located(match: str, changes: dict[str, Any]) -> None:
     _fails(match, **changes)
 
 
+def test_all_mistakes_are_said_up_to_a_bound() -> None:
+    tasks = [{"name": "click", "knd": "binary"}, {"name": "a b"}, {"kind": "ternary", "name": "buy"}]
+    with pytest.raises(SchemaError) as error:
+        parse_schema({**_data(), "tasks": tasks, "layout": "nested"}, "x")
+    text = str(error.value)
+    assert error.value.problem == "Unknown key 'knd'."
+    assert error.value.remedy == "Did you mean 'kind'?"
+    assert "3 more: " in text
+    for place in ("layout", "tasks[1] (a b).name", "tasks[2] (buy).kind"):
+        assert place in text
+    with pytest.raises(SchemaError, match=r"11 more: (.|\n)*…"):
+        parse_schema({**_data(), "tasks": [{"name": f"a {i}"} for i in range(12)]}, "x")
+
+
+def test_the_values_of_a_stage_may_be_numbers() -> None:
+    stage = {"column": "stage", "values": {1: "exposed", 0: "recalled", "x": "ranked"}}
+    keys = parse_schema({**_data(), "keys": {"request": "rid", "stage": stage}}, "x").keys
+    assert keys.stage is not None
+    assert keys.stage.values == {"1": "exposed", "0": "recalled", "x": "ranked"}
+
+
+def test_keys_that_are_no_text_are_to_be_quoted() -> None:
+    _fails(r"score\.columns(.|\n)*found: +1(.|\n)*Quote it: '1'", score={"columns": {1: 1.0}})
+
+
 def test_not_a_schema(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"does not exist(.|\n)*nothing\.yaml"):
         load_schema(tmp_path / "nothing.yaml")

@@ -14,11 +14,11 @@ import pyarrow as pa
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 
 from distill import __version__
 from distill.benchmark.rows import BenchmarkRow
+from distill.console import plain_console
 from distill.data.files import write_text_atomic
 from distill.jobs.parts import build, plain
 
@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> list[BenchmarkRow]:
     path = Path(HydraConfig.get().runtime.output_dir) / "benchmark.json"
     report = {"machine": _machine(), "benchmark": plain(cfg.benchmark), "rows": [asdict(row) for row in rows]}
     write_text_atomic(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    console = Console()
+    console = plain_console()
     console.print(_table(rows))
     console.print(f"Written to {path}", soft_wrap=True)
     return rows

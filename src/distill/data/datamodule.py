@@ -23,6 +23,8 @@ from distill.schema import Schema
 
 View = Literal["full", "serving"]
 
+_KEYS = {"fingerprint": "data", "seed": "seed"}  # of what an epoch's order depends on, where not data.loader.*
+
 
 class RankingDataModule(LightningDataModule):
     """Batches of a prepared dataset; works with and without a trainer.
@@ -59,9 +61,9 @@ class RankingDataModule(LightningDataModule):
         prefetch: bool = True,
     ) -> None:
         super().__init__()
-        _check_choice("data.view", [view], get_args(View))
+        _check_choice("view", [view], get_args(View))
         _check_choice("data.loader.prefetch", [str(prefetch)], ("True", "False"))
-        _check_choice("data.signals", list(signals or {}), SPLITS)
+        _check_choice("signals", list(signals or {}), SPLITS)
         self._root = Path(root)
         self._batch_candidates = batch_candidates
         self._eval_batch_candidates = batch_candidates if eval_batch_candidates is None else eval_batch_candidates
@@ -151,10 +153,6 @@ class RankingDataModule(LightningDataModule):
         """Counts the training steps of an epoch on every rank; epochs of ragged requests differ a little."""
         return self._plan("train", True, epoch, self._place()[1]).num_steps
 
-    def total_candidates(self, split: Split) -> int:
-        """Counts the candidates of a split."""
-        return sum(part.candidates for part in self.dataset.parts(split))
-
     def state_dict(self) -> dict[str, Any]:
         """Returns the place in the data: batches trained on, and what fixes which batches they are."""
         if self._training is None:
@@ -226,7 +224,7 @@ class RankingDataModule(LightningDataModule):
         if changed:
             raise ConfigError(
                 "The checkpoint is from the middle of an epoch that was read in another way.",
-                where=", ".join(f"data.{name}" for name in changed),
+                where=", ".join(_KEYS.get(name, f"data.loader.{name}") for name in changed),
                 expected=", ".join(f"{name}={then.get(name)}" for name in changed),
                 found=", ".join(f"{name}={now[name]}" for name in changed),
                 remedy="Resume with the expected values, or from a checkpoint at the end of an epoch.",
@@ -271,7 +269,7 @@ def _check_reload(trainer: Trainer) -> None:
     if every != 1 and trainer.max_epochs != 1:
         raise ConfigError(
             "Every epoch would see the order of the first.",
-            where="trainer.reload_dataloaders_every_n_epochs",
+            where="reload_dataloaders_every_n_epochs",
             expected="1",
             found=str(every),
         )

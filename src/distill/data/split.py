@@ -10,12 +10,12 @@ from distill.errors import ConfigError
 
 
 def _check_shares(val: float, test: float) -> None:
-    require_number("data.split.val", val, 0, 1)
-    require_number("data.split.test", test, 0, 1)
+    require_number("data.adapter.split.val", val, 0, 1)
+    require_number("data.adapter.split.test", test, 0, 1)
     if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
         raise ConfigError(
             "The shares of val and test must be positive and leave room for train.",
-            where="data.split",
+            where="data.adapter.split",
             expected="0 < val, 0 < test, val + test < 1",
             found=f"val={val}, test={test}",
         )
@@ -28,7 +28,7 @@ class ColumnSplit:
     column: str
 
     def __post_init__(self) -> None:
-        require_text("data.split.column", self.column)
+        require_text("data.adapter.split.column", self.column)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RandomSplit:
 
     def __post_init__(self) -> None:
         _check_shares(self.val, self.test)
-        require_integer("data.split.seed", self.seed, least=0, most=2**63 - 2)
+        require_integer("data.adapter.split.seed", self.seed, least=0, most=2**63 - 2)
 
 
 SplitRule = Union[ColumnSplit, TimeSplit, UserTimeSplit, RandomSplit]  # noqa: UP007

@@ -33,7 +33,7 @@ class BorrowedTables(EmbeddingTables):
     def __init__(
         self, schema: Schema, embedding_dim: int, init_std: float, lender: EmbeddingTables, own: Collection[str]
     ) -> None:
-        super().__init__(schema, embedding_dim, init_std, lender.sparse)
+        super().__init__(schema, embedding_dim, init_std)
         alone = dict(self._places)
         self._not_shared = _tables_of(schema, own)
         _check_widths(alone, lender, self._not_shared)
@@ -110,9 +110,9 @@ def _check_widths(alone: dict[str, TablePlace], lender: EmbeddingTables, not_sha
         if other is not None and table not in not_shared and other.width != place.width:
             raise ConfigError(
                 "Teacher and student cannot share an embedding table: theirs have different widths.",
-                where=f"table {table}",
-                expected=f"width {other.width} of the student",
-                found=f"width {place.width} of the teacher",
+                where="teacher.share_embeddings",
+                expected=f"width {other.width} of the student's table {table}",
+                found=f"width {place.width} of the teacher's",
                 remedy="Give both the same embedding_dim, list the field in teacher.own_embeddings, or set "
                 "teacher.share_embeddings=false.",
             )

@@ -15,6 +15,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from distill.ops.rows import sparse_rows
+
 
 def embedding_rows(weight: Tensor, ids: Tensor) -> Tensor:
     """Gathers rows; the gradient of a leaf `weight` is appended to `weight.grad` as a sparse tensor.
@@ -93,4 +95,4 @@ def _append(weight: Tensor, ids: Tensor, values: Tensor) -> None:
             weight.grad = before.index_add(0, ids, values.to(before.dtype))
             return
         ids, values = torch.cat([before._indices()[0], ids]), torch.cat([before._values(), values])
-    weight.grad = torch.sparse_coo_tensor(ids.unsqueeze(0), values, weight.shape, check_invariants=False)
+    weight.grad = sparse_rows(ids, values, weight.shape)

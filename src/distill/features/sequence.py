@@ -134,7 +134,7 @@ def _check_transformer(num_layers: int, num_heads: int, dropout: float, max_leng
     if min(num_layers, num_heads, max_length) < 1 or not 0 <= dropout < 1:
         raise ConfigError(
             "The Transformer over sequences cannot have these sizes.",
-            where="sequence",
+            where="num_layers, num_heads, dropout, max_length",
             expected="num_layers, num_heads, max_length ≥ 1, 0 ≤ dropout < 1",
             found=f"num_layers={num_layers}, num_heads={num_heads}, dropout={dropout}, max_length={max_length}",
         )

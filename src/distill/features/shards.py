@@ -48,10 +48,10 @@ class ShardedTable:
         if width % 4:
             raise ConfigError(
                 "TorchRec wants widths that are multiples of 4.",
-                where="embedding_dim of the model or of a field",
+                where="model.net.embedding_dim",
                 expected=str(-(-width // 4) * 4),
                 found=str(width),
-                remedy="Change it, or choose embedding=default.",
+                remedy="Change it (or that of the field), or choose embedding=default.",
             )
         self.count, self.width = count, width
         world = dist.get_world_size()

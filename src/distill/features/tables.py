@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from distill.errors import SchemaError
 from distill.features.lookup import embedding_mean, embedding_rows
@@ -34,12 +33,10 @@ class EmbeddingTables(nn.Module):
         schema: Prepared schema: every id field knows its `size`.
         embedding_dim: Width of fields that do not name their own.
         init_std: Standard deviation of the initial rows.
-        sparse: Whether gradients are sparse.
     """
 
-    def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05, sparse: bool = True) -> None:
+    def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05) -> None:
         super().__init__()
-        self.sparse = sparse
         self._places: dict[str, TablePlace] = {}
         rows: dict[int, int] = {}
         for spec in schema.fields:
@@ -84,7 +81,7 @@ class EmbeddingTables(nn.Module):
             `[…, width]`.
         """
         weight = self.weights[str(width)]
-        return embedding_rows(weight, ids) if self.sparse else functional.embedding(ids, weight)
+        return embedding_rows(weight, ids)
 
     def mean(self, width: int, ids: Tensor, lengths: Tensor) -> Tensor:
         """Averages the rows of each sequence.
@@ -98,6 +95,4 @@ class EmbeddingTables(nn.Module):
             `[B, width]`; 0 for an empty sequence.
         """
         weight = self.weights[str(width)]
-        if self.sparse:
-            return embedding_mean(weight, ids, lengths)
-        return functional.embedding_bag(ids, weight, lengths.cumsum(0) - lengths, mode="mean")
+        return embedding_mean(weight, ids, lengths)

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.text import Text
 
-from distill.errors import DistillError
+from distill.console import plain_console
+from distill.jobs.foreign import explain
 from distill.jobs.manifest import MANIFEST_FILE
+from distill.jobs.values import check_values
 from distill.training.rendezvous import agreed_name
 
 FAILED = 2  # the exit status after an error of the user's making
 _Options = TypeVar("_Options")
 _Result = TypeVar("_Result")
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"  # the user's wish; set below for Hydra's sake too
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 _SHARDING_LIBRARIES = {"fbgemm_gpu", "torchrec"}
 
@@ -49,30 +56,80 @@ def register_resolvers() -> None:
 register_resolvers()  # also where submitit unpickles a job without running the script
 
 
+def start(main: Callable[[], object]) -> None:
+    """Runs the main function that Hydra decorated; what a user typed or a disk did wrong is one message and status 2.
+
+    Options of Hydra's own (-m, --cfg job) may stand anywhere among the overrides. With HYDRA_FULL_ERROR=1 the errors of
+    Hydra and of the operating system keep their tracebacks.
+    """
+    _options_first()
+    with _hydra_raises(True):
+        guarded(lambda _: main(), None)
+
+
 def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result | None:
-    """Runs a job of a config; see `guarded`. A job of a sweep that fails leaves the others their turn."""
+    """Checks the values of a config and runs its job; see `guarded`. A job of a sweep that fails leaves the others
+    their turn."""
     _quiet_libraries()
-    if cfg.get("threads") is not None:
-        torch.set_num_threads(int(cfg.threads))
     try:
-        return guarded(job, cfg)
+        return guarded(lambda checked: _run(job, checked), cfg)
     except SystemExit as stop:
         if stop.code != FAILED or HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
         return None
 
 
+def _run(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:
+    check_values(cfg)
+    if cfg.get("threads") is not None:
+        torch.set_num_threads(int(cfg.threads))
+    with _hydra_raises(_TRACEBACKS):  # processes that the job starts are told what this one was
+        return job(cfg)
+
+
 def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
-    """Runs a job; an error of the user's making ends the program with its message and status 2."""
+    """Runs a job; an error of the user's making, or of a disk's, ends the program with its message and status 2."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be in no encoding
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return job(options)
-    except DistillError as error:
-        message = Text(str(error))
-        message.stylize("bold red", 0, len(error.problem))
-        Console(stderr=True, soft_wrap=True).print(message)
-        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except BrokenPipeError:  # of what the output is piped into: `… | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None or (_TRACEBACKS and explained is not error):
+            raise
+        message = Text(str(explained))
+        message.stylize("bold red", 0, len(explained.problem))
+        plain_console(stderr=True, soft_wrap=True).print(message)
+        sys.exit(FAILED)
+
+
+@contextmanager
+def _hydra_raises(wanted: bool) -> Iterator[None]:
+    """Within the block Hydra passes errors on, in place of printing them in its own way and exiting; or not."""
+    before = os.environ.pop(_FULL_ERROR, None)
+    if wanted:
+        os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_FULL_ERROR, None)
+        if before is not None:
+            os.environ[_FULL_ERROR] = before
+
+
+def _options_first() -> None:
+    """Brings the options of Hydra before the overrides: its parser takes none behind them."""
+    overrides = get_args_parser().parse_intermixed_args().overrides
+    rest = sys.argv[1:]
+    for override in reversed(overrides):
+        del rest[len(rest) - 1 - rest[::-1].index(override)]
+    sys.argv[1:] = [*rest, *overrides]
 
 
 def _quiet_libraries() -> None:

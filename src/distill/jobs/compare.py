@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from distill.console import plain_console
 from distill.data.files import write_text_atomic
 from distill.errors import ConfigError, DataError
 from distill.metrics.goal import UP, Goal
@@ -96,8 +97,8 @@ def refuse_different_data(rows: Sequence[Row]) -> None:
 
 def report_console() -> Console:
     """A console that does not squeeze tables when the output goes to a file."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, _NARROWEST))
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=max(console.width, _NARROWEST))
 
 
 def find_runs(places: Sequence[Path]) -> tuple[list[Summary], list[Path]]:

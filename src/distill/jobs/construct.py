@@ -83,8 +83,8 @@ def _built(value: Any, where: str, find: Find, arguments: Mapping[str, Any]) -> 
         return partial(found, **given)
     try:
         return found(**given)
-    except DistillError:
-        raise
+    except DistillError as error:
+        raise error.within(where) from error
     except Exception as error:  # whatever a class makes of arguments that it does not take
         raise ConfigError(
             "A part of the config cannot be built.",

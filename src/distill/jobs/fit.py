@@ -135,7 +135,7 @@ class FitJob:
 
     def _model(self) -> nn.Module:
         with table_sharding(self.cfg.embedding.sharding):
-            model = build_model(self.plan.net, self._model_schema(), f"{self.plan.role}.net")
+            model = build_model(self.plan.net, self._model_schema(), self.plan.key("model.net"))
         return self._compiled(model)
 
     def _models(self) -> tuple[nn.Module, SignalSource | None]:
@@ -164,7 +164,7 @@ class FitJob:
         return model, CotrainedTeacher(self._compiled(teacher), loss, card)
 
     def _cotrained_net(self, cotraining: Cotraining) -> nn.Module:
-        return build_model(cotraining.net, self._teacher_schema(cotraining), "teacher.net")
+        return build_model(cotraining.net, self._teacher_schema(cotraining), "teacher.model.net")
 
     def _compiled(self, model: nn.Module) -> nn.Module:
         if self.cfg.compile.enabled:
@@ -182,7 +182,7 @@ class FitJob:
 
     def planned_steps(self) -> int:
         """Counts the optimiser steps of the whole training; 0 of a model that is fitted in one pass."""
-        in_one_pass = issubclass(model_class(self.plan.net, f"{self.plan.role}.net"), FittedPreRanker)
+        in_one_pass = issubclass(model_class(self.plan.net, self.plan.key("model.net")), FittedPreRanker)
         return 0 if in_one_pass else self._total_steps(self._data())
 
     def _total_steps(self, data: RankingDataModule) -> int:
@@ -197,7 +197,7 @@ class FitJob:
             root=self.dataset.root,
             view="full" if full else "serving",
             signals=None if self.signals is None else self._reader_signals(self.signals.reader),
-            hidden=build_loss(self.plan.loss, f"{self.plan.role}.loss").teacher_vectors,
+            hidden=build_loss(self.plan.loss, self.plan.key("loss")).teacher_vectors,
             seed=self.cfg.seed,
             **plain(self.cfg.data.loader),
         )
@@ -207,7 +207,7 @@ class FitJob:
         return {"train": reader if self.plan.taught else None, "val": reader, "test": reader}
 
     def _module(self, data: RankingDataModule, model: nn.Module, source: SignalSource | None) -> RankingModule:
-        loss = build_loss(self.plan.loss, f"{self.plan.role}.loss")
+        loss = build_loss(self.plan.loss, self.plan.key("loss"))
         if loss.needs_hidden:
             loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
         if loss.needs_items:
@@ -220,8 +220,8 @@ class FitJob:
             model=model,
             loss=loss,
             sampling=sampling,
-            optimizer=build(self.plan.optimizer, f"{self.plan.role}.optimizer", OptimizerFactory),
-            schedule=build(self.plan.scheduler, f"{self.plan.role}.scheduler", LRSchedule),
+            optimizer=build(self.plan.optimizer, self.plan.key("optimizer"), OptimizerFactory),
+            schedule=build(self.plan.scheduler, self.plan.key("scheduler"), LRSchedule),
             schema=data.schema,
             metrics=build_metrics(self.cfg.metrics, self.dataset),
             signals=source,

@@ -55,6 +55,10 @@ class FitPlan:
     taught: bool
     cotraining: Cotraining | None = None
 
+    def key(self, part: str) -> str:
+        """Where the config describes a part of this model: `loss`, or `teacher.loss`."""
+        return f"teacher.{part}" if self.role == "teacher" else part
+
 
 @dataclass(frozen=True)
 class Signals:

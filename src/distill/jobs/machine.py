@@ -74,7 +74,7 @@ def _check_ranks(cfg: DictConfig) -> None:
             where="trainer.num_nodes, trainer.devices",
             expected="one process for each device of each node",
             found="one process",
-            remedy="See docs/scale.md: torchrun, srun, or hydra/launcher=submitit_slurm (one task for each device).",
+            remedy="See docs/scale.md: torchrun, srun, or hydra/launcher=distill_slurm (one task for each device).",
         )
     if outside:
         local, world = int(os.environ.get("LOCAL_WORLD_SIZE", here)), int(os.environ["WORLD_SIZE"])

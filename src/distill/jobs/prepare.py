@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.console import Console
 
+from distill.console import plain_console
 from distill.data.build import build_dataset
 from distill.data.files import raw_sibling, remove_leftovers
 from distill.data.format import Dataset
@@ -33,7 +34,7 @@ def run(cfg: DictConfig) -> Dataset:
             remove_leftovers(out)
             with raw_sibling(out) as raw:
                 dataset = prepare(source.write_raw(raw), out, memory_bytes=cfg.memory_bytes)
-    describe(dataset, Console())
+    describe(dataset, plain_console())
     return dataset
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, LossReport, Ragged, TeacherSignals
+from distill.console import plain_console
 from distill.data.format import Dataset
 from distill.data.items import item_fields
 from distill.errors import DataError
@@ -103,7 +104,7 @@ def run(cfg: DictConfig) -> Replay:
         ConfigError: The config's loss is not that of the run.
     """
     found = replay(Path(cfg.debug.replay), cfg)
-    _print(found, Console())
+    _print(found, plain_console())
     return found
 
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
 
+from distill.console import plain_console
 from distill.data.files import hash_file, hash_once, remove_leftovers_below
 from distill.data.format import SPLITS, Dataset, PartFile, Split, hidden_column
 from distill.errors import ConfigError, SignalError
@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> Scored:
         raise ConfigError(
             "Name the teacher's checkpoint.", where="teacher.path", remedy="teacher=checkpoint teacher.path=FILE.ckpt"
         )
-    console = Console()
+    console = plain_console()
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _):
         dataset = open_dataset(cfg)
         scored = score_dataset(

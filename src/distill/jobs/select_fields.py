@@ -15,9 +15,9 @@ import torch
 import yaml
 from omegaconf import DictConfig
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from distill.console import plain_console
 from distill.data.datamodule import RankingDataModule
 from distill.data.files import write_text_atomic
 from distill.errors import ConfigError, DataError
@@ -78,7 +78,9 @@ def run(cfg: DictConfig) -> list[Choice]:
         DataError: There is no such run.
     """
     if cfg.curve is not None:
-        save_budget_curve([load_summary(Path(folder)) for folder in cfg.curve], Path(cfg.out), cfg.metric, Console())
+        save_budget_curve(
+            [load_summary(Path(folder)) for folder in cfg.curve], Path(cfg.out), cfg.metric, plain_console()
+        )
         return []
     if cfg.run is None or cfg.budget.metric not in _METRICS or cfg.order not in ("gate", "gate_per_cost"):
         raise ConfigError(
@@ -111,7 +113,7 @@ class _Selection:
     def run(self) -> list[Choice]:
         groups = self._groups()
         steps = [self._cost(groups[: k + 1]) for k in range(len(groups))]
-        Console().print(_table(groups, steps, self.metric))
+        plain_console().print(_table(groups, steps, self.metric))
         limits = plain(self.cfg.budget.limits) or _shares(steps)
         choices = [self._choice(groups, steps, float(limit)) for limit in limits]
         for choice in choices:

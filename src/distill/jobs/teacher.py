@@ -26,6 +26,7 @@ from distill.signals.provenance import HiddenVectors, check_parts, check_provena
 from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
+_WRITTEN = {"hidden_type": "float32", "hidden_width": None}
 SOURCES = ("none", "trained", "checkpoint", "column", "ensemble", "cotrained")
 
 
@@ -50,6 +51,7 @@ def teacher_signals(
     teacher = cfg.teacher
     if teacher.source == "none":
         return None
+    _refuse_unwritten(cfg)
     if teacher.source == "column":
         signals = _columns(cfg, dataset, hidden)
     elif teacher.source == "ensemble":
@@ -62,6 +64,24 @@ def teacher_signals(
     if not signals.probabilities:
         _refuse_pointwise(cfg)
     return signals
+
+
+def _refuse_unwritten(cfg: DictConfig) -> None:
+    """Refuses options of written hidden vectors where none are written."""
+    teacher = cfg.teacher
+    if teacher.get("signals") != "online":
+        return
+    given = [name for name, default in _WRITTEN.items() if teacher.get(name, default) != default]
+    if given:
+        raise ConfigError(
+            "A teacher that runs in each step writes no hidden vectors: the student gets them as they are.",
+            where=", ".join(f"teacher.{name}" for name in given),
+            expected=", ".join(
+                f"teacher.{name}={'null' if _WRITTEN[name] is None else _WRITTEN[name]}" for name in given
+            ),
+            found=", ".join(f"teacher.{name}={teacher[name]}" for name in given),
+            remedy="Leave them out, or choose teacher.signals=cached.",
+        )
 
 
 def _refuse_pointwise(cfg: DictConfig) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
 from distill import __version__
+from distill.console import plain_console
 from distill.data.format import Dataset
 from distill.errors import ConfigError
 from distill.jobs import replay
@@ -114,7 +114,7 @@ class _Run:
         shutil.rmtree(self.job_dir / "tensorboard" / "test", ignore_errors=True)  # of a run killed while it reported
         if self.cfg.logger.tensorboard:
             log_comparison(self.job_dir / "tensorboard", summary, self.cfg)
-        print_summary(summary, Console())
+        print_summary(summary, plain_console())
         if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:
             both, alone = summary.seconds["distilled"], summary.seconds["control"]
             _log.info("Teacher and student trained together for %.0f s; the student alone, for %.0f s.", both, alone)

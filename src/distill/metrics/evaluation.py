@@ -87,7 +87,7 @@ class Evaluation:
         if unknown:
             raise ConfigError(
                 "A metric names a task that the schema does not have",
-                where="metrics.*.tasks",
+                where="metrics.metrics.*.tasks",
                 expected=f"some of {', '.join(self.tasks)}",
                 found=", ".join(unknown),
             )

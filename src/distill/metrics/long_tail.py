@@ -52,7 +52,7 @@ class PopularityBands:
         if len(shares) != len(BANDS) - 1:
             raise ConfigError(
                 "There are three bands of popularity.",
-                where="metrics.*.shares",
+                where="metrics.metrics.*.shares",
                 expected="two shares",
                 found=str(list(shares)),
             )

@@ -106,7 +106,7 @@ def _refuse_repeats(name: str, values: Mapping[str, float], found: Mapping[str, 
     if repeated:
         raise ConfigError(
             "Two metrics give results of the same name",
-            where=f"metrics.{name}",
+            where=f"metrics.metrics.{name}",
             found=", ".join(repeated),
             remedy="give them different names, tasks or cut-offs",
         )

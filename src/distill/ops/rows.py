@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 _INT32 = 2**31
+
+
+def _choose_unchecked() -> None:
+    """Chooses torch's default, no checks of sparse tensors, in so many words; a user's choice of checks stays.
+
+    From 2.11 on torch warns where nobody chose, even where `check_invariants` is given.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # to ask is to be warned
+        checks = torch.sparse.check_sparse_tensor_invariants.is_enabled()  # type: ignore[no-untyped-call]
+    if not checks:
+        torch.sparse.check_sparse_tensor_invariants.disable()  # type: ignore[no-untyped-call]
+
+
+_choose_unchecked()
+
+
+def sparse_rows(ids: Tensor, values: Tensor, shape: Sequence[int], coalesced: bool = False) -> Tensor:
+    """Returns the sparse tensor with some rows of `shape`, unchecked.
+
+    Args:
+        ids: `[n]` int64.
+        values: `[n, D]`.
+        shape: `[V, D]`.
+        coalesced: Whether the ids are distinct and rising.
+    """
+    return torch.sparse_coo_tensor(
+        ids.unsqueeze(0), values, tuple(shape), check_invariants=False, is_coalesced=coalesced or None
+    )
 
 
 def sum_rows(ids: Tensor, values: Tensor, num_ids: int) -> tuple[Tensor, Tensor]:
@@ -42,4 +74,4 @@ def coalesced(gradient: Tensor) -> Tensor:
     if gradient.is_coalesced():
         return gradient
     ids, values = sum_rows(gradient._indices()[0], gradient._values(), gradient.shape[0])
-    return torch.sparse_coo_tensor(ids.unsqueeze(0), values, gradient.shape, check_invariants=False, is_coalesced=True)
+    return sparse_rows(ids, values, gradient.shape, coalesced=True)

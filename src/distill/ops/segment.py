@@ -63,11 +63,6 @@ def segment_log_softmax(logits: Tensor, index: Tensor, num_segments: int) -> Ten
     return shifted - total.log()
 
 
-def segment_softmax(logits: Tensor, index: Tensor, num_segments: int) -> Tensor:
-    """Softmax of `logits [N]` within each segment `[N]`."""
-    return segment_log_softmax(logits, index, num_segments).exp()
-
-
 def segment_argsort(scores: Tensor, index: Tensor) -> Tensor:
     """Returns the order `[N]` that sorts rows by segment and, within it, by descending score; ties keep row order."""
     by_score = torch.argsort(scores, descending=True, stable=True)

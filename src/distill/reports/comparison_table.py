@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from distill.reports.compare import Row, Statistic
 from distill.reports.comparison_marks import best_rows, gap_text, mark, notes
@@ -42,7 +43,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
                 + mark(row, name)
                 + (f"\n{share}" if share else "").replace(" (", "\n(")
             )
-            cells.append(f"[bold]{text}[/bold]" if row in best[name] else text)
+            cells.append(Text(text, "bold") if row in best[name] else text)
         cells += [cost_text(row, label) for label in costs]
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
     return table

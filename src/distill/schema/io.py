@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from distill.errors import SchemaError
 from distill.schema.keys import Keys, RawColumns, StageKey
@@ -23,6 +26,7 @@ from distill.schema.schema import (
 )
 
 MAX_BYTES = 1 << 22
+_MOST_SHOWN = 5  # mistakes of a schema in one message
 
 _KNOWN: dict[str, type[BaseModel]] = {
     "fields": FieldSpec,
@@ -89,7 +93,7 @@ def parse_schema(data: Any, where: str) -> Schema:
     try:
         schema = Schema.model_validate(data)
     except ValidationError as error:
-        raise _first_error(error, data, where) from error
+        raise _all_errors(error, data, where) from error
     _check_text(schema.model_dump(mode="json"), where)
     return schema
 
@@ -117,20 +121,62 @@ def dump_schema(schema: Schema) -> str:
     return yaml.safe_dump(schema.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
 
-def _first_error(error: ValidationError, data: dict[str, Any], where: str) -> SchemaError:
-    first = error.errors()[0]
-    place = _place(first["loc"], data)
-    found = first["input"]
-    shown = None if isinstance(found, dict) else _short(found)
-    message = _name(first["msg"].removeprefix("Value error, "), 300)
-    more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    remedy = None
-    if first["type"] == "extra_forbidden":
-        message, shown = f"Unknown key {_short(first['loc'][-1])}", None
-        remedy = _suggest(first["loc"])
-    elif first["type"] == "missing":
-        message, shown = f"Key {first['loc'][-1]!r} is missing", None
-    return SchemaError(f"{message}{more}.", where=f"{where}: {place}" if place else where, found=shown, remedy=remedy)
+def _all_errors(error: ValidationError, data: dict[str, Any], where: str) -> SchemaError:
+    """Says the most useful mistake in full, and the others beneath it, up to a bound."""
+    mistakes = sorted((_Mistake.of(one, data) for one in _told_once(error.errors())), key=lambda one: one.rank)
+    first, others = mistakes[0], mistakes[1:]
+    found = [first.found] if first.found else []
+    if others:
+        lines = [one.line() for one in others[: _MOST_SHOWN - 1]]
+        left = ["…"] if len(others) > len(lines) else []
+        found.append(f"{len(others)} more: {'; '.join([*lines, *left])}")
+    return SchemaError(
+        f"{first.message}.",
+        where=f"{where}: {first.place}" if first.place else where,
+        found="; ".join(found) or None,
+        remedy=first.remedy,
+    )
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    """One thing that is wrong in a schema; the lowest rank is said first."""
+
+    message: str
+    place: str
+    found: str | None
+    remedy: str | None
+    rank: int
+
+    @classmethod
+    def of(cls, error: ErrorDetails, data: dict[str, Any]) -> _Mistake:
+        """Puts an error of Pydantic's into our words."""
+        loc, kind, place = error["loc"], error["type"], _place(error["loc"], data)
+        if kind == "extra_forbidden":
+            return cls(f"Unknown key {_short(loc[-1])}", place, None, _suggest(loc), 0)
+        if kind == "missing":
+            return cls(f"Key {loc[-1]!r} is missing", place, None, None, 1)
+        found = error["input"]
+        shown = None if isinstance(found, dict) else _short(found)
+        if loc and loc[-1] == "[key]" and not isinstance(found, str):
+            quoted = f"Quote it: '{_name(found)}'"
+            return cls("A key of this mapping is no text", place.removesuffix(".[key]"), shown, quoted, 0)
+        message = _name(error["msg"].removeprefix("Value error, "), 300)
+        return cls(message, place, shown, None, 0 if kind == "value_error" else 1)
+
+    def line(self) -> str:
+        """The mistake in one line."""
+        return f"{self.message}{f' at {self.place}' if self.place else ''}{f' ({self.remedy})' if self.remedy else ''}"
+
+
+def _told_once(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leaves out what follows from another mistake: a wrong key has no right value, a list of wrong items is short."""
+    places = [one["loc"] for one in errors]
+    keys = {place[:-1] for place in places if place and place[-1] == "[key]"}
+    parents = {place[:i] for place in places for i in range(len(place))}
+    return [
+        one for one in errors if one["loc"] not in keys and not (one["type"] == "too_short" and one["loc"] in parents)
+    ]
 
 
 def _short(value: object) -> str:

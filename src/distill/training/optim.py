@@ -18,7 +18,7 @@ from distill.training.sharded_adagrad import ShardedAdagrad
 
 def table_parameters(module: nn.Module) -> list[nn.Parameter]:
     """Returns the trainable parameters with sparse gradients, each once: the rows of the fused embedding tables."""
-    tables = [m for m in module.modules() if isinstance(m, EmbeddingTables) and m.sparse]
+    tables = [m for m in module.modules() if isinstance(m, EmbeddingTables)]
     found = {id(p): p for table in tables for p in table.parameters() if p.requires_grad}
     return list(found.values())
 

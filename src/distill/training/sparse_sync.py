@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from distill.ops.ranks import gather_ragged
-from distill.ops.rows import coalesced
+from distill.ops.rows import coalesced, sparse_rows
 
 
 def broadcast_tables(params: Iterable[nn.Parameter]) -> None:
@@ -35,7 +35,7 @@ def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
         rows, values = _local_gradient(param)
         all_rows = torch.cat(gather_ragged(rows))
         all_values = torch.cat(gather_ragged(values)) / dist.get_world_size()
-        grad = torch.sparse_coo_tensor(all_rows.unsqueeze(0), all_values, param.shape, check_invariants=False)
+        grad = sparse_rows(all_rows, all_values, param.shape)
         param.grad = coalesced(grad)
 
 

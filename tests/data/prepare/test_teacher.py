@@ -69,6 +69,8 @@ def hidden_by_first_number(dataset: Dataset, hidden: list[str] | None = None) ->
 @pytest.mark.parametrize("kind", ["float32", "float16"])
 @pytest.mark.parametrize("shape", ["flat", "pairs", "requests", "fixed"])
 def test_hidden_vectors_come_with_their_rows(tmp_path: Path, shape: str, kind: str) -> None:
+    if shape == "fixed" and int(pa.__version__.partition(".")[0]) < 26:
+        pytest.skip("older releases of pyarrow neither write nor read nulls among lists of a fixed size")
     hidden = {"body": {**HIDDEN["body"], "type": kind}}
     dataset = prepared(tmp_path, shape, hidden=hidden)
     stored = pq.read_schema(dataset.root / dataset.parts("train")[0].path).field("hidden_body").type

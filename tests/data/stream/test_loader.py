@@ -158,7 +158,7 @@ def test_epochs_differ_in_order(reader: SplitReader) -> None:
 
 
 def test_fewer_shards_than_processes_is_refused(reader: SplitReader) -> None:
-    with pytest.raises(ConfigError, match=r"data\.num_shards"):
+    with pytest.raises(ConfigError, match=r"data\.loader\.num_shards"):
         BatchLoader(reader, plan_epoch(reader.index, ORDER, 0), rank=0, world_size=3)
 
 

@@ -79,5 +79,6 @@ def test_shard_without_rows_has_no_blocks() -> None:
 
 @pytest.mark.parametrize("change", [{"batch_candidates": 0}, {"shuffle_buffer": 0}, {"num_shards": 0}, {"seed": -1}])
 def test_impossible_order_is_refused(change: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match=f"data.{next(iter(change))}"):
+    name = next(iter(change))
+    with pytest.raises(ConfigError, match=f"where: +{name if name == 'seed' else f'data.loader.{name}'}"):
         replace(ORDER, **change)

@@ -85,7 +85,7 @@ class FunnelSource:
         if sizes[0] < 1 or any(a > b for a, b in itertools.pairwise(sizes)):
             raise ConfigError(
                 "Each stage of the cascade must pass on at most what it receives.",
-                where="data.source",
+                where="data.adapter",
                 expected="1 <= exposed <= ranked <= preranked <= min_candidates <= max_candidates <= items",
                 found=" ".join(str(size) for size in sizes),
             )
@@ -94,7 +94,7 @@ class FunnelSource:
         if wrong or self.warmup < 0:
             raise ConfigError(
                 "Sizes must be positive.",
-                where="data.source",
+                where="data.adapter",
                 expected="at least 1 (warmup: at least 0)",
                 found=", ".join(wrong) or f"warmup={self.warmup}",
             )
@@ -102,7 +102,7 @@ class FunnelSource:
         if min(num_val, num_test, self.requests - num_val - num_test) < 1:
             raise ConfigError(
                 "Every split needs at least one request.",
-                where="data.source",
+                where="data.adapter",
                 expected="requests × val, requests × test and the rest to be at least 1",
                 found=f"requests={self.requests}, val={self.val}, test={self.test}",
             )

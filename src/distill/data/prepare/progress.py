@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from distill.console import plain_console
 
 
 class _Speed(ProgressColumn):
@@ -19,8 +20,12 @@ class PassProgress:
     """A bar for each pass; does nothing when not enabled."""
 
     def __init__(self, enabled: bool) -> None:
-        columns = (TextColumn("{task.description:<14}"), BarColumn(), TextColumn("{task.completed:,.0f} rows"))
-        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description:<14}", markup=False),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} rows"),
+        )
+        console = plain_console(stderr=True)
         self._bars = Progress(*columns, _Speed(), TimeElapsedColumn(), console=console, disable=not enabled)
 
     def __enter__(self) -> PassProgress:

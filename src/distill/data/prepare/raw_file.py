@@ -64,6 +64,12 @@ class FoundTypes(Protocol):
         ...
 
 
+_OLD_PYARROW = (
+    "pyarrow before 26 cannot read lists of a fixed size with nulls among them: install a newer one, or write the "
+    "column as plain lists."
+)
+
+
 def unreadable(path: Path, error: Exception, where: str = "") -> DataError:
     """Builds the error of a file that Arrow cannot read."""
     return DataError(
@@ -71,5 +77,5 @@ def unreadable(path: Path, error: Exception, where: str = "") -> DataError:
         where=f"{path}{where}",
         expected="a complete Parquet, CSV, Arrow or ORC file",
         found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-        remedy="Copy or write the file again.",
+        remedy=_OLD_PYARROW if "Expected all lists to be of size" in str(error) else "Copy or write the file again.",
     )

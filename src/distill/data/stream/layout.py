@@ -12,7 +12,6 @@ from distill.data.format import (
     Dataset,
     Split,
     arrow_schema,
-    field_column,
     hidden_column,
     label_column,
     teacher_column,
@@ -127,11 +126,6 @@ def read_layout(
         logits=logits,
         hidden=vectors,
     )
-
-
-def feature_columns(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Columns of fields."""
-    return tuple(field_column(name) for name in names)
 
 
 def _teacher_columns(dataset: Dataset, view: Schema) -> tuple[str | None, ...]:

@@ -44,7 +44,7 @@ class BatchLoader:
         if len(plan.shards) < world_size:
             raise ConfigError(
                 "There are fewer shards than processes.",
-                where="data.num_shards",
+                where="data.loader.num_shards",
                 expected=f"{world_size} or more",
                 found=str(len(plan.shards)),
             )

@@ -43,10 +43,10 @@ class StreamOrder:
     shuffle: bool
 
     def __post_init__(self) -> None:
-        require_integer("data.batch_candidates", self.batch_candidates, least=1, most=MAX_CANDIDATES)
-        require_integer("data.shuffle_buffer", self.shuffle_buffer, least=1)
-        require_integer("data.num_shards", self.num_shards, least=1, most=MAX_SHARDS)
-        require_integer("data.seed", self.seed, least=0)
+        require_integer("data.loader.batch_candidates", self.batch_candidates, least=1, most=MAX_CANDIDATES)
+        require_integer("data.loader.shuffle_buffer", self.shuffle_buffer, least=1)
+        require_integer("data.loader.num_shards", self.num_shards, least=1, most=MAX_SHARDS)
+        require_integer("seed", self.seed, least=0)
 
 
 class Unit(NamedTuple):

@@ -92,8 +92,8 @@ def check_same_settings(study: optuna.Study, fixed: Sequence[str], objective: st
     elif before != settings:
         raise ConfigError(
             "The study was begun with other settings.",
-            where=f"study.storage, study.name={study.study_name}",
+            where="study.storage, study.name",
             expected=" ".join(before),
-            found=" ".join(settings),
+            found=f"{' '.join(settings)} (of the study {study.study_name})",
             remedy="Go on with the same command, or give another hydra.sweep.dir, study.storage or study.name.",
         )

@@ -121,7 +121,7 @@ def archive_files(variant: Variant, folder: Path) -> tuple[Path, ...]:
     if variant not in FILES:
         raise DataError(
             "This MovieLens variant is unknown.",
-            where="data.source.variant",
+            where="data.adapter.variant",
             expected=", ".join(FILES),
             found=repr(variant),
         )

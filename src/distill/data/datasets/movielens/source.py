@@ -68,7 +68,7 @@ class MovieLensSource:
             if getattr(self, name) < bound:
                 raise ConfigError(
                     "An argument is too small.",
-                    where=f"data.source.{name}",
+                    where=f"data.adapter.{name}",
                     expected=f"at least {bound}",
                     found=str(getattr(self, name)),
                 )

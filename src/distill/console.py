@@ -1,0 +1,10 @@
+"""The terminal: text of a user's (paths, names, values) is shown as it is, never read as markup or emoji codes."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+
+def plain_console(*, stderr: bool = False, soft_wrap: bool = False, width: int | None = None) -> Console:
+    """Returns a console that takes `[…]` and `:…:` in text, tables and titles for what they are."""
+    return Console(stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False)

@@ -1,0 +1,164 @@
+"""What the keys of a config take that are no arguments of a part, and what arguments of a name take in any part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as pl
+from pydantic import Field
+
+from distill.losses import CompositeLoss
+from distill.metrics import MetricSuite
+from distill.training.lr_schedule import LRSchedule
+from distill.training.optim import OptimizerFactory
+
+MAX_SEED = 2**32 - 1
+
+_Count = Annotated[int, Field(ge=1)]
+_Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+_Text = Annotated[str, Field(min_length=1)]
+_Seconds = Annotated[float, Field(ge=0)]
+_HiddenType = Literal["float32", "float16"]
+_Calibration = Literal["none", "temperature", "platt", "isotonic"]
+
+# By pattern; the first that matches a key counts. Objects: a mapping stands there, or nothing.
+KEYS: dict[str, Any] = {
+    "name": _Text | None,  # of a run; null of what select_fields writes is the name of the run
+    "seed": _Seed,
+    "threads": _Count | None,
+    "resume": _Text | None,
+    "debug.replay": _Text | None,
+    "privileged": bool,
+    "out": _Text | None,
+    "paths.*": _Text,
+    "logger.tensorboard": bool,
+    "embedding.sharding": Literal["row_wise", "table_wise", "planned"] | None,
+    "compile.enabled": bool,
+    "compile.mode": _Text,
+    "compile.dynamic": bool | None,
+    "cost.enabled": bool,
+    "cost.seconds": _Seconds,
+    "control": Mapping[str, Any],
+    "control.enabled": bool,
+    "control.optimizer": Mapping[str, Any] | None,
+    "control.max_epochs": _Count | None,
+    "study": Mapping[str, Any] | None,
+    # Data.
+    "data.main_task": _Text,
+    "data.root": _Text | None,
+    "data.source": _Text | None,
+    "data.schema": _Text,
+    "data.items": _Text | None,
+    "data.adapter": Mapping[str, Any] | None,
+    "data.loader.batch_candidates": _Count,
+    "data.loader.eval_batch_candidates": _Count | None,
+    "data.loader.shuffle_buffer": _Count,
+    "data.loader.num_shards": _Count | None,
+    "data.loader.prefetch": bool,
+    "memory_bytes": _Count,
+    # Models, losses and what is measured.
+    "model.name": _Text,
+    "teacher.model.name": _Text,
+    "sampling": Mapping[str, Any],
+    "loss.terms": Mapping[str, Any],
+    # Callbacks.
+    "callbacks.monitor": _Text,
+    "callbacks.mode": Literal["min", "max"],
+    "callbacks.patience": Annotated[int, Field(ge=0)] | None,
+    "callbacks.min_delta": Annotated[float, Field(ge=0)],
+    "callbacks.checkpoint_every_n_steps": _Count | None,
+    "callbacks.progress_bar": bool,
+    "callbacks.extra": Mapping[str, Any],
+    # Lightning's Trainer, where this program asks for more than it does.
+    "trainer.accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] | Mapping[str, Any],
+    "trainer.devices": _Count | Literal["auto"],
+    "trainer.num_nodes": _Count,
+    "trainer.max_epochs": _Count,
+    "trainer.max_steps": Annotated[int, Field(ge=-1)],
+    "trainer.check_val_every_n_epoch": _Count,
+    "trainer.val_check_interval": _Count | Annotated[float, Field(gt=0, le=1)],
+    "trainer.limit_*_batches": Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] | None,
+    "trainer.log_every_n_steps": _Count,
+    # The teacher.
+    "teacher.source": Literal["none", "trained", "checkpoint", "column", "ensemble", "cotrained"],
+    "teacher.path": _Text | None,
+    "teacher.signals": Literal["cached", "online"],
+    "teacher.calibration": _Calibration,
+    "teacher.hidden_type": _HiddenType,
+    "teacher.hidden_width": _Count | None,
+    "teacher.max_epochs": _Count,
+    "teacher.privileged": bool,
+    "teacher.share_embeddings": bool,
+    "teacher.own_embeddings": list[str],
+    "teacher.members": list[str],
+    "teacher.weights": list[float] | None,
+    "teacher.mean": Literal["logits", "probabilities"],
+    # scripts/score.py.
+    "hidden": list[str],
+    "hidden_type": _HiddenType,
+    "hidden_width": _Count | None,
+    # scripts/select_fields.py.
+    "run": _Text | None,
+    "curve": list[str] | None,
+    "metric": _Text,
+    "order": Literal["gate", "gate_per_cost"],
+    "budget.metric": Literal["flops", "milliseconds", "groups"],
+    "budget.limits": list[float] | None,
+    "budget.seconds": Annotated[float, Field(gt=0)],
+    # +sweep=optuna.
+    "study.params": Mapping[str, Any],
+    "study.params.*": str | bool | int | float | None,
+    "study.n_trials": _Count,
+    "study.n_jobs": _Count | None,
+    "study.objective": _Text,
+    "study.mode": Literal["min", "max"],
+    "study.seeds": list[_Seed] | None,
+    "study.sampler_seed": _Seed,
+    "study.storage": _Text | None,
+    "study.name": _Text,
+    "study.trial": Annotated[int, Field(ge=0)] | None,
+}
+
+# What a part must be, where that is told apart.
+PARTS: dict[str, type[Any]] = {
+    "trainer": pl.Trainer,
+    "loss": CompositeLoss,
+    "teacher.loss": CompositeLoss,
+    "optimizer": OptimizerFactory,
+    "*.optimizer": OptimizerFactory,
+    "scheduler": LRSchedule,
+    "*.scheduler": LRSchedule,
+    "metrics": MetricSuite,
+    "callbacks.extra.*": pl.Callback,
+}
+
+# What to give where the config says ???.
+EXAMPLES = {
+    "data.source": "DIR",
+    "data.schema": "FILE",
+    "data.root": "DIR",
+    "teacher.path": "FILE.ckpt",
+    "teacher.members": "[A.ckpt,B.ckpt]",
+}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A range of numbers, with its ends unless they are open."""
+
+    text: str
+    least: float = 0.0
+    most: float = float("inf")
+    open_start: bool = False
+
+    def holds(self, number: float) -> bool:
+        """Whether a number is in it."""
+        return self.least <= number <= self.most and not (self.open_start and number == self.least)
+
+
+# Arguments that mean the same in every part, by name.
+BOUNDS = {
+    "seed": Bound(f"0 to {MAX_SEED}", 0, MAX_SEED),
+}
