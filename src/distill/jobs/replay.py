@@ -176,7 +176,7 @@ def _gradients(report: LossReport, model: nn.Module, loss: CompositeLoss) -> lis
     """Measures the gradients of parameters that are not finite; of a table, those of its touched rows."""
     if not report.total.requires_grad:
         return []
-    report.total.backward(retain_graph=True)
+    torch.autograd.backward(report.total, retain_graph=True)
     found = StepGradients(nn.ModuleDict({"model": model, "loss": loss})).values()
     return [extent for name, values in found.items() if (extent := Extent.of(name, values)).bad]
 

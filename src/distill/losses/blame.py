@@ -40,7 +40,7 @@ def non_finite_gradients(loss: CompositeLoss, inputs: LossInputs, parameters: Se
         if isinstance(term, LossTerm) and weight != 0 and not _is_finite(weight * term(apart).mean(), ways):
             bad.append(name)
     for name, penalty in inputs.output.penalties.items():
-        if not _is_finite(penalty, [p for p in parameters if p.requires_grad]):
+        if not _is_finite(penalty.mean(), [p for p in parameters if p.requires_grad]):
             bad.append(f"penalty_{name}")
     return bad
 

@@ -91,7 +91,7 @@ def pair_blocks(
     bits = torch.ceil(torch.log2(sizes.double())).long()
     _, bucket = torch.unique(bits[0] * 64 + bits[1], return_inverse=True)
     order = torch.argsort(bucket, stable=True)
-    for members in used[order].split(torch.bincount(bucket).tolist()):
+    for members in torch.split(used[order], torch.bincount(bucket).tolist()):
         yield from _of_similar(members, a, b, each_once)
 
 
@@ -101,7 +101,7 @@ def _of_similar(segments: Tensor, a: _Part, b: _Part, each_once: bool) -> Iterat
     if each_once and height >= 32:  # rows of a block have no partners before its first one
         rows = min(rows, -(-height // 4))
     step = max(1, BLOCK_PAIRS // (rows * width))
-    for some in segments.split(step):
+    for some in torch.split(segments, step):
         for begin in range(0, height, rows):
             first, exists = a.take(some, begin, min(begin + rows, height))
             partners, others = b.take(some, begin if each_once else 0, width)
