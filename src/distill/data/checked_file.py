@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.checksums import MAGIC, FileChecksums, UInt64, digest, read_aligned, read_footer
+from distill.data.checksums import MAGIC, FileChecksums, UInt64, digest, read_footer
 from distill.data.files import hash_bytes
 from distill.errors import DataError
 
@@ -112,17 +113,30 @@ class CheckedFile:
         places = sorted((self.schema.get_field_index(name), name) for name in columns)
         wanted = [_Chunk(name, *chunks[place]) for place, name in places if place >= 0]
         held = _Held()
-        with pa.OSFile(str(self.path)) as file:
-            held.size = file.size()
+        with self.path.open("rb", buffering=0) as file:
+            held.size = os.fstat(file.fileno()).st_size
             for run in _runs(wanted):
-                start = run[0].start
-                held.add(start - start % 8, read_aligned(file, start, run[-1].end - start))
-                for chunk in run:
-                    found = digest(held.bytes(chunk.start, chunk.size), chunk.start)
-                    if found != chunk.checksum:
-                        where = f"{self.path}, row group {group}, column {chunk.name}"
-                        raise _changed(where, f"{chunk.checksum:016x}", f"{found:016x}")
+                begin = run[0].start - run[0].start % 8
+                held.add(begin, self._read_run(file, begin, run, group))
         return pa.PythonFile(held, mode="r")
+
+    def _read_run(self, file: FileIO, begin: int, run: Sequence[_Chunk], group: int) -> pa.Buffer:
+        """Reads the bytes from `begin` on, chunk by chunk: each is summed while it is still in the cache."""
+        data = pa.allocate_buffer(run[-1].end - begin)
+        room, filled = memoryview(data).cast("B"), 0
+        file.seek(begin)
+        for chunk in run:
+            end = chunk.end - begin
+            while filled < end:
+                read = file.readinto(room[filled:end])
+                if not read:
+                    raise OSError(f"the file ends at byte {begin + filled}")
+                filled += read
+            found = digest(room[chunk.start - begin : end], chunk.start)
+            if found != chunk.checksum:
+                where = f"{self.path}, row group {group}, column {chunk.name}"
+                raise _changed(where, f"{chunk.checksum:016x}", f"{found:016x}")
+        return data
 
 
 class _Chunk(NamedTuple):

@@ -50,11 +50,12 @@ class FileChecksums:
         metadata = pq.read_metadata(pa.BufferReader(footer))
         found = np.zeros((metadata.num_row_groups, metadata.num_columns, 2), np.uint64)
         start = len(MAGIC)
-        with pa.OSFile(str(path)) as file:
+        with path.open("rb") as file:
             for group in range(metadata.num_row_groups):
                 for column in range(metadata.num_columns):
                     size = _size(metadata.row_group(group).column(column), start, path)
-                    found[group, column] = size, digest(read_aligned(file, start, size)[start % 8 :], start)
+                    file.seek(start - start % 8)
+                    found[group, column] = size, digest(memoryview(file.read(size + start % 8))[start % 8 :], start)
                     start += size
         return cls(hash_file(path), hash_bytes(footer), base64.b64encode(found.astype("<u8").tobytes()).decode())
 
@@ -120,13 +121,7 @@ def read_footer(path: Path) -> bytes:
     raise OSError(f"the end of the file is no Parquet footer ({size} bytes in all)")
 
 
-def read_aligned(file: pa.NativeFile, start: int, size: int) -> pa.Buffer:
-    """Reads bytes of a file, and up to seven before them, so that words that are aligned there are so in memory."""
-    file.seek(start - start % 8)
-    return file.read_buffer(size + start % 8)
-
-
-def digest(data: pa.Buffer, start: int) -> int:
+def digest(raw: memoryview, start: int) -> int:
     """Returns two CRC-32: of the sums of the rows, and of the columns, of the data as a matrix of 64-bit words.
 
     CRC-32 alone costs three times as much. Any damage within one word changes a sum of a row and one of a column; words
@@ -136,12 +131,11 @@ def digest(data: pa.Buffer, start: int) -> int:
     not from forgery.
 
     Args:
-        data: The bytes.
-        start: Their place in the file: words begin at multiples of eight there, so that they do in memory too.
+        raw: The bytes.
+        start: Their place in the file: words begin at multiples of eight there. They should do in memory too.
     """
-    raw = memoryview(data)
-    lead = min(-start % 8, data.size)
-    rows = (data.size - lead) // (8 * _WIDTH)
+    lead = min(-start % 8, len(raw))
+    rows = (len(raw) - lead) // (8 * _WIDTH)
     ends = zlib.crc32(raw[lead + 8 * _WIDTH * rows :], zlib.crc32(raw[:lead]))
     if not rows:
         return ends
