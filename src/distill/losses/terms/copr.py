@@ -33,7 +33,8 @@ class COPR(SoftTerm):
         ConfigError: The chunk is not at least one candidate.
 
     Reference: Zhao et al., "COPR: Consistency-Oriented Pre-Ranking for Online Advertising", 2023, arXiv 2306.03516.
-    Deviation: pairs compare logits, not the products of bid and rate.
+    Deviations: the paper samples candidates from the chunks, here every pair of different chunks takes part, so nothing
+    is random; pairs compare logits, not the products of bid and rate.
     """
 
     def __init__(
