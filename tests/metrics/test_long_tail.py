@@ -149,5 +149,5 @@ def test_unknown_items_have_no_exposures(tmp_path: Path) -> None:
 
     table = pa.table({"key_item": [[MISSING_KEY, 7], [MISSING_KEY]], "stage": [[3, 3], [3]]})
     pq.write_table(table, tmp_path / "a.parquet")
-    found = _count((tmp_path / "a.parquet",), "unknown")
+    found = _count(((tmp_path / "a.parquet", None),))
     assert (found.item_id.tolist(), found.count.tolist()) == ([7], [1])
