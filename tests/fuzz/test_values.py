@@ -19,7 +19,7 @@ NOT_SHARES: list[Any] = [0, 1, -0.1, 1.5, "0.1", float("nan"), float("inf"), Non
 @pytest.mark.parametrize("key", ["batch_candidates", "shuffle_buffer", "num_shards", "seed"])
 def test_order(key: str, value: Any) -> None:
     order = {"batch_candidates": 4, "shuffle_buffer": 4, "num_shards": 1, "seed": 0, "shuffle": True}
-    with pytest.raises(ConfigError, match=f"data.{key}"):
+    with pytest.raises(ConfigError, match=rf"data\.loader\.{key}|where: +seed"):
         StreamOrder(**{**order, key: value})
 
 
@@ -27,17 +27,17 @@ def test_order(key: str, value: Any) -> None:
 @pytest.mark.parametrize("key", ["val", "test"])
 @pytest.mark.parametrize("rule", [TimeSplit, UserTimeSplit, RandomSplit])
 def test_shares(rule: Callable[..., object], key: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"data\.split"):
+    with pytest.raises(ConfigError, match=r"data\.adapter\.split"):
         rule(**{key: value})
 
 
 @pytest.mark.parametrize("value", NOT_INTEGERS, ids=repr)
 def test_seed_of_a_split(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"data\.split\.seed"):
+    with pytest.raises(ConfigError, match=r"data\.adapter\.split\.seed"):
         RandomSplit(seed=value)
 
 
 @pytest.mark.parametrize("value", [None, "", 1, True, []], ids=repr)
 def test_column_of_a_split(value: Any) -> None:
-    with pytest.raises(ConfigError, match=r"data\.split\.column"):
+    with pytest.raises(ConfigError, match=r"data\.adapter\.split\.column"):
         ColumnSplit(value)
