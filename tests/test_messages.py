@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 from tests.messages import ANY, CONF, ROOT, Text, config_keys, parts, schema_keys, texts
 
 # Of the command line, and of what else starts a run.
-WORDS = {"--metrics", "--sort", "srun", "torchrun or srun around a study", "+sweep=optuna"}
-OPEN = {"callbacks.extra"}  # mappings of a user's own
+WORDS = {"runs", "--metrics", "--sort", "srun", "torchrun or srun around a study", "+sweep=optuna"}
+OPEN = {"callbacks.extra", "raw.columns"}  # mappings of a user's own
 KEY = re.compile(rf"[A-Za-z_+{ANY}][\w*{ANY}]*(?:\.[\w*…<>{ANY}]+)+")
 FILE = re.compile(r"\.(yaml|py|md|ckpt|parquet)$")
 CHOICE = re.compile(r"(?<![\w.])\+?([a-z_/]+)(?:@[\w.]+)?=([a-z]\w*)(?![\w./…])")
