@@ -12,13 +12,18 @@ from scipy.special import expit
 from distill.batch import Penalty, RankerOutput
 from distill.errors import ConfigError
 from distill.losses import CompositeLoss, LossTerm, TaskInfo
+from distill.losses.functional.relational import relational
 from distill.losses.functional.sampled_softmax import sampled_softmax
 from distill.losses.terms import (
+    COPR,
+    DE,
     JRC,
     BernoulliKL,
     HardBCE,
     HardMSE,
+    LambdaRank,
     ListMLE,
+    ListNet,
     LogitMSE,
     MarginMSE,
     ProbMSE,
@@ -143,3 +148,65 @@ def test_what_terms_read() -> None:
     for tasks in ("click", [1], [None]):
         with pytest.raises(ConfigError, match="list of names"):
             HardBCE(tasks=tasks)  # type: ignore[arg-type]
+
+
+def test_lambdarank_keeps_pairs_of_which_one_is_before_the_cutoff(make_inputs: InputsFactory) -> None:
+    student = torch.tensor([[3.0], [2.0], [1.0], [0.0]], requires_grad=True)
+    ready(LambdaRank(cutoff=1))(make_inputs(student, [4], labels=[[0], [1], [0], [0]])).mean().backward()
+    assert student.grad is not None
+    assert (student.grad != 0).flatten().tolist() == [True, True, False, False]
+
+
+def test_listnet_leaves_out_lists_whose_labels_say_nothing(make_inputs: InputsFactory) -> None:
+    student = torch.tensor([[0.0], [2.0], [1.0], [5.0], [7.0], [1.0], [2.0]]).double()
+    labels = [[1], [0], [1], [1], [1], [0], [0]]
+    sums = ready(ListNet())(make_inputs(student, [2, 2, 1, 0, 2], labels=labels))
+    assert sums.denominators.tolist() == [1.0]
+    wanted, found = np.exp([1.0, 0.0]) / (1 + np.e), np.log(np.exp([0.0, 2.0]) / (1 + np.exp(2.0)))
+    assert sums.mean().item() == pytest.approx(-(wanted * found).sum())
+
+
+@pytest.mark.parametrize("alike", ["student", "teacher"])
+def test_lists_without_distances_are_of_no_pair(alike: str) -> None:
+    vectors = {"student": torch.randn(3, 2), "teacher": torch.randn(3, 4)}
+    vectors[alike] = torch.ones_like(vectors[alike])
+    student = vectors["student"].requires_grad_()
+    sums, number = relational(student, vectors["teacher"], torch.zeros(3, dtype=torch.int64), torch.tensor([3]))
+    assert sums.tolist() == [0.0]
+    assert number.tolist() == [0.0]
+    sums.sum().backward()
+    assert student.grad is not None
+    assert student.grad.abs().max() == 0
+
+
+def test_least_sizes_are_taken() -> None:
+    assert COPR(chunk=1).chunk == 1
+    term = DE(student="mlp", num_experts=1)
+    ready(term)
+    term.setup_hidden({"mlp": 3}, {"body": 5})
+    assert [tuple(p.shape) for p in term.experts[0].parameters()] == [(4, 3), (4,), (5, 4), (5,)]
+
+
+def test_experts_are_drawn_by_gumbel_noise(make_inputs: InputsFactory) -> None:
+    """As τ falls, expert m gets the share p_m of the rows: max-stable noise, which its mirror image is not."""
+    torch.manual_seed(0)
+    count, p = 20_000, torch.tensor([0.6, 0.3, 0.1])
+    term = DE(student="mlp", num_experts=3, temperature=1e-4)
+    ready(term)
+    term.setup_hidden({"mlp": 1}, {"body": 1})
+    assert term.select is not None
+    torch.nn.init.zeros_(term.select.weight)
+    term.select.bias.data = p.log()
+    for expert, value in zip(term.experts, (1.0, 10.0, 100.0), strict=True):
+        torch.nn.init.zeros_(expert[2].weight)
+        torch.nn.init.constant_(expert[2].bias, value)
+    given = make_inputs(torch.zeros(count, 1), [count], teacher=torch.zeros(count, 1))
+    zeros = torch.zeros(count, 1)
+    assert given.signals is not None
+    given = replace(
+        given,
+        output=replace(given.output, hidden={"mlp": zeros}),
+        signals=replace(given.signals, hidden={"body": zeros}),
+    )
+    squares = torch.tensor([1.0, 100.0, 10_000.0])
+    assert term(given).mean().item() == pytest.approx(float((p * squares).sum()), rel=0.05)
