@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill.batch import RankerOutput
+from distill.batch import Penalty, RankerOutput
 from distill.losses import CompositeLoss, LossInputs, LossTerm, TaskInfo, TermSums
 from distill.losses.blame import non_finite_gradients
 from distill.losses.terms import HardBCE
@@ -70,7 +70,7 @@ def _inputs(penalty: Tensor | None = None) -> tuple[LossInputs, nn.Parameter]:
     batch = make_batch(make_schema())
     parameter = nn.Parameter(torch.zeros(()))
     output = RankerOutput(torch.ones(8, 2) + parameter, {"body": torch.ones(8, 3)})
-    penalties = {} if penalty is None else {"own": penalty * (parameter * 0).sqrt()}
+    penalties = {} if penalty is None else {"own": Penalty.of_no_rows(penalty * (parameter * 0).sqrt())}
     return LossInputs(batch, replace(output, penalties=penalties), None, 0), parameter
 
 

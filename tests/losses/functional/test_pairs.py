@@ -72,7 +72,7 @@ def test_pairs_in_order_leave_out_ties_and_small_margins(area, monkeypatch, pair
         sums, amount = ordered_sums(student, target, INDEX, COUNTS, logistic, min_margin=margin)
         expected, slope = np.zeros(5), np.zeros(6)
         for b, w in kept:
-            d = float(student[b] - student[w])
+            d = float(pair[0][b] - pair[0][w])
             expected[INDEX[b]] += np.log1p(np.exp(-d))
             slope[b] -= (2.0, 0, 0, 3.0, 0)[INDEX[b]] * expit(-d)
             slope[w] += (2.0, 0, 0, 3.0, 0)[INDEX[b]] * expit(-d)

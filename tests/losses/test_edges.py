@@ -1,0 +1,212 @@
+"""Values at the edges of terms: what a changed sign, constant or comparison would give otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+
+from distill.batch import Penalty, RankerOutput
+from distill.errors import ConfigError
+from distill.losses import CompositeLoss, LossTerm, TaskInfo
+from distill.losses.functional.relational import relational
+from distill.losses.functional.sampled_softmax import sampled_softmax
+from distill.losses.terms import (
+    COPR,
+    DE,
+    JRC,
+    BernoulliKL,
+    HardBCE,
+    HardMSE,
+    LambdaRank,
+    ListMLE,
+    ListNet,
+    LogitMSE,
+    MarginMSE,
+    ProbMSE,
+    RankNet,
+    SampledSoftmax,
+    SoftCE,
+    SoftmaxKL,
+)
+from tests.losses.conftest import InputsFactory
+
+CLICK = [TaskInfo("click", 1.0)]
+
+
+def ready(term: LossTerm) -> LossTerm:
+    term.setup(CLICK, has_signals=True)
+    return term
+
+
+def sampled(alpha: float = 0.05, buckets: int = 10) -> SampledSoftmax:
+    term = SampledSoftmax(alpha=alpha, buckets=buckets)
+    ready(term)
+    term.setup_hidden({"request": 2, "candidate": 2}, {})
+    return term
+
+
+def _step(term: SampledSoftmax, make_inputs: InputsFactory, step: int) -> None:
+    given = make_inputs(torch.zeros(1, 1), [1], labels=[[1]], step=step)
+    hidden = {"request": torch.ones(1, 2), "candidate": torch.ones(1, 2)}
+    term(replace(given, output=replace(given.output, hidden=hidden)))
+
+
+@pytest.mark.parametrize(("first", "gap"), [(0, 1.0), (10, 11.0)])
+def test_the_first_sight_of_an_item_counts_from_the_beginning(
+    first: int, gap: float, make_inputs: InputsFactory
+) -> None:
+    term = sampled()
+    _step(term, make_inputs, first)
+    assert term.gap[0].item() == gap
+    _step(term, make_inputs, first)  # the same step again changes nothing
+    assert term.gap[0].item() == gap
+    _step(term, make_inputs, first + 4)
+    assert term.gap[0].item() == pytest.approx(0.95 * gap + 0.05 * 4)
+    assert term.last_seen.tolist() == [first + 4] + [-1] * 9
+
+
+def test_sampled_softmax_takes_one_bucket_and_refuses_none_and_towers_of_two_widths() -> None:
+    assert sampled(alpha=1.0, buckets=1).gap.shape == (1,)
+    with pytest.raises(ConfigError, match="buckets=0"):
+        SampledSoftmax(buckets=0)
+    for widths in ({"request": 4, "candidate": 8}, {"candidate": 4}, {"request": 4}):
+        term = SampledSoftmax(buckets=1)
+        ready(term)
+        with pytest.raises(ConfigError, match="same width"):
+            term.setup_hidden(widths, {})
+
+
+def test_frequencies_get_no_gradient() -> None:
+    log_q = torch.zeros(3, requires_grad=True)
+    u, v = torch.ones(3, 2, requires_grad=True), torch.eye(3)[:, :2]
+    ids = torch.arange(3)
+    sampled_softmax(u, v, ids, ids, log_q).sum().backward()
+    assert log_q.grad is None
+    assert u.grad is not None
+
+
+def test_a_term_on_labels_acts_on_rows_that_the_teacher_did_not_score(make_inputs: InputsFactory) -> None:
+    given = make_inputs(
+        torch.zeros(3, 1), [3], teacher=torch.zeros(3, 1), valid=[True, False, True], observed=[[1], [1], [0]]
+    )
+    for term, rows in ((HardBCE(), [0, 1]), (RankNet(), [0, 1]), (HardMSE(), [0, 1]), (LogitMSE(), [0, 2])):
+        assert ready(term).acts_on(given.batch, given.signals).nonzero().flatten().tolist() == rows
+    loss = CompositeLoss({"hard": HardBCE(), "soft": LogitMSE(), "asleep": SoftmaxKL(weight=0.0)})
+    loss.setup(CLICK, has_signals=True)
+    assert loss.acts_on(given.batch, given.signals, 0).all()
+    alone = CompositeLoss({"hard": HardBCE(), "asleep": LogitMSE(weight=0.0)})
+    alone.setup(CLICK, has_signals=True)
+    assert alone.acts_on(given.batch, given.signals, 0).tolist() == [True, True, False]
+
+
+def test_weights_of_rows_get_no_gradient(make_inputs: InputsFactory) -> None:
+    weight = torch.ones(3, requires_grad=True)
+    logits = torch.ones(3, 1, requires_grad=True)
+    given = make_inputs(logits, [3])
+    ready(HardBCE())(replace(given, batch=replace(given.batch, weight=weight))).mean().backward()
+    assert weight.grad is None
+
+
+def test_lists_of_two_rows_take_part_and_lists_of_one_do_not(make_inputs: InputsFactory) -> None:
+    student, teacher = torch.tensor([[3.0], [1.0], [5.0]]).double(), torch.tensor([[1.0], [0.5], [0.0]]).double()
+    given = make_inputs(student, [2, 1], teacher=teacher, labels=[[1], [0], [1]])
+    both = (np.log1p(np.exp(-3.0)) + np.log1p(np.exp(1.0))) / 2
+    order = (np.log1p(np.exp(-1.0)) + np.log1p(np.exp(-1.0))) / 2
+    for term, expected in (
+        (MarginMSE(), (2 - 0.5) ** 2),
+        (ListMLE(), -np.log(expit(2.0)) / 2),
+        (RankNet(), -np.log(expit(2.0))),
+        (JRC(alpha=0.25), 0.25 * both + 0.75 * order),
+    ):
+        sums = ready(term)(given)
+        assert sums.denominators.tolist() == [1.0]
+        assert sums.mean().item() == pytest.approx(expected)
+
+
+def test_what_the_model_adds_itself_is_added_once(make_inputs: InputsFactory) -> None:
+    loss = CompositeLoss({"hard": HardBCE()})
+    loss.setup(CLICK, has_signals=False)
+    given = make_inputs(torch.zeros(2, 1), [2])
+    output = RankerOutput(given.output.logits, {}, {"own": Penalty(torch.tensor(0.5), torch.tensor(2.0))})
+    report = loss(replace(given, output=output))
+    assert report.total.item() == pytest.approx(np.log(2) + 0.25)
+    assert report.parts["penalty_own"].item() == 0.25
+    assert report.weights == {"hard": 1.0, "penalty_own": 1.0}
+
+
+def test_what_terms_read() -> None:
+    on_probabilities = {BernoulliKL, SoftCE, LogitMSE, ProbMSE}
+    for kind in (HardBCE, HardMSE, RankNet, JRC, MarginMSE, ListMLE, SoftmaxKL, *on_probabilities):
+        assert kind.needs_probabilities == (kind in on_probabilities)
+        assert not kind.needs_hidden
+        assert not kind.needs_items
+        assert kind.needs_signals == (kind not in (HardBCE, HardMSE, RankNet, JRC))
+    for tasks in ("click", [1], [None]):
+        with pytest.raises(ConfigError, match="list of names"):
+            HardBCE(tasks=tasks)  # type: ignore[arg-type]
+
+
+def test_lambdarank_keeps_pairs_of_which_one_is_before_the_cutoff(make_inputs: InputsFactory) -> None:
+    student = torch.tensor([[3.0], [2.0], [1.0], [0.0]], requires_grad=True)
+    ready(LambdaRank(cutoff=1))(make_inputs(student, [4], labels=[[0], [1], [0], [0]])).mean().backward()
+    assert student.grad is not None
+    assert (student.grad != 0).flatten().tolist() == [True, True, False, False]
+
+
+def test_listnet_leaves_out_lists_whose_labels_say_nothing(make_inputs: InputsFactory) -> None:
+    student = torch.tensor([[0.0], [2.0], [1.0], [5.0], [7.0], [1.0], [2.0]]).double()
+    labels = [[1], [0], [1], [1], [1], [0], [0]]
+    sums = ready(ListNet())(make_inputs(student, [2, 2, 1, 0, 2], labels=labels))
+    assert sums.denominators.tolist() == [1.0]
+    wanted, found = np.exp([1.0, 0.0]) / (1 + np.e), np.log(np.exp([0.0, 2.0]) / (1 + np.exp(2.0)))
+    assert sums.mean().item() == pytest.approx(-(wanted * found).sum())
+
+
+@pytest.mark.parametrize("alike", ["student", "teacher"])
+def test_lists_without_distances_are_of_no_pair(alike: str) -> None:
+    vectors = {"student": torch.randn(3, 2), "teacher": torch.randn(3, 4)}
+    vectors[alike] = torch.ones_like(vectors[alike])
+    student = vectors["student"].requires_grad_()
+    sums, number = relational(student, vectors["teacher"], torch.zeros(3, dtype=torch.int64), torch.tensor([3]))
+    assert sums.tolist() == [0.0]
+    assert number.tolist() == [0.0]
+    sums.sum().backward()
+    assert student.grad is not None
+    assert student.grad.abs().max() == 0
+
+
+def test_least_sizes_are_taken() -> None:
+    assert COPR(chunk=1).chunk == 1
+    term = DE(student="mlp", num_experts=1)
+    ready(term)
+    term.setup_hidden({"mlp": 3}, {"body": 5})
+    assert [tuple(p.shape) for p in term.experts[0].parameters()] == [(4, 3), (4,), (5, 4), (5,)]
+
+
+def test_experts_are_drawn_by_gumbel_noise(make_inputs: InputsFactory) -> None:
+    """As τ falls, expert m gets the share p_m of the rows: max-stable noise, which its mirror image is not."""
+    torch.manual_seed(0)
+    count, p = 20_000, torch.tensor([0.6, 0.3, 0.1])
+    term = DE(student="mlp", num_experts=3, temperature=1e-4)
+    ready(term)
+    term.setup_hidden({"mlp": 1}, {"body": 1})
+    assert term.select is not None
+    torch.nn.init.zeros_(term.select.weight)
+    term.select.bias.data = p.log()
+    for expert, value in zip(term.experts, (1.0, 10.0, 100.0), strict=True):
+        torch.nn.init.zeros_(expert[2].weight)
+        torch.nn.init.constant_(expert[2].bias, value)
+    given = make_inputs(torch.zeros(count, 1), [count], teacher=torch.zeros(count, 1))
+    zeros = torch.zeros(count, 1)
+    assert given.signals is not None
+    given = replace(
+        given,
+        output=replace(given.output, hidden={"mlp": zeros}),
+        signals=replace(given.signals, hidden={"body": zeros}),
+    )
+    squares = torch.tensor([1.0, 100.0, 10_000.0])
+    assert term(given).mean().item() == pytest.approx(float((p * squares).sum()), rel=0.05)
