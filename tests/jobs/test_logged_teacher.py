@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 
-from distill.data.format import MANIFEST_FILE, Manifest
+from distill.data.dataset import load_dataset
+from distill.data.format import MANIFEST_FILE
 from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
@@ -196,7 +197,7 @@ def test_a_broken_step_is_replayed_without_the_tasks_that_have_no_teacher(
 
 def test_manifest_counts_the_training_split(root: Path) -> None:
     run_script("scripts/prepare.py", *arguments(root, "some")[:6])
-    found = [Manifest.model_validate_json(p.read_text()) for p in (root / "data").glob(f"logged-*/{MANIFEST_FILE}")]
+    found = [load_dataset(p.parent).manifest for p in (root / "data").glob(f"logged-*/{MANIFEST_FILE}")]
     numbers = next(m.teacher for m in found if m.teacher and "click" in m.teacher)["click"]
     assert sum(numbers.candidates.values()) == 960
     assert numbers.labelled > 0

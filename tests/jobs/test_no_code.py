@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from distill.data.files import hash_file
+from distill.data.sealed import read_sealed, write_sealed
 from distill.errors import ConfigError, DistillError
 from distill.jobs.parts import build, load_model
 from distill.jobs.replay import replay
@@ -96,9 +96,9 @@ def test_checkpoint_in_the_cache(
     train(*arguments, "name=first")
     capsys.readouterr()
     (entry,) = (tmp_path / "cache").glob("**/result.json")
-    content = json.loads(entry.read_text(encoding="utf-8"))
+    content = read_sealed(entry)
     shutil.copy(malicious, entry.parent / content["checkpoint"])
-    entry.write_text(json.dumps({**content, "blake2b": hash_file(malicious)}), encoding="utf-8")
+    write_sealed(entry, {**content, "blake2b": hash_file(malicious)})
     with pytest.raises(SystemExit) as ended:
         train(*arguments, "name=second")
     assert ended.value.code == 2

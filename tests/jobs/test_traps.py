@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from distill.data.files import hash_file
+from distill.data.sealed import read_sealed, write_sealed
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
 
@@ -139,6 +140,11 @@ def change_json(path: Path, key: str, value: Any) -> None:
     path.write_text(json.dumps({**content, key: value}), encoding="utf-8")
 
 
+def forge(path: Path, key: str, value: Any) -> None:
+    """Changes a record and the hash that it carries."""
+    write_sealed(path, {**read_sealed(path), key: value})
+
+
 def test_runs_that_are_compared(runs: Path, tmp_path: Path, trap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Path(shutil.copytree(run_dirs(runs, "gated")[0], tmp_path / "run"))
     change_json(run / "summary.json", "name", call(trap))
@@ -156,11 +162,11 @@ def test_a_cached_teacher(tmp_path: Path, trap: Path, capsys: pytest.CaptureFixt
     (entry,) = (tmp_path / "cache").glob("**/result.json")
     path = entry.parent / json.loads(entry.read_text(encoding="utf-8"))["checkpoint"]
     poison(path, path, trap)
-    change_json(entry, "blake2b", hash_file(path))
+    forge(entry, "blake2b", hash_file(path))
     shutil.rmtree(tmp_path / "cache" / "signals")
     assert "net.extra" in refused(capsys, trap, train, *arguments, "name=second")
     elsewhere = shutil.copy(path, tmp_path / "elsewhere.ckpt")
-    change_json(entry, "checkpoint", str(elsewhere))
+    forge(entry, "checkpoint", str(elsewhere))
     capsys.readouterr()
     train(*arguments, "name=third")  # not used: trained again
     assert json.loads(entry.read_text(encoding="utf-8"))["checkpoint"] != str(elsewhere)
@@ -170,7 +176,7 @@ def test_signals_and_prepared_data(runs: Path, tmp_path: Path, trap: Path, capsy
     """Their records are refused, or taken as the text that they are."""
     score = ("data=funnel_tiny", f"teacher.path={checkpoint(runs, 'ranker')}", "trainer=cpu", *path_arguments(runs))
     run_script("scripts/score.py", *score, f"out={tmp_path / 'signals'}")
-    change_json(tmp_path / "signals" / "provenance.json", "dataset", call(trap))
+    forge(tmp_path / "signals" / "provenance.json", "dataset", call(trap))
     student = ("model=two_tower", "metrics=funnel", "loss=pointwise", *tiny(runs), "teacher=column")
     refused(capsys, trap, train, *student, f"teacher.path={tmp_path / 'signals'}")
     (prepared,) = (path.parent for path in (runs / "data").glob("*/manifest.json"))
