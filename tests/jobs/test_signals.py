@@ -116,7 +116,7 @@ def test_missing_checkpoint_is_one_clear_error(root: Path, capsys: pytest.Captur
         _distil(root, "missing", "teacher=checkpoint", "teacher.path=/nowhere/x.ckpt")
     assert ending.value.code == 2
     message = _failure(capsys)
-    assert "The checkpoint does not exist." in message
+    assert "does not exist." in message
     assert "/nowhere/x.ckpt" in message
     assert "Traceback" not in message
 
