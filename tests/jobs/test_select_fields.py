@@ -97,7 +97,7 @@ def test_what_cannot_be_selected_from_is_refused(
         ([f"run={run_dirs(tmp_path, 'plain')[0]}"], "no gates over its fields"),
         ([f"run={tmp_path}"], "no summary"),
         ([f"run={run}", "budget.limits=[1]"], "No group of fields fits"),
-        ([f"run={run}", "budget.metric=money"], "Fields are selected from a run"),
+        ([f"run={run}", "budget.metric=money"], "flops, milliseconds, groups"),
         ([f"curve=[{run}]", "metric=love/auc"], "no place on the curve"),
     ):
         with pytest.raises(SystemExit):

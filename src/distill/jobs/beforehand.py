@@ -73,6 +73,14 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     _check_parts(cfg)
     if schema is not None:
         check_measured(cfg, schema)
+        if cfg.teacher.source == "column" and cfg.teacher.path is None and schema.teacher is None:
+            raise ConfigError(
+                "The data hold no teacher scores.",
+                where="teacher.source",
+                expected=" or ".join(f"teacher_{task}" for task in schema.task_names),
+                found="none",
+                remedy="Declare them under `teacher` in the schema, or give teacher.path=DIR.",
+            )
         taught, has_teacher = scored_tasks(cfg, schema), cfg.teacher.source != "none"
         check_terms(plain(cfg.loss), plain(cfg.sampling), schema, taught, has_teacher)
         return
