@@ -1,18 +1,12 @@
-"""How many labels of each task a split holds, and of which kind."""
+"""How many labels of each task a split holds, and of which kind, as they were counted when it was prepared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-import numpy as np
-
-from distill.data.candidate_columns import candidate_columns
-from distill.data.checked_file import CheckedFile
-from distill.data.checksums import FileChecksums
-from distill.data.format import Dataset, Split, label_column
-from distill.data.stream.columns import Array
+from distill.data.contents import LabelNumbers
+from distill.data.format import Dataset, Split
+from distill.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -30,6 +24,12 @@ class LabelCounts:
     lowest: float = float("nan")
     highest: float = float("nan")
 
+    @classmethod
+    def of(cls, numbers: LabelNumbers) -> LabelCounts:
+        """Takes over what the manifest says."""
+        low, high = (float("nan") if value is None else value for value in (numbers.low, numbers.high))
+        return cls(numbers.labelled, numbers.positive, low, high)
+
     @property
     def negatives(self) -> int:
         """Candidates whose label is not above 0."""
@@ -40,34 +40,18 @@ class LabelCounts:
 
 
 def label_counts(dataset: Dataset, split: Split) -> dict[str, LabelCounts]:
-    """Counts the labels of every task of a split, once per dataset and process; reads the label columns alone.
+    """Returns the counts of every task of a split; no data is read.
 
     Raises:
-        DataError: The split is empty, or a file of it cannot be read.
+        DataError: The split is empty, or the manifest does not say what it holds.
     """
-    files = tuple((dataset.root / part.path, dataset.checksums(part)) for part in dataset.parts(split))
-    return dict(_count(files, dataset.schema.task_names))
-
-
-@lru_cache(maxsize=8)
-def _count(
-    files: tuple[tuple[Path, FileChecksums], ...], tasks: tuple[str, ...]
-) -> tuple[tuple[str, LabelCounts], ...]:
-    found = dict.fromkeys(tasks, LabelCounts())
-    for path, checksums in files:
-        for columns in candidate_columns(CheckedFile.open(path, checksums), [label_column(task) for task in tasks]):
-            for task in tasks:
-                labels = columns[label_column(task)]
-                found[task] = _joined(found[task], labels[~np.isnan(labels)])
-    return tuple(found.items())
-
-
-def _joined(before: LabelCounts, labels: Array) -> LabelCounts:
-    if labels.size == 0:
-        return before
-    return LabelCounts(
-        before.labelled + labels.size,
-        before.positives + int(np.count_nonzero(labels > 0)),
-        float(np.fmin(before.lowest, labels.min())),
-        float(np.fmax(before.highest, labels.max())),
-    )
+    dataset.parts(split)
+    contents = dataset.manifest.contents
+    if contents is None:
+        raise DataError(
+            "The manifest does not say which labels there are.",
+            where=str(dataset.root),
+            remedy="Prepare the data again.",
+        )
+    labels = contents.splits[split].labels
+    return {task: LabelCounts.of(labels[task]) for task in dataset.schema.task_names}
