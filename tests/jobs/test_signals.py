@@ -206,7 +206,7 @@ def test_hidden_vectors_in_half_the_bytes(root: Path, capsys: pytest.CaptureFixt
     _distil(root, "half", "teacher=column", f"teacher.path={half}", "+loss_term@loss.terms.hint=hint")
     with pytest.raises(SystemExit):
         run_script("scripts/score.py", *_score_arguments(root), "hidden=[body]", "hidden_type=int8")
-    assert "float32 or float16" in _failure(capsys)
+    assert "hidden_type expected: float32, float16 found: 'int8'" in _failure(capsys)
 
 
 def test_hidden_vectors_reduced_to_principal_components(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +232,10 @@ def test_hidden_vectors_reduced_to_principal_components(root: Path, capsys: pyte
     run_script("scripts/score.py", *arguments, "hidden_width=4")
     assert "(0 scored now" not in capsys.readouterr().out  # another width is another file
     _distil(root, "reduced", "teacher=column", f"teacher.path={reduced}", "+loss_term@loss.terms.hint=hint")
-    for width, expected_error in (("100000", "principal components"), ("0", "reduced to this width")):
+    for width, expected_error in (
+        ("100000", "principal components"),
+        ("0", "hidden_width expected: a whole number of at least 1"),
+    ):
         with pytest.raises(SystemExit):
             run_script("scripts/score.py", *_score_arguments(root), "hidden=[body]", f"hidden_width={width}")
         assert expected_error in _failure(capsys)

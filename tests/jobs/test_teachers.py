@@ -80,7 +80,7 @@ def test_the_mean_of_probabilities_and_hidden_vectors_side_by_side(root: Path, t
     [
         (["teacher.weights=[1]"], "positive weight for each"),
         (["teacher.weights=[1,0]"], "positive weight for each"),
-        (["teacher.mean=median"], "logits or probabilities"),
+        (["teacher.mean=median"], "teacher.mean expected: logits, probabilities"),
     ],
 )
 def test_what_is_no_ensemble_is_refused(
