@@ -11,8 +11,10 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError, DistillError
-from distill.jobs.beforehand import check_config, check_given, warn_of_few_steps
+from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.datasets import raw_schema
+from distill.jobs.values import check_present, check_values
+from distill.schema import Schema
 from tests.jobs.entry import tiny_arguments, train
 from tests.models.composing import composing
 
@@ -42,8 +44,13 @@ def test_few_steps(
 def _config(*overrides: str) -> DictConfig:
     with composing():
         cfg = compose("config", ["data=funnel_tiny", *overrides])
-    check_given(cfg)
+    check_present(cfg)
     return cfg
+
+
+def _check(cfg: DictConfig) -> None:
+    check_values(cfg)
+    check_config(cfg, raw_schema(cfg))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,7 @@ def _config(*overrides: str) -> DictConfig:
 def test_what_no_data_could_make_right_is_refused_without_any(overrides: list[str], says: str) -> None:
     cfg = _config(*overrides)
     with pytest.raises(DistillError) as error:
-        check_config(cfg, raw_schema(cfg))
+        _check(cfg)
     assert says in str(error.value)
 
 
@@ -107,7 +114,7 @@ def test_experiments_pass(experiment: str) -> None:
     source = [] if "/" not in experiment or experiment.startswith("funnel") else ["data.source=/nowhere"]
     with composing():
         cfg = compose("config", [f"+experiment={experiment}", *source])
-    check_given(cfg)
+    check_values(cfg)
     check_config(cfg, raw_schema(cfg))
 
 
@@ -122,3 +129,23 @@ def test_nothing_is_prepared_for_a_mistake(tmp_path: Path, capsys: pytest.Captur
 
 def _alone(root: Path) -> list[str]:
     return [argument for argument in tiny_arguments(root) if not argument.startswith("teacher.")]
+
+
+@pytest.mark.parametrize("item", [None, "item_id"])
+def test_items_that_have_no_key_are_not_added(item: str | None) -> None:
+    schema = Schema.model_validate(
+        {
+            "name": "s",
+            "layout": "requests",
+            "keys": {"request": "r", "item": item},
+            "fields": [{"name": "item_id", "side": "candidate", "kind": "id"}],
+            "tasks": [{"name": "click"}],
+        }
+    )
+    loss = {"_target_": "distill.losses.CompositeLoss", "terms": {"hard": {"_target_": "distill.losses.terms.HardBCE"}}}
+    rule = {"_target_": "distill.sampling.InBatchNegatives"}
+    if item is not None:
+        return check_terms(loss, {"in_batch": rule}, schema, (), False)
+    with pytest.raises(ConfigError, match=r"sampling\.in_batch"):
+        check_terms(loss, {"in_batch": rule}, schema, (), False)
+    return None

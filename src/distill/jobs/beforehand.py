@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from distill.errors import ConfigError
-from distill.jobs.construct import TARGET, nodes
 from distill.jobs.fit import FitJob
 from distill.jobs.monitored import check_measured
 from distill.jobs.parts import build, build_loss, check_net, plain
-from distill.jobs.targets import run_part
-from distill.jobs.teacher import SOURCES, scored_tasks
+from distill.jobs.teacher import scored_tasks
 from distill.losses.tasks import task_infos
 from distill.metrics import MetricSuite
 from distill.sampling import Sampling
+from distill.sampling.added import AddedNegatives
 from distill.schema import Schema
 from distill.training.launch import rank
 from distill.training.lr_schedule import LRSchedule
@@ -32,35 +29,8 @@ _FEW_STEPS = 500
 _SMALL_BATCH = 128
 
 
-def check_given(cfg: DictConfig) -> None:
-    """Refuses a config with a value that must be given and is not.
-
-    Raises:
-        ConfigError: There is one; names all.
-    """
-    missing = list(_missing(OmegaConf.to_container(cfg, resolve=False), ""))
-    if missing:
-        raise ConfigError(
-            "A value must be given.",
-            where=", ".join(missing),
-            found="???",
-            remedy="Give " + " ".join(f"{key}=…" for key in missing),
-        )
-
-
-def _missing(node: Any, key: str) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for name, value in node.items():
-            yield from _missing(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for position, value in enumerate(node):
-            yield from _missing(value, f"{key}[{position}]")
-    elif node == "???":
-        yield key
-
-
 def check_config(cfg: DictConfig, schema: Schema | None) -> None:
-    """Refuses what no data could make right, before any is prepared.
+    """Refuses what no data could make right, before any is prepared; `check_values` has looked at each value alone.
 
     Args:
         cfg: Of the run, without interpolations.
@@ -69,7 +39,7 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     Raises:
         ConfigError: A part cannot be built, a value is none of those that there are, or parts do not fit each other.
     """
-    check_teacher(cfg)
+    _check_teacher_files(cfg)
     _check_parts(cfg)
     if schema is not None:
         check_measured(cfg, schema)
@@ -93,27 +63,19 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
             )
 
 
-def check_teacher(cfg: DictConfig) -> None:
-    """Refuses a teacher that nothing is known of, or whose files are not there.
+def _check_teacher_files(cfg: DictConfig) -> None:
+    """Refuses a teacher whose files are not there.
 
     Raises:
-        ConfigError: Its source, or the way to use it, is none of those that there are, or a path leads nowhere.
+        ConfigError: A path leads nowhere.
     """
     teacher = cfg.teacher
-    _check_one_of(teacher.source, SOURCES, "teacher.source", "Unknown source of teacher signals.")
-    if teacher.source in ("trained", "checkpoint"):
-        _check_one_of(teacher.signals, ("cached", "online"), "teacher.signals", "Unknown way to use a teacher.")
     named = {"teacher.path": teacher.get("path")}
     if teacher.source == "ensemble":
         named = {f"teacher.members[{i}]": member for i, member in enumerate(plain(teacher.members))}
     for where, path in named.items():
         if path is not None and not Path(str(path)).exists():
             raise ConfigError("The teacher does not exist.", where=where, found=str(path), remedy="Check the path.")
-
-
-def _check_one_of(value: Any, known: Sequence[str], where: str, problem: str) -> None:
-    if value not in known:
-        raise ConfigError(problem, where=where, expected=", ".join(known), found=str(value))
 
 
 def _check_parts(cfg: DictConfig) -> None:
@@ -125,24 +87,6 @@ def _check_parts(cfg: DictConfig) -> None:
         build(cfg.control.optimizer, "control.optimizer", OptimizerFactory)
     if cfg.teacher.source in ("trained", "cotrained"):
         _check_model(cfg.teacher, "teacher.")
-    for name, node in cfg.callbacks.extra.items():
-        _check_targets(plain(node), f"callbacks.extra.{name}", pl.Callback)
-    content = plain(cfg.trainer)
-    known = inspect.signature(_check_targets(content, "trainer", pl.Trainer)).parameters
-    if unknown := [name for name in content if name not in known and name != TARGET]:
-        raise ConfigError(
-            "The trainer has no such argument.",
-            where=", ".join(f"trainer.{name}" for name in unknown),
-            expected=", ".join(known),
-            found=", ".join(unknown),
-        )
-
-
-def _check_targets(node: Mapping[str, Any], where: str, kind: type[Any]) -> type[Any]:
-    """Looks at all targets of a node that is built later, and returns the class of the outermost."""
-    for inner, place in nodes(node, where):
-        run_part(inner[TARGET], f"{place}.{TARGET}")
-    return run_part(node.get(TARGET), f"{where}.{TARGET}", kind)
 
 
 def _check_model(node: DictConfig, prefix: str) -> None:
@@ -170,6 +114,19 @@ def check_terms(
     build_loss(loss, "loss").setup(task_infos(schema, taught), has_signals)
     rules = Sampling({name: build(node, f"sampling.{name}") for name, node in sampling.items()})
     rules.setup(schema.task_names, has_signals, taught)
+    added = [
+        f"sampling.{name}"
+        for name, rule in zip(sampling, rules.samplers, strict=True)
+        if isinstance(rule, AddedNegatives)
+    ]
+    if added and schema.keys.item is None:
+        raise ConfigError(
+            "Without item keys nobody can tell which items a request lacks.",
+            where=", ".join(added),
+            expected="keys.item in the schema",
+            found="none",
+            remedy="Name the column of the item under `keys` in the schema, or leave the sample rule out.",
+        )
 
 
 def warn_of_few_steps(job: FitJob) -> None:

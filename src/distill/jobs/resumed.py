@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from distill.data.format import Dataset
 from distill.errors import ConfigError, DataError
-from distill.jobs.beforehand import check_given
 from distill.jobs.identity import LENGTH, SHARDS, differences, shard_counts, teacher_files
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
 from distill.jobs.parts import build, build_loss, plain
+from distill.jobs.values import check_present
 from distill.losses.composite import CompositeLoss
 from distill.losses.schedule import Schedule
 from distill.schema.plain_yaml import read_yaml
@@ -96,7 +96,7 @@ def _check_command(config: DictConfig) -> None:
     own = copy.deepcopy(config)
     with read_write(own), open_dict(own):
         del own["hydra"]
-    check_given(own)
+    check_present(own)
     hydra = HydraConfig.instance()
     before = hydra.cfg
     hydra.set_config(config)  # for values that ask Hydra

@@ -27,7 +27,6 @@ from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
 _WRITTEN = {"hidden_type": "float32", "hidden_width": None}
-SOURCES = ("none", "trained", "checkpoint", "column", "ensemble", "cotrained")
 
 
 def teacher_signals(

@@ -19,7 +19,7 @@ from distill.console import plain_console
 from distill.data.format import Dataset
 from distill.errors import ConfigError
 from distill.jobs import replay
-from distill.jobs.beforehand import check_config, check_given, check_terms, warn_of_few_steps
+from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import cotraining_plan, teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
@@ -59,7 +59,6 @@ class Pruned:
 
 def run(cfg: DictConfig) -> Summary | Pruned | Replay:
     """Trains and tests everything that a config asks for, in as many processes; or replays a step that failed."""
-    check_given(cfg)
     if cfg.debug.replay is not None:
         return replay.run(cfg)
     job_dir = Path(HydraConfig.get().runtime.output_dir)

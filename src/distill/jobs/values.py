@@ -40,7 +40,7 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         ConfigError: There is one; it names the key.
     """
-    _check_present(cfg)
+    check_present(cfg)
     content = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(content, dict)
     for key, value in _nodes(content):  # first: arguments of parts may refer to them
@@ -77,7 +77,12 @@ def _nodes(node: Mapping[Any, Any], where: str = "") -> Iterator[tuple[str, Any]
             yield from _nodes(value, key)
 
 
-def _check_present(cfg: DictConfig) -> None:
+def check_present(cfg: DictConfig) -> None:
+    """Refuses a config with a value that must be given and is not.
+
+    Raises:
+        ConfigError: There is one; names all.
+    """
     missing = [key for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)) if value == "???"]
     if missing:
         raise ConfigError(
