@@ -93,7 +93,7 @@ def read_checksums(folder: Path) -> dict[str, FileChecksums]:
     try:
         content: dict[str, Any] = read_sealed(path)
         return {name: FileChecksums(**found) for name, found in content["files"].items()}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(
             "The checksums of files cannot be read.",
             where=str(path),

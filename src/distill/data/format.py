@@ -14,11 +14,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from distill.data.checked_file import CheckedFile
 from distill.data.checksums import CHECKSUMS_FILE, FileChecksums, read_checksums
@@ -125,6 +125,14 @@ class PartFile(_Model):
     candidates: int
     bytes: int
     blake2b: str
+
+    @field_validator("path")
+    @classmethod
+    def _is_below(cls, path: str) -> str:
+        """Refuses a file elsewhere: a dataset is one folder."""
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"{path} does not lie below the dataset")
+        return path
 
 
 class TeacherNumbers(_Model):

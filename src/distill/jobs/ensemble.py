@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -57,7 +57,7 @@ def ensemble_signals(
         ConfigError: The weights do not fit the members, or the mean is unknown.
         SignalError: A folder is not of this dataset, is damaged, or differs in its hidden vectors.
     """
-    shares = _shares(members, weights, mean)
+    shares = _shares(members, weights)
     found = [check_provenance(folder, dataset.fingerprint, dataset.schema.task_names) for folder in members]
     if len({one.hidden for one in found}) > 1:
         raise SignalError(
@@ -90,12 +90,8 @@ def _described(hidden: HiddenVectors) -> str:
     return f"{', '.join(hidden.names)} ({hidden.type}{width})"
 
 
-def _shares(members: Sequence[Path], weights: Sequence[float] | None, mean: str) -> NDArray[np.float64]:
+def _shares(members: Sequence[Path], weights: Sequence[float] | None) -> NDArray[np.float64]:
     given = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
-    if mean not in get_args(Mean):
-        raise ConfigError(
-            "Unknown mean of an ensemble.", where="teacher.mean", expected=" or ".join(get_args(Mean)), found=str(mean)
-        )
     if len(members) < 2 or given.shape != (len(members),) or not (given > 0).all():
         raise ConfigError(
             "The ensemble is not described.",

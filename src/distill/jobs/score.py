@@ -30,7 +30,6 @@ from distill.signals.provenance import HiddenVectors, Provenance, finish_signals
 from distill.training.launch import barrier, rank, world_size
 
 _log = logging.getLogger(__name__)
-HIDDEN_TYPES = ("float32", "float16")
 _TEACHER_KEY, _DATASET_KEY, _HIDDEN_KEY = b"distill.teacher", b"distill.dataset", b"distill.hidden"
 
 
@@ -112,7 +111,7 @@ def score_dataset(
     start = time.perf_counter()
     loaded = load_model(checkpoint)
     check_teacher(loaded, checkpoint, dataset)
-    provenance = Provenance(hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, _checked(hidden))
+    provenance = Provenance(hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, _in_order(hidden))
     folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance)
     loaded.model.to(target)
     nested = dataset.schema.layout == "requests"
@@ -136,22 +135,8 @@ def score_dataset(
     return Scored(folder, total, now, time.perf_counter() - start)
 
 
-def _checked(hidden: HiddenVectors) -> HiddenVectors:
+def _in_order(hidden: HiddenVectors) -> HiddenVectors:
     """Brings the names in order, and says nothing of a type and a width that nobody uses."""
-    if hidden.type not in HIDDEN_TYPES:
-        raise ConfigError(
-            "Hidden vectors cannot be written as this type.",
-            where="hidden_type",
-            expected=" or ".join(HIDDEN_TYPES),
-            found=str(hidden.type),
-        )
-    if hidden.width is not None and (not isinstance(hidden.width, int) or hidden.width < 1):
-        raise ConfigError(
-            "Hidden vectors cannot be reduced to this width.",
-            where="hidden_width",
-            expected="a number of principal components, or null",
-            found=str(hidden.width),
-        )
     return replace(hidden, names=tuple(sorted(set(hidden.names)))) if hidden.names else HiddenVectors()
 
 
