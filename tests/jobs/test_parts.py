@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from distill.errors import ConfigError, DataError, DistillError
 from distill.jobs.parts import build_model, load_model, model_card
+from distill.plain import MAX_DEPTH, MAX_VALUES, plain_data
 from tests.batches import make_batch, make_schema
 
 NET = {
@@ -152,3 +153,33 @@ def test_unknown_arguments_name_their_place(tmp_path: Path) -> None:
         load_model(save(tmp_path / "x.ckpt", {**NET, "vector_dims": 4}))
     assert caught.value.where == f"{tmp_path / 'x.ckpt'}: net"
     assert "vector_dims" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("_args_", []), ("_recursive_", False), ("_convert_", "object"), ("_partial_", 3), ("_partial_", "true")],
+)
+def test_options_of_a_node_that_are_not_known_are_refused(tmp_path: Path, option: str, value: Any) -> None:
+    net = {**NET, "body": {**NET["body"], option: value}}  # type: ignore[dict-item]
+    with pytest.raises(ConfigError) as caught:
+        load_model(save(tmp_path / "x.ckpt", net))
+    assert caught.value.where == f"{tmp_path / 'x.ckpt'}: net.body.{option}"
+
+
+def test_plain_data_is_a_copy_and_its_limits_are_exact() -> None:
+    def nested(depth: int) -> Any:
+        return [nested(depth - 1)] if depth else 1
+
+    data = {"a": [1, 2.5, True, None, "$x {y}"], "b": ({"c": "d"},)}
+    copied = plain_data(data, "here")
+    assert copied == {"a": [1, 2.5, True, None, "$x {y}"], "b": [{"c": "d"}]}
+    assert copied["a"] is not data["a"]
+    assert plain_data(nested(MAX_DEPTH), "here") == nested(MAX_DEPTH)
+    with pytest.raises(DataError, match="deeper"):
+        plain_data(nested(MAX_DEPTH + 1), "here")
+    assert len(plain_data([0] * (MAX_VALUES - 1), "here")) == MAX_VALUES - 1
+    with pytest.raises(DataError, match="more values"):
+        plain_data([0] * MAX_VALUES, "here")
+    for value in ({1: 2}, {"${a}": 1}, {"a": {b"x"}}, b"x"):
+        with pytest.raises(DataError):
+            plain_data(value, "here")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from distill.errors import DataError
 from distill.metrics.packing import Layout, decode_layout, encode_layout, layout_of, pack, row_bytes, unpack
 from distill.metrics.rows import CanonicalRows, ScoredRows, canonical, concatenate
+from distill.ops.ranks import gather_ragged
 
 
 class MetricState:
@@ -50,9 +50,9 @@ class MetricState:
 def _gather_ranks(rows: ScoredRows | None) -> ScoredRows:
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
     own = torch.empty(0, dtype=torch.uint8) if rows is None else encode_layout(layout_of(rows))
-    layout = _agree([decode_layout(part.cpu()) for part in _all_gather(own.to(device)) if part.numel()])
+    layout = _agree([decode_layout(part.cpu()) for part in gather_ragged(own.to(device)) if part.numel()])
     data = torch.empty(0, row_bytes(layout), dtype=torch.uint8) if rows is None else pack(rows)
-    return unpack(layout, torch.cat([part.cpu() for part in _all_gather(data.to(device))]))
+    return unpack(layout, torch.cat([part.cpu() for part in gather_ragged(data.to(device))]))
 
 
 def _agree(layouts: list[Layout]) -> Layout:
@@ -67,17 +67,3 @@ def _agree(layouts: list[Layout]) -> Layout:
                 remedy="give every rank the same files and the same configuration",
             )
     return layouts[0]
-
-
-def _all_gather(tensor: Tensor) -> list[Tensor]:
-    """Gathers tensors that differ in their first dimension, padded to the longest on the way."""
-    world = dist.get_world_size()
-    size = torch.tensor([tensor.shape[0]], device=tensor.device)
-    sizes = [torch.empty_like(size) for _ in range(world)]
-    dist.all_gather(sizes, size)
-    longest = max(int(other) for other in sizes)
-    padded = tensor.new_zeros((longest, *tensor.shape[1:]))
-    padded[: tensor.shape[0]] = tensor
-    parts = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(parts, padded)
-    return [part[: int(other)] for part, other in zip(parts, sizes, strict=True)]
