@@ -27,6 +27,11 @@ def train(*arguments: str) -> None:
     run_script("train.py", *arguments)
 
 
+def replay(*arguments: str) -> None:
+    """Runs scripts/replay.py."""
+    run_script("scripts/replay.py", *arguments)
+
+
 def path_arguments(root: Path) -> list[str]:
     """Keeps everything that a run writes below `root`."""
     return [f"paths.{name}={root / name}" for name in ("data", "cache", "runs")]

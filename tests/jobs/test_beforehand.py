@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.errors import ConfigError, DistillError
 from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.datasets import raw_schema
+from distill.jobs.fit_plan import FitPlan
 from distill.jobs.values import check_present, check_values
 from distill.schema import Schema
 from tests.jobs.entry import tiny_arguments, train
@@ -144,8 +145,9 @@ def test_items_that_have_no_key_are_not_added(item: str | None) -> None:
     )
     loss = {"_target_": "distill.losses.CompositeLoss", "terms": {"hard": {"_target_": "distill.losses.terms.HardBCE"}}}
     rule = {"_target_": "distill.sampling.InBatchNegatives"}
+    plan = FitPlan("student", {}, loss, {"in_batch": rule}, {}, {}, 1, serving=True)
     if item is not None:
-        return check_terms(loss, {"in_batch": rule}, schema, (), False)
+        return check_terms(plan, schema, (), False)
     with pytest.raises(ConfigError, match=r"sampling\.in_batch"):
-        check_terms(loss, {"in_batch": rule}, schema, (), False)
+        check_terms(plan, schema, (), False)
     return None

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from distill.reports.summary import load_summary
 from distill.training.module import RankingModule
-from tests.jobs.entry import path_arguments, run_dirs, tiny_arguments, train
+from tests.jobs.entry import path_arguments, replay, run_dirs, tiny_arguments, train
 from tests.jobs.processes import run_python
 from tests.jobs.run_state import checkpoint_state, difference, summary_state
 from tests.jobs.test_own_data import SCHEMA, write_logs
@@ -88,7 +88,7 @@ def test_a_step_that_is_not_finite_is_replayed(root: Path, capsys: pytest.Captur
         train(*broken)
     (path,) = (run_dirs(root, "broken")[0] / "checkpoints").glob("non_finite_step0_rank0.pt")
     capsys.readouterr()
-    train(*broken, f"debug.replay={path}")
+    replay(*broken, f"step={path}")
     report = " ".join(capsys.readouterr().out.split())
     assert "the loss is inf" in report
     row = report.split("item_contrast │ ")[1].split(" │ ")

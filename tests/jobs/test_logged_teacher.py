@@ -16,7 +16,7 @@ from distill.data.dataset import load_dataset
 from distill.data.format import MANIFEST_FILE
 from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
-from tests.jobs.entry import path_arguments, run_dirs, run_script, train
+from tests.jobs.entry import path_arguments, replay, run_dirs, run_script, train
 
 REQUESTS, CANDIDATES = 150, 8
 SCHEMA: dict[str, Any] = {
@@ -189,7 +189,7 @@ def test_a_broken_step_is_replayed_without_the_tasks_that_have_no_teacher(
     saved = read_checkpoint(path)
     assert torch.isnan(saved["signals"]["logits"][:, 0]).all()
     capsys.readouterr()
-    train(*arguments(root, "broken"), "teacher=column", "name=broken", *broken, f"debug.replay={path}")
+    replay(*arguments(root, "broken"), "teacher=column", "name=broken", *broken, f"step={path}")
     text = said(capsys)
     assert repr(float(saved["parts"]["soft"])) in text
     assert "No single candidate is at fault" in text

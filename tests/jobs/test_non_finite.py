@@ -9,7 +9,7 @@ from torch import Tensor
 from distill.losses.functional.bce import bce_with_logits
 from distill.losses.terms import hard_bce
 from distill.training.checkpoint_io import read_checkpoint
-from tests.jobs.entry import run_dirs, tiny_arguments, train
+from tests.jobs.entry import replay, run_dirs, tiny_arguments, train
 
 BROKEN = ["loss.terms.hard.weight=1e39", "model.net.body.dropout=0.3"]
 
@@ -36,7 +36,7 @@ def test_the_message_names_step_and_term(tmp_path: Path, capsys: pytest.CaptureF
     message = " ".join(capsys.readouterr().err.split())
     assert "The loss is not finite." in message
     assert "step 0" in message
-    assert "debug.replay=" in message
+    assert "scripts/replay.py" in message
 
 
 def test_the_step_is_saved_as_plain_data(saved: tuple[Path, Path]) -> None:
@@ -47,7 +47,7 @@ def test_the_step_is_saved_as_plain_data(saved: tuple[Path, Path]) -> None:
 
 def test_replay_reproduces_the_terms(saved: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     root, path = saved
-    train(*arguments(root), *BROKEN, f"debug.replay={path}")
+    replay(*arguments(root), *BROKEN, f"step={path}")
     report = " ".join(capsys.readouterr().out.split())
     assert "Step 0 of the model: the loss is inf" in report or "Step 0 of the student: the loss is inf" in report
     value = repr(float(read_checkpoint(path)["parts"]["hard"]))
@@ -62,7 +62,7 @@ def test_replay_names_the_module_and_the_rows(saved: tuple[Path, Path], capsys: 
     numbers[3, 0] = float("nan")
     broken = path.with_name("broken.pt")
     torch.save(step, broken)
-    train(*arguments(root), *BROKEN, f"debug.replay={broken}")
+    replay(*arguments(root), *BROKEN, f"step={broken}")
     report = capsys.readouterr().out
     row, item = (int(step["batch"][name][3]) for name in ("row", "item_id"))
     assert f"row {row} of the split" in report
@@ -76,7 +76,7 @@ def test_replay_of_something_else(saved: tuple[Path, Path], capsys: pytest.Captu
     other = path.with_name("other.pt")
     torch.save({"state_dict": {}}, other)
     with pytest.raises(SystemExit):
-        train(*arguments(root), f"debug.replay={other}")
+        replay(*arguments(root), f"step={other}")
     assert "does not hold a step" in capsys.readouterr().err
 
 
@@ -106,7 +106,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_at_its_step(
     step = read_checkpoint(path)
     assert torch.isfinite(step["total"])
     assert all(v.isfinite().all() for v in step["state_dict"].values() if v.is_floating_point())
-    train(*arguments(tmp_path), f"debug.replay={path}")
+    replay(*arguments(tmp_path), f"step={path}")
     report = " ".join(capsys.readouterr().out.split())
     assert "gradients that are not finite" in report
     assert report.count("not finite") >= 2

@@ -16,7 +16,7 @@ import yaml
 from distill.data.files import hash_file
 from distill.data.sealed import read_sealed, write_sealed
 from distill.training.checkpoint_io import read_checkpoint
-from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
+from tests.jobs.entry import path_arguments, replay, run_dirs, run_script, tiny_arguments, train
 
 _STUDENT = "+experiment=funnel/two_tower"
 
@@ -110,7 +110,7 @@ def test_a_step_that_is_replayed(tmp_path: Path, trap: Path, capsys: pytest.Capt
     refused(capsys, trap, train, *arguments)
     (step,) = (run_dirs(tmp_path, "run")[0] / "checkpoints").glob("non_finite_step0_rank0.pt")
     evil = poison(step, tmp_path / "evil.pt", trap, body=True)
-    assert "evil.pt: net.body.norm" in refused(capsys, trap, train, *arguments, f"debug.replay={evil}")
+    assert "evil.pt: net.body.norm" in refused(capsys, trap, replay, *arguments, f"step={evil}")
 
 
 def test_a_run_whose_fields_are_selected(

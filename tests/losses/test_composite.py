@@ -7,6 +7,7 @@ import torch
 from distill.errors import ConfigError
 from distill.losses.composite import CompositeLoss
 from distill.losses.schedule import Linear, Warmup
+from distill.losses.setting import LossSetting
 from distill.losses.terms import BernoulliKL, HardBCE, LogitMSE, ProbMSE, SoftmaxKL
 
 
@@ -50,7 +51,7 @@ def _build(make_inputs, arguments, logits):
 
 def test_total_is_the_weighted_sum_of_the_parts_in_order(make_inputs, two_tasks, all_terms):
     loss = CompositeLoss(all_terms)
-    loss.setup(two_tasks, has_signals=True)
+    loss.setup(LossSetting(two_tasks, has_signals=True))
     arguments = _random([4, 2, 5], seed=0)
     inputs = _build(make_inputs, arguments, arguments["logits"].requires_grad_())
     report = loss(inputs)
@@ -70,7 +71,7 @@ def test_mean_gradient_of_uneven_processes_equals_the_gradient_of_all_rows(
     make_inputs, two_tasks, all_terms, sizes, generator
 ):
     loss = CompositeLoss(all_terms)
-    loss.setup(two_tasks, has_signals=True)
+    loss.setup(LossSetting(two_tasks, has_signals=True))
     shards = [_random(list(size), seed) for seed, size in enumerate(sizes)]
     features = [torch.randn(len(shard["logits"]), 3, dtype=torch.float64, generator=generator) for shard in shards]
     matrix = torch.randn(3, 2, dtype=torch.float64, generator=generator).requires_grad_()
@@ -98,7 +99,7 @@ def test_mean_gradient_of_uneven_processes_equals_the_gradient_of_all_rows(
 
 def test_denominators_are_reduced_once_a_step_and_without_gradient(make_inputs, two_tasks, all_terms):
     loss = CompositeLoss(all_terms)
-    loss.setup(two_tasks, has_signals=True)
+    loss.setup(LossSetting(two_tasks, has_signals=True))
     seen = []
     loss.reduce_denominators = lambda denominators: seen.append(denominators) or denominators
     arguments = _random([4, 3], seed=1)
@@ -114,7 +115,7 @@ class _Exploding(HardBCE):
 
 def test_a_term_of_weight_zero_is_not_computed_but_reported(make_inputs, two_tasks):
     loss = CompositeLoss({"late": _Exploding(weight=Warmup(0.5, steps=3)), "hard": HardBCE(Linear(1.0, 0.0, 4))})
-    loss.setup(two_tasks, has_signals=False)
+    loss.setup(LossSetting(two_tasks, has_signals=False))
     logits = torch.zeros(2, 2, requires_grad=True)
     report = loss(make_inputs(logits, [2], step=2))
     assert report.weights == {"late": 0.0, "hard": 0.5}
@@ -126,7 +127,7 @@ def test_a_term_of_weight_zero_is_not_computed_but_reported(make_inputs, two_tas
 
 def test_no_weight_at_all_gives_a_total_of_zero_that_can_be_differentiated(make_inputs, two_tasks):
     loss = CompositeLoss({"hard": HardBCE(weight=Warmup(1.0, steps=5))})
-    loss.setup(two_tasks, has_signals=False)
+    loss.setup(LossSetting(two_tasks, has_signals=False))
     loss.reduce_denominators = lambda denominators: pytest.fail("nothing to reduce")
     logits = torch.randn(3, 2, requires_grad=True)
     report = loss(make_inputs(logits, [3]))
@@ -137,7 +138,7 @@ def test_no_weight_at_all_gives_a_total_of_zero_that_can_be_differentiated(make_
 
 def test_empty_selection_gives_zero_not_nan(make_inputs, two_tasks, all_terms):
     loss = CompositeLoss(all_terms)
-    loss.setup(two_tasks, has_signals=True)
+    loss.setup(LossSetting(two_tasks, has_signals=True))
     logits = torch.randn(3, 2, requires_grad=True)
     report = loss(make_inputs(logits, [3], teacher=torch.zeros(3, 2), weight=[0.0] * 3))
     report.total.backward()
@@ -167,14 +168,14 @@ def test_setup_errors_name_the_term(two_tasks):
     assert not CompositeLoss({"hard": HardBCE()}).needs_signals
     assert CompositeLoss({"hard": HardBCE(rows="scored")}).needs_signals
     with pytest.raises(ConfigError, match=r"loss\.terms\.soft"):
-        loss.setup(two_tasks, has_signals=False)
+        loss.setup(LossSetting(two_tasks, has_signals=False))
     with pytest.raises(ConfigError, match=r"loss\.terms\.hard"):
-        loss.setup([], has_signals=True)
+        loss.setup(LossSetting([], has_signals=True))
 
 
 def test_has_no_state_and_can_be_pickled(all_terms, two_tasks):
     loss = CompositeLoss(all_terms)
-    loss.setup(two_tasks, has_signals=True)
+    loss.setup(LossSetting(two_tasks, has_signals=True))
     assert loss.state_dict() == {}
     copy = pickle.loads(pickle.dumps(loss))
     assert copy.terms["soft"].task_weights.tolist() == [1.0, 0.5]
@@ -183,7 +184,7 @@ def test_has_no_state_and_can_be_pickled(all_terms, two_tasks):
 def test_plan_reaches_weights_and_temperatures(two_tasks):
     term = BernoulliKL(weight=Warmup(1.0, steps=0.5), temperature=Linear(4.0, 1.0, steps=0.5))
     loss = CompositeLoss({"soft": term})
-    loss.plan(10)
+    loss.setup(LossSetting(two_tasks, has_signals=True, total_steps=10))
     assert [term.weight.value(step) for step in (4, 5)] == [0.0, 1.0]
     assert [term.temperature.value(step) for step in (0, 5)] == [4.0, 1.0]
 
@@ -191,7 +192,7 @@ def test_plan_reaches_weights_and_temperatures(two_tasks):
 def test_learned_weights_of_the_terms_follow_their_equation(make_inputs, two_tasks, all_terms):
     loss = CompositeLoss(all_terms, weighting="uncertainty")
     plain = CompositeLoss(all_terms)
-    loss.setup(two_tasks, has_signals=True)
+    loss.setup(LossSetting(two_tasks, has_signals=True))
     inputs = _build(make_inputs, (a := _random([4, 2, 5], seed=0)), a["logits"].requires_grad_())
     expected = plain(inputs)
     assert loss(inputs).total.item() == pytest.approx(expected.total.item())  # s = 0
@@ -213,7 +214,7 @@ def test_learned_weights_of_the_terms_follow_their_equation(make_inputs, two_tas
 def test_a_learned_weight_is_left_alone_where_its_term_has_no_rows_or_no_weight(make_inputs, two_tasks):
     terms = {"hard": HardBCE(), "ranked": HardBCE(rows="ranked"), "later": LogitMSE(weight=Linear(0.0, 1.0, 10))}
     loss = CompositeLoss(terms, weighting="uncertainty")
-    loss.setup(two_tasks, has_signals=True)
+    loss.setup(LossSetting(two_tasks, has_signals=True))
     logits = torch.zeros(3, 2, requires_grad=True)
     loss(make_inputs(logits, [3], teacher=torch.zeros(3, 2))).total.backward()
     grads = {name: float(s.grad) for name, s in loss.log_variances.items()}

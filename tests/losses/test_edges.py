@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from distill.errors import ConfigError
 from distill.losses import CompositeLoss, LossTerm, TaskInfo
 from distill.losses.functional.relational import relational
 from distill.losses.functional.sampled_softmax import sampled_softmax
+from distill.losses.setting import LossSetting
 from distill.losses.terms import (
     COPR,
     DE,
@@ -37,15 +40,17 @@ from tests.losses.conftest import InputsFactory
 CLICK = [TaskInfo("click", 1.0)]
 
 
-def ready(term: LossTerm) -> LossTerm:
-    term.setup(CLICK, has_signals=True)
+def ready(
+    term: LossTerm, student: Mapping[str, int] = MappingProxyType({}), teacher: Mapping[str, int] = MappingProxyType({})
+) -> LossTerm:
+    """Sets a term up for hidden vectors of these widths."""
+    term.setup(LossSetting(CLICK, True, student_vectors=lambda: student, teacher_vectors=lambda: teacher))
     return term
 
 
 def sampled(alpha: float = 0.05, buckets: int = 10) -> SampledSoftmax:
     term = SampledSoftmax(alpha=alpha, buckets=buckets)
-    ready(term)
-    term.setup_hidden({"request": 2, "candidate": 2}, {})
+    ready(term, {"request": 2, "candidate": 2})
     return term
 
 
@@ -74,10 +79,8 @@ def test_sampled_softmax_takes_one_bucket_and_refuses_none_and_towers_of_two_wid
     with pytest.raises(ConfigError, match="buckets=0"):
         SampledSoftmax(buckets=0)
     for widths in ({"request": 4, "candidate": 8}, {"candidate": 4}, {"request": 4}):
-        term = SampledSoftmax(buckets=1)
-        ready(term)
         with pytest.raises(ConfigError, match="same width"):
-            term.setup_hidden(widths, {})
+            ready(SampledSoftmax(buckets=1), widths)
 
 
 def test_frequencies_get_no_gradient() -> None:
@@ -96,10 +99,10 @@ def test_a_term_on_labels_acts_on_rows_that_the_teacher_did_not_score(make_input
     for term, rows in ((HardBCE(), [0, 1]), (RankNet(), [0, 1]), (HardMSE(), [0, 1]), (LogitMSE(), [0, 2])):
         assert ready(term).acts_on(given.batch, given.signals).nonzero().flatten().tolist() == rows
     loss = CompositeLoss({"hard": HardBCE(), "soft": LogitMSE(), "asleep": SoftmaxKL(weight=0.0)})
-    loss.setup(CLICK, has_signals=True)
+    loss.setup(LossSetting(CLICK, has_signals=True))
     assert loss.acts_on(given.batch, given.signals, 0).all()
     alone = CompositeLoss({"hard": HardBCE(), "asleep": LogitMSE(weight=0.0)})
-    alone.setup(CLICK, has_signals=True)
+    alone.setup(LossSetting(CLICK, has_signals=True))
     assert alone.acts_on(given.batch, given.signals, 0).tolist() == [True, True, False]
 
 
@@ -129,7 +132,7 @@ def test_lists_of_two_rows_take_part_and_lists_of_one_do_not(make_inputs: Inputs
 
 def test_what_the_model_adds_itself_is_added_once(make_inputs: InputsFactory) -> None:
     loss = CompositeLoss({"hard": HardBCE()})
-    loss.setup(CLICK, has_signals=False)
+    loss.setup(LossSetting(CLICK, has_signals=False))
     given = make_inputs(torch.zeros(2, 1), [2])
     output = RankerOutput(given.output.logits, {}, {"own": Penalty(torch.tensor(0.5), torch.tensor(2.0))})
     report = loss(replace(given, output=output))
@@ -142,8 +145,6 @@ def test_what_terms_read() -> None:
     on_probabilities = {BernoulliKL, SoftCE, LogitMSE, ProbMSE}
     for kind in (HardBCE, HardMSE, RankNet, JRC, MarginMSE, ListMLE, SoftmaxKL, *on_probabilities):
         assert kind.needs_probabilities == (kind in on_probabilities)
-        assert not kind.needs_hidden
-        assert not kind.needs_items
         assert kind.needs_signals == (kind not in (HardBCE, HardMSE, RankNet, JRC))
     for tasks in ("click", [1], [None]):
         with pytest.raises(ConfigError, match="list of names"):
@@ -182,8 +183,7 @@ def test_lists_without_distances_are_of_no_pair(alike: str) -> None:
 def test_least_sizes_are_taken() -> None:
     assert COPR(chunk=1).chunk == 1
     term = DE(student="mlp", num_experts=1)
-    ready(term)
-    term.setup_hidden({"mlp": 3}, {"body": 5})
+    ready(term, {"mlp": 3}, {"body": 5})
     assert [tuple(p.shape) for p in term.experts[0].parameters()] == [(4, 3), (4,), (5, 4), (5,)]
 
 
@@ -192,8 +192,7 @@ def test_experts_are_drawn_by_gumbel_noise(make_inputs: InputsFactory) -> None:
     torch.manual_seed(0)
     count, p = 20_000, torch.tensor([0.6, 0.3, 0.1])
     term = DE(student="mlp", num_experts=3, temperature=1e-4)
-    ready(term)
-    term.setup_hidden({"mlp": 1}, {"body": 1})
+    ready(term, {"mlp": 1}, {"body": 1})
     assert term.select is not None
     torch.nn.init.zeros_(term.select.weight)
     term.select.bias.data = p.log()

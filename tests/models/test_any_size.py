@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill.batch import Batch
 from distill.features import ServingProjection
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses.setting import LossSetting
 from distill.losses.terms import HardBCE
 from distill.models.prerankers.base import PreRanker, SplitPreRanker
 from distill.models.prerankers.fitted import FittedPreRanker
@@ -56,7 +57,7 @@ def _batch(serves: bool, sizes: tuple[int, ...]) -> Batch:
 
 def _loss(model: nn.Module, batch: Batch) -> Tensor:
     loss = CompositeLoss({"hard": HardBCE()})
-    loss.setup([TaskInfo("click", 1.0), TaskInfo("like", 1.0)], has_signals=False)
+    loss.setup(LossSetting([TaskInfo("click", 1.0), TaskInfo("like", 1.0)], has_signals=False))
     total: Tensor = loss(LossInputs(batch, model(batch), None, 0)).total
     return total
 

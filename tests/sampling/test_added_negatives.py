@@ -15,16 +15,17 @@ from distill.data.catalogue import Catalogue
 from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError
 from distill.losses.rows import parse_rows, select_rows
+from distill.losses.setting import LossSetting, TaskInfo
 from distill.sampling import InBatchNegatives, RandomNegatives, Sampler
 from tests.batches import make_batch, make_schema
 
-TASKS = ("click", "like")
+TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 1.0)]
 SIZES = (3, 0, 4, 1)
 ITEMS = 40
 
 
 def make() -> Batch:
-    batch = make_batch(make_schema(TASKS), SIZES)
+    batch = make_batch(make_schema(("click", "like")), SIZES)
     signals = TeacherSignals(torch.ones(8, 2), torch.ones(8, dtype=torch.bool), {"body": torch.ones(8, 3)})
     return replace(batch, item_id=torch.tensor([0, 10, 20, 0, 30, 40, 50, 70]), signals=signals)
 
@@ -51,9 +52,8 @@ def catalogue(batch: Batch) -> Catalogue:
 
 
 def ready(sampler: Sampler) -> Sampler:
-    sampler.setup(TASKS, has_signals=False)
-    sampler.setup_items(catalogue(make()))
-    sampler.setup_missing(make().cross.select(torch.zeros(1, dtype=torch.int64)).map(lambda t: torch.full_like(t, -7)))
+    missing = make().cross.select(torch.zeros(1, dtype=torch.int64)).map(lambda t: torch.full_like(t, -7))
+    sampler.setup(LossSetting(TASKS, catalogue=lambda: catalogue(make()), missing_cross=lambda: missing))
     return sampler
 
 
@@ -100,9 +100,8 @@ def test_a_request_that_has_nearly_all_items_gets_what_eight_draws_find() -> Non
     of_two = catalogue(make())
     of_two = replace(of_two, item_id=of_two.item_id[[3, 4]], fields=of_two.fields.select(torch.tensor([3, 4])))
     sampler = RandomNegatives(per_request=5)
-    sampler.setup(TASKS, has_signals=False)
-    sampler.setup_items(of_two)
-    sampler.setup_missing(batch.cross.select(torch.zeros(1, dtype=torch.int64)))
+    missing = batch.cross.select(torch.zeros(1, dtype=torch.int64))
+    sampler.setup(LossSetting(TASKS, catalogue=lambda: of_two, missing_cross=lambda: missing))
     found = sampler(batch, 0)  # request 2 has both items
     new = found.origin == Origin.RANDOM_NEGATIVE
     assert found.request_index[new].bincount(minlength=4).tolist() == [5, 0, 0, 5]

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from distill.batch import Batch, Origin, TeacherSignals
 from distill.errors import ConfigError, SignalError
+from distill.losses.setting import LossSetting, TaskInfo
 from distill.sampling import PseudoLabels, Sampling, StageNegatives
 from tests.batches import make_batch, make_schema
 
-TASKS = ("click", "like")
+TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 1.0)]
+LIKE_TAUGHT = [TaskInfo("click", 1.0, taught=False), TaskInfo("like", 1.0)]
 SIZES = (6, 2, 0, 1)
 STAGE = torch.tensor([3, 3, 2, 2, 1, 0, 2, 0, 1])
 TEACHER = torch.tensor([[9.0, 1], [-9, 1], [2, -1], [-1, 3], [3, 0], [-2, -2], [1, 1], [0, 2], [4, 4]])
@@ -21,7 +23,7 @@ TEACHER = torch.tensor([[9.0, 1], [-9, 1], [2, -1], [-1, 3], [3, 0], [-2, -2], [
 
 def make(**changed: Tensor) -> Batch:
     """Nine candidates; the first two are exposed, observed in click and, the first, in like."""
-    batch = make_batch(make_schema(TASKS), SIZES)
+    batch = make_batch(make_schema(("click", "like")), SIZES)
     observed = torch.zeros(9, 2, dtype=torch.bool)
     observed[:2, 0], observed[0, 1] = True, True
     own = {"stage": STAGE, "observed": observed, "labels": torch.zeros(9, 2), "row": torch.arange(9) + 100}
@@ -37,7 +39,7 @@ def with_signals(batch: Batch, valid: Tensor | None = None) -> Batch:
 
 
 def ready(sampler: PseudoLabels | StageNegatives) -> PseudoLabels | StageNegatives:
-    sampler.setup(TASKS, has_signals=True)
+    sampler.setup(LossSetting(TASKS, has_signals=True))
     return sampler
 
 
@@ -125,7 +127,7 @@ def test_draws_are_uniform_without_replacement_and_depend_on_seed_step_and_row_a
 
 def test_rules_follow_one_another_and_never_touch_an_observed_label() -> None:
     rules = Sampling({"pseudo": PseudoLabels(top=1, bottom=1), "stages": StageNegatives(per_request=None)})
-    rules.setup(TASKS, has_signals=True)
+    rules.setup(LossSetting(TASKS, has_signals=True))
     assert rules.needs_signals
     batch = make(labels=torch.ones(9, 2))
     found = rules(with_signals(batch), 0)
@@ -148,8 +150,8 @@ def test_rules_follow_one_another_and_never_touch_an_observed_label() -> None:
         (lambda: StageNegatives(stages=["shown"]), "StageNegatives.stages"),
         (lambda: StageNegatives(per_request=0), "StageNegatives.per_request"),
         (lambda: Sampling({"x": 3}), "sampling.x"),
-        (lambda: StageNegatives(tasks=["buy"]).setup(TASKS, True), "StageNegatives.tasks"),
-        (lambda: PseudoLabels().setup(TASKS, False), "PseudoLabels"),
+        (lambda: StageNegatives(tasks=["buy"]).check(TASKS, True), "StageNegatives.tasks"),
+        (lambda: PseudoLabels().check(TASKS, False), "PseudoLabels"),
     ],
 )
 def test_impossible_options_are_refused(build, where) -> None:  # type: ignore[no-untyped-def]
@@ -160,12 +162,12 @@ def test_impossible_options_are_refused(build, where) -> None:  # type: ignore[n
 
 def test_pseudo_labels_of_the_tasks_that_the_teacher_scores() -> None:
     sampler = PseudoLabels(top=1, bottom=1)
-    sampler.setup(TASKS, has_signals=True, taught=("like",))
+    sampler.check(LIKE_TAUGHT, has_signals=True)
     nan = torch.where(torch.tensor([True, False]), torch.nan, TEACHER)
     batch = replace(make(), signals=TeacherSignals(nan, torch.ones(9, dtype=torch.bool), {}))
     found = sampler(batch, 0)
     assert labels_of(found, 0) == {0: 0, 1: 0}
     assert labels_of(found, 1) == labels_of(ready(PseudoLabels(["like"], top=1, bottom=1))(with_signals(make()), 0), 1)
     with pytest.raises(ConfigError, match=r"does not score(.|\n)*some of like(.|\n)*found: +click"):
-        PseudoLabels(tasks=["click"]).setup(TASKS, has_signals=True, taught=("like",))
-    Sampling({"stages": StageNegatives(tasks=["click"])}).setup(TASKS, has_signals=True, taught=("like",))
+        PseudoLabels(tasks=["click"]).check(LIKE_TAUGHT, has_signals=True)
+    Sampling({"stages": StageNegatives(tasks=["click"])}).check(LIKE_TAUGHT, has_signals=True)

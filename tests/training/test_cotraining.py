@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill.batch import Batch
 from distill.features import ServingProjection, TableSharing
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses.setting import LossSetting
 from distill.losses.terms import BernoulliKL, HardBCE, LogitMSE
 from distill.models import InteractionRanker, TwoTower
 from distill.training.cotraining import PREFIX, CotrainedTeacher, join, separate, teacher_state
@@ -24,7 +25,7 @@ TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 1.0)]
 
 def _loss(**terms: nn.Module) -> CompositeLoss:
     loss = CompositeLoss(terms)  # type: ignore[arg-type]
-    loss.setup(TASKS, has_signals=True)
+    loss.setup(LossSetting(TASKS, has_signals=True))
     return loss
 
 
@@ -56,10 +57,10 @@ def test_the_students_loss_sends_no_gradient_to_the_teacher(batch: Batch) -> Non
     student = small_two_tower(SCHEMA.serving_view())
     teacher = CotrainedTeacher(small_dcn_v2(SCHEMA), _loss(hard=HardBCE()), {})
     everyone = torch.ones(10, dtype=torch.bool)
-    teacher.learn(batch, everyone, 0)[1].total.backward()
+    teacher.learn(batch, lambda: everyone, 0)[1].total.backward()
     alone = _gradients(teacher)
     teacher.zero_grad()
-    signals, report = teacher.learn(batch, everyone, 0)
+    signals, report = teacher.learn(batch, lambda: everyone, 0)
     output = student(ServingProjection(SCHEMA)(batch))
     listening = _loss(soft=BernoulliKL(weight=1000.0), mse=LogitMSE(weight=1000.0))
     (report.total + listening(LossInputs(batch, output, signals, 0)).total).backward()
@@ -73,11 +74,11 @@ def test_the_students_loss_sends_no_gradient_to_the_teacher(batch: Batch) -> Non
 def test_only_rows_that_are_wanted_or_learnt_from_are_scored(batch: Batch) -> None:
     _, teacher = _pair()
     wanted = torch.zeros(10, dtype=torch.bool)
-    signals, _ = teacher.learn(batch, wanted, 0)
+    signals, _ = teacher.learn(batch, lambda: wanted, 0)
     assert not signals.hidden
     assert signals.valid.nonzero().flatten().tolist() == [0, 3, 5]
     wanted[7] = True
-    signals, report = teacher.learn(batch, wanted, 0, hidden=True)
+    signals, report = teacher.learn(batch, lambda: wanted, 0, hidden=True)
     assert signals.valid.nonzero().flatten().tolist() == [0, 3, 5, 7]
     whole = teacher(batch)
     torch.testing.assert_close(signals.logits[signals.valid], whole.logits[signals.valid])
@@ -87,7 +88,7 @@ def test_only_rows_that_are_wanted_or_learnt_from_are_scored(batch: Batch) -> No
     report.total.backward()
     learnt = _gradients(teacher)
     teacher.zero_grad()
-    teacher.learn(batch, torch.zeros(10, dtype=torch.bool), 0)[1].total.backward()
+    teacher.learn(batch, lambda: torch.zeros(10, dtype=torch.bool), 0)[1].total.backward()
     assert all(torch.equal(learnt[name], g) for name, g in _gradients(teacher).items())
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill.batch import Penalty, RankerOutput
 from distill.losses import CompositeLoss, LossInputs, LossTerm, TaskInfo, TermSums
 from distill.losses.blame import non_finite_gradients
+from distill.losses.setting import LossSetting
 from distill.losses.terms import HardBCE
 from distill.training.finite import StepGradients, all_finite, non_finite
 from tests.batches import make_batch, make_schema
@@ -76,12 +77,12 @@ def _inputs(penalty: Tensor | None = None) -> tuple[LossInputs, nn.Parameter]:
 
 def test_the_term_whose_own_gradient_is_not_finite_is_named() -> None:
     loss = CompositeLoss({"hard": HardBCE(), "broken": Broken(), "asleep": Broken(weight=0.0)})
-    loss.setup([TaskInfo("click", 1.0), TaskInfo("like", 1.0)], has_signals=False)
+    loss.setup(LossSetting([TaskInfo("click", 1.0), TaskInfo("like", 1.0)], has_signals=False))
     inputs, parameter = _inputs()
     assert loss(inputs).total.isfinite()
     assert non_finite_gradients(loss, inputs, [parameter]) == ["broken"]
     sound = CompositeLoss({"hard": HardBCE()})
-    sound.setup([TaskInfo("click", 1.0), TaskInfo("like", 1.0)], has_signals=False)
+    sound.setup(LossSetting([TaskInfo("click", 1.0), TaskInfo("like", 1.0)], has_signals=False))
     assert non_finite_gradients(sound, inputs, [parameter]) == []
     inputs, parameter = _inputs(torch.tensor(1.0))
     assert non_finite_gradients(sound, inputs, [parameter]) == ["penalty_own"]

@@ -9,6 +9,7 @@ import torch
 
 from distill.batch import Batch, Ragged, TeacherSignals
 from distill.losses import CompositeLoss, LossInputs, LossTerm, TaskInfo
+from distill.losses.setting import LossSetting
 from distill.losses.terms import BernoulliKL, HardBCE, SoftmaxKL
 from tests.batches import make_batch, make_schema
 from tests.models.building import small_dcn_v2
@@ -43,7 +44,7 @@ def test_value_and_gradients_are_the_same_without_the_other_rows(
     torch.manual_seed(0)
     signals = _signals(batch)
     loss = CompositeLoss(terms)
-    loss.setup(TASKS, has_signals=True)
+    loss.setup(LossSetting(TASKS, has_signals=True))
     model = small_dcn_v2(make_schema())
     rows = loss.acts_on(batch, signals, 0).nonzero().flatten()
     assert rows.tolist() == needed
@@ -64,7 +65,7 @@ def test_no_row_is_needed(batch: Batch) -> None:
     assert empty.num_candidates == 0
     assert empty.num_requests == 3
     loss = CompositeLoss({"hard": HardBCE()})
-    loss.setup(TASKS, has_signals=False)
+    loss.setup(LossSetting(TASKS, has_signals=False))
     model = small_dcn_v2(make_schema())
     report = loss(LossInputs(empty, model(empty), None, 0))
     report.total.backward()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from distill.batch import Batch, TeacherSignals
 from distill.losses import CompositeLoss, LossInputs, LossTerm, TaskInfo
+from distill.losses.setting import LossSetting
 from distill.losses.terms import BernoulliKL, HardBCE
 from distill.metrics import MetricSuite
 from distill.models import DAT, IntTower, TwoTower
@@ -84,7 +85,7 @@ def _batch() -> Batch:
 
 def _loss(**terms: LossTerm) -> CompositeLoss:
     loss = CompositeLoss(terms)
-    loss.setup(TASKS, has_signals=True)
+    loss.setup(LossSetting(TASKS, has_signals=True))
     return loss
 
 
@@ -97,10 +98,12 @@ class _Teacher(SignalSource):
 
 def _penalties(name: str, terms: dict[str, LossTerm], samplers: dict[str, Sampler]) -> tuple[dict[str, Tensor], int]:
     """Penalties and batch statistics after one training step on the batch, and how many rows it scored."""
+    sampling = Sampling(samplers)
+    sampling.setup(LossSetting(TASKS, has_signals=True))
     module = RankingModule(
         model=_model(name),
-        loss=CompositeLoss(terms),
-        sampling=Sampling(samplers),
+        loss=_loss(**terms),
+        sampling=sampling,
         optimizer=OptimizerFactory(0.1, 0.0, (0.9, 0.999), "rowwise_adagrad", 0.1, 0.0),
         schedule=LRSchedule("constant", 0, 0.0),
         schema=SCHEMA,

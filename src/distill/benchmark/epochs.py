@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from torch.nn import functional
 from distill.batch import Batch
 from distill.data.datamodule import RankingDataModule
 from distill.data.format import Dataset
-from distill.jobs.cotrain import cotraining_plan
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, Signals
@@ -56,16 +54,6 @@ class EpochClock(pl.Callback):
         self.wait = float(trainer.callback_metrics.get("train/data_wait", torch.tensor(0.0)))
 
 
-@dataclass(frozen=True)
-class _ClockedFit(FitJob):
-    """A fit with a clock behind its default callbacks."""
-
-    clock: EpochClock = field(default_factory=EpochClock)
-
-    def _callbacks(self) -> list[pl.Callback]:
-        return [*super()._callbacks(), self.clock]
-
-
 class Case:
     """What is trained: overrides of the config of train.py.
 
@@ -77,7 +65,6 @@ class Case:
 
     def __init__(self, overrides: Sequence[str], paths: DictConfig, signals: Signals | None = None) -> None:
         self.cfg: DictConfig = compose("config", [*overrides, "trainer.max_epochs=1"])
-        self.cotraining = cotraining_plan(self.cfg, taught=True)
         self.cfg.paths = paths
         self.signals = signals
         self.waits: list[float] = []
@@ -91,18 +78,7 @@ class Case:
     @property
     def plan(self) -> FitPlan:
         """The plan that train.py would make of the config."""
-        return FitPlan(
-            role="student",
-            net=plain(self.cfg.model.net),
-            loss=plain(self.cfg.loss),
-            sampling=plain(self.cfg.sampling),
-            optimizer=plain(self.cfg.optimizer),
-            scheduler=plain(self.cfg.scheduler),
-            max_epochs=1,
-            serving=True,
-            taught=self.signals is not None or self.cotraining is not None,
-            cotraining=self.cotraining,
-        )
+        return FitPlan.of(self.cfg, "student")
 
     def model(self) -> nn.Module:
         """A new model."""
@@ -116,15 +92,14 @@ class Case:
 
     def framework(self) -> float:
         """Trains an epoch with the trainer, callbacks and loggers of train.py; returns candidates per second."""
+        clock = EpochClock()
         with tempfile.TemporaryDirectory() as folder:
-            job = _ClockedFit(
-                self.cfg, self.plan, self.dataset, self.signals, Path(folder) / "checkpoints", Path(folder), False
-            )
-            job.folder.mkdir()
-            job.run()
-        self.waits.append(job.clock.wait)
-        self.first_step = job.clock.first_step
-        return job.clock.candidates / job.clock.seconds
+            checkpoints = Path(folder) / "checkpoints"
+            checkpoints.mkdir()
+            FitJob(self.cfg, self.plan, self.dataset, self.signals, checkpoints, Path(folder), False, (clock,)).run()
+        self.waits.append(clock.wait)
+        self.first_step = clock.first_step
+        return clock.candidates / clock.seconds
 
 
 class BareLoop:

@@ -13,7 +13,7 @@ from distill.batch import Batch, FeatureBlock, Origin, RankerOutput, Stage, Teac
 from distill.benchmark.prepare import peak_memory
 from distill.benchmark.rows import BenchmarkRow
 from distill.errors import DataError
-from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses import CompositeLoss, LossInputs, LossSetting, TaskInfo
 from distill.losses.terms import LossTerm, SampledSoftmax
 
 _TIMEOUT = 1800.0
@@ -67,9 +67,14 @@ def _apart(term: LossTerm, count: int) -> tuple[float, float]:
 def _measure_and_tell(term: LossTerm, count: int, out: Connection) -> None:
     torch.set_num_threads(1)
     loss = CompositeLoss({"only": term})
-    loss.setup([TaskInfo("click", 1.0)], has_signals=True)
-    if loss.needs_hidden:
-        loss.setup_hidden({"request": _STUDENT, "candidate": _STUDENT}, {"body": _TEACHER})
+    loss.setup(
+        LossSetting(
+            [TaskInfo("click", 1.0)],
+            has_signals=True,
+            student_vectors=lambda: {"request": _STUDENT, "candidate": _STUDENT},
+            teacher_vectors=lambda: {"body": _TEACHER},
+        )
+    )
     _pass(loss, _inputs(term, _WARM))
     inputs = _inputs(term, count)
     before, start = peak_memory(), time.perf_counter()

@@ -17,7 +17,7 @@ from distill.benchmark.interleave import interleave
 from distill.benchmark.long_lists import measure_long_lists
 from distill.benchmark.rows import BenchmarkRow
 from distill.jobs.parts import build
-from distill.losses import CompositeLoss, LossInputs, TaskInfo
+from distill.losses import CompositeLoss, LossInputs, LossSetting, TaskInfo
 from distill.losses.terms import LossTerm
 from distill.training.optim import OptimizerFactory
 
@@ -79,7 +79,7 @@ class _Step:
 
 def _composite(term: LossTerm, tasks: Sequence[TaskInfo]) -> CompositeLoss:
     loss = CompositeLoss({"only": term})
-    loss.setup(tasks, has_signals=True)
+    loss.setup(LossSetting(tasks, has_signals=True))
     return loss
 
 

@@ -194,7 +194,7 @@ def _warm_up(case: Case) -> None:
     limited = Case([], case.cfg.paths)
     limited.cfg = case.cfg.copy()
     limited.cfg.trainer.limit_train_batches = 5
-    limited.signals, limited.cotraining = case.signals, case.cotraining
+    limited.signals = case.signals
     limited.framework()
 
 

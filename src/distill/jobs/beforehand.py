@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
 from distill.errors import ConfigError
 from distill.jobs.fit import FitJob
+from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import check_measured
 from distill.jobs.parts import build, build_loss, check_net, plain
 from distill.jobs.teacher import scored_tasks
-from distill.losses.tasks import task_infos
 from distill.metrics import MetricSuite
-from distill.sampling import Sampling
 from distill.sampling.added import AddedNegatives
 from distill.schema import Schema
 from distill.training.launch import rank
@@ -51,10 +49,9 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
                 found="none",
                 remedy="Declare them under `teacher` in the schema, or give teacher.path=DIR.",
             )
-        taught, has_teacher = scored_tasks(cfg, schema), cfg.teacher.source != "none"
-        check_terms(plain(cfg.loss), plain(cfg.sampling), schema, taught, has_teacher)
+        check_terms(FitPlan.main(cfg), schema, scored_tasks(cfg, schema), cfg.teacher.source != "none")
         return
-    for name, term in build_loss(plain(cfg.loss), "loss").terms.items():
+    for name, term in FitPlan.main(cfg).terms.items():
         if cfg.teacher.source == "none" and term.uses_signals:
             raise ConfigError(
                 f"The loss term {type(term).__name__} needs teacher signals, but there is no teacher.",
@@ -82,7 +79,6 @@ def _check_parts(cfg: DictConfig) -> None:
     """Builds what can be built without data, to find what cannot."""
     _check_model(cfg, "")
     build(cfg.metrics, "metrics", MetricSuite)
-    Sampling({name: build(node, f"sampling.{name}") for name, node in plain(cfg.sampling).items()})
     if cfg.control.optimizer is not None:
         build(cfg.control.optimizer, "control.optimizer", OptimizerFactory)
     if cfg.teacher.source in ("trained", "cotrained"):
@@ -97,13 +93,11 @@ def _check_model(node: DictConfig, prefix: str) -> None:
         build(node.scheduler, f"{prefix}scheduler", LRSchedule)
 
 
-def check_terms(
-    loss: Mapping[str, Any], sampling: Mapping[str, Any], schema: Schema, taught: Sequence[str], has_signals: bool
-) -> None:
-    """Refuses loss terms and samplers that do not fit the tasks or the teacher.
+def check_terms(plan: FitPlan, schema: Schema, taught: Sequence[str], has_signals: bool) -> None:
+    """Refuses loss terms and samplers that do not fit the dataset or the teacher.
 
     Args:
-        loss, sampling: Configs of those parts, of the model that may have a teacher.
+        plan: Of the model that may have a teacher.
         schema: Of the dataset.
         taught: Names of the tasks that the teacher scores.
         has_signals: Whether there is one.
@@ -111,14 +105,8 @@ def check_terms(
     Raises:
         ConfigError: A term or sampler asks for a task, or for the teacher's word on one, that there is not.
     """
-    build_loss(loss, "loss").setup(task_infos(schema, taught), has_signals)
-    rules = Sampling({name: build(node, f"sampling.{name}") for name, node in sampling.items()})
-    rules.setup(schema.task_names, has_signals, taught)
-    added = [
-        f"sampling.{name}"
-        for name, rule in zip(sampling, rules.samplers, strict=True)
-        if isinstance(rule, AddedNegatives)
-    ]
+    plan.check(schema, taught, has_signals)
+    added = [f"sampling.{name}" for name, rule in plan.samplers.items() if isinstance(rule, AddedNegatives)]
     if added and schema.keys.item is None:
         raise ConfigError(
             "Without item keys nobody can tell which items a request lacks.",

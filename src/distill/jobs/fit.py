@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from torch import Tensor, nn
+from torch import nn
 
 from distill.data.catalogue import load_catalogue
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import RankingDataModule, View
 from distill.data.files import remove_leftovers_below
 from distill.data.format import Dataset
 from distill.data.items import item_fields
@@ -26,10 +26,9 @@ from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, DistillError
 from distill.features import TableSharing, table_sharding
 from distill.jobs.fit_callbacks import fit_callbacks
-from distill.jobs.fit_plan import Cotraining, FitPlan, FitResult, Signals
+from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.parts import (
     build,
-    build_loss,
     build_metrics,
     build_model,
     hidden_vectors,
@@ -37,17 +36,18 @@ from distill.jobs.parts import (
     model_card,
     model_class,
     plain,
+    widths,
 )
+from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
-from distill.sampling import Sampling
 from distill.schema import Schema, Side
 from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm, PruneTrial, TrialPruned, ending_of
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
-from distill.training.cotraining import CotrainedTeacher
+from distill.training.cotraining import CotrainedTeacher, cotrained_setting
 from distill.training.launch import rank
 from distill.training.lr_schedule import LRSchedule
 from distill.training.module import RankingModule
@@ -58,7 +58,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitJob:
-    """A plan with everything around it: data, teacher, folders."""
+    """A plan with everything around it.
+
+    Attributes:
+        cfg: Of the run.
+        plan: What to train.
+        dataset: On what.
+        signals: What the teacher says; None without one, and while it learns with the student.
+        folder: Of checkpoints.
+        log_dir: Of TensorBoard.
+        resume: Whether to go on from `last.ckpt`, if it is there.
+        callbacks: Beside those of the config, behind them.
+    """
 
     cfg: DictConfig
     plan: FitPlan
@@ -67,6 +78,7 @@ class FitJob:
     folder: Path
     log_dir: Path
     resume: bool
+    callbacks: tuple[pl.Callback, ...] = ()
 
     def run(self) -> FitResult:
         """Trains, and returns the best checkpoint.
@@ -76,10 +88,9 @@ class FitJob:
         """
         if rank() == 0:
             remove_leftovers_below(self.folder)  # of a process that was killed while it wrote a checkpoint
-        data = self._data()
-        model, teacher = self._models()
-        module = self._module(data, model, teacher)
-        callbacks = self._callbacks()
+        data = self.data()
+        module = self.module(data)
+        callbacks = [*fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir), *self.callbacks]
         trainer = self._trainer(callbacks, self._logger())
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
@@ -96,7 +107,8 @@ class FitJob:
             if isinstance(callback, PruneTrial) and callback.pruned:
                 raise TrialPruned(callback.validations)
         best = self._best(trainer)
-        parameters = count_weights(module.model if teacher is None else load_model(best).model)
+        alone = module.signals is None or not module.signals.learns
+        parameters = count_weights(module.model if alone else load_model(best).model)
         return self._result(best, parameters, time.perf_counter() - start, trainer, self.plan.max_epochs)
 
     def _fit_in_one_pass(
@@ -122,8 +134,8 @@ class FitJob:
 
     def test(self, checkpoint: Path) -> ScoredRows:
         """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""
-        data = self._data()
-        module = self._module(data, self._model(), self._source())
+        data = self.data()
+        module = self.module(data)
         state = {"state_dict": dict(read_checkpoint(checkpoint)["state_dict"])}
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
@@ -135,14 +147,14 @@ class FitJob:
 
     def _model(self) -> nn.Module:
         with table_sharding(self.cfg.embedding.sharding):
-            model = build_model(self.plan.net, self._model_schema(), self.plan.key("model.net"))
+            model = self._net(self.plan)
         return self._compiled(model)
 
-    def _models(self) -> tuple[nn.Module, SignalSource | None]:
-        """Builds the model, and the teacher that it listens to."""
+    def _models(self, total_steps: int) -> tuple[nn.Module, SignalSource | None]:
+        """Builds the model, and the teacher that it listens to: one that learns, unless its signals are there."""
         cotraining = self.plan.cotraining
-        if cotraining is None:
-            return self._model(), self._source()
+        if cotraining is None or self.signals is not None:
+            return self._model(), None if self.signals is None else self.signals.source
         if self.cfg.embedding.sharding is not None:
             raise ConfigError(
                 "A cotrained teacher and its student have whole embedding tables only.",
@@ -156,48 +168,51 @@ class FitJob:
             with sharing.lend():
                 model = self._model()
             with sharing.borrow(cotraining.own_embeddings):
-                teacher = self._cotrained_net(cotraining)
+                teacher = self._net(cotraining.teacher)
         else:
-            model, teacher = self._model(), self._cotrained_net(cotraining)
-        loss = build_loss(cotraining.loss, "teacher.loss")
-        card = model_card(cotraining.net, self._teacher_schema(cotraining), self.dataset.fingerprint)
-        return model, CotrainedTeacher(self._compiled(teacher), loss, card)
+            model, teacher = self._model(), self._net(cotraining.teacher)
+        loss, tasks = cotraining.teacher.build_loss(), self.dataset.schema.task_names
+        loss.setup(cotrained_setting(task_infos(self.dataset.schema, tasks), total_steps))
+        return model, CotrainedTeacher(self._compiled(teacher), loss, self._card(cotraining.teacher))
 
-    def _cotrained_net(self, cotraining: Cotraining) -> nn.Module:
-        return build_model(cotraining.net, self._teacher_schema(cotraining), "teacher.model.net")
+    def _net(self, plan: FitPlan) -> nn.Module:
+        return build_model(plan.net, self._schema(plan), plan.key("model.net"))
+
+    def _card(self, plan: FitPlan) -> dict[str, Any]:
+        return model_card(plan.net, self._schema(plan), self.dataset.fingerprint)
 
     def _compiled(self, model: nn.Module) -> nn.Module:
         if self.cfg.compile.enabled:
             compile_dense(model, self.cfg.compile.mode, self.cfg.compile.dynamic)
         return model
 
-    def _source(self) -> SignalSource | None:
-        return None if self.signals is None else self.signals.source
+    def _schema(self, plan: FitPlan) -> Schema:
+        return self.dataset.schema.serving_view() if plan.serving else self.dataset.schema
 
-    def _model_schema(self) -> Schema:
-        return self.dataset.schema.serving_view() if self.plan.serving else self.dataset.schema
-
-    def _teacher_schema(self, cotraining: Cotraining) -> Schema:
-        return self.dataset.schema if cotraining.privileged else self.dataset.schema.serving_view()
+    @property
+    def _view(self) -> View:
+        """What batches must hold: `full` if the model or its teacher sees privileged fields."""
+        cotraining = self.plan.cotraining
+        privileged = self.signals is not None and self.signals.privileged
+        full = not self.plan.serving or privileged or (cotraining is not None and not cotraining.teacher.serving)
+        return "full" if full else "serving"
 
     def planned_steps(self) -> int:
         """Counts the optimiser steps of the whole training; 0 of a model that is fitted in one pass."""
         in_one_pass = issubclass(model_class(self.plan.net, self.plan.key("model.net")), FittedPreRanker)
-        return 0 if in_one_pass else self._total_steps(self._data())
+        return 0 if in_one_pass else self._total_steps(self.data())
 
     def _total_steps(self, data: RankingDataModule) -> int:
         steps = data.steps_per_epoch() * self.plan.max_epochs
         return min(steps, self.cfg.trainer.max_steps) if self.cfg.trainer.max_steps > 0 else steps
 
-    def _data(self) -> RankingDataModule:
-        cotraining = self.plan.cotraining
-        privileged = self.signals.privileged if self.signals is not None else False
-        full = not self.plan.serving or privileged or (cotraining is not None and cotraining.privileged)
+    def data(self) -> RankingDataModule:
+        """Puts together what is read."""
         return RankingDataModule(
             root=self.dataset.root,
-            view="full" if full else "serving",
+            view=self._view,
             signals=None if self.signals is None else self._reader_signals(self.signals.reader),
-            hidden=build_loss(self.plan.loss, self.plan.key("loss")).teacher_vectors,
+            hidden=self.plan.teacher_vectors,
             seed=self.cfg.seed,
             **plain(self.cfg.data.loader),
         )
@@ -206,47 +221,48 @@ class FitJob:
         """Every split is measured against the teacher; training reads its signals only if the loss wants them."""
         return {"train": reader if self.plan.taught else None, "val": reader, "test": reader}
 
-    def _module(self, data: RankingDataModule, model: nn.Module, source: SignalSource | None) -> RankingModule:
-        loss = build_loss(self.plan.loss, self.plan.key("loss"))
-        if loss.needs_hidden:
-            loss.setup_hidden(*self._hidden_widths(model, source, data.schema))
-        if loss.needs_items:
-            loss.setup_items(item_fields(self.dataset, self._model_schema()))
-        sampling = Sampling({n: build(node, f"sampling.{n}") for n, node in self.plan.sampling.items()})
-        sampling.setup_missing(missing_row(self.dataset, data.schema.side(Side.CROSS)))
-        if sampling.needs_items:
-            sampling.setup_items(load_catalogue(self.dataset, data.schema))
+    def module(self, data: RankingDataModule) -> RankingModule:
+        """Puts together what is trained on the data."""
+        schema, total_steps = data.schema, self._total_steps(data)
+        model, source = self._models(total_steps)
+        loss, sampling = self.plan.build_loss(), self.plan.build_sampling()
+        taught = schema.task_names if source is None or source.tasks is None else source.tasks
+        setting = LossSetting(
+            tasks=task_infos(schema, taught),
+            has_signals=source is not None,
+            total_steps=total_steps,
+            where=self.plan.key("loss"),
+            student_vectors=cache(lambda: widths(hidden_vectors(model, random_batch(self._schema(self.plan), [2])))),
+            teacher_vectors=cache(lambda: self._teacher_vectors(source, schema)),
+            items=lambda: item_fields(self.dataset, self._schema(self.plan)),
+            catalogue=lambda: load_catalogue(self.dataset, schema),
+            missing_cross=lambda: missing_row(self.dataset, schema.side(Side.CROSS)),
+        )
+        loss.setup(setting)
+        sampling.setup(setting)
         return RankingModule(
             model=model,
             loss=loss,
             sampling=sampling,
             optimizer=build(self.plan.optimizer, self.plan.key("optimizer"), OptimizerFactory),
             schedule=build(self.plan.scheduler, self.plan.key("scheduler"), LRSchedule),
-            schema=data.schema,
+            schema=schema,
             metrics=build_metrics(self.cfg.metrics, self.dataset),
             signals=source,
-            total_steps=self._total_steps(data),
-            card=model_card(self.plan.net, self._model_schema(), self.dataset.fingerprint),
+            total_steps=total_steps,
+            card=self._card(self.plan),
             serving=self.plan.serving,
         )
 
-    @torch.no_grad()
-    def _hidden_widths(
-        self, model: nn.Module, source: SignalSource | None, schema: Schema
-    ) -> tuple[dict[str, int], dict[str, int]]:
-        """Returns the widths of the hidden vectors of student and teacher: of models by running them on two candidates,
-        of written signals by their type."""
-        student = hidden_vectors(model, random_batch(self._model_schema(), [2]))
-        teacher: Mapping[str, Tensor] = {}
-        online = None if source is None else source.model
-        if online is not None:
-            teacher = hidden_vectors(online.cpu(), random_batch(schema, [2]))
-        widths = {n: v.shape[1] for n, v in teacher.items()}
+    def _teacher_vectors(self, source: SignalSource | None, schema: Schema) -> dict[str, int]:
+        """Returns the widths of the teacher's hidden vectors: of models by running them on two candidates, of written
+        signals by their type."""
         if self.signals is not None and self.signals.reader == SIGNALS_IN_DATASET and schema.teacher is not None:
-            widths = {name: spec.width for name, spec in (schema.teacher.hidden or {}).items()}
-        elif self.signals is not None and self.signals.reader is not None:
-            widths = open_sidecar(self.dataset, schema.task_names, "train", Path(str(self.signals.reader))).hidden
-        return {n: v.shape[1] for n, v in student.items()}, widths
+            return {name: spec.width for name, spec in (schema.teacher.hidden or {}).items()}
+        if self.signals is not None and self.signals.reader is not None:
+            return dict(open_sidecar(self.dataset, schema.task_names, "train", Path(self.signals.reader)).hidden)
+        online = None if source is None else source.model
+        return {} if online is None else widths(hidden_vectors(online.cpu(), random_batch(schema, [2])))
 
     def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
         trainer: pl.Trainer = build(
@@ -266,9 +282,6 @@ class FitJob:
             default_root_dir=self.folder,
         )
         return trainer
-
-    def _callbacks(self) -> list[pl.Callback]:
-        return fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir)
 
     def _logger(self) -> Logger | bool:
         if not self.cfg.logger.tensorboard:

@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from omegaconf import DictConfig
+
+from distill.errors import ConfigError
+from distill.jobs.parts import build, build_loss, is_preranker, plain
+from distill.losses.composite import CompositeLoss
+from distill.losses.setting import task_infos
+from distill.losses.terms.base import LossTerm
+from distill.sampling import Sampler, Sampling
+from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import Ending
 
-
-@dataclass(frozen=True)
-class Cotraining:
-    """The teacher that learns in the same steps.
-
-    Attributes:
-        net, loss: Its configs.
-        privileged: Whether it sees privileged fields.
-        share_embeddings: Whether it uses the student's embedding tables.
-        own_embeddings: Fields that each of the two has tables of its own for nevertheless.
-    """
-
-    net: Mapping[str, Any]
-    loss: Mapping[str, Any]
-    privileged: bool
-    share_embeddings: bool
-    own_embeddings: tuple[str, ...]
+Role = Literal["teacher", "control", "student", "model"]
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """What to train and how.
+    """What to train and how; `of` is the only place that makes one of a config.
 
     Attributes:
-        role: teacher | control | student; also the name in logs.
+        role: teacher | control | student | model; also the name in logs.
         net: Config of the model.
         loss, optimizer, scheduler: Configs of those parts.
         sampling: Configs of its samplers.
         max_epochs: How often the training split is read.
         serving: Whether the model must not see privileged fields.
-        taught: Whether the loss or the sampling reads teacher signals.
         cotraining: The teacher that learns in the same steps, if any.
     """
 
-    role: str
+    role: Role
     net: Mapping[str, Any]
     loss: Mapping[str, Any]
     sampling: Mapping[str, Any]
@@ -52,12 +45,174 @@ class FitPlan:
     scheduler: Mapping[str, Any]
     max_epochs: int
     serving: bool
-    taught: bool
     cotraining: Cotraining | None = None
+
+    @classmethod
+    def of(cls, cfg: DictConfig, role: Role) -> FitPlan:
+        """Plans the training of one of the models of a run.
+
+        Args:
+            cfg: Of the run.
+            role: `teacher` (of `teacher=trained` and `cotrained`), `control` (the student without a teacher),
+                `student`, or `model` (a ranker without a teacher).
+
+        Raises:
+            ConfigError: Nothing is left to train a control with, or a cotrained teacher has no student to listen to it.
+        """
+        node = cfg.teacher if role == "teacher" else cfg
+        own = cfg.teacher if role == "teacher" and cfg.teacher.source == "trained" else cfg
+        plan = cls(
+            role=role,
+            net=plain(node.model.net),
+            loss=plain(node.loss),
+            sampling={} if role == "teacher" else plain(cfg.sampling),
+            optimizer=plain(own.optimizer),
+            scheduler=plain(own.scheduler),
+            max_epochs=int(cfg.trainer.max_epochs if own is cfg else own.max_epochs),
+            serving=role in ("student", "control") or not node.privileged,
+        )
+        if role == "control":
+            return plan._alone(cfg.control)
+        if role == "student" and cfg.teacher.source == "cotrained":
+            plan._must_listen()
+            return replace(plan, cotraining=Cotraining.of(cfg))
+        return plan
+
+    @classmethod
+    def main(cls, cfg: DictConfig) -> FitPlan:
+        """Plans the training of the model that a run is about: a student, or a ranker without a teacher."""
+        student = cfg.teacher.source != "none" or is_preranker(plain(cfg.model.net), "model.net")
+        return cls.of(cfg, "student" if student else "model")
 
     def key(self, part: str) -> str:
         """Where the config describes a part of this model: `loss`, or `teacher.loss`."""
         return f"teacher.{part}" if self.role == "teacher" else part
+
+    def build_loss(self) -> CompositeLoss:
+        """Builds a new loss."""
+        return build_loss(self.loss, self.key("loss"))
+
+    def build_sampling(self) -> Sampling:
+        """Builds new samplers."""
+        return Sampling({name: build(node, f"sampling.{name}") for name, node in self.sampling.items()})
+
+    @cached_property
+    def _parts(self) -> tuple[CompositeLoss, Sampling]:
+        """Parts that are asked and never trained."""
+        return self.build_loss(), self.build_sampling()
+
+    @property
+    def terms(self) -> dict[str, LossTerm]:
+        """The terms of the loss by name, to ask them questions."""
+        return {name: term for name, term in self._parts[0].terms.items() if isinstance(term, LossTerm)}
+
+    @property
+    def samplers(self) -> dict[str, Sampler]:
+        """The samplers by name, to ask them questions."""
+        rules = self._parts[1].samplers
+        return {name: rule for name, rule in zip(self.sampling, rules, strict=True) if isinstance(rule, Sampler)}
+
+    @property
+    def taught(self) -> bool:
+        """Whether the loss or the sampling reads teacher signals."""
+        return any(self._listeners().values())
+
+    @property
+    def teacher_vectors(self) -> tuple[str, ...]:
+        """Names of the teacher's hidden vectors that the loss reads, sorted."""
+        return tuple(sorted({name for term in self.terms.values() for name in term.teacher_vectors}))
+
+    @property
+    def probabilities(self) -> tuple[str, ...]:
+        """Names of the terms that take the teacher's logits for those of labels."""
+        return tuple(name for name, term in self.terms.items() if term.needs_probabilities)
+
+    def check(self, schema: Schema, taught: Sequence[str], has_signals: bool) -> None:
+        """Refuses loss terms and samplers that do not fit the tasks or the teacher.
+
+        Args:
+            schema: Of the dataset.
+            taught: Names of the tasks that the teacher scores.
+            has_signals: Whether there is one.
+
+        Raises:
+            ConfigError: A term or sampler asks for a task, or for the teacher's word on one, that there is not.
+        """
+        tasks, (loss, sampling) = task_infos(schema, taught), self._parts
+        loss.check(tasks, has_signals, self.key("loss"))
+        sampling.check(tasks, has_signals)
+
+    def _listeners(self) -> dict[str, bool]:
+        """Whether each term and sampler reads teacher signals."""
+        terms = {f"loss.terms.{name}": term.uses_signals for name, term in self.terms.items()}
+        return terms | {f"sampling.{name}": rule.needs_signals for name, rule in self.samplers.items()}
+
+    def _alone(self, own: DictConfig) -> FitPlan:
+        """Returns the plan without what reads the teacher, and with the control's own settings."""
+        listens = self._listeners()
+        terms = {name: node for name, node in self.loss["terms"].items() if not listens[f"loss.terms.{name}"]}
+        if not terms:
+            raise ConfigError(
+                "Without the teacher no loss term is left to train the control with.",
+                where="loss.terms",
+                remedy="Add a term on labels, or switch the control off: control.enabled=false",
+            )
+        return replace(
+            self,
+            loss={**self.loss, "terms": terms},
+            sampling={name: node for name, node in self.sampling.items() if not listens[f"sampling.{name}"]},
+            optimizer=self.optimizer if own.optimizer is None else plain(own.optimizer),
+            max_epochs=self.max_epochs if own.max_epochs is None else int(own.max_epochs),
+        )
+
+    def _must_listen(self) -> None:
+        if not self.taught:
+            raise ConfigError(
+                "The student does not listen to the teacher that learns beside it.",
+                where="loss.terms",
+                expected="a term that reads the teacher's signals",
+                found=", ".join(self.terms),
+                remedy="Choose loss=pfd, or add a term: +loss_term@loss.terms.list=softmax_kl",
+            )
+
+
+@dataclass(frozen=True)
+class Cotraining:
+    """The teacher that learns in the same steps.
+
+    Attributes:
+        teacher: Its plan; it has the student's optimiser.
+        share_embeddings: Whether it uses the student's embedding tables.
+        own_embeddings: Fields that each of the two has tables of its own for nevertheless.
+    """
+
+    teacher: FitPlan
+    share_embeddings: bool
+    own_embeddings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> Cotraining:
+        """Reads how the teacher of `teacher=cotrained` learns.
+
+        Raises:
+            ConfigError: The student is no model that learns with a teacher, or options contradict each other.
+        """
+        if not is_preranker(plain(cfg.model.net), "model.net"):
+            raise ConfigError(
+                "Only a pre-ranker can be the student of a cotrained teacher.",
+                where="model",
+                expected="a pre-ranker, such as two_tower or cold",
+                found=str(cfg.model.name),
+            )
+        own, share = plain(cfg.teacher.own_embeddings), bool(cfg.teacher.share_embeddings)
+        if own and not share:
+            raise ConfigError(
+                "Without shared embeddings all of them are the models' own.",
+                where="teacher.own_embeddings",
+                expected="[] with teacher.share_embeddings=false",
+                found=str(own),
+            )
+        return cls(FitPlan.of(cfg, "teacher"), share, tuple(own))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ ASIDE = (
     "paths",
     "name",
     "resume",
-    "debug",
     "threads",
     "logger",
     "cost",

@@ -29,7 +29,6 @@ KEYS: dict[str, Any] = {
     "seed": _Seed,
     "threads": _Count | None,
     "resume": _Text | None,
-    "debug.replay": _Text | None,
     "privileged": bool,
     "out": _Text | None,
     "paths.*": _Text,

@@ -10,20 +10,15 @@ from omegaconf import DictConfig
 from distill.data.format import Dataset
 from distill.data.labels import LabelCounts, label_counts
 from distill.errors import DataError
+from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import is_undefined, value_on_validation
-from distill.jobs.parts import build, build_loss, plain
 from distill.jobs.teacher import scored_tasks
-from distill.losses.tasks import task_infos
-from distill.losses.terms import HardBCE, MultiPositiveSoftmax, SampledSoftmax
 from distill.losses.terms.base import LossTerm
-from distill.losses.terms.labelled import LabelledTerm
 from distill.sampling import PseudoLabels, Sampler
 from distill.schema import Schema, Task
 from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
-_OF_LABELS = (HardBCE, LabelledTerm, MultiPositiveSoftmax, SampledSoftmax)
-_OF_BOTH_CLASSES = (HardBCE, LabelledTerm)  # the others bring negatives of their own
 _NO_LABEL, _NO_POSITIVE = "no label", "no positive"
 _OTHER_SPLIT = "Split the data otherwise (such as split@data.adapter.split=random, or another val and test share)"
 
@@ -48,13 +43,13 @@ def check_labels(cfg: DictConfig, dataset: Dataset) -> None:
 
 def _check_training(cfg: DictConfig, dataset: Dataset) -> None:
     counts = label_counts(dataset, "train")
-    samplers = [build(node, f"sampling.{name}") for name, node in plain(cfg.sampling).items()]
+    samplers = list(FitPlan.main(cfg).samplers.values())
     for where, term in _terms(cfg, dataset.schema):
-        for task in (dataset.schema.tasks[column] for column in _columns(term)):
+        for task in (task for task in dataset.schema.tasks if task.name in term.label_tasks):
             lack = _lack(counts[task.name], task)
             if lack is None or task.weight == 0 or _labelled_by(samplers, task.name):
                 continue
-            if lack in (_NO_LABEL, _NO_POSITIVE) or _wants_both(term, samplers):
+            if lack in (_NO_LABEL, _NO_POSITIVE) or (term.needs_both_classes and not samplers):
                 raise DataError(
                     f"train has {lack} of task {task.name}, so there is nothing to learn of it.",
                     where=f"{where} (task {task.name}); {dataset.root / 'train'}",
@@ -97,27 +92,14 @@ def _lack(counts: LabelCounts, task: Task) -> str | None:
 
 
 def _terms(cfg: DictConfig, schema: Schema) -> Iterator[tuple[str, LossTerm]]:
-    """Yields the terms on labels that the run trains with, its teacher's included."""
-    losses = {"loss": (cfg.loss, cfg.teacher.source != "none")}
+    """Yields the terms that the run trains with, its teacher's included."""
+    plans = [(FitPlan.main(cfg), cfg.teacher.source != "none")]
     if cfg.teacher.source in ("trained", "cotrained"):
-        losses["teacher.loss"] = (cfg.teacher.loss, False)
-    for where, (node, has_signals) in losses.items():
-        loss = build_loss(plain(node), where)
-        loss.setup(task_infos(schema, scored_tasks(cfg, schema)), has_signals)
-        for name, term in loss.terms.items():
-            if isinstance(term, _OF_LABELS) and getattr(term, "positives", "label") == "label":
-                yield f"{where}.terms.{name}", term
-
-
-def _columns(term: LossTerm) -> list[int]:
-    """The tasks whose labels the term reads."""
-    columns: list[int] = term.task_columns.tolist()
-    return columns[:1] if isinstance(term, SampledSoftmax) else columns
-
-
-def _wants_both(term: LossTerm, samplers: Sequence[Sampler]) -> bool:
-    """Whether the term learns from the log alone, which must have both classes then."""
-    return isinstance(term, _OF_BOTH_CLASSES) and not samplers
+        plans.append((FitPlan.of(cfg, "teacher"), False))
+    for plan, has_signals in plans:
+        plan.check(schema, scored_tasks(cfg, schema), has_signals)
+        for name, term in plan.terms.items():
+            yield f"{plan.key('loss')}.terms.{name}", term
 
 
 def _labelled_by(samplers: Sequence[Sampler], task: str) -> bool:

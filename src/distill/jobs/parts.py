@@ -80,6 +80,11 @@ def hidden_vectors(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
     return hidden
 
 
+def widths(vectors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Returns the width of each vector `[N, width]`."""
+    return {name: int(vector.shape[1]) for name, vector in vectors.items()}
+
+
 def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:
     """Returns the class of a model's config.
 

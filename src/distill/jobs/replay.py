@@ -1,6 +1,6 @@
 """Re-runs the step of a non-finite loss or gradient from the file that the run left, and says where it comes from.
 
-`python train.py <the same arguments> debug.replay=FILE` rebuilds the model from the file and the loss from the config,
+`python scripts/replay.py <the same arguments> step=FILE` rebuilds the model from the file and the loss from the config,
 runs the saved batch through them with the saved random state, and reports the value of each term, the first modules
 whose output is not finite, the gradients that are not, and the candidates concerned. It trains and writes nothing. With
 several processes the terms are those of the saved rank's rows alone.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from omegaconf import DictConfig
@@ -19,22 +19,23 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from distill.batch import Batch, FeatureBlock, LossReport, Ragged, TeacherSignals
+from distill.batch import Batch, LossReport, TeacherSignals
 from distill.console import plain_console
 from distill.data.format import Dataset
 from distill.data.items import item_fields
 from distill.errors import DataError
 from distill.jobs.datasets import open_dataset
-from distill.jobs.parts import build, build_loss, build_model, hidden_vectors, plain, read_card
+from distill.jobs.fit_plan import FitPlan, Role
+from distill.jobs.parts import build_model, hidden_vectors, read_card, widths
 from distill.jobs.teacher import scored_tasks
 from distill.losses import CompositeLoss, LossInputs
 from distill.losses.blame import non_finite_gradients
-from distill.losses.tasks import task_infos
-from distill.losses.terms.base import LossTerm
+from distill.losses.setting import LossSetting, task_infos
 from distill.schema import Schema
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.finite import StepGradients
 from distill.training.module import item_tower
+from distill.training.saved_step import read_batch, read_signals
 
 _SHOWN_ROWS = 10
 _EXPECTED = {"role", "step", "total_steps", "batch", "signals", "random_state", "parts", "card"}
@@ -97,13 +98,13 @@ class Replay:
 
 
 def run(cfg: DictConfig) -> Replay:
-    """Replays `debug.replay` and prints the report.
+    """Replays the step of the file `step` and prints the report.
 
     Raises:
         DataError: The file is missing, damaged, holds more than plain data, or is not of a step.
         ConfigError: The config's loss is not that of the run.
     """
-    found = replay(Path(cfg.debug.replay), cfg)
+    found = replay(Path(cfg.step), cfg)
     _print(found, plain_console())
     return found
 
@@ -116,13 +117,21 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     card = read_card(saved["card"], path)
     schema = card.schema
     model = build_model(card.net, schema, f"{path}: net").train()
-    batch, signals = _content(saved, path)
+    batch, signals = read_batch(saved["batch"], path), read_signals(saved["signals"], path)
     taught = scored_tasks(cfg, schema)
-    loss = _loss(cfg, str(saved["role"]), signals is not None, schema, int(saved["total_steps"]), taught)
-    if loss.needs_hidden:
-        loss.setup_hidden(_widths(hidden_vectors(model, batch)), _widths({} if signals is None else signals.hidden))
-    if loss.needs_items:
-        loss.setup_items(item_fields(_dataset(cfg, card.dataset, path), schema))
+    plan = FitPlan.of(cfg, _role(saved["role"], path))
+    loss = plan.build_loss()
+    loss.setup(
+        LossSetting(
+            tasks=task_infos(schema, taught),
+            has_signals=signals is not None,
+            total_steps=int(saved["total_steps"]),
+            where=plan.key("loss"),
+            student_vectors=lambda: widths(hidden_vectors(model, batch)),
+            teacher_vectors=lambda: widths({} if signals is None else signals.hidden),
+            items=lambda: item_fields(_dataset(cfg, card.dataset, path), schema),
+        )
+    )
     try:
         model.load_state_dict(_below(saved["state_dict"], "model."))
         loss.load_state_dict(_below(saved["state_dict"], "loss."))
@@ -138,7 +147,7 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     named = {**_floats(replace(batch, signals=None), "batch"), **_floats(_told(signals, schema, taught), "signals")}
     parameters = [Extent.of(name, value) for name, value in model.named_parameters()]
     return Replay(
-        role=str(saved["role"]),
+        role=plan.role,
         step=int(saved["step"]),
         total=float(report.total.detach()),
         parts={name: float(value) for name, value in report.parts.items()},
@@ -152,6 +161,13 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
         rows=_bad_rows(batch, {**named, "logits": output.logits}),
         batch=batch,
     )
+
+
+def _role(saved: Any, path: Path) -> Role:
+    if saved not in get_args(Role):
+        raise DataError("The file is of no model of a run.", where=f"{path}: role", expected=", ".join(get_args(Role)))
+    role: Role = saved
+    return role
 
 
 def _dataset(cfg: DictConfig, fingerprint: str, path: Path) -> Dataset:
@@ -189,54 +205,8 @@ def _told(signals: TeacherSignals | None, schema: Schema, taught: Sequence[str])
     return replace(signals, logits=signals.logits[:, columns])
 
 
-def _loss(
-    cfg: DictConfig, role: str, has_signals: bool, schema: Schema, total_steps: int, taught: Sequence[str]
-) -> CompositeLoss:
-    """Builds the loss of a role from the config; the control's lacks the terms that read the teacher."""
-    where = "teacher.loss" if role == "teacher" else "loss"
-    node = plain(cfg.teacher.loss if role == "teacher" else cfg.loss)
-    if role == "control":
-        kept = {}
-        for name, term in node["terms"].items():
-            built = build(term, f"loss.terms.{name}")
-            if isinstance(built, LossTerm) and not built.uses_signals:
-                kept[name] = term
-        node = {**node, "terms": kept}
-    loss = build_loss(node, where)
-    loss.plan(total_steps)
-    loss.setup(task_infos(schema, taught), has_signals=has_signals)
-    return loss
-
-
-def _widths(vectors: Mapping[str, Tensor]) -> dict[str, int]:
-    return {name: int(vector.shape[1]) for name, vector in vectors.items()}
-
-
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _content(saved: Mapping[str, Any], path: Path) -> tuple[Batch, TeacherSignals | None]:
-    try:
-        return _batch(saved["batch"]), _signals(saved["signals"])
-    except (TypeError, KeyError, AttributeError) as error:
-        raise DataError(
-            "The file does not hold a batch.", where=str(path), found=f"{type(error).__name__}: {error}"[:300]
-        ) from error
-
-
-def _batch(saved: Mapping[str, Any]) -> Batch:
-    blocks = {side: _block(saved[side]) for side in ("request", "candidate", "cross")}
-    return Batch(**{**saved, **blocks, "signals": _signals(saved["signals"])})
-
-
-def _block(saved: Mapping[str, Any]) -> FeatureBlock:
-    sequences = {name: Ragged(**value) for name, value in saved["sequences"].items()}
-    return FeatureBlock(**{**saved, "sequences": sequences})
-
-
-def _signals(saved: Mapping[str, Any] | None) -> TeacherSignals | None:
-    return None if saved is None else TeacherSignals(**saved)
 
 
 def _watch(model: nn.Module) -> list[Extent]:

@@ -13,11 +13,10 @@ from distill.data.format import Dataset, teacher_column
 from distill.errors import ConfigError, SignalError
 from distill.jobs.calibrate import calibrated
 from distill.jobs.ensemble import ensemble_signals
-from distill.jobs.fit_plan import Signals
+from distill.jobs.fit_plan import FitPlan, Signals
 from distill.jobs.machine import device
-from distill.jobs.parts import build, load_model, plain
+from distill.jobs.parts import load_model, plain
 from distill.jobs.score import check_teacher, score_dataset
-from distill.losses.terms.base import LossTerm
 from distill.models.score import RankingScore
 from distill.reports.teacher import teacher_lines, teacher_warnings
 from distill.schema import Schema
@@ -29,16 +28,14 @@ _log = logging.getLogger(__name__)
 _WRITTEN = {"hidden_type": "float32", "hidden_width": None}
 
 
-def teacher_signals(
-    cfg: DictConfig, dataset: Dataset, train: Callable[[], Path], hidden: Sequence[str]
-) -> Signals | None:
+def teacher_signals(cfg: DictConfig, dataset: Dataset, train: Callable[[], Path], plan: FitPlan) -> Signals | None:
     """Finds, computes or trains the teacher that a run names. All ranks call it together.
 
     Args:
         cfg: Of the run.
         dataset: What is trained on.
         train: Trains the teacher of `teacher=trained` and returns its checkpoint.
-        hidden: Names of the teacher's hidden vectors that are wanted.
+        plan: Of the student that listens to it.
 
     Returns:
         Its signals, calibrated if asked for; None without a teacher.
@@ -47,7 +44,7 @@ def teacher_signals(
         ConfigError: A term of the loss takes its order for probabilities.
         SignalError: Its signals are not there or belong to another dataset.
     """
-    teacher = cfg.teacher
+    teacher, hidden = cfg.teacher, plan.teacher_vectors
     if teacher.source == "none":
         return None
     _refuse_unwritten(cfg)
@@ -61,7 +58,7 @@ def teacher_signals(
     if method != "none":
         signals = calibrated(signals, method, dataset, plain(cfg.data.loader))
     if not signals.probabilities:
-        _refuse_pointwise(cfg)
+        _refuse_pointwise(plan)
     return signals
 
 
@@ -83,16 +80,14 @@ def _refuse_unwritten(cfg: DictConfig) -> None:
         )
 
 
-def _refuse_pointwise(cfg: DictConfig) -> None:
+def _refuse_pointwise(plan: FitPlan) -> None:
     """Refuses terms that would take an order for probabilities."""
-    terms = {name: build(node, f"loss.terms.{name}") for name, node in plain(cfg.loss.terms).items()}
-    wrong = [name for name, term in terms.items() if isinstance(term, LossTerm) and term.needs_probabilities]
-    if wrong:
+    if plan.probabilities:
         raise ConfigError(
             "The teacher's columns hold positions: they say who is better, not how likely a label is.",
-            where=", ".join(f"loss.terms.{name}" for name in wrong),
+            where=", ".join(f"loss.terms.{name}" for name in plan.probabilities),
             expected="terms on the order: listmle, rrd, copr, teacher_ranknet, softmax_kl, margin_mse, …",
-            found=", ".join(type(terms[name]).__name__ for name in wrong),
+            found=", ".join(type(plan.terms[name]).__name__ for name in plan.probabilities),
             remedy="Choose such terms (loss=hard +loss_term@loss.terms.list=listmle), or teacher.calibration=platt.",
         )
 

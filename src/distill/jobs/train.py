@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
@@ -17,31 +16,26 @@ from omegaconf import DictConfig, OmegaConf
 from distill import __version__
 from distill.console import plain_console
 from distill.data.format import Dataset
-from distill.errors import ConfigError
-from distill.jobs import replay
 from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
-from distill.jobs.cotrain import cotraining_plan, teacher_of
+from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
 from distill.jobs.fit import FitJob
-from distill.jobs.fit_plan import Cotraining, FitPlan, FitResult, Signals
+from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.identity import config_hash, fitting, shards
 from distill.jobs.learnable import check_labels
 from distill.jobs.machine import job_ranks, processes
 from distill.jobs.manifest import RunRecord, write_record
 from distill.jobs.monitored import monitored
-from distill.jobs.parts import build, build_loss, build_metrics, is_preranker, load_model, plain
-from distill.jobs.replay import Replay
+from distill.jobs.parts import build_metrics, load_model, plain
 from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import log_comparison
-from distill.losses.terms.base import LossTerm
 from distill.metrics import ScoredRows
 from distill.models.cost import measure_cost
 from distill.reports.roles import Teacher, measure_roles
 from distill.reports.summary import Summary
 from distill.reports.table import print_summary
-from distill.sampling import Sampler
 from distill.training.callbacks import TrialPruned, validation_of
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.launch import rank
@@ -57,10 +51,8 @@ class Pruned:
     validations: int
 
 
-def run(cfg: DictConfig) -> Summary | Pruned | Replay:
-    """Trains and tests everything that a config asks for, in as many processes; or replays a step that failed."""
-    if cfg.debug.replay is not None:
-        return replay.run(cfg)
+def run(cfg: DictConfig) -> Summary | Pruned:
+    """Trains and tests everything that a config asks for, in as many processes."""
     job_dir = Path(HydraConfig.get().runtime.output_dir)
     record = None if cfg.resume is None else check_resumed(job_dir, cfg)
     with job_ranks(cfg, job_dir) as (agreed, shared_dir):
@@ -87,17 +79,15 @@ class _Run:
         self.cached: list[str] = []
 
     def run(self) -> Summary:
-        cotraining = cotraining_plan(self.cfg, self._taught())
-        main = "distilled" if self._has_teacher and self._taught() else "model"
-        plan = self._main_plan(cotraining)
-        taught = scored_tasks(self.cfg, self.dataset.schema)
-        check_terms(plan.loss, plan.sampling, self.dataset.schema, taught, self._has_teacher)
+        plan, has_teacher = FitPlan.main(self.cfg), self.cfg.teacher.source != "none"
+        main = "distilled" if has_teacher and plan.taught else "model"
+        check_terms(plan, self.dataset.schema, scored_tasks(self.cfg, self.dataset.schema), has_teacher)
         check_labels(self.cfg, self.dataset)
         if rank() == 0:
             write_record(self.job_dir, self.composed, self.cfg, self.dataset, earlier=self.cfg.resume is not None)
-        signals = self._signals() if cotraining is None else None
+        signals = self._signals(plan) if plan.cotraining is None else None
         warn_of_few_steps(self._job(plan, None, self.job_dir))
-        if cotraining is not None:
+        if plan.cotraining is not None:
             signals = self._train_together(plan, main)
         rows: dict[str, ScoredRows] = {}
         if signals is not None and main == "distilled" and self.cfg.control.enabled:
@@ -119,52 +109,16 @@ class _Run:
             _log.info("Teacher and student trained together for %.0f s; the student alone, for %.0f s.", both, alone)
         _log.info("Run folder: %s", self.job_dir)
 
-    def _signals(self) -> Signals | None:
-        return teacher_signals(self.cfg, self.dataset, lambda: self._teacher().checkpoint, self._hidden_names())
+    def _signals(self, plan: FitPlan) -> Signals | None:
+        return teacher_signals(self.cfg, self.dataset, lambda: self._teacher().checkpoint, plan)
 
     def _teacher(self) -> FitResult:
-        node = self.cfg.teacher
-        plan = FitPlan(
-            role="teacher",
-            net=plain(node.model.net),
-            loss=plain(node.loss),
-            sampling={},
-            optimizer=plain(node.optimizer),
-            scheduler=plain(node.scheduler),
-            max_epochs=int(node.max_epochs),
-            serving=not node.privileged,
-            taught=False,
-        )
-        return self._cached(plan, None)
+        return self._cached(FitPlan.of(self.cfg, "teacher"), None)
 
     def _control(self, signals: Signals) -> ScoredRows:
-        terms = {n: t for n, t in plain(self.cfg.loss.terms).items() if not self._uses_signals(n, t)}
-        if not terms:
-            raise ConfigError(
-                "Without the teacher no loss term is left to train the control with.",
-                where="loss.terms",
-                remedy="Add a term on labels, or switch the control off: control.enabled=false",
-            )
-        student, own = self._student_plan(serving=True, role="control"), self.cfg.control
-        plan = replace(
-            student,
-            taught=False,
-            loss={**student.loss, "terms": terms},
-            sampling={name: node for name, node in student.sampling.items() if not _is_taught((name, node))},
-            optimizer=student.optimizer if own.optimizer is None else plain(own.optimizer),
-            max_epochs=student.max_epochs if own.max_epochs is None else int(own.max_epochs),
-        )
+        plan = FitPlan.of(self.cfg, "control")
         result = self._cached(plan, signals)
         return self._job(plan, signals, result.checkpoint.parent).test(result.checkpoint)
-
-    @property
-    def _has_teacher(self) -> bool:
-        return bool(self.cfg.teacher.source != "none")
-
-    def _main_plan(self, cotraining: Cotraining | None) -> FitPlan:
-        student = self._has_teacher or is_preranker(plain(self.cfg.model.net), "model.net")
-        plan = self._student_plan(student or not self.cfg.privileged, "student" if student else "model")
-        return replace(plan, cotraining=cotraining)
 
     def _main(self, plan: FitPlan, signals: Signals | None, name: str) -> ScoredRows:
         job = self._job(plan, signals, self.job_dir / "checkpoints")
@@ -180,19 +134,6 @@ class _Run:
         self.results |= {"teacher": replace(result, checkpoint=teacher, parameters=parameters), name: result}
         return frozen_signals(teacher, self.dataset)
 
-    def _student_plan(self, serving: bool, role: str) -> FitPlan:
-        return FitPlan(
-            role=role,
-            net=plain(self.cfg.model.net),
-            loss=plain(self.cfg.loss),
-            sampling=plain(self.cfg.sampling),
-            optimizer=plain(self.cfg.optimizer),
-            scheduler=plain(self.cfg.scheduler),
-            max_epochs=int(self.cfg.trainer.max_epochs),
-            serving=serving,
-            taught=self._taught(),
-        )
-
     def _job(self, plan: FitPlan, signals: Signals | None, folder: Path) -> FitJob:
         resume = self.cfg.resume is not None
         return FitJob(self.cfg, plan, self.dataset, signals, folder, self.job_dir / "tensorboard", resume)
@@ -202,7 +143,7 @@ class _Run:
         config = fitting(plain(self.cfg))
         content = {
             "version": __version__,
-            "plan": {name: getattr(plan, name) for name in plan.__dataclass_fields__},
+            "plan": {name: getattr(plan, name) for name in (*plan.__dataclass_fields__, "taught")},
             "trainer": {name: value for name, value in config["trainer"].items() if name != "max_epochs"},  # the plan's
             "stopping": config["callbacks"],
             "loader": config["data"]["loader"],
@@ -229,18 +170,6 @@ class _Run:
         if rank() == 0:
             job.folder.mkdir(parents=True, exist_ok=True)
         return job.run()
-
-    def _hidden_names(self) -> list[str]:
-        """Names the teacher's hidden vectors that the loss reads."""
-        return list(build_loss(plain(self.cfg.loss), "loss").teacher_vectors)
-
-    def _taught(self) -> bool:
-        terms, samplers = plain(self.cfg.loss.terms), plain(self.cfg.sampling)
-        return any(self._uses_signals(n, t) for n, t in terms.items()) or any(map(_is_taught, samplers.items()))
-
-    def _uses_signals(self, name: str, node: Mapping[str, Any]) -> bool:
-        term = build(node, f"loss.terms.{name}")
-        return isinstance(term, LossTerm) and term.uses_signals
 
     def _costs(self) -> dict[str, dict[str, float]]:
         seconds = float(self.cfg.cost.seconds)
@@ -274,9 +203,3 @@ def _data_of_seed(composed: DictConfig) -> bool:
     """Whether another seed means other data."""
     one, other = (plain(OmegaConf.merge(composed, {"seed": seed}))["data"] for seed in (0, 1))
     return bool(one != other)
-
-
-def _is_taught(sampler: tuple[str, Any]) -> bool:
-    name, node = sampler
-    built = build(node, f"sampling.{name}")
-    return isinstance(built, Sampler) and built.needs_signals

@@ -2,7 +2,7 @@
 
 from distill.losses.composite import CompositeLoss
 from distill.losses.schedule import Constant, Cosine, Linear, Schedule, Warmup
-from distill.losses.tasks import TaskInfo
+from distill.losses.setting import LossSetting, TaskInfo
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Cosine",
     "Linear",
     "LossInputs",
+    "LossSetting",
     "LossTerm",
     "Schedule",
     "TaskInfo",

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, LossReport, Penalty, TeacherSignals
-from distill.data.items import ItemFields
 from distill.errors import ConfigError
-from distill.losses.tasks import TaskInfo
+from distill.losses.setting import LossSetting, TaskInfo
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 
 Weighting = Literal["fixed", "uncertainty"]
@@ -44,14 +43,14 @@ def _check(terms: Mapping[str, LossTerm]) -> None:
             )
 
 
-def _named(name: str, setup: Callable[[], None]) -> None:
+def _named(where: str, setup: Callable[[], None]) -> None:
     """Sets a term up; its errors say which one it is."""
     try:
         setup()
     except ConfigError as error:
         raise ConfigError(
             error.problem,
-            where=f"loss.terms.{name}" if error.where is None else f"loss.terms.{name} ({error.where})",
+            where=where if error.where is None else f"{where} ({error.where})",
             expected=error.expected,
             found=error.found,
             remedy=error.remedy,
@@ -111,63 +110,33 @@ class CompositeLoss(nn.Module):
         """Whether any term reads the teacher signals."""
         return any(term.uses_signals for term in self._named_terms().values())
 
-    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
-        """Tells every term the tasks of the schema; called once before training.
-
-        Args:
-            tasks: Tasks in the order of the logits' columns.
-            has_signals: Whether batches will come with teacher signals.
-
-        Raises:
-            ConfigError: If a term asks for an unknown task or for signals that there will not be; it names the term.
-        """
-        for name, term in self._named_terms().items():
-            _named(name, partial(term.setup, tasks, has_signals))
-
-    def plan(self, total_steps: int) -> None:
-        """Tells every schedule how many steps the training has; called once before training."""
-        for term in self._named_terms().values():
-            term.plan(total_steps)
-
-    @property
-    def needs_hidden(self) -> bool:
-        """Whether any term reads hidden vectors."""
-        return any(term.needs_hidden for term in self._named_terms().values())
-
     @property
     def teacher_vectors(self) -> tuple[str, ...]:
         """Names of the teacher's hidden vectors that the terms read, sorted."""
         return tuple(sorted({name for term in self._named_terms().values() for name in term.teacher_vectors}))
 
-    def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
-        """Tells every term the widths of the hidden vectors; called once before training, if any term needs them.
+    def check(self, tasks: Sequence[TaskInfo], has_signals: bool, where: str = "loss") -> None:
+        """Checks that every term can act on the tasks; can be called before anything is trained.
 
         Args:
-            student: Name of each hidden vector of the student to its width.
-            teacher: Likewise; empty if its signals hold none.
+            tasks: Tasks in the order of the logits' columns.
+            has_signals: Whether batches will come with teacher signals.
+            where: Where the config describes the loss, for errors.
 
         Raises:
-            ConfigError: A term asks for a vector that does not exist; it names the term.
+            ConfigError: If a term asks for an unknown task or for signals that there will not be; it names the term.
         """
         for name, term in self._named_terms().items():
-            _named(name, partial(term.setup_hidden, student, teacher))
+            _named(f"{where}.terms.{name}", partial(term.check, tasks, has_signals))
 
-    @property
-    def needs_items(self) -> bool:
-        """Whether any term looks at the items of the dataset."""
-        return any(term.needs_items for term in self._named_terms().values())
-
-    def setup_items(self, items: ItemFields) -> None:
-        """Tells every term the items of the dataset; called once before training, if any term needs them.
-
-        Args:
-            items: With the candidate-side fields that the student sees.
+    def setup(self, setting: LossSetting) -> None:
+        """Tells every term of the run; called once before training.
 
         Raises:
-            ConfigError: A term cannot use them; it is named.
+            ConfigError: If the run lacks what a term reads; it names the term.
         """
         for name, term in self._named_terms().items():
-            _named(name, partial(term.setup_items, items))
+            _named(f"{setting.where}.terms.{name}", partial(term.setup, setting))
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` acts on: the others need not be scored.

@@ -195,6 +195,25 @@ class Warmup(Schedule):
         return min(0.0, float(self.target)) if self.steps else float(self.target)
 
 
+class Planned:
+    """A schedule in a training whose length is told before it begins.
+
+    Args:
+        schedule: Maybe with shares of training.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def plan(self, total_steps: int) -> None:
+        """Turns shares of training into steps."""
+        self.schedule = self.schedule.planned(total_steps)
+
+    def value(self, step: int) -> float:
+        """Returns the number in force at `step`, counted from 0."""
+        return self.schedule.value(step)
+
+
 def as_schedule(value: float | Schedule, where: str) -> Schedule:
     """Takes a number for a constant schedule.
 

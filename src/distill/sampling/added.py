@@ -11,6 +11,7 @@ from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, Origin, Stage, TeacherSignals, TensorStruct
 from distill.errors import ConfigError
+from distill.losses.setting import LossSetting
 from distill.ops.random import hashed_uniform
 from distill.sampling.base import Sampler
 
@@ -103,9 +104,10 @@ class AddedNegatives(Sampler):
         self.per_request, self.seed = per_request, seed
         self._cross: FeatureBlock | None = None
 
-    def setup_missing(self, cross: FeatureBlock) -> None:
-        """Learns how missing cross fields are encoded; see `Sampler.setup_missing`."""
-        self._cross = cross
+    def setup(self, setting: LossSetting) -> None:
+        """Learns how missing cross fields are encoded; see `Sampler.setup`."""
+        super().setup(setting)
+        self._cross = setting.missing_cross()
 
     @abstractmethod
     def pool(self, batch: Batch) -> Pool | None:
@@ -146,7 +148,7 @@ class AddedNegatives(Sampler):
         if self._cross is None:
             raise ConfigError(
                 f"{type(self).__name__} does not know missing cross fields.",
-                remedy="call `setup_missing` before training",
+                remedy="call `setup` before training",
             )
         count, device = drawn.row.numel(), batch.weight.device
         self._cross = self._cross.to(device)

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from distill.batch import Batch, FeatureBlock, Origin, Stage
-from distill.data.catalogue import Catalogue
+from distill.batch import Batch, Origin, Stage
 from distill.errors import ConfigError
+from distill.losses.setting import LossSetting, TaskInfo
 
 
 class Sampler(nn.Module, ABC):
@@ -29,9 +29,6 @@ class Sampler(nn.Module, ABC):
     needs_signals: ClassVar[bool] = False
     """Whether the rule reads the teacher's signals."""
 
-    needs_items: ClassVar[bool] = False
-    """Whether the rule draws from the catalogue; if so, `setup_items` is called with it."""
-
     def __init__(self, tasks: Sequence[str] | None, weight: float) -> None:
         super().__init__()
         if not weight > 0:
@@ -46,25 +43,25 @@ class Sampler(nn.Module, ABC):
         self.weight = float(weight)
         self.columns: list[int] = []
 
-    def setup(self, tasks: Sequence[str], has_signals: bool, taught: Sequence[str] | None = None) -> None:
-        """Learns the tasks of the schema; called once before training.
+    def check(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+        """Learns the tasks of the schema; can be called before anything is trained.
 
         Args:
-            tasks: Names in the order of the labels' columns.
+            tasks: Tasks in the order of the labels' columns.
             has_signals: Whether batches will come with teacher signals.
-            taught: Names of the tasks that the teacher scores; all if None.
 
         Raises:
             ConfigError: The rule asks for an unknown task, or for signals that there will not be.
         """
         kind = type(self).__name__
-        usable = tuple(tasks) if taught is None or not self.needs_signals else tuple(taught)
+        known = [task.name for task in tasks]
+        usable = tuple(task.name for task in tasks if task.taught or not self.needs_signals)
         wanted = usable if self.tasks is None else self.tasks
-        if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(tasks):
+        if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(known):
             raise ConfigError(
                 f"The sampler {kind} names tasks that it cannot label.",
                 where=f"{kind}.tasks",
-                expected="one or more different tasks of: " + ", ".join(tasks),
+                expected="one or more different tasks of: " + ", ".join(known),
                 found=", ".join(wanted) or "none",
             )
         if self.needs_signals and not has_signals:
@@ -80,17 +77,15 @@ class Sampler(nn.Module, ABC):
                 expected="some of " + ", ".join(usable),
                 found=", ".join(untaught),
             )
-        self.columns = [list(tasks).index(name) for name in wanted]
+        self.columns = [known.index(name) for name in wanted]
 
-    def setup_items(self, catalogue: Catalogue) -> None:
-        """Learns the items of the dataset; nothing by default."""
+    def setup(self, setting: LossSetting) -> None:
+        """Learns what the rule must know of the run; called once before training.
 
-    def setup_missing(self, cross: FeatureBlock) -> None:
-        """Learns how missing cross fields are encoded; nothing by default.
-
-        Args:
-            cross: One row of cross fields, all missing: nobody computed them for a pair that was not recalled.
+        Raises:
+            ConfigError: As `check`; or the run lacks something else that the rule reads.
         """
+        self.check(setting.tasks, setting.has_signals)
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> Batch:
@@ -153,28 +148,17 @@ class Sampling(nn.Module):
         """Whether any rule reads the teacher's signals."""
         return any(isinstance(s, Sampler) and s.needs_signals for s in self.samplers)
 
-    @property
-    def needs_items(self) -> bool:
-        """Whether any rule draws from the catalogue."""
-        return any(isinstance(s, Sampler) and s.needs_items for s in self.samplers)
-
-    def setup_items(self, catalogue: Catalogue) -> None:
-        """Gives every rule the catalogue; see `Sampler.setup_items`."""
+    def check(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+        """Checks every rule; see `Sampler.check`."""
         for sampler in self.samplers:
             if isinstance(sampler, Sampler):
-                sampler.setup_items(catalogue)
+                sampler.check(tasks, has_signals)
 
-    def setup_missing(self, cross: FeatureBlock) -> None:
-        """Tells every rule how missing cross fields are encoded; see `Sampler.setup_missing`."""
+    def setup(self, setting: LossSetting) -> None:
+        """Tells every rule of the run; see `Sampler.setup`."""
         for sampler in self.samplers:
             if isinstance(sampler, Sampler):
-                sampler.setup_missing(cross)
-
-    def setup(self, tasks: Sequence[str], has_signals: bool, taught: Sequence[str] | None = None) -> None:
-        """Tells every rule the tasks; see `Sampler.setup`."""
-        for sampler in self.samplers:
-            if isinstance(sampler, Sampler):
-                sampler.setup(tasks, has_signals, taught)
+                sampler.setup(setting)
 
     def forward(self, batch: Batch, step: int) -> Batch:
         """Returns the batch with the labels and rows of all rules."""

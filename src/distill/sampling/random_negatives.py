@@ -11,6 +11,7 @@ from torch import Tensor
 from distill.batch import Batch, Origin
 from distill.data.catalogue import Catalogue
 from distill.errors import ConfigError
+from distill.losses.setting import LossSetting
 from distill.sampling.added import AddedNegatives, Pool
 
 Distribution = Literal["uniform", "frequency", "stratified"]
@@ -40,7 +41,6 @@ class RandomNegatives(AddedNegatives):
     """
 
     origin = Origin.RANDOM_NEGATIVE
-    needs_items = True
 
     def __init__(
         self,
@@ -63,18 +63,20 @@ class RandomNegatives(AddedNegatives):
         self.distribution, self.alpha, self.strata = distribution, float(alpha), strata
         self._pool: Pool | None = None
 
-    def setup_items(self, catalogue: Catalogue) -> None:
-        """Computes the probability of every item; see `Sampler.setup_items`.
+    def setup(self, setting: LossSetting) -> None:
+        """Computes the probability of every item; see `Sampler.setup`.
 
         Raises:
-            ConfigError: The strata name no field of the catalogue.
+            ConfigError: Also if the strata name no field of the catalogue.
         """
+        super().setup(setting)
+        catalogue = setting.catalogue()
         self._pool = Pool.of(catalogue.item_id, self._mass(catalogue), catalogue.fields)
 
     def pool(self, batch: Batch) -> Pool:
         """Returns the catalogue; see `AddedNegatives.pool`."""
         if self._pool is None:
-            raise ConfigError("The random negatives have no catalogue.", remedy="call `setup_items` before training")
+            raise ConfigError("The random negatives have no catalogue.", remedy="call `setup` before training")
         self._pool = self._pool.to(batch.weight.device)
         return self._pool
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from typing_extensions import Self
 from distill.batch import Batch, LossReport, RankerOutput, TeacherSignals
 from distill.errors import ConfigError
 from distill.features import BorrowedTables, EmbeddingTables
-from distill.losses import CompositeLoss, LossInputs
+from distill.losses import CompositeLoss, LossInputs, LossSetting, TaskInfo
 from distill.models.training_rows import rows_in_training
 from distill.ops.ranks import rank_and_world
 from distill.signals import SignalSource
+from distill.signals.base import STATE_PREFIX
 
-PREFIX = "signals.learner."
+PREFIX = f"{STATE_PREFIX}learner."
 _STUDENT = "model."
 
 
@@ -31,34 +32,30 @@ class CotrainedTeacher(SignalSource):
 
     Args:
         model: The teacher; it may have `BorrowedTables`.
-        loss: Its own loss, on labels.
+        loss: Its own loss, set up (see `cotrained_setting`).
         card: Plain data that a checkpoint of the teacher alone must carry.
-
-    Raises:
-        ConfigError: The loss looks at more than labels and logits.
 
     Reference: Xu et al., "Privileged Features Distillation at Taobao Recommendations", 2020, arXiv:1907.05171.
     """
 
+    learns: ClassVar[bool] = True
+
     def __init__(self, model: nn.Module, loss: CompositeLoss, card: Mapping[str, Any]) -> None:
         super().__init__()
-        if loss.needs_hidden or loss.needs_items:
-            raise ConfigError(
-                "A cotrained teacher learns from labels and its logits alone.",
-                where="teacher.loss",
-                expected="terms on labels",
-                found=", ".join(loss.terms),
-                remedy="remove the terms on hidden vectors and items, or train the teacher first (teacher=trained)",
-            )
         self.learner = model
         self.loss = loss
-        self.card = dict(card)
+        self._card = dict(card)
         nn.Module.train(self, True)
 
     @property
     def model(self) -> nn.Module:
         """The teacher."""
         return self.learner
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """As given."""
+        return self._card
 
     def train(self, mode: bool = True) -> Self:
         """Follows the student into training and evaluation, unlike a frozen teacher."""
@@ -70,14 +67,10 @@ class CotrainedTeacher(SignalSource):
         output: RankerOutput = self.learner(batch)
         return TeacherSignals(output.logits.float(), torch.ones_like(batch.weight, dtype=torch.bool), output.hidden)
 
-    def learn(self, batch: Batch, wanted: Tensor, step: int, hidden: bool = False) -> tuple[TeacherSignals, LossReport]:
-        """Computes the teacher's own loss, and its signals for the student.
-
-        Args:
-            batch: N candidates, labelled by the log alone.
-            wanted: Candidates whose signals the student wants `[N]` bool.
-            step: Of training.
-            hidden: Whether the student wants hidden vectors too.
+    def learn(
+        self, batch: Batch, wanted: Callable[[], Tensor], step: int, hidden: bool = False
+    ) -> tuple[TeacherSignals, LossReport]:
+        """Computes the teacher's own loss, and its signals for the student; see `SignalSource.learn`.
 
         Returns:
             Signals, valid on the wanted rows and on those that the teacher learns from, without gradient; and the
@@ -90,11 +83,32 @@ class CotrainedTeacher(SignalSource):
         with torch.autocast(batch.weight.device.type, enabled=False):
             report: LossReport = self.loss(LossInputs(part, output, None, step))
         heard = [(own, output.map(Tensor.detach))]
-        others = (wanted & ~learning).nonzero().flatten()
+        others = (wanted() & ~learning).nonzero().flatten()
         if others.shape[0] or rank_and_world()[1] > 1:  # what the ranks compute together, all of them compute
             with torch.no_grad():
                 heard.append((others, self.learner(batch.select(others)).map(Tensor.float)))
         return _signals(batch.num_candidates, heard, hidden), report
+
+    def standalone_state(self, state: Mapping[str, Any], student: nn.Module) -> dict[str, Any]:
+        """Returns the weights as each of the two would have them alone."""
+        return separate(state, student, self.learner)
+
+    def whole_state(self, state: Mapping[str, Any], student: nn.Module) -> dict[str, Any]:
+        """Undoes `standalone_state`."""
+        return join(state, student, self.learner)
+
+
+def cotrained_setting(tasks: Sequence[TaskInfo], total_steps: int) -> LossSetting:
+    """Returns what a cotrained teacher's own loss is told of the run: labels and its logits are all that there is."""
+    return LossSetting(tasks, False, total_steps, "teacher.loss", _refuse, _refuse, _refuse)
+
+
+def _refuse() -> NoReturn:
+    raise ConfigError(
+        "A cotrained teacher learns from labels and its logits alone.",
+        expected="terms on labels",
+        remedy="remove the terms on hidden vectors and items, or train the teacher first (teacher=trained)",
+    )
 
 
 def _signals(count: int, heard: list[tuple[Tensor, RankerOutput]], hidden: bool) -> TeacherSignals:

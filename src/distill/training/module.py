@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from distill.batch import Batch, FeatureBlock, LossReport, RankerOutput, TeacherSignals
 from distill.features import ServingProjection
 from distill.losses import CompositeLoss, LossInputs
-from distill.losses.tasks import task_infos
 from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
@@ -24,13 +23,11 @@ from distill.models.training_rows import rows_in_training
 from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
-from distill.training.cotraining import CotrainedTeacher, join, separate
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
 from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, sum_sparse_gradients
 
 _log = logging.getLogger(__name__)
-_SIGNALS_PREFIX = "signals."
 
 
 class RankingModule(pl.LightningModule):
@@ -38,14 +35,13 @@ class RankingModule(pl.LightningModule):
 
     Args:
         model: Ranker or pre-ranker; a pre-ranker never sees privileged fields.
-        loss: Terms, weighted and scheduled.
-        sampling: Labels training rows that the log did not label, and adds others.
+        loss: Terms, weighted and scheduled; set up.
+        sampling: Labels training rows that the log did not label, and adds others; set up.
         optimizer: Builds the optimiser.
         schedule: Learning rate by step.
         schema: The view that batches are read with.
         metrics: What validation and test measure.
-        signals: Teacher signals, for the loss and for the metrics of agreement; a `CotrainedTeacher` learns with the
-            model.
+        signals: Teacher signals, for the loss and for the metrics of agreement; the teacher may learn with the model.
         total_steps: Optimiser steps of the whole training, for the schedule.
         card: Plain data that a checkpoint must carry to be loaded alone: model config, schema, dataset fingerprint.
         serving: Whether the model must not see privileged fields, as every student; they are removed from its batches.
@@ -86,18 +82,8 @@ class RankingModule(pl.LightningModule):
         self.last_signals: TeacherSignals | None = None
         taught = schema.task_names if signals is None or signals.tasks is None else signals.tasks
         self.teacher_score = RankingScore(schema, taught)
-        tasks = task_infos(schema, taught)
-        loss.setup(tasks, has_signals=signals is not None)
-        loss.plan(total_steps)
-        if self._cotrained is not None:
-            self._cotrained.loss.setup(tasks, has_signals=False)
-            self._cotrained.loss.plan(total_steps)
-        sampling.setup(schema.task_names, has_signals=signals is not None, taught=taught)
+        self._wants_hidden = bool(loss.teacher_vectors)
         self._leave_tables_out_of_ddp()
-
-    @property
-    def _cotrained(self) -> CotrainedTeacher | None:
-        return self.signals if isinstance(self.signals, CotrainedTeacher) else None
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores a batch with the model, privileged fields removed if it is a student; float32 also under autocast."""
@@ -111,9 +97,8 @@ class RankingModule(pl.LightningModule):
         """Makes every rank start from rank 0's embedding tables and divide by the rows of all ranks."""
         if self.trainer.world_size > 1:
             broadcast_tables(table_parameters(self))
-            self.loss.reduce_denominators = _average_over_ranks
-            if self._cotrained is not None:
-                self._cotrained.loss.reduce_denominators = _average_over_ranks
+            for loss in (module for module in self.modules() if isinstance(module, CompositeLoss)):
+                loss.reduce_denominators = _average_over_ranks
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
@@ -138,13 +123,13 @@ class RankingModule(pl.LightningModule):
 
     def _heard(self, batch: Batch) -> tuple[TeacherSignals | None, LossReport | None]:
         """Returns the teacher's signals, and its own loss if it learns in the same step."""
-        if self._cotrained is not None:
-            wanted = self.loss.listens_to(batch, self.global_step)
-            if self.sampling.needs_signals:
-                wanted = batch.weight > 0
-            return self._cotrained.learn(batch, wanted, self.global_step, self.loss.needs_hidden)
-        wants = self.loss.needs_signals or self.sampling.needs_signals
-        return (self.signals(batch) if self.signals is not None and wants else None), None
+        if self.signals is None or not (self.loss.needs_signals or self.sampling.needs_signals):
+            return None, None
+        return self.signals.learn(batch, lambda: self._wanted(batch), self.global_step, self._wants_hidden)
+
+    def _wanted(self, batch: Batch) -> Tensor:
+        """Says which candidates the teacher's signals are wanted of `[N]` bool."""
+        return batch.weight > 0 if self.sampling.needs_signals else self.loss.listens_to(batch, self.global_step)
 
     def _needed(self, batch: Batch) -> Batch:
         """Leaves out candidates that neither a loss term acts on nor the model itself needs, such as unlabelled ones
@@ -162,7 +147,7 @@ class RankingModule(pl.LightningModule):
         clip = self._optimizer_factory.clip_norm
         if clip > 0:
             in_tables = {id(p) for p in tables}
-            teachers = [] if self._cotrained is None else list(self._cotrained.parameters())
+            teachers = [] if self.signals is None or not self.signals.learns else list(self.signals.parameters())
             of_teacher = {id(p) for p in teachers}
             own = [p for p in self.parameters() if id(p) not in of_teacher]
             for together in (own, teachers):  # a step of the student must not shorten one of its teacher
@@ -187,7 +172,7 @@ class RankingModule(pl.LightningModule):
         """Logs the metrics of all rows of all ranks."""
         rows = self._gathered("val")
         values = self.metrics.compute(rows, self.tasks)
-        teacher = teacher_rows(rows) if self._cotrained is not None else None
+        teacher = teacher_rows(rows) if self.signals is not None and self.signals.learns else None
         if teacher is not None:
             values |= {f"teacher/{n}": value for n, value in self.metrics.compute(teacher, self.tasks).items()}
         self.log_dict({f"val/{name}": value for name, value in values.items()}, rank_zero_only=False)
@@ -247,27 +232,21 @@ class RankingModule(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the card, and leaves a frozen teacher's weights out: they have a file of their own. Of a cotrained one,
+        """Adds the card, and leaves a frozen teacher's weights out: they have a file of their own. Of one that learns,
         they are there as it would have them alone, and so are the student's."""
         checkpoint["state_dict"] = self.standalone_state(checkpoint["state_dict"])
         checkpoint["distill"] = self.card
-        if self._cotrained is not None:
-            checkpoint["distill"] = {**self.card, "teacher": self._cotrained.card}
+        if self.signals is not None and self.signals.card is not None:
+            checkpoint["distill"] = {**self.card, "teacher": self.signals.card}
 
     def standalone_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the weights with which the model can be loaded alone, and those of a cotrained teacher likewise."""
-        if self._cotrained is not None:
-            return separate(state, self.model, self._cotrained.model)
-        return {k: v for k, v in state.items() if not k.startswith(_SIGNALS_PREFIX)}
+        """Returns the weights with which the model can be loaded alone; see `SignalSource.standalone_state`."""
+        return dict(state) if self.signals is None else self.signals.standalone_state(state, self.model)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts a frozen teacher's weights beside those of the checkpoint; a cotrained one's are in it."""
-        if self._cotrained is not None:
-            checkpoint["state_dict"] = join(checkpoint["state_dict"], self.model, self._cotrained.model)
-            return
-        own = {k: v for k, v in self.state_dict().items() if k.startswith(_SIGNALS_PREFIX)}
-        saved = {k: v for k, v in checkpoint["state_dict"].items() if not k.startswith(_SIGNALS_PREFIX)}
-        checkpoint["state_dict"] = {**saved, **own}
+        """Puts a frozen teacher's weights beside those of the checkpoint; those of one that learns are in it."""
+        if self.signals is not None:
+            checkpoint["state_dict"] = self.signals.whole_state(checkpoint["state_dict"], self.model)
 
     def _leave_tables_out_of_ddp(self) -> None:
         tables = {id(p) for p in table_parameters(self)}

@@ -3,6 +3,7 @@ import torch
 
 from distill.errors import ConfigError, SignalError
 from distill.losses.schedule import Linear
+from distill.losses.setting import LossSetting
 from distill.losses.terms import (
     BernoulliKL,
     HardBCE,
@@ -48,9 +49,9 @@ def test_soft_terms_need_signals(kind, two_tasks, random_inputs, make_inputs):
     assert kind.needs_signals
     assert term.rows == ("scored",)
     with pytest.raises(ConfigError, match="needs teacher signals"):
-        term.setup(two_tasks, has_signals=False)
+        term.setup(LossSetting(two_tasks, has_signals=False))
     term = kind(rows="all")
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     with pytest.raises(SignalError, match="no teacher logits"):
         term(make_inputs(torch.zeros(2, 2), [2]))
     with pytest.raises(SignalError, match=r"\[2, 1\]"):
@@ -58,20 +59,20 @@ def test_soft_terms_need_signals(kind, two_tasks, random_inputs, make_inputs):
 
 
 def test_hard_term_needs_signals_only_for_scored_rows(two_tasks):
-    HardBCE().setup(two_tasks, has_signals=False)
+    HardBCE().setup(LossSetting(two_tasks, has_signals=False))
     with pytest.raises(ConfigError, match="needs teacher signals"):
-        HardBCE(rows=["exposed", "scored"]).setup(two_tasks, has_signals=False)
+        HardBCE(rows=["exposed", "scored"]).setup(LossSetting(two_tasks, has_signals=False))
 
 
 @pytest.mark.parametrize("tasks", [["click", "like"], [], ["buy", "buy"]])
 def test_wrong_tasks_are_an_error_that_names_the_known_ones(tasks, two_tasks):
     with pytest.raises(ConfigError, match="click, buy"):
-        HardBCE(tasks=tasks).setup(two_tasks, has_signals=False)
+        HardBCE(tasks=tasks).setup(LossSetting(two_tasks, has_signals=False))
 
 
 def test_logits_that_do_not_fit_the_tasks_are_an_error(two_tasks, make_inputs):
     term = HardBCE()
-    term.setup(two_tasks, has_signals=False)
+    term.setup(LossSetting(two_tasks, has_signals=False))
     with pytest.raises(ConfigError, match=r"\[N, 2\]"):
         term(make_inputs(torch.zeros(3, 3), [3]))
 
@@ -92,7 +93,7 @@ def test_wrong_arguments_are_errors():
 def test_empty_selection_is_zero_and_stays_in_the_graph(kind, empty, two_tasks, random_inputs):
     inputs = random_inputs(**empty)
     term = kind()
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     sums = term(inputs)
     assert sums.numerators.tolist() == [0.0, 0.0]
     assert sums.denominators.tolist() == [0.0, 0.0]
@@ -107,7 +108,7 @@ def test_invalid_rows_never_take_part(kind, two_tasks, random_inputs):
     valid = torch.tensor([1, 1, 0, 1, 0, 1], dtype=torch.bool)
     inputs = random_inputs(valid=valid)
     term = kind(rows="all")
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     term(inputs).mean().backward()
     touched = inputs.output.logits.grad.abs().sum(1) > 0
     alone = [3, 5] if kind is SoftmaxKL else []
@@ -118,7 +119,7 @@ def test_invalid_rows_never_take_part(kind, two_tasks, random_inputs):
 def test_no_gradient_reaches_the_teacher(kind, two_tasks, random_inputs):
     inputs = random_inputs()
     term = kind()
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     assert not term.teacher_logits(inputs).requires_grad
     term(inputs).mean().backward()
     assert inputs.signals.logits.grad is None
@@ -130,7 +131,7 @@ def test_zero_at_agreement(kind, two_tasks, make_inputs, generator):
     logits = torch.randn(5, 2, generator=generator)
     student = logits.clone().requires_grad_()
     term = kind()
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     mean = term(make_inputs(student, [2, 3], teacher=logits)).mean()
     mean.backward()
     assert mean.item() == 0.0
@@ -141,7 +142,7 @@ def test_zero_at_agreement(kind, two_tasks, make_inputs, generator):
 def test_half_precision_is_computed_in_float32(kind, two_tasks, random_inputs):
     inputs = random_inputs(dtype=torch.bfloat16)
     term = kind()
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     sums = term(inputs)
     assert sums.numerators.dtype == sums.denominators.dtype == torch.float32
     sums.mean().backward()
@@ -152,9 +153,9 @@ def test_half_precision_is_computed_in_float32(kind, two_tasks, random_inputs):
 def test_one_task_of_two(kind, two_tasks, random_inputs, make_inputs):
     inputs = random_inputs()
     term = kind(tasks=["buy"])
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     alone = kind()
-    alone.setup([TaskInfo("buy", 0.5)], has_signals=True)
+    alone.setup(LossSetting([TaskInfo("buy", 0.5)], has_signals=True))
     expected = alone(make_inputs(inputs.output.logits[:, 1:], [3, 1, 2], teacher=inputs.signals.logits.detach()[:, 1:]))
     actual = term(inputs)
     torch.testing.assert_close(actual.mean(), expected.mean())
@@ -166,7 +167,7 @@ def test_one_task_of_two(kind, two_tasks, random_inputs, make_inputs):
 @pytest.mark.parametrize("width", [1, 2])
 def test_row_sums_leave_out_what_is_masked_whatever_it_is(width, two_tasks):
     term = BernoulliKL()
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     values = torch.tensor([[1.0, 2.0], [float("nan"), float("inf")], [3.0, 5.0]], requires_grad=True)
     mask = torch.tensor([True, False, True]).unsqueeze(1).expand(3, width)
     sums = term.row_sums(values, mask, torch.tensor([2.0, 7.0, 1.0]))
@@ -178,7 +179,7 @@ def test_row_sums_leave_out_what_is_masked_whatever_it_is(width, two_tasks):
 
 def test_derivatives_of_row_sums(two_tasks, generator):
     term = BernoulliKL()
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     values = torch.randn(4, 2, dtype=torch.float64, generator=generator, requires_grad=True)
     mask = torch.tensor([[True], [False], [True], [True]])
     weight = torch.rand(4, dtype=torch.float64, generator=generator)
@@ -194,8 +195,8 @@ def test_terms_on_the_teacher_act_on_the_tasks_that_it_scores(kind, random_input
     teacher[:, 0] = torch.nan
     inputs = make_inputs(whole.output.logits, [3, 1, 2], teacher=teacher)
     some, alone = kind(), kind()
-    some.setup([TaskInfo("click", 1.0, taught=False), TaskInfo("buy", 0.5)], has_signals=True)
-    alone.setup([TaskInfo("buy", 0.5)], has_signals=True)
+    some.setup(LossSetting([TaskInfo("click", 1.0, taught=False), TaskInfo("buy", 0.5)], has_signals=True))
+    alone.setup(LossSetting([TaskInfo("buy", 0.5)], has_signals=True))
     value = some(inputs).mean()
     expected = alone(make_inputs(whole.output.logits[:, 1:], [3, 1, 2], teacher=teacher[:, 1:])).mean()
     assert value.item() == expected.item() != 0
@@ -209,11 +210,11 @@ def test_a_term_that_wants_an_unscored_task_is_refused(tasks):
     known = [TaskInfo("click", 1.0, taught=False), TaskInfo("buy", 0.5)]
     for term in (BernoulliKL(tasks=tasks), MultiPositiveSoftmax(positives="teacher", top=1, tasks=tasks)):
         with pytest.raises(ConfigError, match=r"does not score(.|\n)*some of buy(.|\n)*found: +click"):
-            term.setup(known, has_signals=True)
+            term.setup(LossSetting(known, has_signals=True))
     with pytest.raises(ConfigError, match="cannot act on"):
-        BernoulliKL().setup(known[:1], has_signals=True)
+        BernoulliKL().setup(LossSetting(known[:1], has_signals=True))
     for term in (HardBCE(tasks=tasks), HardBCE(rows="scored", tasks=tasks), MultiPositiveSoftmax(tasks=tasks)):
-        term.setup(known, has_signals=True)
+        term.setup(LossSetting(known, has_signals=True))
     everything = HardBCE(rows="scored")
-    everything.setup(known, has_signals=True)
+    everything.setup(LossSetting(known, has_signals=True))
     assert everything.task_columns.tolist() == [0, 1]

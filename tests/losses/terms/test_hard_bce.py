@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from distill.errors import ConfigError
+from distill.losses.setting import LossSetting
 from distill.losses.terms import HardBCE, TaskInfo
 
 
@@ -21,7 +22,7 @@ def test_each_task_is_averaged_over_its_own_observed_rows(make_inputs, two_tasks
         weight=[1.0, 2.0, 0.5],
     )
     term = HardBCE()
-    term.setup(two_tasks, has_signals=False)
+    term.setup(LossSetting(two_tasks, has_signals=False))
     sums = term(inputs)
     click = _bce(0.5, 1) + 2 * _bce(-1.0, 0) + 0.5 * _bce(3.0, 1)
     np.testing.assert_allclose(sums.numerators.numpy(), [click, 2 * _bce(2.0, 1)], rtol=1e-9)
@@ -32,20 +33,20 @@ def test_each_task_is_averaged_over_its_own_observed_rows(make_inputs, two_tasks
 def test_a_task_without_observed_rows_counts_as_zero(make_inputs, two_tasks):
     inputs = make_inputs(torch.zeros(2, 2), [2], observed=[[True, False], [True, False]])
     term = HardBCE()
-    term.setup(two_tasks, has_signals=False)
+    term.setup(LossSetting(two_tasks, has_signals=False))
     np.testing.assert_allclose(term(inputs).mean().item(), np.log(2), rtol=1e-6)
 
 
 def test_row_selector_and_observed_mask_both_hold(make_inputs, two_tasks):
     inputs = make_inputs(torch.zeros(3, 2), [3], stage=[3, 3, 2], observed=[[True, True], [False, True], [True, True]])
     term = HardBCE(rows="exposed")
-    term.setup(two_tasks, has_signals=False)
+    term.setup(LossSetting(two_tasks, has_signals=False))
     assert term(inputs).denominators.tolist() == [1.0, 2.0]
 
 
 def test_batch_of_one(make_inputs, two_tasks):
     term = HardBCE()
-    term.setup(two_tasks, has_signals=False)
+    term.setup(LossSetting(two_tasks, has_signals=False))
     inputs = make_inputs(torch.tensor([[0.0, 0.0]]), [1], labels=[[1.0, 0.0]])
     np.testing.assert_allclose(term(inputs).mean().item(), 1.5 * np.log(2), rtol=1e-6)
 
@@ -53,15 +54,15 @@ def test_batch_of_one(make_inputs, two_tasks):
 def test_refuses_tasks_that_are_not_binary():
     tasks = [TaskInfo("click", 1.0), TaskInfo("grade", 1.0, "graded")]
     with pytest.raises(ConfigError, match="grade"):
-        HardBCE().setup(tasks, has_signals=False)
-    HardBCE(tasks=["click"]).setup(tasks, has_signals=False)
+        HardBCE().setup(LossSetting(tasks, has_signals=False))
+    HardBCE(tasks=["click"]).setup(LossSetting(tasks, has_signals=False))
 
 
 def test_uncertainty_weights_follow_their_equation(make_inputs, two_tasks):
     term = HardBCE(task_weighting="uncertainty")
     plain = HardBCE()
     for each in (term, plain):
-        each.setup(two_tasks, has_signals=False)
+        each.setup(LossSetting(two_tasks, has_signals=False))
     inputs = make_inputs(
         torch.tensor([[0.3, -1.0], [1.5, 0.2], [0.0, 2.0]]),
         [3],
@@ -81,7 +82,7 @@ def test_uncertainty_weights_follow_their_equation(make_inputs, two_tasks):
 
 def test_learned_weights_settle_where_twice_the_loss_is_the_variance(make_inputs, two_tasks):
     term = HardBCE(task_weighting="uncertainty")
-    term.setup(two_tasks, has_signals=False)
+    term.setup(LossSetting(two_tasks, has_signals=False))
     inputs = make_inputs(torch.tensor([[0.3, -1.0], [1.5, 0.2]]), [2], labels=[[1, 0], [0, 1]])
     optimizer = torch.optim.SGD(term.parameters(), lr=0.5)
     for _ in range(200):
@@ -89,7 +90,7 @@ def test_learned_weights_settle_where_twice_the_loss_is_the_variance(make_inputs
         term(inputs).mean().backward()
         optimizer.step()
     plain = HardBCE()
-    plain.setup(two_tasks, has_signals=False)
+    plain.setup(LossSetting(two_tasks, has_signals=False))
     means = plain(inputs).numerators / plain(inputs).denominators
     torch.testing.assert_close(term.log_variance.detach().exp(), 2 * means, rtol=1e-3, atol=0)
 

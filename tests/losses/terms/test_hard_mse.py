@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 
+from distill.losses.setting import LossSetting
 from distill.losses.terms import HardMSE, TaskInfo
 
 
@@ -14,7 +15,7 @@ def test_each_task_is_averaged_over_its_own_observed_rows(make_inputs):
         weight=[1.0, 2.0, 0.5],
     )
     term = HardMSE()
-    term.setup([TaskInfo("grade", 1.0, "graded"), TaskInfo("value", 0.5, "value")], has_signals=False)
+    term.setup(LossSetting([TaskInfo("grade", 1.0, "graded"), TaskInfo("value", 0.5, "value")], has_signals=False))
     sums = term(inputs)
     np.testing.assert_allclose(sums.numerators.detach().numpy(), [3.5**2 + 2 * 1.0 + 0.5 * 4.0, 2 * 1.0], rtol=1e-12)
     assert sums.denominators.tolist() == [3.5, 2.0]
@@ -25,7 +26,7 @@ def test_each_task_is_averaged_over_its_own_observed_rows(make_inputs):
 
 def test_is_zero_on_the_labels_and_for_no_rows(make_inputs):
     term = HardMSE()
-    term.setup([TaskInfo("grade", 1.0, "graded")], has_signals=False)
+    term.setup(LossSetting([TaskInfo("grade", 1.0, "graded")], has_signals=False))
     labels = torch.tensor([[2.0], [0.0]])
     assert term(make_inputs(labels.clone(), [2], labels=labels)).mean().item() == 0
     assert term(make_inputs(labels.clone(), [2], observed=[[False], [False]])).mean().item() == 0

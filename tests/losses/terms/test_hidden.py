@@ -11,6 +11,7 @@ from distill.errors import ConfigError, SignalError
 from distill.losses import CompositeLoss
 from distill.losses.functional import chunks
 from distill.losses.functional.relational import relational
+from distill.losses.setting import LossSetting
 from distill.losses.terms import DE, Hint, Relational, TaskInfo
 from distill.ops import pairs
 
@@ -37,10 +38,13 @@ def vectors(generator):
     return [torch.randn(shape, dtype=torch.float64, generator=generator, requires_grad=True) for shape in shapes]
 
 
+def setting(student, teacher):
+    return LossSetting([TaskInfo("click", 1.0)], True, student_vectors=lambda: student, teacher_vectors=lambda: teacher)
+
+
 def ready(make, student=3, teacher=5, **arguments):
     term = make(student="mlp", **arguments)
-    term.setup([TaskInfo("click", 1.0)], has_signals=True)
-    term.setup_hidden({"mlp": student, "other": 9}, {"body": teacher})
+    term.setup(setting({"mlp": student, "other": 9}, {"body": teacher}))
     return term.double()
 
 
@@ -144,7 +148,7 @@ def test_gradients_reach_the_student_and_the_term_alone(make, inputs, vectors):
 @pytest.mark.parametrize("make", KINDS)
 def test_wrong_use_is_an_error_that_says_what_there_is(make, inputs, vectors):
     unready = make()
-    unready.setup([TaskInfo("click", 1.0)], has_signals=True)
+    unready.check([TaskInfo("click", 1.0)], has_signals=True)
     with pytest.raises(ConfigError, match="before `setup`"):
         unready(inputs(*vectors))
     with pytest.raises(ConfigError, match=r"mlp \[3\], other \[9\]"):
@@ -158,28 +162,25 @@ def test_wrong_use_is_an_error_that_says_what_there_is(make, inputs, vectors):
 
 def _named(make, teacher_vectors=None, **names):
     term = make(**names)
-    term.setup([TaskInfo("click", 1.0)], has_signals=True)
-    term.setup_hidden({"mlp": 3, "other": 9}, {"body": 5} if teacher_vectors is None else teacher_vectors)
+    term.setup(setting({"mlp": 3, "other": 9}, {"body": 5} if teacher_vectors is None else teacher_vectors))
 
 
 def test_parameters_of_a_term_that_is_not_in_force_get_a_gradient_of_zero(inputs, vectors):
     """DDP waits for a gradient of every parameter."""
     loss = CompositeLoss({"hint": Hint(weight=0.0, student="mlp")})
-    loss.setup([TaskInfo("click", 1.0)], has_signals=True)
-    assert loss.needs_hidden
-    loss.setup_hidden({"mlp": 3}, {"body": 5})
+    assert loss.teacher_vectors == ("body",)
+    loss.setup(setting({"mlp": 3}, {"body": 5}))
     given = inputs(*vectors)
     given.output.logits.requires_grad_()
     loss(given).total.backward()
     assert [p.grad.abs().max().item() for p in loss.parameters()] == [0.0, 0.0]
     with pytest.raises(ConfigError, match=r"loss\.terms\.hint \(Hint\.student\)"):
-        loss.setup_hidden({}, {"body": 5})
+        loss.setup(setting({}, {"body": 5}))
 
 
 def test_several_vectors_of_the_student_stand_side_by_side(inputs, vectors):
     term = Hint(student=["mlp", "other"], normalise=False)
-    term.setup([TaskInfo("click", 1.0)], has_signals=True)
-    term.setup_hidden({"mlp": 3, "other": 2}, {"body": 5})
+    term.setup(setting({"mlp": 3, "other": 2}, {"body": 5}))
     other = torch.ones(8, 2, dtype=torch.float64)
     given = inputs(*vectors)
     given = replace(given, output=replace(given.output, hidden={**given.output.hidden, "other": other}))

@@ -15,6 +15,7 @@ from distill.errors import ConfigError
 from distill.features import TransformerPooling
 from distill.losses import CompositeLoss, LossInputs, TaskInfo
 from distill.losses.functional.info_nce import info_nce
+from distill.losses.setting import LossSetting
 from distill.losses.terms import HardBCE, ItemContrast
 from distill.models import TwoTower
 from distill.schema import Schema, Side, parse_schema
@@ -50,10 +51,12 @@ def catalogue(count: int = ITEMS, whole: bool = True) -> ItemFields:
 
 def ready(known: ItemFields | None = None, /, **options: object) -> ItemContrast:
     term = ItemContrast(**options)
-    term.setup(TASKS, has_signals=False)
-    term.setup_hidden({"request": 8, "candidate": 8}, {})
-    term.setup_items(catalogue() if known is None else known)
+    term.setup(setting(catalogue() if known is None else known))
     return term
+
+
+def setting(known: ItemFields) -> LossSetting:
+    return LossSetting(TASKS, student_vectors=lambda: {"request": 8, "candidate": 8}, items=lambda: known)
 
 
 def inputs(model: TwoTower, batch: Batch, step: int = 0) -> LossInputs:
@@ -233,8 +236,8 @@ def test_a_batch_without_any_row_of_the_term() -> None:
     sums = ready(items="batch")(inputs(model, batch))
     assert (sums.mean().item(), sums.denominators.item()) == (0.0, 0.0)
     empty = batch.select(torch.zeros(0, dtype=torch.int64))
-    loss = CompositeLoss({"hard": HardBCE(), "contrast": ready(num_items=4)})
-    loss.setup(TASKS, has_signals=False)
+    loss = CompositeLoss({"hard": HardBCE(), "contrast": ItemContrast(num_items=4)})
+    loss.setup(setting(catalogue()))
     report = loss(inputs(model, empty))
     report.total.backward()
     assert report.parts["contrast"] > 0
@@ -286,7 +289,7 @@ def test_what_cannot_be_contrasted_is_refused(options: dict[str, object], said: 
 
 def test_wrong_students_and_items() -> None:
     with pytest.raises(ConfigError, match="two_tower"):
-        ItemContrast().setup_hidden({"mlp": 8}, {})
+        ItemContrast().setup(LossSetting(TASKS, student_vectors=lambda: {"mlp": 8}, items=catalogue))
     with pytest.raises(ConfigError, match="no catalogue"):
         ready(catalogue(whole=False))
     ready(catalogue(whole=False), items="batch")

@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.special import expit
 
+from distill.losses.setting import LossSetting
 from distill.losses.terms import LogitMSE, ProbMSE
 
 
@@ -14,7 +15,7 @@ def test_weighted_mean_over_selected_rows(kind, transform, sizes, make_inputs, t
     weight = np.arange(1, num_rows + 1) / 2
     stage = np.array([3, 2, 2, 3, 0])[:num_rows]
     term = kind(rows=["exposed", "recalled"])
-    term.setup(two_tasks, has_signals=True)
+    term.setup(LossSetting(two_tasks, has_signals=True))
     sums = term(make_inputs(student, sizes, teacher=teacher, weight=weight, stage=stage))
     w = weight * (stage != 2)
     means = w @ (transform(student.numpy()) - transform(teacher.numpy())) ** 2 / w.sum()

@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from distill.batch import Stage
 from distill.errors import ConfigError, DataError
+from distill.losses.setting import LossSetting
 from distill.losses.terms import (
     COPR,
     JRC,
@@ -57,7 +58,7 @@ def inputs(make_inputs, generator):
 
 def _ready(make, known, **arguments):
     term = make(**arguments)
-    term.setup(known, has_signals=True)
+    term.setup(LossSetting(known, has_signals=True))
     return term
 
 
@@ -99,7 +100,7 @@ def test_gradients_of_lambdarank_are_those_of_its_equation(normalise, make_input
     student = torch.randn(10, 1, dtype=torch.float64, generator=generator, requires_grad=True)
     given = make_inputs(student, SIZES, labels=labels.unsqueeze(1), observed=torch.ones(10, 1))
     term = LambdaRank(normalise=normalise)
-    term.setup([TaskInfo("grade", 1.0, "graded")], has_signals=False)
+    term.setup(LossSetting([TaskInfo("grade", 1.0, "graded")], has_signals=False))
     sums = term(given)
     sums.numerators.sum().backward()
     assert sums.denominators.tolist() == [3.0]
@@ -123,7 +124,7 @@ def test_copr_compares_chunks_of_the_teachers_order(make_inputs):
     teacher = torch.tensor([[5.0], [4.0], [3.0], [2.0]], dtype=torch.float64)
     student = torch.tensor([[0.5], [0.1], [0.9], [0.2]], dtype=torch.float64)
     term = COPR(chunk=2)
-    term.setup([TaskInfo("click", 1.0)], has_signals=True)
+    term.setup(LossSetting([TaskInfo("click", 1.0)], has_signals=True))
     discount = 1 / np.log2(np.arange(4) + 2)
     pairs = [(0, 2), (0, 3), (1, 2), (1, 3)]  # gains 2, 2, 1, 1
     importance = np.array([discount[i] - discount[j] for i, j in pairs])
@@ -216,13 +217,13 @@ def test_no_gradient_reaches_the_teacher(make, make_inputs, two_tasks, generator
     term(make_inputs(student, SIZES, teacher=teacher)).mean().backward()
     assert teacher.grad is None
     with pytest.raises(ConfigError, match="needs teacher signals"):
-        make().setup(two_tasks, has_signals=False)
+        make().setup(LossSetting(two_tasks, has_signals=False))
 
 
 @pytest.mark.parametrize("make", [*LABELLED, *OTHERS])
 def test_terms_on_labels_and_stages_want_no_teacher(make, two_tasks):
     term = make()
-    term.setup(two_tasks, has_signals=False)
+    term.setup(LossSetting(two_tasks, has_signals=False))
     assert not term.uses_signals
 
 
@@ -251,7 +252,7 @@ def test_impossible_options_are_refused(make, where):
 
 def test_jrc_wants_binary_tasks():
     with pytest.raises(ConfigError, match="binary"):
-        JRC().setup([TaskInfo("grade", 1.0, "graded")], has_signals=False)
+        JRC().setup(LossSetting([TaskInfo("grade", 1.0, "graded")], has_signals=False))
 
 
 def test_cutoff_keeps_pairs_near_the_top(make_inputs):
@@ -265,7 +266,7 @@ def test_cutoff_keeps_pairs_near_the_top(make_inputs):
 def _graded(make_inputs, labels):
     student = torch.zeros(len(labels), 1, requires_grad=True)
     term = LambdaRank(normalise=False)
-    term.setup([TaskInfo("grade", 1.0, "graded")], has_signals=False)
+    term.setup(LossSetting([TaskInfo("grade", 1.0, "graded")], has_signals=False))
     return student, term, make_inputs(student, [len(labels)], labels=[[y] for y in labels])
 
 
@@ -292,5 +293,5 @@ def test_lambdarank_refuses_labels_without_a_finite_gain(label, make_inputs):
 def test_lambdarank_refuses_tasks_of_any_value():
     tasks = [TaskInfo("click", 1.0), TaskInfo("seconds", 1.0, "value")]
     with pytest.raises(ConfigError, match=r"binary or graded(.|\n)*expected: +click(.|\n)*found: +seconds"):
-        LambdaRank().setup(tasks, has_signals=False)
-    LambdaRank(tasks=["click"]).setup(tasks, has_signals=False)
+        LambdaRank().setup(LossSetting(tasks, has_signals=False))
+    LambdaRank(tasks=["click"]).setup(LossSetting(tasks, has_signals=False))

@@ -11,7 +11,10 @@ from distill.batch import MISSING_KEY
 from distill.errors import ConfigError
 from distill.losses.functional import chunks
 from distill.losses.functional.sampled_softmax import sampled_softmax
+from distill.losses.setting import LossSetting
 from distill.losses.terms import SampledSoftmax, TaskInfo
+
+TASKS = [TaskInfo("click", 1.0), TaskInfo("buy", 1.0)]
 
 
 @pytest.mark.parametrize("elements", [1, 14, 1 << 21])
@@ -56,8 +59,7 @@ def inputs(make_inputs, generator):
 
 def ready(**arguments):
     term = SampledSoftmax(buckets=100, **arguments)
-    term.setup([TaskInfo("click", 1.0), TaskInfo("buy", 1.0)], has_signals=False)
-    term.setup_hidden({"request": 4, "candidate": 4}, {})
+    term.setup(LossSetting(TASKS, student_vectors=lambda: {"request": 4, "candidate": 4}))
     return term
 
 
@@ -113,11 +115,11 @@ def test_nothing_positive_and_wrong_use(inputs):
     assert sums.mean().item() == 0.0
     sums.mean().backward()
     unready = SampledSoftmax()
-    unready.setup([TaskInfo("click", 1.0), TaskInfo("buy", 1.0)], has_signals=False)
+    unready.check(TASKS, has_signals=False)
     with pytest.raises(ConfigError, match="before `setup`"):
         unready(inputs([[1, 0]] * 5))
     with pytest.raises(ConfigError, match="two_tower"):
-        unready.setup_hidden({"mlp": 8}, {})
+        unready.setup(LossSetting(TASKS, student_vectors=lambda: {"mlp": 8}))
     with pytest.raises(ConfigError, match="alpha"):
         SampledSoftmax(alpha=0.0)
 

@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit, log_softmax
 
 from distill.batch import Batch, FeatureBlock, Stage
+from distill.losses.setting import LossSetting
 from distill.losses.terms import (
     JRC,
     Contrastive,
@@ -56,13 +57,13 @@ def inputs(make_inputs: InputsFactory, generator: torch.Generator) -> LossInputs
 def sampled(inputs: LossInputs, label: str) -> LossInputs:
     """The best of the four becomes a positive, the two worst negatives."""
     sampler = PseudoLabels(top=1, bottom=2, label=label)  # type: ignore[arg-type]
-    sampler.setup(["click"], has_signals=True)
+    sampler.setup(LossSetting(CLICK, has_signals=True))
     return replace(inputs, batch=sampler(replace(inputs.batch, signals=inputs.signals), 0))
 
 
 def ready(make: type[LossTerm]) -> LossTerm:
     term = make()  # type: ignore[call-arg]
-    term.setup(CLICK, has_signals=True)
+    term.setup(LossSetting(CLICK, has_signals=True))
     return term
 
 
@@ -111,7 +112,7 @@ def test_pointwise_terms_learn_the_value(inputs: LossInputs) -> None:
 def test_positives_of_the_batch_are_the_teachers_best_alone(inputs: LossInputs) -> None:
     given = sampled(inputs, "soft")
     term = SampledSoftmax(buckets=100)
-    term.setup(CLICK, has_signals=True)
+    term.check(CLICK, has_signals=True)
     assert term.acts_on(given.batch, None).nonzero().flatten().tolist() == [2, 7]
     pool = _ready_pool().pool(given.batch)
     assert pool is not None
@@ -121,7 +122,7 @@ def test_positives_of_the_batch_are_the_teachers_best_alone(inputs: LossInputs) 
 def test_rules_that_follow_keep_what_is_a_positive(inputs: LossInputs) -> None:
     batch = sampled(inputs, "soft").batch
     stages = StageNegatives(stages=["ranked"], per_request=None)
-    stages.setup(["click"], has_signals=True)
+    stages.setup(LossSetting(CLICK, has_signals=True))
     labelled = stages(batch, 0)
     assert labelled.observed.all()
     assert labelled.positive.nonzero()[:, 0].tolist() == [2, 7]
@@ -133,8 +134,8 @@ def test_rules_that_follow_keep_what_is_a_positive(inputs: LossInputs) -> None:
 
 def _ready_pool() -> InBatchNegatives:
     rule = InBatchNegatives(per_request=1)
-    rule.setup(["click"], has_signals=True)
-    rule.setup_missing(FeatureBlock(torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 0), {}, {}))
+    missing = FeatureBlock(torch.zeros(1, 0, dtype=torch.int64), torch.zeros(1, 0), {}, {})
+    rule.setup(LossSetting(CLICK, has_signals=True, missing_cross=lambda: missing))
     return rule
 
 

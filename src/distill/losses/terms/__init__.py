@@ -1,6 +1,6 @@
 """Loss terms: weighted, scheduled modules that say on which rows and tasks they act."""
 
-from distill.losses.tasks import TaskInfo
+from distill.losses.setting import TaskInfo
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 from distill.losses.terms.bernoulli_kl import BernoulliKL
 from distill.losses.terms.contrastive import Contrastive

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, RankerOutput, TeacherSignals
-from distill.data.items import ItemFields
 from distill.errors import ConfigError, SignalError
 from distill.losses.rows import parse_rows, select_rows
-from distill.losses.schedule import Schedule, weight_schedule
-from distill.losses.tasks import TaskInfo
+from distill.losses.schedule import Planned, Schedule, weight_schedule
+from distill.losses.setting import LossSetting, TaskInfo
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,11 @@ class LossTerm(nn.Module, ABC):
     needs_probabilities: ClassVar[bool] = False
     """Whether the formula takes the teacher's logits for those of labels, so that an order alone is not enough."""
 
-    needs_hidden: ClassVar[bool] = False
-    """Whether the formula reads hidden vectors; if so, `setup_hidden` is called with their widths."""
+    takes: ClassVar[tuple[str, ...]] = ("binary", "graded", "value")
+    """Kinds of tasks that the formula has a meaning for."""
 
-    needs_items: ClassVar[bool] = False
-    """Whether the term looks at the items of the dataset; if so, `setup_items` is called with them."""
+    needs_both_classes: ClassVar[bool] = False
+    """Whether the formula compares labels, so that those of one class teach it nothing."""
 
     task_columns: Tensor
     task_weights: Tensor
@@ -104,7 +103,8 @@ class LossTerm(nn.Module, ABC):
     def __init__(self, weight: float | Schedule, rows: str | Sequence[str], tasks: Sequence[str] | None) -> None:
         super().__init__()
         kind = type(self).__name__
-        self.weight = weight_schedule(weight, where=f"{kind}.weight")
+        self._planned: list[Planned] = []
+        self.weight = self.planned(weight_schedule(weight, where=f"{kind}.weight"))
         self.rows = parse_rows(rows, where=f"{kind}.rows")
         if tasks is not None and (isinstance(tasks, str) or not all(isinstance(name, str) for name in tasks)):
             raise ConfigError("Tasks are a list of names.", where=f"{kind}.tasks", found=repr(tasks))
@@ -130,15 +130,26 @@ class LossTerm(nn.Module, ABC):
         """Names of the teacher's hidden vectors that the formula reads."""
         return ()
 
-    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
-        """Learns the tasks of the schema; called once before training.
+    @property
+    def label_tasks(self) -> tuple[str, ...]:
+        """Names of the tasks whose labels the term learns from, once `check` was called; none by default."""
+        return ()
+
+    def planned(self, schedule: Schedule) -> Planned:
+        """Takes a schedule of the term, whose shares of training become steps in `setup`."""
+        self._planned.append(Planned(schedule))
+        return self._planned[-1]
+
+    def check(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
+        """Learns the tasks of the schema; can be called before anything is trained.
 
         Args:
             tasks: Tasks in the order of the logits' columns.
             has_signals: Whether batches will come with teacher signals.
 
         Raises:
-            ConfigError: If the term asks for an unknown task, or for signals that there will not be.
+            ConfigError: If the term asks for an unknown task, for one of a kind that it does not take, or for signals
+                that there will not be.
         """
         kind = type(self).__name__
         if self.uses_signals and not has_signals:
@@ -167,6 +178,7 @@ class LossTerm(nn.Module, ABC):
                 found=", ".join(untaught),
                 remedy="leave the task out of `tasks`; or declare its column under `teacher` in the schema and prepare",
             )
+        self._check_kinds([task for task in tasks if task.name in wanted], tasks)
         columns = [known.index(name) for name in wanted]
         device = self.task_columns.device
         self.names = tuple(wanted)
@@ -175,33 +187,27 @@ class LossTerm(nn.Module, ABC):
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
         self.task_weights = torch.tensor([tasks[k].weight for k in columns], device=device)
 
-    def plan(self, total_steps: int) -> None:
-        """Turns shares of training into steps, in every schedule of the term; called once before training."""
-        for name, value in list(vars(self).items()):
-            if isinstance(value, Schedule):
-                setattr(self, name, value.planned(total_steps))
+    def _check_kinds(self, wanted: Sequence[TaskInfo], tasks: Sequence[TaskInfo]) -> None:
+        others = [task.name for task in wanted if task.kind not in self.takes]
+        if others:
+            kinds = " or ".join(self.takes)
+            raise ConfigError(
+                f"The loss term {type(self).__name__} wants {kinds} tasks.",
+                where=f"{type(self).__name__}.tasks",
+                expected=", ".join(task.name for task in tasks if task.kind in self.takes) or f"a {kinds} task",
+                found=", ".join(others),
+                remedy=f"name the {kinds} tasks in `tasks`",
+            )
 
-    def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
-        """Learns the widths of the hidden vectors, name by name; nothing by default."""
-
-    def setup_items(self, items: ItemFields) -> None:
-        """Learns the items of the dataset, with the candidate-side fields that the student sees; nothing by default."""
-
-    def require_binary(self, tasks: Sequence[TaskInfo]) -> None:
-        """Checks the kind of the tasks that the term acts on; called after `setup`.
+    def setup(self, setting: LossSetting) -> None:
+        """Learns what the term must know of the run; called once before training.
 
         Raises:
-            ConfigError: One of them is not binary.
+            ConfigError: As `check`; or the run lacks something else that the term reads.
         """
-        others = [tasks[k].name for k in self.task_columns.tolist() if tasks[k].kind != "binary"]
-        if others:
-            raise ConfigError(
-                f"The loss term {type(self).__name__} wants binary tasks.",
-                where=f"{type(self).__name__}.tasks",
-                expected=", ".join(task.name for task in tasks if task.kind == "binary") or "a binary task",
-                found=", ".join(others),
-                remedy="name the binary tasks in `tasks`",
-            )
+        self.check(setting.tasks, setting.has_signals)
+        for schedule in self._planned:
+            schedule.plan(setting.total_steps)
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
         """Says on which candidates the term acts, before any of them is scored.

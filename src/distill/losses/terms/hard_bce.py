@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from distill.batch import Batch, TeacherSignals
 from distill.errors import ConfigError
 from distill.losses.functional.bce import bce_with_logits
 from distill.losses.schedule import Schedule
-from distill.losses.tasks import TaskInfo
-from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
+from distill.losses.setting import LossSetting
+from distill.losses.terms.base import LossInputs, TermSums
+from distill.losses.terms.labelled import LabelledTerm
 
 TaskWeighting = Literal["fixed", "uncertainty"]
 
 
-class HardBCE(LossTerm):
+class HardBCE(LabelledTerm):
     """The multi-task binary cross-entropy of the student's logits against the labels.
 
     ``Σ_k λ_k · Σ_i w_i o_ik BCE(s_ik, y_ik) / Σ_i w_i o_ik`` with task weights λ, row weights w and ``o_ik`` = 1 where
@@ -42,6 +42,8 @@ class HardBCE(LossTerm):
     and 10 (classification).
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("binary",)
+
     def __init__(
         self,
         weight: float | Schedule = 1.0,
@@ -60,27 +62,16 @@ class HardBCE(LossTerm):
         self.task_weighting = task_weighting
         self.log_variance: nn.Parameter | None = None
 
-    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
-        """Learns the tasks; see `LossTerm.setup`.
-
-        Raises:
-            ConfigError: Also if a task that it acts on is not binary.
-        """
-        super().setup(tasks, has_signals)
-        self.require_binary(tasks)
+    def setup(self, setting: LossSetting) -> None:
+        """Makes the tasks' log variances, if they are learned; see `LossTerm.setup`."""
+        super().setup(setting)
         if self.task_weighting == "uncertainty":
             self.log_variance = nn.Parameter(torch.zeros_like(self.task_weights))
 
-    def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
-        """Says which candidates are selected and observed in any of the tasks; see `LossTerm.acts_on`."""
-        return super().acts_on(batch, signals) & self.columns_of(batch.observed).any(dim=1)
-
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
-        student = self.student_logits(inputs)
-        labels = at_least_float32(self.columns_of(inputs.batch.labels)).to(student.dtype)
-        mask = self.columns_of(inputs.batch.observed) & self.selected(inputs).unsqueeze(1)
-        sums = self.row_sums(bce_with_logits(student, labels), mask, inputs.batch.weight)
+        values = bce_with_logits(self.student_logits(inputs), self.label_values(inputs))
+        sums = self.row_sums(values, self.observed(inputs), inputs.batch.weight)
         if self.log_variance is None:
             return sums
         numerators = (-self.log_variance).exp() * sums.numerators + 0.5 * self.log_variance * sums.denominators

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distill.losses.functional.mse import logit_mse
-from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
+from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
 
 
@@ -21,7 +21,5 @@ class HardMSE(LabelledTerm):
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
-        student = self.student_logits(inputs)
-        labels = at_least_float32(self.columns_of(inputs.batch.labels)).to(student.dtype)
-        mask = self.columns_of(inputs.batch.observed) & self.selected(inputs).unsqueeze(1)
-        return self.row_sums(logit_mse(student, labels), mask, inputs.batch.weight)
+        values = logit_mse(self.student_logits(inputs), self.label_values(inputs))
+        return self.row_sums(values, self.observed(inputs), inputs.batch.weight)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from distill.errors import ConfigError, SignalError
 from distill.losses.schedule import Schedule
+from distill.losses.setting import LossSetting
 from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
 from distill.losses.terms.soft import SoftTerm
 
@@ -29,8 +29,6 @@ class HiddenTerm(SoftTerm):
         teacher: Name of the teacher's.
     """
 
-    needs_hidden: ClassVar[bool] = True
-
     def __init__(
         self,
         weight: float | Schedule = 1.0,
@@ -48,16 +46,14 @@ class HiddenTerm(SoftTerm):
         """The name of the teacher's vector."""
         return (self.teacher,)
 
-    def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
-        """Learns the widths of the hidden vectors; called once before training, after `setup`.
-
-        Args:
-            student: Name of each hidden vector of the student to its width.
-            teacher: Likewise.
+    def setup(self, setting: LossSetting) -> None:
+        """Learns the widths of the hidden vectors; see `LossTerm.setup`.
 
         Raises:
-            ConfigError: A side has no vector of that name.
+            ConfigError: Also if a side has no vector of that name.
         """
+        super().setup(setting)
+        student, teacher = setting.student_vectors(), setting.teacher_vectors()
         kind = type(self).__name__
         wanted = [("student", name, student) for name in self.student] + [("teacher", self.teacher, teacher)]
         for side, name, known in wanted:
@@ -79,7 +75,7 @@ class HiddenTerm(SoftTerm):
         """Returns the rows that take part `[M]`, and their vectors `[M, W]` and `[M, W']`, the teacher's detached.
 
         Raises:
-            ConfigError: `setup_hidden` was not called.
+            ConfigError: `setup` was not called.
             SignalError: The signals lack the vector.
         """
         if not self._is_set_up:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from distill.errors import ConfigError
 from distill.losses.functional.info_nce import info_nce
 from distill.losses.item_views import correlated_halves, num_fields, with_dropout, without_fields
 from distill.losses.schedule import Schedule, temperature_schedule
+from distill.losses.setting import LossSetting
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
 from distill.ops.random import hashed_uniform
 
@@ -55,8 +56,6 @@ class ItemContrast(LossTerm):
     masked too, for which they are made discrete.
     """
 
-    needs_hidden: ClassVar[bool] = True
-    needs_items: ClassVar[bool] = True
     order: Tensor
 
     def __init__(
@@ -71,7 +70,7 @@ class ItemContrast(LossTerm):
         seed: int = 0,
     ) -> None:
         super().__init__(weight, "exposed" if rows is None else rows, None)
-        self.temperature = temperature_schedule(temperature, where="ItemContrast.temperature")
+        self.temperature = self.planned(temperature_schedule(temperature, where="ItemContrast.temperature"))
         if items not in ("catalogue", "batch") or num_items < 1 or not (0 <= dropout < 1 and 0 <= id_dropout < 1):
             raise ConfigError(
                 "Items cannot be contrasted like this.",
@@ -93,30 +92,26 @@ class ItemContrast(LossTerm):
         self._halves: list[list[bool]] = []
         self.register_buffer("order", torch.empty(0, dtype=torch.int64), persistent=False)
 
-    def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
-        """Checks that the student has an item tower.
+    def setup(self, setting: LossSetting) -> None:
+        """Finds out which fields are correlated; see `LossTerm.setup`.
 
         Raises:
-            ConfigError: It has none.
+            ConfigError: Also if the student has no item tower; items of the catalogue are wanted and there is none; or
+                items have fewer than two fields.
         """
-        if "candidate" not in student:
+        super().setup(setting)
+        vectors = setting.student_vectors()
+        if "candidate" not in vectors:
             raise ConfigError(
                 "Only the vectors of an item tower can be contrasted.",
                 where="ItemContrast",
                 expected="a student with a hidden vector `candidate`, such as two_tower, dat, int_tower or three_tower",
-                found=", ".join(f"{n} [{w}]" for n, w in student.items()) or "no hidden vectors",
+                found=", ".join(f"{n} [{w}]" for n, w in vectors.items()) or "no hidden vectors",
                 remedy="choose such a model, or remove the term from the loss",
             )
+        self._learn(setting.items())
 
-    def setup_items(self, items: ItemFields) -> None:
-        """Finds out which fields are correlated; called once before training.
-
-        Args:
-            items: With the candidate-side fields that the student sees.
-
-        Raises:
-            ConfigError: Items of the catalogue are wanted and there is none, or items have fewer than two fields.
-        """
+    def _learn(self, items: ItemFields) -> None:
         if self.items == "catalogue" and not items.are_all:
             raise ConfigError(
                 "The dataset has no catalogue to draw items from.",

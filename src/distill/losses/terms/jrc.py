@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from distill.errors import ConfigError
 from distill.losses.functional.listwise import jrc
 from distill.losses.schedule import Schedule
-from distill.losses.tasks import TaskInfo
-from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
+from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
 from distill.losses.terms.lists import list_sums
 
@@ -34,6 +34,8 @@ class JRC(LabelledTerm):
     arXiv 2208.06164. Deviation: one logit instead of two.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("binary",)
+
     def __init__(
         self,
         weight: float | Schedule = 1.0,
@@ -46,18 +48,9 @@ class JRC(LabelledTerm):
             raise ConfigError("α is a share.", where="JRC.alpha", expected="0 ≤ alpha ≤ 1", found=str(alpha))
         self.alpha = alpha
 
-    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
-        """Learns the tasks; see `LossTerm.setup`.
-
-        Raises:
-            ConfigError: Also if a task that it acts on is not binary.
-        """
-        super().setup(tasks, has_signals)
-        self.require_binary(tasks)
-
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
         lists, relevance = self.labelled(inputs)
-        labels = lists.of(at_least_float32(self.columns_of(inputs.batch.labels)).to(lists.student.dtype))
+        labels = lists.of(self.label_values(inputs))
         values = jrc(lists.student, labels, relevance > 0, lists.index, lists.num_lists, self.alpha)
         return list_sums(self, lists, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -10,7 +11,6 @@ from distill.errors import ConfigError, DataError
 from distill.losses.functional.delta_ndcg import DeltaNDCG
 from distill.losses.functional.pairwise import logistic, ordered_sums
 from distill.losses.schedule import Schedule
-from distill.losses.tasks import TaskInfo
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
 from distill.losses.terms.lists import Lists, list_sums
@@ -45,6 +45,8 @@ class LambdaRank(LabelledTerm):
     Reference: Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", MSR-TR-2010-82, section 4.
     """
 
+    takes: ClassVar[tuple[str, ...]] = ("binary", "graded")  # gains are 2^y - 1
+
     def __init__(
         self,
         weight: float | Schedule = 1.0,
@@ -59,22 +61,6 @@ class LambdaRank(LabelledTerm):
                 "A cutoff keeps places.", where="LambdaRank.cutoff", expected="at least 1", found=str(cutoff)
             )
         self.normalise, self.cutoff = normalise, cutoff
-
-    def setup(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
-        """Learns the tasks; see `LossTerm.setup`.
-
-        Raises:
-            ConfigError: Also if a task that it acts on is neither binary nor graded.
-        """
-        super().setup(tasks, has_signals)
-        if others := [name for name in self.names for task in tasks if task.name == name and task.kind == "value"]:
-            raise ConfigError(
-                "The loss term LambdaRank wants binary or graded tasks, since gains are 2^y - 1.",
-                where="LambdaRank.tasks",
-                expected=", ".join(task.name for task in tasks if task.kind != "value") or "a binary or graded task",
-                found=", ".join(others),
-                remedy="name other tasks in `tasks`; RankNet and ListNet take any number",
-            )
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task.

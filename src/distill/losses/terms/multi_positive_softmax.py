@@ -72,6 +72,11 @@ class MultiPositiveSoftmax(LossTerm):
         """Whether the positives come from the teacher."""
         return self.positives == "teacher"
 
+    @property
+    def label_tasks(self) -> tuple[str, ...]:
+        """All of its tasks, if positives are those of labels."""
+        return self.names if self.positives == "label" else ()
+
     def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
         """Says on which candidates the term acts; with positives of the teacher, those that it scored."""
         rows = super().acts_on(batch, signals)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -13,6 +10,7 @@ from distill.errors import ConfigError
 from distill.losses.functional.sampled_softmax import sampled_softmax
 from distill.losses.rows import select_rows
 from distill.losses.schedule import Schedule
+from distill.losses.setting import LossSetting
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
 from distill.ops.keys import apart
 
@@ -40,7 +38,6 @@ class SampledSoftmax(LossTerm):
     section 3 and algorithm 2.
     """
 
-    needs_hidden: ClassVar[bool] = True
     last_seen: Tensor
     gap: Tensor
 
@@ -65,12 +62,19 @@ class SampledSoftmax(LossTerm):
         self.register_buffer("last_seen", torch.full((buckets,), -1))
         self.register_buffer("gap", torch.ones(buckets))
 
-    def setup_hidden(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
-        """Learns the width of the towers' vectors.
+    @property
+    def label_tasks(self) -> tuple[str, ...]:
+        """The task whose positives are meant."""
+        return self.names[:1]
+
+    def setup(self, setting: LossSetting) -> None:
+        """Learns the width of the towers' vectors; see `LossTerm.setup`.
 
         Raises:
-            ConfigError: The student has no towers with vectors of one width.
+            ConfigError: Also if the student has no towers with vectors of one width.
         """
+        super().setup(setting)
+        student = setting.student_vectors()
         widths = [student.get(name, 0) for name in ("request", "candidate")]
         if not widths[0] or widths[0] != widths[1]:
             raise ConfigError(

@@ -12,20 +12,21 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from distill.batch import LossReport, TensorStruct
+from distill.batch import LossReport
 from distill.errors import DataError
 from distill.losses.blame import non_finite_gradients
 from distill.training.checkpoint_io import AtomicCheckpointIO
 from distill.training.finite import StepGradients, all_finite, non_finite
 from distill.training.launch import any_rank
 from distill.training.module import RankingModule
+from distill.training.saved_step import to_plain
 
 _SHOWN = 3
 
 
 class StopOnNonFinite(pl.Callback):
     """Stops the run when the loss or a gradient is not finite, naming the step and the term, and saves the step for
-    `debug.replay`.
+    `scripts/replay.py`.
 
     Gradients are those of dense parameters and of the touched rows of tables; they are looked at in one pass.
 
@@ -71,7 +72,10 @@ class StopOnNonFinite(pl.Callback):
             return
         path = self.directory / f"non_finite_step{trainer.global_step}_rank{trainer.global_rank}.pt"
         AtomicCheckpointIO().save_checkpoint(self._step(trainer, pl_module), path)
-        remedy = f"The step is saved in {path}; the same command with debug.replay={path} shows where it comes from."
+        remedy = (
+            f"The step is saved in {path}; python scripts/replay.py with the same arguments and step={path} shows "
+            "where it comes from."
+        )
         if not bool(pl_module.last_report.total.isfinite()):
             raise _bad_loss(trainer.global_step, pl_module.last_report, remedy)
         bad = non_finite(gradients)
@@ -124,12 +128,3 @@ def _bad_loss(step: int, report: LossReport, remedy: str) -> DataError:
         found=", ".join(f"{name}={value}" for name, value in parts.items()),
         remedy=remedy,
     )
-
-
-def to_plain(value: Any) -> Any:
-    """Turns a batch or signals into nested dicts of tensors, which load with `weights_only`."""
-    if isinstance(value, TensorStruct):
-        return {name: to_plain(item) for name, item in vars(value).items()}
-    if isinstance(value, dict):
-        return {name: to_plain(item) for name, item in value.items()}
-    return value
