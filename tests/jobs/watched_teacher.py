@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from distill.jobs import ensemble, teacher
-from distill.training.launch import rank
+from distill.ops.ranks import rank
 
 ROOT = Path(__file__).parents[2]
 

@@ -23,6 +23,7 @@ from distill.models import DAT, IntTower, TwoTower
 from distill.models.bodies.dnn import DNN
 from distill.models.prerankers.fscd import FSCD
 from distill.models.training_rows import rows_in_training
+from distill.ops.ranks import mean_over_ranks
 from distill.sampling import Sampling
 from distill.sampling.base import Sampler
 from distill.sampling.pseudo_labels import PseudoLabels
@@ -30,7 +31,7 @@ from distill.sampling.stage_negatives import StageNegatives
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.lr_schedule import LRSchedule
-from distill.training.module import RankingModule, _average_over_ranks
+from distill.training.module import RankingModule
 from distill.training.optim import OptimizerFactory
 from tests.batches import make_batch, make_schema
 from tests.models.building import MEAN
@@ -179,7 +180,7 @@ def _worker(rank: int, folder: str) -> None:
     for name in MODELS:
         for case, batch in _cases().items():
             loss = _loss(hard=HardBCE())
-            loss.reduce_denominators = _average_over_ranks
+            loss.reduce_denominators = mean_over_ranks
             found = _step(_model(name), _shard(batch, rank), loss)
             for value in found.values():
                 dist.all_reduce(value)

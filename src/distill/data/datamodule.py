@@ -12,13 +12,13 @@ import torch
 from pytorch_lightning import LightningDataModule, Trainer
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
-from torch import distributed
 
 from distill.batch import Batch
 from distill.data.dataset import load_dataset
 from distill.data.format import SPLITS, Dataset, Split
 from distill.data.stream import BatchLoader, EpochPlan, SplitReader, StreamOrder, plan_epoch
 from distill.errors import ConfigError
+from distill.ops.ranks import rank, world_size
 from distill.schema import Schema
 
 View = Literal["full", "serving"]
@@ -174,9 +174,7 @@ class RankingDataModule(LightningDataModule):
         trainer = self.trainer
         if trainer is not None:
             return trainer.global_rank, trainer.world_size
-        if distributed.is_available() and distributed.is_initialized():
-            return distributed.get_rank(), distributed.get_world_size()
-        return 0, 1
+        return rank(), world_size()
 
     def _on_cuda(self) -> bool:
         trainer = self.trainer

@@ -16,9 +16,9 @@ from distill.jobs.monitored import check_measured
 from distill.jobs.parts import build, build_loss, check_net, plain
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite
+from distill.ops.ranks import rank
 from distill.sampling.added import AddedNegatives
 from distill.schema import Schema
-from distill.training.launch import rank
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory
 

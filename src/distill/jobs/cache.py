@@ -17,8 +17,8 @@ from distill.data.lock import locked
 from distill.data.sealed import read_sealed, write_sealed
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
+from distill.ops.ranks import agree, barrier, rank
 from distill.training.callbacks import Ending
-from distill.training.launch import agree, barrier, rank
 
 _RESULT = "result.json"
 _log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from scipy.special import expit
 from distill.data.datamodule import RankingDataModule, View
 from distill.data.format import Dataset
 from distill.jobs.fit_plan import Signals
+from distill.ops.ranks import rank
 from distill.signals.calibration import CalibratedSignals, Floats, PiecewiseLinear, fit_calibration
-from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
 

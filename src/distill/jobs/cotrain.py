@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distill.ops.ranks import barrier, rank
 from distill.plain import plain_data
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.cotraining import teacher_state
-from distill.training.launch import barrier, rank
 
 TEACHER_FILE = "teacher.ckpt"
 

@@ -13,9 +13,9 @@ from distill.data.format import SCHEMA_FILE, Dataset
 from distill.data.raw import DescribedSource
 from distill.errors import ConfigError
 from distill.jobs.parts import build
+from distill.ops.ranks import rank
 from distill.reports.contents_warnings import contents_warnings
 from distill.schema import Schema, load_schema
-from distill.training.launch import rank
 from distill.training.rendezvous import text_of_rank_zero
 
 _log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from distill.data.format import SPLITS, Dataset, Split, teacher_column
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, SignalError
 from distill.jobs.cache import exclusive
+from distill.ops.ranks import barrier, rank
 from distill.signals.provenance import (
     HiddenVectors,
     Provenance,
@@ -29,7 +30,6 @@ from distill.signals.provenance import (
     finish_signals,
     read_provenance,
 )
-from distill.training.launch import barrier, rank
 
 Mean = Literal["logits", "probabilities"]
 _CLIP = 1e-7

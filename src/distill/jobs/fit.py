@@ -42,13 +42,13 @@ from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
+from distill.ops.ranks import rank
 from distill.schema import Schema, Side
 from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm, PruneTrial, TrialPruned, ending_of
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher, cotrained_setting
-from distill.training.launch import rank
 from distill.training.lr_schedule import LRSchedule
 from distill.training.module import RankingModule
 from distill.training.optim import OptimizerFactory, count_weights

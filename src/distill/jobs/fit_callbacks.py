@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LearningRateMonitor
 
 from distill.jobs.parts import build
+from distill.ops.ranks import rank
 from distill.training.callbacks import (
     BestCheckpoint,
     CheckMonitor,
@@ -25,7 +26,6 @@ from distill.training.callbacks import (
     StopOnNonFinite,
     Validated,
 )
-from distill.training.launch import rank
 
 _MAIN = ("student", "model")  # not teacher and control, which trials share
 

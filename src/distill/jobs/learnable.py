@@ -14,9 +14,9 @@ from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import is_undefined, value_on_validation
 from distill.jobs.teacher import scored_tasks
 from distill.losses.terms.base import LossTerm
+from distill.ops.ranks import rank
 from distill.sampling import PseudoLabels, Sampler
 from distill.schema import Schema, Task
-from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
 _NO_LABEL, _NO_POSITIVE = "no label", "no positive"

@@ -20,9 +20,9 @@ from distill.data.files import write_text_atomic
 from distill.data.format import Dataset
 from distill.errors import DataError
 from distill.jobs.identity import config_hash, teacher_files
+from distill.ops.ranks import world_size
 from distill.plain import plain_data
 from distill.schema.plain_yaml import read_yaml
-from distill.training.launch import world_size
 
 MANIFEST_FILE = "manifest.json"
 CONFIG_FILE = "config.yaml"

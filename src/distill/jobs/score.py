@@ -24,10 +24,10 @@ from distill.jobs.datasets import open_dataset
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.parts import LoadedModel, load_model
 from distill.jobs.scorer import Scorer
+from distill.ops.ranks import barrier, rank, world_size
 from distill.signals.aligned import write_aligned
 from distill.signals.principal import PrincipalComponents
 from distill.signals.provenance import HiddenVectors, Provenance, finish_signals, read_provenance
-from distill.training.launch import barrier, rank, world_size
 
 _log = logging.getLogger(__name__)
 _TEACHER_KEY, _DATASET_KEY, _HIDDEN_KEY = b"distill.teacher", b"distill.dataset", b"distill.hidden"

@@ -18,11 +18,11 @@ from distill.jobs.machine import device
 from distill.jobs.parts import load_model, plain
 from distill.jobs.score import check_teacher, score_dataset
 from distill.models.score import RankingScore
+from distill.ops.ranks import rank
 from distill.reports.teacher import teacher_lines, teacher_warnings
 from distill.schema import Schema
 from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import HiddenVectors, check_parts, check_provenance
-from distill.training.launch import rank
 
 _log = logging.getLogger(__name__)
 _WRITTEN = {"hidden_type": "float32", "hidden_width": None}

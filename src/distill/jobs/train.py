@@ -33,12 +33,12 @@ from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import log_comparison
 from distill.metrics import ScoredRows
 from distill.models.cost import measure_cost
+from distill.ops.ranks import rank
 from distill.reports.roles import Teacher, measure_roles
 from distill.reports.summary import Summary
 from distill.reports.table import print_summary
 from distill.training.callbacks import TrialPruned, validation_of
 from distill.training.checkpoint_io import read_checkpoint
-from distill.training.launch import rank
 from distill.training.optim import count_weights
 
 _log = logging.getLogger(__name__)

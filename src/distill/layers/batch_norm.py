@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from distill.ops.ranks import rank_and_world, sum_over_ranks
+from distill.ops.ranks import sum_over_ranks, world_size
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -21,7 +21,7 @@ class BatchNorm(nn.BatchNorm1d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Maps `[B, D]` to `[B, D]`."""
-        if self.training and rank_and_world()[1] > 1:
+        if self.training and world_size() > 1:
             over_ranks: Tensor = self._over_ranks(input)
             return over_ranks
         if self.training and input.shape[0] < 2:

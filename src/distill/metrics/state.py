@@ -8,7 +8,7 @@ import torch.distributed as dist
 from distill.errors import DataError
 from distill.metrics.packing import Layout, decode_layout, encode_layout, layout_of, pack, row_bytes, unpack
 from distill.metrics.rows import CanonicalRows, ScoredRows, canonical, concatenate
-from distill.ops.ranks import gather_ragged
+from distill.ops.ranks import gather_ragged, world_size
 
 
 class MetricState:
@@ -42,7 +42,7 @@ class MetricState:
         """
         if self._parts:
             self._parts = [concatenate(self._parts)]  # the batches' own rows make room for what metrics need
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if world_size() > 1:
             return canonical(_gather_ranks(self._parts[0] if self._parts else None))
         return canonical(concatenate(self._parts))
 

@@ -1,4 +1,4 @@
-"""Rows and sums of all processes of a run, with gradients: what a formula over the whole batch is computed from."""
+"""What the processes of a run say to each other. Each of them must make the same calls, one after the other."""
 
 from __future__ import annotations
 
@@ -9,10 +9,43 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def rank_and_world() -> tuple[int, int]:
-    """Returns the rank of this process and how many there are: 0 and 1 in a run of one."""
-    alone = not (dist.is_available() and dist.is_initialized())
-    return (0, 1) if alone else (dist.get_rank(), dist.get_world_size())
+def rank() -> int:
+    """Rank of this process; 0 in a run of one process."""
+    return dist.get_rank() if _is_joined() else 0
+
+
+def world_size() -> int:
+    """Number of processes of the run."""
+    return dist.get_world_size() if _is_joined() else 1
+
+
+def barrier() -> None:
+    """Waits for all ranks."""
+    if _is_joined():
+        dist.barrier()
+
+
+def agree(value: bool) -> bool:
+    """Returns rank 0's value on every rank."""
+    if not _is_joined():
+        return value
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    flag = torch.tensor([int(value)], device=device)
+    dist.broadcast(flag, src=0)
+    return bool(flag.item())
+
+
+def any_rank(value: bool, device: torch.device) -> bool:
+    """Returns whether `value` holds on any rank; `device` is where the ranks exchange it."""
+    if not _is_joined():
+        return value
+    flag = torch.tensor([int(value)], device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def _is_joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 def gather_ragged(tensor: Tensor) -> list[Tensor]:
@@ -41,7 +74,7 @@ def rows_of_all_ranks(rows: Tensor) -> tuple[Tensor, int]:
     Returns:
         All rows `[Σ n_r, …]` in rank order, and where the own ones start.
     """
-    if rank_and_world()[1] == 1:
+    if world_size() == 1:
         return rows, 0
     joined: tuple[Tensor, Tensor] = _Gathered.apply(rows)  # type: ignore[no-untyped-call]
     return joined[0], int(joined[1])
@@ -52,15 +85,20 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
     Gradient path: as `rows_of_all_ranks`.
     """
-    if rank_and_world()[1] == 1:
+    if world_size() == 1:
         return values
     total: Tensor = _Summed.apply(values)  # type: ignore[no-untyped-call]
     return total
 
 
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """Returns the mean over ranks, on all of them, without gradient. A collective call."""
+    return sum_over_ranks(values.detach()) / world_size()
+
+
 def of_first_rank(values: Tensor) -> Tensor:
     """Returns rank 0's values on all ranks, without gradient: a draw that all ranks must share. A collective call."""
-    if rank_and_world()[1] > 1:
+    if world_size() > 1:
         dist.broadcast(values, src=0)
     return values
 

@@ -15,7 +15,7 @@ from distill.errors import ConfigError
 from distill.features import BorrowedTables, EmbeddingTables
 from distill.losses import CompositeLoss, LossInputs, LossSetting, TaskInfo
 from distill.models.training_rows import rows_in_training
-from distill.ops.ranks import rank_and_world
+from distill.ops.ranks import world_size
 from distill.signals import SignalSource
 from distill.signals.base import STATE_PREFIX
 
@@ -84,7 +84,7 @@ class CotrainedTeacher(SignalSource):
             report: LossReport = self.loss(LossInputs(part, output, None, step))
         heard = [(own, output.map(Tensor.detach))]
         others = (wanted() & ~learning).nonzero().flatten()
-        if others.shape[0] or rank_and_world()[1] > 1:  # what the ranks compute together, all of them compute
+        if others.shape[0] or world_size() > 1:  # what the ranks compute together, all of them compute
             with torch.no_grad():
                 heard.append((others, self.learner(batch.select(others)).map(Tensor.float)))
         return _signals(batch.num_candidates, heard, hidden), report

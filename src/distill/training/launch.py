@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from distill.errors import RankError
+from distill.ops.ranks import barrier
 from distill.training.rendezvous import group_store, started_outside
 from distill.training.watch import PARENT, Children, first_failure, follow_parent, stop, watched
 
@@ -31,41 +32,6 @@ _VARIABLES = ("LOCAL_RANK", "RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE
 _TIMEOUT = timedelta(days=1)
 _END_SECONDS = 60.0  # what children have to end after the last barrier
 _NOTICE_SECONDS = 5.0  # what a rank that failed has to report its error
-
-
-def rank() -> int:
-    """Rank of this process; 0 in a run of one process."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def world_size() -> int:
-    """Number of processes of the run."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def barrier() -> None:
-    """Waits for all ranks."""
-    if dist.is_initialized():
-        dist.barrier()
-
-
-def agree(value: bool) -> bool:
-    """Returns rank 0's value on every rank."""
-    if not dist.is_initialized():
-        return value
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    flag = torch.tensor([int(value)], device=device)
-    dist.broadcast(flag, src=0)
-    return bool(flag.item())
-
-
-def any_rank(value: bool, device: torch.device) -> bool:
-    """Returns whether `value` holds on any rank; `device` is where the ranks exchange it."""
-    if not dist.is_initialized():
-        return value
-    flag = torch.tensor([int(value)], device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return bool(flag.item())
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -20,6 +19,7 @@ from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
 from distill.models.training_rows import rows_in_training
+from distill.ops.ranks import mean_over_ranks
 from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
@@ -98,7 +98,7 @@ class RankingModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             broadcast_tables(table_parameters(self))
             for loss in (module for module in self.modules() if isinstance(module, CompositeLoss)):
-                loss.reduce_denominators = _average_over_ranks
+                loss.reduce_denominators = mean_over_ranks
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
@@ -267,9 +267,3 @@ def item_tower(model: nn.Module, device: torch.device) -> Callable[[FeatureBlock
             return model.encode_candidate(block)
 
     return encode
-
-
-def _average_over_ranks(denominators: Tensor) -> Tensor:
-    total = denominators.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()

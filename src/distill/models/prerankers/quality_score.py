@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, RankerOutput
 from distill.errors import ConfigError
 from distill.models.prerankers.fitted import FittedPreRanker
+from distill.ops.ranks import sum_over_ranks
 from distill.schema import FieldSpec, Schema, Side
 
 QualityKind = Literal["rate", "popularity"]
@@ -60,9 +60,7 @@ class QualityScore(FittedPreRanker):
             weight = batch.observed.double() * batch.weight.double().unsqueeze(1)
             counts.index_add_(0, item, weight)
             positives.index_add_(0, item, weight * batch.labels.double())
-        if dist.is_initialized():
-            dist.all_reduce(counts)
-            dist.all_reduce(positives)
+        counts, positives = sum_over_ranks(counts), sum_over_ranks(positives)
         self.logits.copy_(self._rates(counts, positives) if self.kind == "rate" else _popularity(counts))
 
     def _rates(self, counts: Tensor, positives: Tensor) -> Tensor:

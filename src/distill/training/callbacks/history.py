@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from distill.training.launch import rank
+from distill.ops.ranks import rank
 
 _KEY = "distill_metric_history"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from distill.training.launch import any_rank
+from distill.ops.ranks import any_rank
 
 _log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

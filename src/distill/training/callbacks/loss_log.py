@@ -6,9 +6,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 
-from distill.training.launch import world_size
+from distill.ops.ranks import mean_over_ranks
 from distill.training.module import RankingModule
 
 
@@ -37,10 +36,7 @@ class LossLog(pl.Callback):
         if len(report.parts) > 1:
             values |= {f"train/weight_{name}": torch.as_tensor(value) for name, value in report.weights.items()}
         stacked = torch.stack([value.to(pl_module.device, torch.float32) for value in values.values()])
-        if world_size() > 1:
-            dist.all_reduce(stacked)
-            stacked /= world_size()
-        means = dict(zip(values, stacked.tolist(), strict=True))
+        means = dict(zip(values, mean_over_ranks(stacked).tolist(), strict=True))
         pl_module.log("train/loss", means["train/loss"], prog_bar=True, logger=False)
         for logger in trainer.loggers:
             logger.log_metrics({**means, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)

@@ -15,9 +15,9 @@ from torch import Tensor
 from distill.batch import LossReport
 from distill.errors import DataError
 from distill.losses.blame import non_finite_gradients
+from distill.ops.ranks import any_rank
 from distill.training.checkpoint_io import AtomicCheckpointIO
 from distill.training.finite import StepGradients, all_finite, non_finite
-from distill.training.launch import any_rank
 from distill.training.module import RankingModule
 from distill.training.saved_step import to_plain
 

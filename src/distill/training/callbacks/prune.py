@@ -8,8 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from distill.ops.ranks import agree
 from distill.training.callbacks.monitor import validation_metric
-from distill.training.launch import agree
 
 
 class TrialPruned(Exception):

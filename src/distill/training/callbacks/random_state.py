@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from distill.training.launch import world_size
+from distill.ops.ranks import world_size
 
 _KEY = "distill_random_state"
 
