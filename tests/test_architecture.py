@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
     {"errors", "console"},
+    {"files", "lock", "checks"},
     {"batch", "ops", "plain"},
     {"schema", "layers"},
     {"data"},

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distill.data.build import build_dataset
-from distill.data.files import remove_leftovers, remove_leftovers_below, temporary_sibling
+from distill.files import remove_leftovers, remove_leftovers_below, temporary_sibling
 from tests.data.test_content import Source
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from distill.data import files
+from distill import files
 from distill.data.build import build_dataset
 from distill.data.prepare.writer import PartWriter
 from distill.signals import aligned

@@ -21,7 +21,7 @@ _SHARED = Path("/dev/shm")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[Path]]:
     """Makes folders for one case each."""
-    monkeypatch.setattr("distill.data.files.fsync_path", lambda path: None)
+    monkeypatch.setattr("distill.files.fsync_path", lambda path: None)
     root = _SHARED if _SHARED.is_dir() and os.access(_SHARED, os.W_OK) else tmp_path
 
     @contextmanager

@@ -11,9 +11,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from distill.data.files import hash_file
 from distill.data.sealed import read_sealed, write_sealed
 from distill.errors import ConfigError, DistillError
+from distill.files import hash_file
 from distill.jobs.parts import build, load_model
 from distill.jobs.replay import replay
 from distill.schema import load_schema

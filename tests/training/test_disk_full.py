@@ -30,7 +30,7 @@ assert [p.name for p in path.parent.iterdir()] == ["x.ckpt"]
 _FOLDER = """
 import sys, numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from pathlib import Path
-from distill.data.files import atomic_directory
+from distill.files import atomic_directory
 from distill.errors import DataError
 path = Path(sys.argv[1]) / "dataset"
 table = pa.table({"x": np.random.default_rng(0).random(99_999)})

@@ -12,8 +12,8 @@ from distill.benchmark.prepare import measure_prepare, measure_prepare_memory
 from distill.benchmark.reader import measure_reader
 from distill.benchmark.rows import BenchmarkRow
 from distill.data.build import build_dataset
-from distill.data.files import raw_sibling, remove_leftovers
-from distill.data.lock import locked
+from distill.files import raw_sibling, remove_leftovers
+from distill.lock import locked
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from rich.table import Table
 from distill import __version__
 from distill.benchmark.rows import BenchmarkRow
 from distill.console import plain_console
-from distill.data.files import write_text_atomic
+from distill.files import write_text_atomic
 from distill.jobs.parts import build, plain
 
 

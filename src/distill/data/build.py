@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 from distill.data.dataset import load_dataset
-from distill.data.files import hash_once, raw_sibling, remove_leftovers, room_for
 from distill.data.format import Dataset
-from distill.data.lock import locked
 from distill.data.prepare import prepare
 from distill.data.prepare.pipeline import DEFAULT_MEMORY_BYTES
 from distill.data.raw import DatasetSource
 from distill.errors import DataError, DistillError
+from distill.files import hash_once, raw_sibling, remove_leftovers, room_for
+from distill.lock import locked
 
 _PREFIX = 12
 _log = logging.getLogger(__name__)

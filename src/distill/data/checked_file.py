@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.data.checksums import MAGIC, FileChecksums, UInt64, digest, read_footer
-from distill.data.files import hash_bytes
 from distill.errors import DataError
+from distill.files import hash_bytes
 
 _GAP = 1 << 16  # fewer bytes between two column chunks are read with them; more than Arrow's own 8 KiB
 _REMEDY = "The file is gone, cut short or damaged. Prepare (or score) the data again."

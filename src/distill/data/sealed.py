@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill.data.files import write_text_atomic
+from distill.files import write_text_atomic
 
 SEAL = "checksum"
 

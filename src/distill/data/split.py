@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
-from distill.data.checks import require_integer, require_number, require_text
+from distill.checks import require_integer, require_number, require_text
 from distill.errors import ConfigError
 
 

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill.data.files import hash_file, remove_leftovers_below
-from distill.data.lock import locked
 from distill.data.sealed import read_sealed, write_sealed
+from distill.files import hash_file, remove_leftovers_below
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
+from distill.lock import locked
 from distill.ops.ranks import agree, barrier, rank
 from distill.training.callbacks import Ending
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from distill.console import plain_console
-from distill.data.files import write_text_atomic
 from distill.errors import ConfigError, DataError
+from distill.files import write_text_atomic
 from distill.metrics.goal import UP, Goal
 from distill.reports.compare import Row, compare, save_comparison
 from distill.reports.comparison_markdown import comparison_markdown

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from distill.data.files import remove_leftovers_below, room_for, temporary_sibling
 from distill.data.format import SPLITS, Dataset, Split, teacher_column
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, SignalError
+from distill.files import atomic_file, remove_leftovers_below, room_for
 from distill.jobs.cache import exclusive
 from distill.ops.ranks import barrier, rank
 from distill.signals.provenance import (
@@ -122,22 +122,17 @@ def _write_split(
     for i, part in enumerate(dataset.parts(split)):
         path = folder / part.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = temporary_sibling(path)
-        try:
-            with room_for(path), ExitStack() as stack:
-                files = [sidecar.files[i] for sidecar in sidecars]
-                writer: pq.ParquetWriter | None = None
-                for group in range(files[0].num_row_groups):
-                    tables = [file.read(group, sidecars[0].columns.names) for file in files]
-                    table = _mean(tables, shares, mean, dataset.schema.task_names)
-                    if writer is None:
-                        writer = stack.enter_context(
-                            pq.ParquetWriter(beside, table.schema, compression="zstd", write_page_checksum=True)
-                        )
-                    writer.write_table(table, row_group_size=max(table.num_rows, 1))
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with room_for(path), atomic_file(path) as beside, ExitStack() as stack:
+            files = [sidecar.files[i] for sidecar in sidecars]
+            writer: pq.ParquetWriter | None = None
+            for group in range(files[0].num_row_groups):
+                tables = [file.read(group, sidecars[0].columns.names) for file in files]
+                table = _mean(tables, shares, mean, dataset.schema.task_names)
+                if writer is None:
+                    writer = stack.enter_context(
+                        pq.ParquetWriter(beside, table.schema, compression="zstd", write_page_checksum=True)
+                    )
+                writer.write_table(table, row_group_size=max(table.num_rows, 1))
         yield part.path
 
 

@@ -17,7 +17,6 @@ from torch import nn
 
 from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule, View
-from distill.data.files import remove_leftovers_below
 from distill.data.format import Dataset
 from distill.data.items import item_fields
 from distill.data.missing import missing_row
@@ -25,6 +24,7 @@ from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, DistillError
 from distill.features import TableSharing, table_sharding
+from distill.files import remove_leftovers_below
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.parts import (

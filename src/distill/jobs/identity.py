@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from distill.data.files import hash_once
+from distill.files import hash_once
 from distill.jobs.cache import content_key
 from distill.jobs.machine import processes
 from distill.jobs.parts import plain

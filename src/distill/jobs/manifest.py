@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from distill.data.files import write_text_atomic
 from distill.data.format import Dataset
 from distill.errors import DataError
+from distill.files import write_text_atomic
 from distill.jobs.identity import config_hash, teacher_files
 from distill.ops.ranks import world_size
 from distill.plain import plain_data

@@ -9,12 +9,12 @@ from rich.console import Console
 
 from distill.console import plain_console
 from distill.data.build import build_dataset
-from distill.data.files import raw_sibling, remove_leftovers
 from distill.data.format import Dataset
-from distill.data.lock import locked
 from distill.data.prepare import prepare
 from distill.errors import ConfigError
+from distill.files import raw_sibling, remove_leftovers
 from distill.jobs.parts import build
+from distill.lock import locked
 from distill.reports.contents import contents_lines, tables
 from distill.reports.contents_warnings import contents_warnings
 from distill.reports.teacher import teacher_lines, teacher_warnings

@@ -16,9 +16,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from distill.console import plain_console
-from distill.data.files import hash_file, hash_once, remove_leftovers_below
 from distill.data.format import SPLITS, Dataset, PartFile, Split, hidden_column
 from distill.errors import ConfigError, SignalError
+from distill.files import hash_file, hash_once, remove_leftovers_below
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
 from distill.jobs.machine import device, job_ranks

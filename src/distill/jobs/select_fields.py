@@ -19,8 +19,8 @@ from rich.table import Table
 
 from distill.console import plain_console
 from distill.data.datamodule import RankingDataModule
-from distill.data.files import write_text_atomic
 from distill.errors import ConfigError, DataError
+from distill.files import write_text_atomic
 from distill.jobs.manifest import CONFIG_FILE, MANIFEST_FILE, read_config
 from distill.jobs.parts import build_model, load_model, plain
 from distill.models.cost import selection_cost

@@ -12,8 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from distill.data.files import write_text_atomic
 from distill.errors import DataError
+from distill.files import write_text_atomic
 from distill.reports.summary import Summary
 
 _COLUMNS = ("name", "seed", "role", "kFLOPs/candidate", "ms for 1,000")

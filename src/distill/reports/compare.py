@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from distill.data.files import write_text_atomic
+from distill.files import write_text_atomic
 from distill.metrics.goal import NEITHER, Goal
 from distill.reports.numbers import number
 from distill.reports.paired import PairedTest, paired_tests

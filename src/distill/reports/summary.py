@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.errors import DataError
+from distill.files import write_text_atomic
 from distill.metrics.goal import Goal
 from distill.reports.known_goals import known_goal
 
@@ -108,9 +109,7 @@ class Summary:
     def save(self, folder: Path) -> None:
         """Writes `summary.json`; a value that is not a number is null."""
         text = json.dumps(_finite(_plain(self)), indent=2, allow_nan=False)
-        temporary = folder / f".{SUMMARY_FILE}.tmp"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / SUMMARY_FILE)
+        write_text_atomic(folder / SUMMARY_FILE, text + "\n")
 
 
 def load_summary(folder: Path) -> Summary:

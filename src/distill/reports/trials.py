@@ -11,7 +11,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from distill.data.files import write_text_atomic
+from distill.files import write_text_atomic
 
 
 @dataclass(frozen=True)

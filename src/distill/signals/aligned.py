@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from distill.data.checked_file import CheckedFile
-from distill.data.files import room_for, temporary_sibling
 from distill.data.format import NUM_CANDIDATES
 from distill.errors import SignalError
+from distill.files import atomic_file, room_for
 
 Values = NDArray[np.float32 | np.float16]
 
@@ -50,13 +50,8 @@ def write_aligned(
         nested: Whether a row is a request with a list of candidates.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = temporary_sibling(path)
-    try:
-        with room_for(path):
-            _write(columns, part, beside, metadata, nested)
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with room_for(path), atomic_file(path) as beside:
+        _write(columns, part, beside, metadata, nested)
 
 
 def _write(

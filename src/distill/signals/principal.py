@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from distill.data.files import hash_bytes, write_bytes_atomic
 from distill.errors import ConfigError, SignalError
+from distill.files import hash_bytes, write_bytes_atomic
 
 _SEAL = "checksum"
 

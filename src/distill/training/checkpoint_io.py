@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from distill.data.files import remove_leftovers, temporary_sibling
 from distill.errors import DataError
+from distill.files import atomic_file, remove_leftovers
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -23,13 +22,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(target)  # of a process that was killed while it wrote
-        beside = temporary_sibling(target)
         try:
-            with beside.open("wb") as file:
+            with atomic_file(target) as beside, beside.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(target)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
             free = shutil.disk_usage(target.parent).free
             raise DataError(
@@ -39,8 +34,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 found=f"{str(error).splitlines()[0][:200]}; {free:,} bytes are free",
                 remedy="Make room or choose another folder (paths.runs, paths.cache), then resume.",
             ) from error
-        finally:
-            beside.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Reads a checkpoint without unpickling objects."""

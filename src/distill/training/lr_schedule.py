@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from distill.data.checks import require_integer, require_number
+from distill.checks import require_integer, require_number
 from distill.errors import ConfigError
 
 

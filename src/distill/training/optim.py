@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 from torch.optim import AdamW, Optimizer, SparseAdam
 
-from distill.data.checks import require_number
+from distill.checks import require_number
 from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from distill.data.checks import require_integer, require_number
+from distill.checks import require_integer, require_number
 from distill.data.datasets.fingerprint import fingerprint_files
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit

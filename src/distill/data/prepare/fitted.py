@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.files import hash_file
 from distill.data.format import field_column
 from distill.data.prepare.arrow import Int64, from_lengths, to_plain
 from distill.data.prepare.numbers import FittedNumber
@@ -21,6 +20,7 @@ from distill.data.prepare.place import Place
 from distill.data.prepare.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
 from distill.data.prepare.values import to_ragged, to_vectors
 from distill.errors import DataError
+from distill.files import hash_file
 from distill.schema import OOV_ID, FieldSpec, Kind, Schema
 
 ENCODINGS = "encodings"

@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from distill.data.contents import Contents
 from distill.data.dataset import load_dataset, write_manifest
-from distill.data.files import atomic_directory, hash_file
 from distill.data.format import (
     SCHEMA_FILE,
     SPLITS,
@@ -54,6 +53,7 @@ from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit, SplitRule
 from distill.errors import DataError
+from distill.files import atomic_directory, hash_file
 from distill.schema import Schema, dump_schema, save_schema
 
 DEFAULT_MEMORY_BYTES = 2 << 30

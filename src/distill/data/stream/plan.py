@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distill.data.checks import require_integer
+from distill.checks import require_integer
 from distill.data.stream.index import SplitIndex
 from distill.data.stream.packing import Ints, batch_bounds, count_batches
 

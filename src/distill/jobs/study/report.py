@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from distill.data.files import write_text_atomic
+from distill.files import write_text_atomic
 from distill.jobs.app import FAILED
 from distill.jobs.compare import report_console
 from distill.jobs.study.settings import resolved_study

@@ -14,7 +14,6 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
-from distill.data.lock import locked
 from distill.errors import ConfigError
 from distill.jobs.manifest import MANIFEST_FILE
 from distill.jobs.parts import build
@@ -22,6 +21,7 @@ from distill.jobs.study.settings import FOLDER, check_same_settings, check_study
 from distill.jobs.study.space import read_space
 from distill.jobs.study.storage import open_study
 from distill.jobs.train import Pruned
+from distill.lock import locked
 from distill.reports.summary import SUMMARY_FILE, Summary, load_summary
 
 _log = logging.getLogger(__name__)

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from distill.data.files import atomic_directory, hash_file, remove_leftovers, temporary_sibling, write_text_atomic
 from distill.errors import DataError
+from distill.files import atomic_directory, hash_file, remove_leftovers, temporary_sibling, write_text_atomic
 
 
 def test_directory_appears_whole(tmp_path: Path) -> None:

@@ -103,13 +103,20 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all, replacing an older one."""
+    with room_for(path), atomic_file(path) as beside:
+        beside.write_bytes(data)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a name beside `path` for a file that becomes `path` when the block ends well, and disappears when it
+    raises."""
     beside = temporary_sibling(path)
     try:
-        with room_for(path):
-            beside.write_bytes(data)
-            fsync_path(beside)
-            beside.replace(path)
-            fsync_path(path.parent)
+        yield beside
+        fsync_path(beside)
+        beside.replace(path)
+        fsync_path(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from distill.data import lock as lock_module
-from distill.data.lock import holder, locked
+from distill import lock as lock_module
+from distill.lock import holder, locked
 
 SECONDS = 30.0
 _HOLD = """
 import subprocess, sys, time
 from pathlib import Path
-from distill.data.lock import locked
+from distill.lock import locked
 with locked(Path(sys.argv[1])):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"], stdout=subprocess.DEVNULL)
     print("held", flush=True)
