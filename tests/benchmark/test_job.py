@@ -10,6 +10,7 @@ import pytest
 
 from distill.benchmark.interleave import Series, interleave
 from tests.jobs.entry import run_script
+from tests.marks import slow_except
 
 SMALL = {
     "train": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]"],
@@ -29,7 +30,7 @@ def _run(root: Path, name: str, *arguments: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", slow_except(SMALL, "train", "metrics"))
 def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     rows = _run(tmp_path, name, *SMALL[name])
     assert all(row["value"] > 0 for row in rows if row["unit"] not in ("share", "of its forward", "MB more"))
@@ -37,6 +38,7 @@ def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> 
     assert rows[0]["name"].split("/")[0] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_long_requests_are_measured_in_time_and_memory(tmp_path: Path) -> None:
     rows = _run(tmp_path, "losses", "benchmark.terms={}", "benchmark.candidates=[300]", "benchmark.requests=20")
     units = {row["name"]: row["unit"] for row in rows}

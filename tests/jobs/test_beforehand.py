@@ -14,9 +14,11 @@ from distill.errors import ConfigError, DistillError
 from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.datasets import raw_schema
 from distill.jobs.fit_plan import FitPlan
+from distill.jobs.parts import check_net
 from distill.jobs.values import check_present, check_values
 from distill.schema import Schema
 from tests.jobs.entry import tiny_arguments, train
+from tests.jobs.test_experiments import EXPERIMENTS
 from tests.models.composing import composing
 
 
@@ -107,16 +109,18 @@ def test_the_tasks_of_generated_and_known_data_are_known_without_any(data: str) 
     assert cfg.data.main_task in schema.task_names
 
 
-@pytest.mark.parametrize(
-    "experiment",
-    ["quickstart", "funnel/two_tower_from_dcn_v2-cotrained", "lightgbm_rank/dnn", "movielens_100k/teacher_dcn_v2"],
-)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiments_pass(experiment: str) -> None:
+    """Of most, this is all that `make test` checks; `make test-all` runs them."""
     source = [] if "/" not in experiment or experiment.startswith("funnel") else ["data.source=/nowhere"]
     with composing():
         cfg = compose("config", [f"+experiment={experiment}", *source])
     check_values(cfg)
     check_config(cfg, raw_schema(cfg))
+    roles = {"trained": ("teacher", "control")}.get(cfg.teacher.source, ())
+    for plan in (FitPlan.main(cfg), *(FitPlan.of(cfg, role) for role in roles)):
+        check_net(plan.net, plan.key("model.net"))
+        assert plan.terms
 
 
 def test_nothing_is_prepared_for_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

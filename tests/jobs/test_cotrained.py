@@ -88,6 +88,7 @@ def test_an_interrupted_run_ends_as_it_would_have(root: Path, monkeypatch: pytes
     assert summary_state(folder) == summary_state(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(root: Path) -> None:
     shards = ["data.loader.num_shards=2", "data.loader.batch_candidates=200", "control.enabled=false"]
     every = ["trainer.log_every_n_steps=1", "trainer.max_epochs=1"]

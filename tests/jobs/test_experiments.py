@@ -11,10 +11,17 @@ import yaml
 from distill.reports.summary import load_summary
 from tests.jobs.archives import write_letor, write_movielens_100k
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
+from tests.marks import slow_except
 
 FOLDER = ROOT / "conf" / "experiment"
 EXPERIMENTS = sorted(
     str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem not in ("base", "distilled")
+)
+FAST = (
+    "quickstart",
+    "funnel/two_tower_from_dcn_v2-cotrained",
+    "lightgbm_rank/dnn-lambdarank",
+    "movielens_100k/two_tower_from_dcn_v2-softmax_kl",
 )
 FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false", "name=run"]
 
@@ -36,7 +43,7 @@ def data(root: Path) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", slow_except(EXPERIMENTS, *FAST))
 def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]]) -> None:
     folder = root / experiment.replace("/", "_")
     arguments = [*data[experiment.split("/")[0]], *FEW_STEPS, *path_arguments(root)]

@@ -11,6 +11,7 @@ import pytest
 from distill.reports.summary import load_summary
 from tests.jobs.entry import run_dirs, run_script, tiny_arguments, train
 from tests.jobs.processes import run_all
+from tests.marks import slow_except
 
 
 def test_two_runs_at_once_share_one_cache(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def _limited(kilobytes: int, *command: str) -> list[str]:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize("kilobytes", [8, 60])
+@pytest.mark.parametrize("kilobytes", slow_except([8, 60], 60))
 def test_a_full_disk_ends_prepare_with_the_file_and_leaves_nothing(tmp_path: Path, kilobytes: int) -> None:
     paths = [f"paths.{kind}={tmp_path / kind}" for kind in ("data", "cache", "runs")]
     command = ["scripts/prepare.py", "data=funnel_tiny", *paths]

@@ -69,6 +69,7 @@ def test_an_interrupted_run_ends_as_it_would_have(root: Path, monkeypatch: pytes
     assert summary_state(folder) == summary_state(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(root: Path) -> None:
     tiny = [a for a in tiny_arguments(root) if not a.startswith(("teacher.", "trainer="))]
     term = ["loss=hard", "+loss_term@loss.terms.item_contrast=item_contrast", *_OWN, "trainer.log_every_n_steps=1"]

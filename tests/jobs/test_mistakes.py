@@ -14,6 +14,7 @@ import pytest
 
 from distill.jobs.foreign import explain
 from tests.jobs.entry import ROOT, path_arguments, run_script
+from tests.marks import slow_except
 
 PARQUET = ["data=parquet", "data.schema=schema.yaml"]
 SWEPT = "+experiment=movielens_100k/two_tower,movielens_100k/two_tower_from_dcn_v2-softmax_kl"
@@ -110,11 +111,23 @@ def test_brackets_in_a_path_are_no_markup(tmp_path: Path, capsys: pytest.Capture
     assert f"data.root={out}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("seconds", [0.5, 4.0])
+def _heed_ctrl_c() -> None:
+    """Undoes what a shell does to what it starts in the background, these tests among it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("seconds", slow_except([0.5, 4.0], 0.5))
 def test_ctrl_c_twice_says_nothing_foreign(seconds: float, tmp_path: Path) -> None:
     """While modules are imported, and while data is prepared or a model trained."""
     command = [sys.executable, "train.py", "data=funnel", "trainer=cpu", *path_arguments(tmp_path)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_ctrl_c,
+    )
     time.sleep(seconds)
     for _ in range(2):
         process.send_signal(signal.SIGINT)

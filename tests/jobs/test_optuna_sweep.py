@@ -46,6 +46,7 @@ def test_a_study_goes_on_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "seed=2,3,4" in printed
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together(tmp_path: Path) -> None:
     arguments = [a for a in few(tmp_path) if not a.startswith(("trainer=", "teacher."))]
     bound = ["optuna/pruner@study.pruner=threshold", "study.pruner.lower=1.5", "study.n_trials=1"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.entry import path_arguments
+from tests.marks import slow_except
 from tests.processes import finished
 
 
@@ -28,7 +29,7 @@ def ends(root: Path, what: str, rank: int) -> str:
     return output
 
 
-@pytest.mark.parametrize("what", ["start", "kill"])
+@pytest.mark.parametrize("what", slow_except(["start", "kill"], "kill"))
 def test_rank_one_is_killed(root: Path, what: str) -> None:
     output = ends(root, what, 1)
     assert output.count("Rank 1 was killed by SIGKILL") == 1
@@ -36,6 +37,7 @@ def test_rank_one_is_killed(root: Path, what: str) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_rank_zero_is_killed(root: Path) -> None:
     output = ends(root, "kill", 0)
     assert output.count("Rank 0 is gone") == 1

@@ -96,6 +96,7 @@ def test_ctrl_c_reaches_two_processes_together(whole: Path) -> None:
     assert f"Interrupted at step {step}" in errors
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_rank_stops_both(whole: Path) -> None:
     arguments = [a for a in _arguments(whole, "one") if not a.startswith(("trainer=", "trainer.max_epochs"))]
     long = ["trainer=ddp_sim", "trainer.max_epochs=400", "callbacks.patience=null"]

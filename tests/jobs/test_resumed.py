@@ -225,6 +225,7 @@ def test_a_teacher_must_be_the_one_that_it_was(root: Path, capsys: pytest.Captur
     assert _contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_damaged_model_in_the_cache_is_not_gone_on_from(root: Path) -> None:
     """The last checkpoint beside it is of the end of its training, so going on would only give it a new hash."""
     more = ["teacher=trained", "teacher.max_epochs=1", "teacher.model.net.embedding_dim=4", "loss=pointwise"]

@@ -12,6 +12,7 @@ from tests.jobs.entry import tiny_arguments
 from tests.jobs.processes import run_python
 
 
+@pytest.mark.slow
 def test_jobs_side_by_side_share_a_teacher(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     few = ["teacher=trained", "loss=pointwise", "trainer.limit_train_batches=2", "logger=none", "threads=1"]

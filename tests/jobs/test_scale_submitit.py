@@ -25,6 +25,7 @@ def _sweep(root: Path, tasks: int) -> list[str]:
     return ["train.py", "-m", "+experiment=funnel/two_tower", *tiny, *few, *launcher]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_ranks_each(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     done = run_python(*_sweep(tmp_path, 2), timeout=300)

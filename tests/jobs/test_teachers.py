@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from distill.jobs.ensemble import ensemble_signals
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
 from tests.jobs.processes import torchrun
+from tests.marks import slow_except
 
 
 def tiny(root: Path) -> list[str]:
@@ -92,8 +94,10 @@ def test_what_is_no_ensemble_is_refused(
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("method", ["temperature", "platt", "isotonic"])
-@pytest.mark.parametrize("signals", ["cached", "online"])
+@pytest.mark.parametrize(
+    ("method", "signals"),
+    slow_except(product(["temperature", "platt", "isotonic"], ["cached", "online"]), ("platt", "cached")),
+)
 def test_a_calibrated_teacher_says_other_probabilities_in_the_same_order(root: Path, method: str, signals: str) -> None:
     path = [f"teacher.path={checkpoint(root, 'one')}", "teacher=checkpoint", f"teacher.signals={signals}"]
     plain = distil(root, f"plain-{signals}", *path)
@@ -104,6 +108,7 @@ def test_a_calibrated_teacher_says_other_probabilities_in_the_same_order(root: P
     assert found.metrics["distilled"]["click/logloss"] != plain.metrics["distilled"]["click/logloss"]
 
 
+@pytest.mark.slow
 def test_two_processes_write_an_ensemble_once_and_calibrate_it_alike(root: Path, tmp_path: Path) -> None:
     """Weights of their own, so that no other test has written it."""
     members = f"teacher.members=[{checkpoint(root, 'one')},{root / 'signals'}]"
@@ -129,6 +134,7 @@ def test_two_processes_write_an_ensemble_once_and_calibrate_it_alike(root: Path,
     np.testing.assert_array_equal(scores(one), scores(other))
 
 
+@pytest.mark.slow
 def test_two_processes_calibrate_a_teacher_in_the_step_alike(root: Path, tmp_path: Path) -> None:
     said = ["teacher=checkpoint", f"teacher.path={checkpoint(root, 'two')}", "teacher.signals=online"]
     said += ["teacher.calibration=platt", "control.enabled=false", "trainer.limit_train_batches=2"]

@@ -32,6 +32,7 @@ def test_torchrun_makes_one_run_folder(tmp_path: Path) -> None:
     assert done.output.count("parameters") == 1
 
 
+@pytest.mark.slow
 def test_an_error_on_one_rank_ends_torchrun(tmp_path: Path) -> None:
     script = tmp_path / "fail.py"
     script.write_text(
@@ -53,6 +54,7 @@ def test_an_error_on_one_rank_ends_torchrun(tmp_path: Path) -> None:
     assert time.monotonic() - started < 100
 
 
+@pytest.mark.slow
 def test_other_ranks_than_the_config_asks_for_are_refused(tmp_path: Path) -> None:
     done = torchrun("train.py", *_arguments(tmp_path, "wrong"), "trainer.devices=3")
     assert done.status != 0
@@ -60,6 +62,7 @@ def test_other_ranks_than_the_config_asks_for_are_refused(tmp_path: Path) -> Non
     assert "trainer.devices=2 trainer.num_nodes=1" in done.errors
 
 
+@pytest.mark.slow
 def test_ranks_of_srun_join(tmp_path: Path) -> None:
     command = [sys.executable, "train.py", *_arguments(tmp_path, "slurm")]
     port = _free_port()

@@ -62,6 +62,7 @@ def _check(one: Path, two: Path, role: str) -> None:
             assert b == pytest.approx(a, nan_ok=True, **tolerance), (role, tag, step)
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_curve_of_one(tmp_path: Path) -> None:
     one, two = _run(tmp_path, "one", "cpu", []), _run(tmp_path, "two", "ddp_sim", [])
     for role in ("teacher", "control", "student"):

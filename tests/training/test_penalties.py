@@ -199,6 +199,7 @@ def _cases() -> dict[str, Batch]:
     }
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     workers = mp.spawn(_worker, args=(str(tmp_path),), nprocs=2, join=False, daemon=True)
     deadline = time.monotonic() + 150
