@@ -93,9 +93,12 @@ class CheckedFile:
         try:
             if missing := [name for name in columns if self.schema.get_field_index(name) < 0]:
                 raise pa.ArrowKeyError(f"no column {missing[0]}, or two of them")
-            source = self._checked(group, columns) if check and self.chunks is not None else self.path
+            summed = check and self.chunks is not None  # what holds of a whole chunk holds of its pages
             with pq.ParquetFile(
-                source, metadata=self.metadata, pre_buffer=source is not self.path, page_checksum_verification=check
+                self._checked(group, columns) if summed else self.path,
+                metadata=self.metadata,
+                pre_buffer=summed,
+                page_checksum_verification=check and not summed,
             ) as file:
                 return file.read_row_group(group, columns=list(columns))
         except (OSError, pa.ArrowException) as error:
