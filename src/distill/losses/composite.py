@@ -31,7 +31,7 @@ def _check(terms: Mapping[str, LossTerm]) -> None:
                 where=f"loss.terms.{name}",
                 expected="a term of distill.losses.terms",
                 found=f"{type(term).__name__}: {term!r}",
-                remedy="give its `_target_`, or remove the whole key (`~loss.terms.<name>`)",
+                remedy="Give its `_target_`, or remove the whole key (`~loss.terms.<name>`).",
             )
         if not name.isidentifier() or hasattr(nn.ModuleDict, name):
             raise ConfigError(
@@ -39,7 +39,7 @@ def _check(terms: Mapping[str, LossTerm]) -> None:
                 where=f"loss.terms.{name}",
                 expected="a Python identifier that is not an attribute of torch.nn.ModuleDict",
                 found=repr(name),
-                remedy="choose another name",
+                remedy="Choose another name.",
             )
 
 

@@ -33,7 +33,7 @@ def _scored(batch: Batch, signals: TeacherSignals | None) -> Tensor:
         raise SignalError(
             "A loss term acts on scored rows, but the batch came without teacher signals.",
             expected="teacher signals at every step",
-            remedy="configure a teacher, or let the term act on other rows",
+            remedy="Configure a teacher, or let the term act on other rows.",
         )
     return signals.valid
 

@@ -59,7 +59,7 @@ class Evaluation:
     def __init__(self, rows: ScoredRows, tasks: Sequence[str], predicted: Collection[str] | None = None) -> None:
         if len(tasks) != rows.logits.shape[1]:
             raise ConfigError(
-                "The tasks do not match the logits",
+                "The tasks do not match the logits.",
                 expected=f"{rows.logits.shape[1]} task names",
                 found=", ".join(tasks),
             )
@@ -86,7 +86,7 @@ class Evaluation:
         unknown = [task for task in chosen or () if task not in column]
         if unknown:
             raise ConfigError(
-                "A metric names a task that the schema does not have",
+                "A metric names a task that the schema does not have.",
                 where="metrics.metrics.*.tasks",
                 expected=f"some of {', '.join(self.tasks)}",
                 found=", ".join(unknown),

@@ -103,14 +103,14 @@ def concatenate(parts: Sequence[ScoredRows]) -> ScoredRows:
         DataError: If there is no table or they differ in their columns.
     """
     if not parts:
-        raise DataError("There are no rows to measure", remedy="check that the split is not empty")
+        raise DataError("There are no rows to measure.", remedy="Check that the split is not empty.")
     if len(parts) == 1:
         return parts[0]
     named = [to_tensors(part) for part in parts]
     for other in named[1:]:
         if other.keys() != named[0].keys():
             raise DataError(
-                "Batches of one evaluation differ in their columns",
+                "Batches of one evaluation differ in their columns.",
                 expected=", ".join(named[0]),
                 found=", ".join(other),
             )
@@ -139,10 +139,10 @@ def canonical(rows: ScoredRows) -> CanonicalRows:
     real = (rows.weight != 0).nonzero()[:, 0]
     if bool((rows.row[real] < 0).any()):
         raise DataError(
-            "An evaluation holds rows that are not of the split",
+            "An evaluation holds rows that are not of the split.",
             expected="row ≥ 0",
             found=f"{int((rows.row[real] < 0).sum())} rows with row < 0",
-            remedy="switch sampling off in evaluation",
+            remedy="Switch sampling off in evaluation.",
         )
     order = real[torch.argsort(rows.row[real], stable=True)]
     again = torch.zeros_like(order, dtype=torch.bool)
@@ -163,11 +163,11 @@ def _check_copies(rows: ScoredRows, order: Tensor, again: Tensor) -> None:
     differs = (rows.request_id[copy] != rows.request_id[original]) | (rows.item_id[copy] != rows.item_id[original])
     if bool(differs.any()):
         raise DataError(
-            "Two candidates of a split have the same position",
+            "Two candidates of a split have the same position.",
             where=f"row {int(rows.row[copy][differs][0])}",
             expected="one request and one item for each row",
             found=f"{int(differs.sum())} positions with several",
-            remedy="number the rows through all files of the split",
+            remedy="Number the rows through all files of the split.",
         )
 
 
@@ -213,10 +213,10 @@ def request_index(rows: ScoredRows) -> tuple[Tensor, int]:
     runs = _request_runs(rows)
     if torch.unique(rows.request_id[runs]).numel() != runs.numel():
         raise DataError(
-            "The candidates of a request are not contiguous",
+            "The candidates of a request are not contiguous.",
             expected="a canonical table",
             found=f"{runs.numel()} runs of {int(torch.unique(rows.request_id).numel())} requests",
-            remedy="order the rows with distill.metrics.rows.canonical",
+            remedy="Order the rows with distill.metrics.rows.canonical.",
         )
     return _run_of_row(rows, runs), runs.numel()
 

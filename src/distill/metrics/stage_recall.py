@@ -50,7 +50,7 @@ class StageRecall(RequestMetric):
         self.ks = cutoffs(ks, "metrics.*.ks")
         if unknown := [stage for stage in stages if stage not in _STAGES]:
             raise ConfigError(
-                "Stage recall is asked for an unknown stage",
+                "Stage recall is asked for an unknown stage.",
                 where="metrics.*.stages",
                 expected=", ".join(_STAGES),
                 found=", ".join(unknown),

@@ -57,13 +57,13 @@ def _gather_ranks(rows: ScoredRows | None) -> ScoredRows:
 
 def _agree(layouts: list[Layout]) -> Layout:
     if not layouts:
-        raise DataError("There are no rows to measure on any rank", remedy="check that the split is not empty")
+        raise DataError("There are no rows to measure on any rank.", remedy="Check that the split is not empty.")
     for other in layouts[1:]:
         if other != layouts[0]:
             raise DataError(
-                "Ranks of one evaluation differ in their columns",
+                "Ranks of one evaluation differ in their columns.",
                 expected=", ".join(f"{name}:{dtype}" for name, dtype, _ in layouts[0]),
                 found=", ".join(f"{name}:{dtype}" for name, dtype, _ in other),
-                remedy="give every rank the same files and the same configuration",
+                remedy="Give every rank the same files and the same configuration.",
             )
     return layouts[0]

@@ -105,8 +105,8 @@ def _refuse_repeats(name: str, values: Mapping[str, float], found: Mapping[str, 
     repeated = sorted(values.keys() & found.keys())
     if repeated:
         raise ConfigError(
-            "Two metrics give results of the same name",
+            "Two metrics give results of the same name.",
             where=f"metrics.metrics.{name}",
             found=", ".join(repeated),
-            remedy="give them different names, tasks or cut-offs",
+            remedy="Give them different names, tasks or cut-offs.",
         )

@@ -148,7 +148,7 @@ class AddedNegatives(Sampler):
         if self._cross is None:
             raise ConfigError(
                 f"{type(self).__name__} does not know missing cross fields.",
-                remedy="call `setup` before training",
+                remedy="Call `setup` before training.",
             )
         count, device = drawn.row.numel(), batch.weight.device
         self._cross = self._cross.to(device)

@@ -37,7 +37,7 @@ class Sampler(nn.Module, ABC):
                 where=f"{type(self).__name__}.weight",
                 expected="more than 0",
                 found=str(weight),
-                remedy="leave the sampler out",
+                remedy="Leave the sampler out.",
             )
         self.tasks = None if tasks is None else tuple(tasks)
         self.weight = float(weight)
@@ -68,7 +68,7 @@ class Sampler(nn.Module, ABC):
             raise ConfigError(
                 f"The sampler {kind} needs teacher signals, but there is no teacher.",
                 where=kind,
-                remedy="choose a teacher, or remove the sampler: sampling=none",
+                remedy="Choose a teacher, or remove the sampler: sampling=none",
             )
         if untaught := [name for name in wanted if name not in usable]:
             raise ConfigError(

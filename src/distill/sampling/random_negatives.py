@@ -76,7 +76,7 @@ class RandomNegatives(AddedNegatives):
     def pool(self, batch: Batch) -> Pool:
         """Returns the catalogue; see `AddedNegatives.pool`."""
         if self._pool is None:
-            raise ConfigError("The random negatives have no catalogue.", remedy="call `setup` before training")
+            raise ConfigError("The random negatives have no catalogue.", remedy="Call `setup` before training.")
         self._pool = self._pool.to(batch.weight.device)
         return self._pool
 

@@ -107,7 +107,7 @@ def _refuse() -> NoReturn:
     raise ConfigError(
         "A cotrained teacher learns from labels and its logits alone.",
         expected="terms on labels",
-        remedy="remove the terms on hidden vectors and items, or train the teacher first (teacher=trained)",
+        remedy="Remove the terms on hidden vectors and items, or train the teacher first (teacher=trained).",
     )
 
 

@@ -158,7 +158,7 @@ class LossTerm(nn.Module, ABC):
                 where=kind,
                 expected="a configured source of teacher signals",
                 found="none",
-                remedy="choose a teacher, or remove the term from the loss",
+                remedy="Choose a teacher, or remove the term from the loss.",
             )
         known = [task.name for task in tasks]
         usable = [task.name for task in tasks if task.taught or not self.reads_scores]
@@ -176,7 +176,7 @@ class LossTerm(nn.Module, ABC):
                 where=f"{kind}.tasks",
                 expected="some of " + ", ".join(usable) if usable else "a teacher that scores a task",
                 found=", ".join(untaught),
-                remedy="leave the task out of `tasks`; or declare its column under `teacher` in the schema and prepare",
+                remedy="Leave the task out of `tasks`, or declare its column under `teacher` in the schema.",
             )
         self._check_kinds([task for task in tasks if task.name in wanted], tasks)
         columns = [known.index(name) for name in wanted]
@@ -196,7 +196,7 @@ class LossTerm(nn.Module, ABC):
                 where=f"{type(self).__name__}.tasks",
                 expected=", ".join(task.name for task in tasks if task.kind in self.takes) or f"a {kinds} task",
                 found=", ".join(others),
-                remedy=f"name the {kinds} tasks in `tasks`",
+                remedy=f"Name the {kinds} tasks in `tasks`.",
             )
 
     def setup(self, setting: LossSetting) -> None:
@@ -237,7 +237,7 @@ class LossTerm(nn.Module, ABC):
         if not self._num_tasks:
             raise ConfigError(
                 f"The loss term {type(self).__name__} was used before `setup`.",
-                remedy="call `setup` with the schema's tasks once before training",
+                remedy="Call `setup` with the schema's tasks once before training.",
             )
         if values.dim() != 2 or values.shape[1] != self._num_tasks:
             raise ConfigError(
@@ -263,7 +263,7 @@ class LossTerm(nn.Module, ABC):
                 f"The loss term {type(self).__name__} got no teacher logits that fit the student's.",
                 expected=f"shape {list(student.shape)}",
                 found="none" if inputs.signals is None else f"shape {list(inputs.signals.logits.shape)}",
-                remedy="let the teacher and the student predict the same tasks for the same batch",
+                remedy="Let the teacher and the student predict the same tasks for the same batch.",
             )
         dtype = torch.promote_types(student.dtype, torch.float32)
         return self.columns_of(inputs.signals.logits.detach()).to(dtype)

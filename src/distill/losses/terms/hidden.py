@@ -14,7 +14,7 @@ from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
 from distill.losses.terms.soft import SoftTerm
 
 _NO_VECTORS = (
-    "declare logged vectors under `teacher.hidden` in the schema; or score with hidden=[NAME]; teacher=trained and "
+    "Declare logged vectors under `teacher.hidden` in the schema; or score with hidden=[NAME]; teacher=trained and "
     "teacher=checkpoint do so themselves; or let the teacher run in the step: teacher.signals=online"
 )
 
@@ -63,7 +63,7 @@ class HiddenTerm(SoftTerm):
                     where=f"{kind}.{side}",
                     expected=", ".join(f"{n} [{w}]" for n, w in known.items()) or "a model with hidden vectors",
                     found=name,
-                    remedy="choose one of them" if known or side == "student" else _NO_VECTORS,
+                    remedy="Choose one of them." if known or side == "student" else _NO_VECTORS,
                 )
         self._is_set_up = True
         self.build(sum(student[name] for name in self.student), teacher[self.teacher])

@@ -84,7 +84,7 @@ class ItemContrast(LossTerm):
                 where="ItemContrast.rows",
                 expected="null",
                 found=str(rows),
-                remedy="choose items=batch, or leave rows out",
+                remedy="Choose items=batch, or leave rows out.",
             )
         self.items, self.num_items, self.seed = items, num_items, seed
         self.dropout, self.id_dropout = dropout, id_dropout
@@ -107,7 +107,7 @@ class ItemContrast(LossTerm):
                 where="ItemContrast",
                 expected="a student with a hidden vector `candidate`, such as two_tower, dat, int_tower or three_tower",
                 found=", ".join(f"{n} [{w}]" for n, w in vectors.items()) or "no hidden vectors",
-                remedy="choose such a model, or remove the term from the loss",
+                remedy="Choose such a model, or remove the term from the loss.",
             )
         self._learn(setting.items())
 
@@ -118,7 +118,7 @@ class ItemContrast(LossTerm):
                 where="ItemContrast.items",
                 expected="a dataset with items/, or items: batch",
                 found="catalogue",
-                remedy="prepare the data with data.items=FILE (one row per item), or choose items=batch",
+                remedy="Prepare the data with data.items=FILE (one row per item), or choose items=batch.",
             )
         if num_fields(items.fields) < 2 or not items.fields.num_rows:
             raise ConfigError(

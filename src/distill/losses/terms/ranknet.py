@@ -80,7 +80,7 @@ class TeacherRankNet(TemperedTerm):
                 f"The option {unused} has no effect on this target.",
                 where=f"TeacherRankNet.{unused}",
                 found=f"target={target}",
-                remedy=f"leave {unused} out, or choose the other target",
+                remedy=f"Leave {unused} out, or choose the other target.",
             )
         self.target, self.min_margin = target, min_margin
 

@@ -97,7 +97,7 @@ class _Bins(NamedTuple):
 
 def _bins(probs: Tensor, labels: Tensor, num_bins: int, weight: Tensor | None, by_score: TieOrder | None) -> _Bins:
     if num_bins < 1:
-        raise ConfigError("The calibration error has no bins", expected="num_bins ≥ 1", found=str(num_bins))
+        raise ConfigError("The calibration error has no bins.", expected="num_bins ≥ 1", found=str(num_bins))
     prob, order, block = _by_prob(probs.to(torch.float64), by_score)
     label = labels.index_select(0, order).to(torch.float64)
     rows = torch.ones_like(prob) if weight is None else weight.index_select(0, order).to(torch.float64)

@@ -16,14 +16,14 @@ def require_binary(labels: Tensor) -> None:
     """Raises `DataError` unless all labels are 0 or 1."""
     if not is_binary(labels):
         raise DataError(
-            "A metric of binary tasks was given other labels",
+            "A metric of binary tasks was given other labels.",
             expected="labels in {0, 1}",
             found=f"values from {float(labels.min())} to {float(labels.max())}",
-            remedy="use this metric for tasks of kind `binary` only",
+            remedy="Use this metric for tasks of kind `binary` only.",
         )
 
 
 def require_cutoff(k: int) -> None:
     """Raises `ConfigError` unless the cut-off of a top-k is at least 1."""
     if k < 1:
-        raise ConfigError("The cut-off of a ranking metric is not positive", expected="k ≥ 1", found=str(k))
+        raise ConfigError("The cut-off of a ranking metric is not positive.", expected="k ≥ 1", found=str(k))

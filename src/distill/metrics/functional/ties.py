@@ -34,10 +34,10 @@ def ordinal(scores: Tensor) -> Tensor:
     """
     if bool(torch.isnan(scores).any()):
         raise DataError(
-            "A metric was given NaN scores",
+            "A metric was given NaN scores.",
             expected="scores that can be ordered",
             found=f"{int(torch.isnan(scores).sum())} NaN of {scores.numel()}",
-            remedy="find the step at which the model diverged, or filter these rows",
+            remedy="Find the step at which the model diverged, or filter these rows.",
         )
     if scores.dtype in (torch.float32, torch.float16, torch.bfloat16):
         bits = (scores.to(torch.float32) + 0.0).view(torch.int32)  # the sum turns -0 into 0
@@ -97,7 +97,7 @@ def order_within(scores: Tensor, group: Tensor) -> TieOrder:
     """
     if scores.dim() != 1 or scores.shape != group.shape:
         raise DataError(
-            "Scores and groups of a metric do not match",
+            "Scores and groups of a metric do not match.",
             expected="two vectors of one length",
             found=f"{tuple(scores.shape)} and {tuple(group.shape)}",
         )
@@ -178,10 +178,10 @@ def tied_ranks(scores: Tensor, index: Tensor, num_requests: int) -> TiedRanks:
     """
     if bool((index[1:] < index[:-1]).any()):
         raise DataError(
-            "The candidates of a request are not contiguous",
+            "The candidates of a request are not contiguous.",
             expected="a sorted request index",
             found="an index that decreases",
-            remedy="order the rows with distill.metrics.rows.canonical",
+            remedy="Order the rows with distill.metrics.rows.canonical.",
         )
     ordered = order_within_requests(scores, index, num_requests)
     size = torch.bincount(ordered.block)
