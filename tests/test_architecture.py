@@ -77,3 +77,10 @@ def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
 @pytest.mark.parametrize("path", [PACKAGE.parents[1] / "train.py", *(PACKAGE.parents[1] / "scripts").glob("*.py")])
 def test_shims_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 25
+
+
+def test_the_page_shows_the_floors() -> None:
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[2] for line in page.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    assert [{name.strip(" `") for name in row.split(",")} for row in rows] == FLOORS[: len(rows)]
+    assert {name for names in FLOORS[len(rows) :] for name in names} <= {"benchmark"}
