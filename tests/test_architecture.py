@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
-    {"errors", "console"},
+    {"errors", "console", "codes"},
     {"files", "lock", "checks"},
     {"batch", "ops", "plain"},
     {"schema", "layers"},
@@ -23,6 +23,8 @@ FLOORS = [
     {"training"},
     {"reports"},
     {"jobs"},
+    {"api", "cli"},
+    {"__main__"},
     {"benchmark"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -9,37 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from enum import IntEnum
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from distill.codes import MISSING_KEY, Origin, Stage
+
+__all__ = [
+    "MISSING_KEY",
+    "Batch",
+    "FeatureBlock",
+    "LossReport",
+    "Origin",
+    "Penalty",
+    "Ragged",
+    "RankerOutput",
+    "Stage",
+    "TeacherSignals",
+    "TensorStruct",
+]
+
 _T = TypeVar("_T", bound="TensorStruct")
-
-MISSING_KEY = -(2**63)
-"""Key of a user or an item that is not known; no id becomes it. Two of them are not the same user or item."""
-
-
-class Stage(IntEnum):
-    """How far a candidate got in the cascade."""
-
-    RECALLED = 0
-    PRERANKED = 1
-    RANKED = 2
-    EXPOSED = 3
-
-
-class Origin(IntEnum):
-    """Which rule produced a row of a batch."""
-
-    LOG = 0
-    PADDING = 1
-    PSEUDO_POSITIVE = 2
-    PSEUDO_NEGATIVE = 3
-    STAGE_NEGATIVE = 4
-    RANDOM_NEGATIVE = 5
-    IN_BATCH_NEGATIVE = 6
 
 
 def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:

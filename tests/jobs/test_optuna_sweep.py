@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.reports.summary import load_summary
 from tests.jobs.entry import ROOT, tiny_arguments, train
 from tests.jobs.processes import run_python

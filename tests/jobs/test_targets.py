@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import ConfigError
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from tests.jobs.entry import tiny_arguments, train
 
 

@@ -17,7 +17,8 @@ from distill.batch import Batch
 from distill.data.datamodule import RankingDataModule
 from distill.jobs.app import register_resolvers
 from distill.jobs.datasets import open_dataset
-from distill.jobs.parts import build_model, plain
+from distill.jobs.node import plain
+from distill.jobs.parts import build_model
 from distill.losses.functional import bce_with_logits
 from distill.schema import Schema
 from tests.jobs.archives import write_movielens_100k

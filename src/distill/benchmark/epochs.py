@@ -22,7 +22,8 @@ from distill.data.format import Dataset
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, Signals
-from distill.jobs.parts import build, build_model, plain
+from distill.jobs.node import build, plain
+from distill.jobs.parts import build_model
 from distill.training.optim import OptimizerFactory
 
 

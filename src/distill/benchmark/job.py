@@ -20,7 +20,7 @@ from distill import __version__
 from distill.benchmark.rows import BenchmarkRow
 from distill.console import plain_console
 from distill.files import write_text_atomic
-from distill.jobs.parts import build, plain
+from distill.jobs.node import build, plain
 
 
 class Benchmark(Protocol):

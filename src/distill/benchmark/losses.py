@@ -16,7 +16,7 @@ from distill.benchmark.epochs import Case
 from distill.benchmark.interleave import interleave
 from distill.benchmark.long_lists import measure_long_lists
 from distill.benchmark.rows import BenchmarkRow
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.losses import CompositeLoss, LossInputs, LossSetting, TaskInfo
 from distill.losses.terms import LossTerm
 from distill.training.optim import OptimizerFactory

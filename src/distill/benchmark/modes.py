@@ -14,7 +14,7 @@ from distill.batch import Batch
 from distill.benchmark.epochs import Case
 from distill.benchmark.interleave import interleave
 from distill.benchmark.rows import BenchmarkRow
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.training.compiled import compile_dense
 from distill.training.optim import OptimizerFactory
 

@@ -16,7 +16,7 @@ from distill.benchmark.epochs import Case
 from distill.benchmark.probe import flat_overrides
 from distill.benchmark.rows import BenchmarkRow
 from distill.errors import DataError
-from distill.jobs.parts import plain
+from distill.jobs.node import plain
 
 _TIMEOUT = 3600.0
 

@@ -13,7 +13,8 @@ from distill.errors import ConfigError
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import check_measured
-from distill.jobs.parts import build, build_loss, check_net, plain
+from distill.jobs.node import build, plain
+from distill.jobs.parts import build_loss, check_net
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite
 from distill.ops.ranks import rank

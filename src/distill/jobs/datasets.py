@@ -12,7 +12,7 @@ from distill.data.dataset import load_dataset
 from distill.data.format import SCHEMA_FILE, Dataset
 from distill.data.raw import DescribedSource
 from distill.errors import ConfigError
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.ops.ranks import rank
 from distill.reports.contents_warnings import contents_warnings
 from distill.schema import Schema, load_schema

@@ -27,17 +27,8 @@ from distill.features import TableSharing, table_sharding
 from distill.files import remove_leftovers_below
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
-from distill.jobs.parts import (
-    build,
-    build_metrics,
-    build_model,
-    hidden_vectors,
-    load_model,
-    model_card,
-    model_class,
-    plain,
-    widths,
-)
+from distill.jobs.node import build, plain
+from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
 from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LearningRateMonitor
 
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.ops.ranks import rank
 from distill.training.callbacks import (
     BestCheckpoint,

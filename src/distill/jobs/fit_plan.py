@@ -11,7 +11,8 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from distill.errors import ConfigError
-from distill.jobs.parts import build, build_loss, is_preranker, plain
+from distill.jobs.node import build, plain
+from distill.jobs.parts import build_loss, is_preranker
 from distill.losses.composite import CompositeLoss
 from distill.losses.setting import task_infos
 from distill.losses.terms.base import LossTerm

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.files import hash_once
 from distill.jobs.cache import content_key
 from distill.jobs.machine import processes
-from distill.jobs.parts import plain
+from distill.jobs.node import plain
 from distill.signals.provenance import PROVENANCE_FILE
 
 ABSENT = "(not there)"

@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import pytorch_lightning as pl
 from pydantic import Field
-
-from distill.losses import CompositeLoss
-from distill.metrics import MetricSuite
-from distill.training.lr_schedule import LRSchedule
-from distill.training.optim import OptimizerFactory
 
 MAX_SEED = 2**32 - 1
 
@@ -120,17 +114,17 @@ KEYS: dict[str, Any] = {
     "study.trial": Annotated[int, Field(ge=0)] | None,
 }
 
-# What a part must be, where that is told apart.
-PARTS: dict[str, type[Any]] = {
-    "trainer": pl.Trainer,
-    "loss": CompositeLoss,
-    "teacher.loss": CompositeLoss,
-    "optimizer": OptimizerFactory,
-    "*.optimizer": OptimizerFactory,
-    "scheduler": LRSchedule,
-    "*.scheduler": LRSchedule,
-    "metrics": MetricSuite,
-    "callbacks.extra.*": pl.Callback,
+# What a part must be, where that is told apart: by name, so that a job imports those only that it has.
+PARTS: dict[str, str] = {
+    "trainer": "pytorch_lightning.Trainer",
+    "loss": "distill.losses.CompositeLoss",
+    "teacher.loss": "distill.losses.CompositeLoss",
+    "optimizer": "distill.training.optim.OptimizerFactory",
+    "*.optimizer": "distill.training.optim.OptimizerFactory",
+    "scheduler": "distill.training.lr_schedule.LRSchedule",
+    "*.scheduler": "distill.training.lr_schedule.LRSchedule",
+    "metrics": "distill.metrics.MetricSuite",
+    "callbacks.extra.*": "pytorch_lightning.Callback",
 }
 
 # What to give where the config says ???.

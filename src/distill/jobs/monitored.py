@@ -18,7 +18,8 @@ from distill.data.format import Dataset
 from distill.data.popularity import ItemExposures
 from distill.data.stream.part import iterate_part
 from distill.errors import ConfigError
-from distill.jobs.parts import build, build_metrics, plain
+from distill.jobs.node import build, plain
+from distill.jobs.parts import build_metrics
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite, ScoredRows, canonical, concatenate, give_exposures
 from distill.models.score import RankingScore

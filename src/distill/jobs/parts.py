@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from distill.batch import Batch
@@ -18,7 +18,7 @@ from distill.data.popularity import item_exposures
 from distill.errors import ConfigError, DataError
 from distill.features import SequenceEncoding
 from distill.jobs.construct import TARGET, construct, nodes
-from distill.jobs.targets import run_part
+from distill.jobs.node import build
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, give_exposures
 from distill.models.prerankers.base import PreRanker
@@ -27,29 +27,6 @@ from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
 
 _MODEL_MODULES = ("distill.models.", "distill.features.", "distill.layers.", "torch.nn.")
-
-
-def build(node: DictConfig | Mapping[str, Any], where: str, kind: type[Any] = object, /, **arguments: Any) -> Any:
-    """Builds a node of the user's config that names a `_target_`; what files hold goes through `build_model`.
-
-    Args:
-        node: The node.
-        where: Its place, for errors.
-        kind: What the target must be.
-        **arguments: Given to the target beside the node's own.
-
-    Raises:
-        ConfigError: The target is no part of a run (see `run_part`) or does not take the arguments.
-    """
-    content = plain(node)
-    if isinstance(content, Mapping) and TARGET in content:
-        run_part(content[TARGET], f"{where}.{TARGET}", kind)
-    return construct(content, where, run_part, **arguments)
-
-
-def plain(node: Any) -> Any:
-    """Resolves a config node to plain data."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def build_metrics(node: DictConfig | Mapping[str, Any], dataset: Dataset) -> MetricSuite:

@@ -13,7 +13,7 @@ from distill.data.format import Dataset
 from distill.data.prepare import prepare
 from distill.errors import ConfigError
 from distill.files import raw_sibling, remove_leftovers
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.lock import locked
 from distill.reports.contents import contents_lines, tables
 from distill.reports.contents_warnings import contents_warnings

@@ -16,7 +16,8 @@ from distill.data.format import Dataset
 from distill.errors import ConfigError, DataError
 from distill.jobs.identity import LENGTH, SHARDS, differences, shard_counts, teacher_files
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
-from distill.jobs.parts import build, build_loss, plain
+from distill.jobs.node import build, plain
+from distill.jobs.parts import build_loss
 from distill.jobs.values import check_present
 from distill.losses.composite import CompositeLoss
 from distill.losses.schedule import Schedule

@@ -22,7 +22,8 @@ from distill.data.datamodule import RankingDataModule
 from distill.errors import ConfigError, DataError
 from distill.files import write_text_atomic
 from distill.jobs.manifest import CONFIG_FILE, MANIFEST_FILE, read_config
-from distill.jobs.parts import build_model, load_model, plain
+from distill.jobs.node import plain
+from distill.jobs.parts import build_model, load_model
 from distill.models.cost import selection_cost
 from distill.models.prerankers.grouped import GatedPreRanker
 from distill.plain import plain_data

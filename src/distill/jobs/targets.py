@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-import pytorch_lightning as pl
 from hydra.utils import get_class
-from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment
-from pytorch_lightning.accelerators import Accelerator
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins import LayerSync, Precision
-from pytorch_lightning.profilers import Profiler
-from pytorch_lightning.strategies import Strategy
-from torch import nn
 
 from distill.errors import ConfigError
-from distill.features import SequenceEncoding
-from distill.losses.schedule import Schedule
-from distill.metrics.base import PointwiseMetric, RequestMetric
 
 _OWN = "distill."
-_LIGHTNING = (
-    pl.Callback,
-    pl.Trainer,
-    Accelerator,
-    CheckpointIO,
-    ClusterEnvironment,
-    LayerSync,
-    Logger,
-    Precision,
-    Profiler,
-    Strategy,
-)
-_BASES = (nn.Module, Schedule, SequenceEncoding, PointwiseMetric, RequestMetric, *_LIGHTNING)
 # Members of the parts that have no base class: a data set (DatasetSource) and a metric (Metric).
 _SHAPES = ({"fingerprint", "write_raw"}, {"__call__", "missing"})
 # Bases by name, since Optuna is an extra.
@@ -75,8 +52,31 @@ def run_part(target: Any, where: str, kind: type[Any] = object) -> type[Any]:
 
 
 def _is_part(found: type[Any]) -> bool:
-    if f"{found.__module__}.".startswith(_OWN) or issubclass(found, _BASES):
+    if f"{found.__module__}.".startswith(_OWN) or issubclass(found, _bases()):
         return True
     if not _OPTUNA.isdisjoint(f"{base.__module__}.{base.__qualname__}" for base in found.__mro__):
         return True
     return any(all(callable(getattr(found, name, None)) for name in shape) for shape in _SHAPES)
+
+
+@cache
+def _bases() -> tuple[type[Any], ...]:
+    """What parts of other packages extend; imported where one is named, since preparing data needs none of it."""
+    import pytorch_lightning as pl
+    from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment
+    from pytorch_lightning.accelerators import Accelerator
+    from pytorch_lightning.loggers import Logger
+    from pytorch_lightning.plugins import LayerSync, Precision
+    from pytorch_lightning.profilers import Profiler
+    from pytorch_lightning.strategies import Strategy
+    from torch import nn
+
+    from distill.features import SequenceEncoding
+    from distill.losses.schedule import Schedule
+    from distill.metrics.base import PointwiseMetric, RequestMetric
+
+    lightning = (pl.Callback, pl.Trainer, Accelerator, CheckpointIO, ClusterEnvironment, LayerSync, Logger)
+    return (
+        *(nn.Module, Schedule, SequenceEncoding, PointwiseMetric, RequestMetric),
+        *(*lightning, Precision, Profiler, Strategy),
+    )

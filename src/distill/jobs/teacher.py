@@ -15,7 +15,8 @@ from distill.jobs.calibrate import calibrated
 from distill.jobs.ensemble import ensemble_signals
 from distill.jobs.fit_plan import FitPlan, Signals
 from distill.jobs.machine import device
-from distill.jobs.parts import load_model, plain
+from distill.jobs.node import plain
+from distill.jobs.parts import load_model
 from distill.jobs.score import check_teacher, score_dataset
 from distill.models.score import RankingScore
 from distill.ops.ranks import rank

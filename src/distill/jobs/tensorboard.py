@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from distill.jobs.parts import plain
+from distill.jobs.node import plain
 from distill.reports.summary import Summary
 
 _LEFT_OUT = ("paths", "logger", "metrics", "resume", "study")

@@ -27,7 +27,8 @@ from distill.jobs.learnable import check_labels
 from distill.jobs.machine import job_ranks, processes
 from distill.jobs.manifest import RunRecord, write_record
 from distill.jobs.monitored import monitored
-from distill.jobs.parts import build_metrics, load_model, plain
+from distill.jobs.node import plain
+from distill.jobs.parts import build_metrics, load_model
 from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import log_comparison

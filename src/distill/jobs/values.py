@@ -24,7 +24,6 @@ from pydantic.errors import PydanticSchemaGenerationError
 from distill.errors import ConfigError
 from distill.jobs.construct import TARGET
 from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, PARTS, Bound
-from distill.jobs.parts import model_class
 from distill.jobs.targets import run_part
 
 _OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -105,8 +104,10 @@ def _parts(node: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_target(where: str, node: Mapping[str, Any]) -> None:
     if where.endswith(".net"):
+        from distill.jobs.parts import model_class  # torch: other parts may do without
+
         model_class(node, where)  # which are fewer
-    wanted = next((kind for pattern, kind in PARTS.items() if fnmatchcase(where, pattern)), object)
+    wanted = next((get_class(kind) for pattern, kind in PARTS.items() if fnmatchcase(where, pattern)), object)
     run_part(node[TARGET], f"{where}.{TARGET}", wanted)
 
 

@@ -11,15 +11,13 @@ import os
 from datetime import timedelta
 from functools import cache
 from itertools import count
-
-import torch
-import torch.distributed as dist
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from typing import TYPE_CHECKING
 
 from distill.errors import ConfigError
 from distill.training.watch import PARENT
+
+if TYPE_CHECKING:  # a process on its own, which names its folder too, needs no torch for it
+    from torch.distributed.distributed_c10d import Store
 
 _WAIT = timedelta(minutes=10)
 _groups = count()
@@ -42,6 +40,8 @@ def started_outside() -> bool:
 
 
 def _from_slurm(tasks: int) -> dict[str, str]:
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
     found = os.environ
     nodes = int(found.get("SLURM_STEP_NUM_NODES", found.get("SLURM_NNODES", "1")))
     if tasks % nodes:
@@ -85,13 +85,20 @@ def _port(job: str) -> str:
 @cache
 def _store() -> Store:
     """The store of this start of the ranks: torchrun's own outlives a restart of them."""
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     store, _, _ = next(rendezvous("env://", timeout=_WAIT))
     return PrefixStore(f"distill_{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def group_store() -> Store | None:
     """Returns a store for the next process group; None if the ranks were not started outside."""
-    return PrefixStore(f"group_{next(_groups)}", _store()) if started_outside() else None
+    if not started_outside():
+        return None
+    from torch.distributed.distributed_c10d import PrefixStore
+
+    return PrefixStore(f"group_{next(_groups)}", _store())
 
 
 def agreed_name(own: str) -> str:
@@ -106,6 +113,9 @@ def agreed_name(own: str) -> str:
 
 def text_of_rank_zero(own: str) -> str:
     """Returns rank 0's text on every rank of the process group."""
+    import torch
+    import torch.distributed as dist
+
     if not dist.is_initialized():
         return own
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow.compute as pc
 
-from distill.batch import MISSING_KEY
+from distill.codes import MISSING_KEY
 from distill.data.format import SPLITS
 from distill.data.prepare.arrow import Int64
 from distill.data.prepare.chunk import Int8

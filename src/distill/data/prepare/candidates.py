@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distill.batch import MISSING_KEY
+from distill.codes import MISSING_KEY
 from distill.data.prepare.arrow import Bool, Int64
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.duplicates import Repeats

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distill.batch import MISSING_KEY
+from distill.codes import MISSING_KEY
 from distill.data.prepare.arrow import Bool, Int64
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import keys_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from distill.batch import MISSING_KEY
+from distill.codes import MISSING_KEY
 from distill.data.format import (
     ITEM_KEY,
     NUM_CANDIDATES,

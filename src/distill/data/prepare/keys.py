@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from distill.batch import MISSING_KEY
+from distill.codes import MISSING_KEY
 from distill.data.prepare.arrow import Bool, Int64, family
 from distill.data.prepare.place import Place
 from distill.data.prepare.source import RawBatch, RawFiles

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from distill.batch import Stage
+from distill.codes import Stage
 from distill.data.format import TeacherNumbers
 from distill.data.prepare.accumulate import Lowest, Moments
 from distill.data.prepare.values import Float64

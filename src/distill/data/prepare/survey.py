@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from distill.batch import MISSING_KEY
+from distill.codes import MISSING_KEY
 from distill.data.contents import Contents, Duplicates, FilesRead, RepeatedCandidate, SplitContents
 from distill.data.format import SPLITS
 from distill.data.found import FilesFound

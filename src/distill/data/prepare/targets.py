@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distill.batch import Stage
+from distill.codes import Stage
 from distill.data.prepare.arrow import Bool
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.place import Place

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError
 from distill.jobs.identity import ASIDE
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.metrics import Goal, MetricSuite
 from distill.reports.known_goals import known_goal
 from distill.training.rendezvous import started_outside

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from distill.errors import ConfigError
 from distill.jobs.manifest import MANIFEST_FILE
-from distill.jobs.parts import build
+from distill.jobs.node import build
 from distill.jobs.study.settings import FOLDER, check_same_settings, check_study, resolved_study
 from distill.jobs.study.space import read_space
 from distill.jobs.study.storage import open_study
