@@ -1,19 +1,19 @@
 """Measures speed: python scripts/benchmark.py benchmark=train|reader|prepare|metrics|losses|scale."""
 
-import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
 
 # isort: split
 
 import hydra
 from omegaconf import DictConfig
 
-from distill.benchmark import job
 from distill.jobs import app
+from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
 def main(cfg: DictConfig) -> None:
-    app.execute(job.run, cfg)
+    app.execute(job("distill.benchmark.job"), cfg)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """Turns raw logs into a prepared dataset: python scripts/prepare.py data=NAME."""
 
-import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
 
 # isort: split
 
 import hydra
 from omegaconf import DictConfig
 
-from distill.jobs import app, prepare
+from distill.jobs import app
+from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
 def main(cfg: DictConfig) -> None:
-    app.execute(prepare.run, cfg)
+    app.execute(job("distill.jobs.prepare"), cfg)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
 """Writes a teacher's logits beside a dataset: python scripts/score.py teacher.path=FILE.ckpt."""
 
-import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
 
 # isort: split
 
 import hydra
 from omegaconf import DictConfig
 
-from distill.jobs import app, score
+from distill.jobs import app
+from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="score")
 def main(cfg: DictConfig) -> None:
-    app.execute(score.run, cfg)
+    app.execute(job("distill.jobs.score"), cfg)
 
 
 if __name__ == "__main__":

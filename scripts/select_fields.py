@@ -1,18 +1,19 @@
 """From the gates of a COLD or FSCD run to experiments within a budget: python scripts/select_fields.py run=FOLDER."""
 
-import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
 
 # isort: split
 
 import hydra
 from omegaconf import DictConfig
 
-from distill.jobs import app, select_fields
+from distill.jobs import app
+from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="select_fields")
 def main(cfg: DictConfig) -> None:
-    app.execute(select_fields.run, cfg)
+    app.execute(job("distill.jobs.select_fields"), cfg)
 
 
 if __name__ == "__main__":

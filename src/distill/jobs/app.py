@@ -13,17 +13,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-import torch
+import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.text import Text
 
-from distill.console import plain_console
-from distill.jobs.foreign import explain
-from distill.jobs.manifest import MANIFEST_FILE
-from distill.jobs.values import check_values
+from distill.errors import DistillError
+from distill.jobs.commands import Command, job
+from distill.jobs.conf import conf_folder
+from distill.jobs.hydra_help import groups_listed_once
 from distill.training.rendezvous import agreed_name
 
 FAILED = 2  # the exit status after an error of the user's making
@@ -33,6 +32,7 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 _TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"  # the user's wish; set below for Hydra's sake too
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 _SHARDING_LIBRARIES = {"fbgemm_gpu", "torchrec"}
+_silent = False  # whether errors are left to who called; see `silent`
 
 
 def _run_dir(runs: str, name: str, resume: str | None) -> str:
@@ -45,6 +45,8 @@ def _run_dir(runs: str, name: str, resume: str | None) -> str:
         return str(new)
     if resume != "last":
         return str(Path(resume))
+    from distill.jobs.manifest import MANIFEST_FILE
+
     return str(max((path.parent for path in new.parent.glob(f"*/{MANIFEST_FILE}")), default=new))
 
 
@@ -56,6 +58,23 @@ def register_resolvers() -> None:
 register_resolvers()  # also where submitit unpickles a job without running the script
 
 
+class Task:
+    """What Hydra runs of a command: picklable, so that launchers can send it to other processes."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.__module__ = f"distill.{command.name}"  # Hydra names the job, and with it the log file, by its last part
+
+    def __call__(self, cfg: DictConfig) -> object:
+        """Runs the job of the command."""
+        return execute(job(self.command.job), cfg)  # a sweeper reads it
+
+
+def run_command(command: Command) -> None:
+    """Runs a command of Hydra's with the arguments in `sys.argv`."""
+    start(hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command.config)(Task(command)))
+
+
 def start(main: Callable[[], object]) -> None:
     """Runs the main function that Hydra decorated; what a user typed or a disk did wrong is one message and status 2.
 
@@ -63,7 +82,7 @@ def start(main: Callable[[], object]) -> None:
     Hydra and of the operating system keep their tracebacks.
     """
     _options_first()
-    with _hydra_raises(True):
+    with _hydra_raises(True), groups_listed_once():
         guarded(lambda _: main(), None)
 
 
@@ -80,33 +99,77 @@ def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result | 
 
 
 def _run(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:
+    from distill.jobs.values import check_values
+
     check_values(cfg)
-    if cfg.get("threads") is not None:
-        torch.set_num_threads(int(cfg.threads))
-    with _hydra_raises(_TRACEBACKS):  # processes that the job starts are told what this one was
+    with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
         return job(cfg)
 
 
 def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
-    """Runs a job; an error of the user's making, or of a disk's, ends the program with its message and status 2."""
+    """Runs a job; an error of the user's making, or of a disk's, ends the program with its message and status 2.
+
+    Raises:
+        SystemExit: From the error, for who runs jobs within another program (see `silent`).
+    """
     for stream in (sys.stdout, sys.stderr):  # names of files may be in no encoding
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         return job(options)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        raise SystemExit(_INTERRUPTED) from interrupt
     except BrokenPipeError:  # of what the output is piped into: `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except Exception as error:
+        from distill.jobs.foreign import explain
+
         explained = explain(error)
         if explained is None or (_TRACEBACKS and explained is not error):
             raise
-        message = Text(str(explained))
-        message.stylize("bold red", 0, len(explained.problem))
-        plain_console(stderr=True, soft_wrap=True).print(message)
-        sys.exit(FAILED)
+        if explained is not error:
+            explained.__cause__ = error
+        if not _silent:
+            _print_error(explained)
+        raise SystemExit(FAILED) from explained
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Within the block errors are not printed: they are the causes of the SystemExit that `guarded` raises."""
+    global _silent
+    before, _silent = _silent, True
+    try:
+        yield
+    finally:
+        _silent = before
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[None]:
+    """Runs the body with so many CPU threads; None leaves them, and torch alone."""
+    if wanted is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(wanted))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _print_error(error: DistillError) -> None:
+    from rich.text import Text
+
+    from distill.console import plain_console
+
+    message = Text(str(error))
+    message.stylize("bold red", 0, len(error.problem))
+    plain_console(stderr=True, soft_wrap=True).print(message)
 
 
 @contextmanager

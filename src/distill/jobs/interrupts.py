@@ -19,3 +19,6 @@ def quiet_interrupts() -> None:
             unraisable(found)
 
     sys.excepthook, sys.unraisablehook = report_others, report_unraisable
+
+
+quiet_interrupts()  # a command imports this before anything that takes time

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError
+from distill.jobs.program import another_process
 from distill.training.launch import ranks
 from distill.training.rendezvous import started_outside, text_of_rank_zero
 
@@ -55,7 +56,7 @@ def job_ranks(cfg: DictConfig, job_dir: Path) -> Iterator[tuple[DictConfig, Path
         ConfigError: The ranks that were started are not those that the config asks for.
     """
     _check_ranks(cfg)
-    with ranks(devices(cfg), uses_cuda(cfg), job_dir):
+    with ranks(devices(cfg), uses_cuda(cfg), job_dir, another_process()):
         resolved = cfg.copy()
         OmegaConf.resolve(resolved)
         agreed = OmegaConf.create(text_of_rank_zero(OmegaConf.to_yaml(resolved)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ from distill.data.format import Dataset
 from distill.errors import DataError
 from distill.files import write_text_atomic
 from distill.jobs.identity import config_hash, teacher_files
+from distill.jobs.program import command_line
 from distill.ops.ranks import world_size
 from distill.plain import plain_data
 from distill.schema.plain_yaml import read_yaml
@@ -92,7 +92,7 @@ def write_record(folder: Path, composed: DictConfig, cfg: DictConfig, dataset: D
     """
     start = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": command_line(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in _PACKAGES},

@@ -24,6 +24,7 @@ from distill.files import write_text_atomic
 from distill.jobs.manifest import CONFIG_FILE, MANIFEST_FILE, read_config
 from distill.jobs.node import plain
 from distill.jobs.parts import build_model, load_model
+from distill.jobs.program import train_command
 from distill.models.cost import selection_cost
 from distill.models.prerankers.grouped import GatedPreRanker
 from distill.plain import plain_data
@@ -200,7 +201,8 @@ class _Selection:
             "name": choice.name,
             "model": {"net": {"fields": kept, "gate": False}},
         }
-        command = shlex.join(["python", "train.py", *others, f"+experiment={choice.name}"])
+        configs = next((p.parent for p in choice.path.parents if p.name == "experiment"), None)
+        command = shlex.join([*train_command(config_dir=configs), *others, f"+experiment={choice.name}"])
         of_run = (
             f"of the run {self.summary.name}: {choice.cost:,.6g} of at most {choice.limit:,.6g} {_unit(self.metric)}."
         )

@@ -35,7 +35,7 @@ _NOTICE_SECONDS = 5.0  # what a rank that failed has to report its error
 
 
 @contextmanager
-def ranks(devices: int, use_cuda: bool, job_dir: Path) -> Iterator[None]:
+def ranks(devices: int, use_cuda: bool, job_dir: Path, program: Sequence[str]) -> Iterator[None]:
     """Runs the body in `devices` processes, of which this is one.
 
     The processes end together: when one fails or is killed, the others stop within seconds.
@@ -44,6 +44,7 @@ def ranks(devices: int, use_cuda: bool, job_dir: Path) -> Iterator[None]:
         devices: Processes on this machine.
         use_cuda: Whether each has a GPU of its own (NCCL; else gloo).
         job_dir: Hydra's output directory of the job, with `.hydra/config.yaml`.
+        program: Arguments of Python with which another process runs the same job.
 
     Raises:
         RankError: Another rank ended with an error or was killed.
@@ -61,7 +62,7 @@ def ranks(devices: int, use_cuda: bool, job_dir: Path) -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(min(threads, max(1, (os.cpu_count() or 1) // devices)))  # threads must not fight for cores
     store = TCPStore("127.0.0.1", 0, devices, is_master=True, wait_for_workers=False, timeout=_TIMEOUT)
-    children = _start_children(devices, job_dir, store.port)
+    children = _start_children(devices, [*program, *_arguments(job_dir)], store.port)
     patience = 0.0
     try:
         with watched(children), _joined(children, use_cuda, store):
@@ -103,23 +104,23 @@ def _is_lost_connection(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
 
 
-def _start_children(devices: int, job_dir: Path, port: int) -> dict[int, subprocess.Popen[bytes]]:
+def _start_children(devices: int, arguments: Sequence[str], port: int) -> dict[int, subprocess.Popen[bytes]]:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE=str(devices))
     os.environ.update(NODE_RANK="0", LOCAL_WORLD_SIZE=str(devices))
     children = {}
     for local_rank in range(1, devices):
         own = {"LOCAL_RANK": str(local_rank), "RANK": str(local_rank), "OMP_NUM_THREADS": str(torch.get_num_threads())}
         variables = {**os.environ, **own, PARENT: str(os.getpid())}
-        children[local_rank] = subprocess.Popen(_command(job_dir), env=variables)
+        children[local_rank] = subprocess.Popen([sys.executable, *arguments], env=variables)
     os.environ.update(LOCAL_RANK="0", RANK="0")
     return children
 
 
-def _command(job_dir: Path) -> Sequence[str]:
-    script = str(Path(sys.argv[0]).resolve())
+def _arguments(job_dir: Path) -> Sequence[str]:
+    """What tells a process to run a job as it was composed, in the job's own directory."""
     config = str((job_dir / ".hydra").resolve())
     overrides = [f"hydra.run.dir='{job_dir.resolve()}'", "hydra.output_subdir=null", "hydra.mode=RUN"]
-    return [sys.executable, script, "--config-path", config, "--config-name", "config", *overrides]
+    return ["--config-path", config, "--config-name", "config", *overrides]
 
 
 def _store_of_parent() -> Store | None:

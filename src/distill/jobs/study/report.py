@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from distill.files import write_text_atomic
 from distill.jobs.app import FAILED
 from distill.jobs.compare import report_console
+from distill.jobs.program import train_command
 from distill.jobs.study.settings import resolved_study
 from distill.reports.trials import TrialRow, ranked, save_trials, trials_markdown, trials_table
 
@@ -69,7 +70,7 @@ def again(arguments: Sequence[str], params: Mapping[str, Any], seeds: Sequence[i
         if key != "seed" and not key.startswith(_OF_THE_STUDY) and not override.is_sweep_override():
             kept.append(text)
     chosen = [f"{key}={value}" for key, value in params.items()]
-    return shlex.join(["python", "train.py", "-m", *kept, *chosen, "seed=" + ",".join(map(str, seeds))])
+    return shlex.join([*train_command(), "-m", *kept, *chosen, "seed=" + ",".join(map(str, seeds))])
 
 
 def _fresh(seeds: Sequence[int]) -> list[int]:

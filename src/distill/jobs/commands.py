@@ -1,0 +1,54 @@
+"""The commands of `distill`: a line for each. Nothing of a job is imported before it runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        name: After `distill`.
+        says: What it does, in a line.
+        job: The module whose `run` does it.
+        config: The file of `conf/` that it composes; of a command without, `options` names the module that reads its
+            arguments.
+        options: See `config`.
+    """
+
+    name: str
+    says: str
+    job: str
+    config: str | None = None
+    options: str | None = None
+
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command("prepare", "turns raw logs into a prepared dataset", "distill.jobs.prepare", "prepare"),
+        Command("train", "trains a ranker, or distils one into a pre-ranker", "distill.jobs.train", "config"),
+        Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
+        Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
+        Command(
+            "select",
+            "from the gates of a run to experiments within a budget",
+            "distill.jobs.select_fields",
+            "select_fields",
+        ),
+    )
+}
+
+
+def job(module: str) -> Callable[[Any], Any]:
+    """Returns `run` of a module that is imported when it is called: reading a command line needs none of it."""
+
+    def run(options: Any) -> Any:
+        return importlib.import_module(module).run(options)
+
+    return run
