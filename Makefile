@@ -1,4 +1,5 @@
 # make quickstart: installs into .venv, runs the main job on the embedded data and shows the result.
+# make install: the environment in .venv, with the command .venv/bin/distill, which reads this repository's code and configs.
 # make test: installs, then lint, types and tests, some of them with the lowest releases allowed (test-lowest). make test-all: also the slow, full-quality checks.
 VENV ?= .venv
 PYTHON ?= python3
@@ -6,7 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 
-.PHONY: quickstart test test-lowest test-all lint types format clean
+.PHONY: install quickstart test test-lowest test-all lint types format clean
+
+install: $(INSTALLED)
 
 quickstart: $(INSTALLED)
 	$(BIN)/python train.py +experiment=quickstart
@@ -32,7 +35,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	touch $@

@@ -9,7 +9,6 @@ import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports
 import difflib
 import importlib
 import sys
-from collections.abc import Sequence
 
 from distill import __version__
 from distill.errors import ConfigError
@@ -18,9 +17,9 @@ from distill.jobs.commands import COMMANDS, Command, job
 from distill.jobs.program import typed
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Runs the command that is named first, with the other arguments."""
-    name, *others = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    name, *others = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(usage())  # noqa: T201
     elif name == "--version":

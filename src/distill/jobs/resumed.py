@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from distill.data.format import Dataset
@@ -79,18 +78,12 @@ def check_same_dataset(record: RunRecord, dataset: Dataset) -> None:
         )
 
 
-class CheckResumed(Callback):
-    """Hydra callback: compares before Hydra itself writes its records of the command into the run folder."""
+def check_command(config: DictConfig) -> None:
+    """Refuses a command that may not go on with the run that it names; see `check_resumed`.
 
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Ends the program with one message if the command may not go on with the run."""
-        from distill.jobs.app import guarded  # at the end of the chain of imports
-
-        if config.resume is not None:
-            guarded(_check_command, config)
-
-
-def _check_command(config: DictConfig) -> None:
+    Args:
+        config: With Hydra's own node, before Hydra has made the folder of the run.
+    """
     folder = Path(config.hydra.run.dir).absolute()
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = str(folder)  # as Hydra does a moment later

@@ -6,18 +6,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
-from rich.console import Console
 
 from distill.jobs.app import FAILED
-from distill.jobs.compare import COMPARISON, find_runs, report_console, save_all
-from distill.reports.compare import compare
-from distill.reports.comparison_table import comparison_table
-from distill.reports.main_metrics import main_metrics
-from distill.reports.summary import SUMMARY_FILE, Summary
+
+if TYPE_CHECKING:  # Hydra imports this at every start
+    from distill.reports.summary import Summary
 
 
 class CompareAtEnd(Callback):
@@ -27,6 +24,9 @@ class CompareAtEnd(Callback):
         """Compares the runs that finished and names those that did not: then the sweep has failed."""
         if os.environ.get("RANK", "0") != "0":
             return
+        from distill.jobs.compare import find_runs, report_console
+        from distill.reports.summary import SUMMARY_FILE
+
         folder = Path(config.hydra.sweep.dir)
         runs, unfinished = find_runs([folder])
         console = report_console()
@@ -34,12 +34,18 @@ class CompareAtEnd(Callback):
             names = ", ".join(path.name for path in unfinished)
             console.print(f"Without {SUMMARY_FILE}, left out of the comparison: {names}")
         if runs:
-            _show(runs, folder, console)
+            _show(runs, folder)
         if unfinished:
             sys.exit(FAILED)
 
 
-def _show(runs: Sequence[Summary], folder: Path, console: Console) -> None:
+def _show(runs: Sequence[Summary], folder: Path) -> None:
+    from distill.jobs.compare import COMPARISON, report_console, save_all
+    from distill.reports.compare import compare
+    from distill.reports.comparison_table import comparison_table
+    from distill.reports.main_metrics import main_metrics
+
+    console = report_console()
     rows = compare(runs)
     metrics = main_metrics(rows)
     console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))

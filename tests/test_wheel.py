@@ -1,0 +1,126 @@
+"""The wheel alone, in an empty folder: the command, the configs in it, and configs of a user's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.reports.summary import load_summary
+from tests.jobs.entry import ROOT, tiny_arguments
+
+BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src", "conf")
+PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+MINE = """# @package _global_
+defaults:
+  - /experiment/quickstart
+  - _self_
+name: mine
+seed: 3
+"""
+
+
+def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a command where nothing of the repository is to be seen."""
+    hidden = {"PYTHONPATH", "VIRTUAL_ENV", "HYDRA_MAIN_MODULE"}
+    variables = {name: value for name, value in os.environ.items() if name not in hidden}
+    variables |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    words = [str(word) for word in command]
+    return subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Builds the wheel from a copy, so that nothing is left in the repository; needs no network."""
+    pytest.importorskip("setuptools", minversion="77")
+    copy = tmp_path_factory.mktemp("copy")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in BUILT_FROM:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=ignored)
+        else:
+            shutil.copy(source, copy / name)
+    out = copy / "dist"
+    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", out)
+    done = _run(sys.executable, *PIP, "wheel", ".", *offline, folder=copy)
+    assert done.returncode == 0, done.stderr
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and what it depends on, without the repository; returns its bin folder."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    commands = folder / "bin"
+    found = _run(commands / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder)
+    packages = Path(found.stdout.strip())
+    (packages / "dependencies.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")  # .pth files there do not count
+    options = ("--no-deps", "--no-index", "--ignore-installed")
+    done = _run(commands / "python", *PIP, "install", *options, wheel, folder=folder)
+    assert done.returncode == 0, done.stderr
+    return commands
+
+
+def test_the_wheel_holds_the_configs_of_the_repository(installed: Path, tmp_path: Path) -> None:
+    code = "import distill, hydra_plugins.distill_optuna as p; print(distill.__file__); print(p.__file__)"
+    done = _run(installed / "python", "-c", code, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    files = [Path(line) for line in done.stdout.splitlines()]
+    assert all(installed.parent in file.parents for file in files)
+    conf = files[0].parent / "conf"
+    assert not (ROOT / "src" / "distill" / "conf").exists()
+    of_wheel, own = ({f.relative_to(c): f.read_bytes() for f in c.rglob("*.yaml")} for c in (conf, ROOT / "conf"))
+    assert of_wheel == own
+
+
+def test_the_command_says_what_it_does(installed: Path, tmp_path: Path) -> None:
+    said = _run(installed / "distill", "--help", folder=tmp_path)
+    assert said.returncode == 0
+    assert all(name in said.stdout for name in ("prepare", "train", "score", "compare", "select"))
+    said = _run(installed / "distill", "prepare", "--help", folder=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "funnel_tiny" in said.stdout
+    said = _run(installed / "distill", "trian", folder=tmp_path)
+    assert said.returncode == 2
+    assert "Did you mean train?" in said.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_with_an_experiment_of_ones_own(installed: Path, tmp_path: Path) -> None:
+    own = tmp_path / "configs" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text(MINE)
+    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith("paths.")]
+    done = _run(installed / "distill", "train", *tiny, "--config-dir", "configs", "+experiment=mine", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "distilled" in done.stdout
+    (folder,) = (tmp_path / "runs" / "mine").iterdir()
+    summary = load_summary(folder)
+    assert summary.seed == 3
+    assert set(summary.metrics) == {"teacher", "control", "distilled"}
+    assert (folder / "train.log").is_file()
+    done = _run(installed / "distill", "compare", "runs", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_and_a_sweep_side_by_side(installed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith(("paths.", "trainer=", "teacher."))]
+    few = [*tiny, "trainer=ddp_sim", "trainer.limit_train_batches=2", "logger=none", "threads=1"]
+    jobs = ["-m", "seed=0,1", "hydra/launcher=distill_joblib"]
+    done = _run(installed / "distill", "train", *few, *jobs, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    assert [load_summary(sweep / job).seed for job in ("0", "1")] == [0, 1]
+    assert (sweep / "0" / "train.log").is_file()
+    assert (sweep / "comparison.json").is_file()
