@@ -1,18 +1,19 @@
 """Runs a step that failed again: python scripts/replay.py <the arguments of the run> step=FILE."""
 
-import distill.jobs  # noqa: F401, first: a Ctrl-C during the slow imports says nothing
+import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
 
 # isort: split
 
 import hydra
 from omegaconf import DictConfig
 
-from distill.jobs import app, replay
+from distill.jobs import app
+from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="replay")
 def main(cfg: DictConfig) -> None:
-    app.execute(replay.run, cfg)
+    app.execute(job("distill.jobs.replay"), cfg)
 
 
 if __name__ == "__main__":

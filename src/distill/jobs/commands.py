@@ -41,6 +41,7 @@ COMMANDS = {
             "distill.jobs.select_fields",
             "select_fields",
         ),
+        Command("replay", "runs a step that failed again", "distill.jobs.replay", "replay"),
     )
 }
 

@@ -73,8 +73,8 @@ class StopOnNonFinite(pl.Callback):
         path = self.directory / f"non_finite_step{trainer.global_step}_rank{trainer.global_rank}.pt"
         AtomicCheckpointIO().save_checkpoint(self._step(trainer, pl_module), path)
         remedy = (
-            f"The step is saved in {path}; python scripts/replay.py with the same arguments and step={path} shows "
-            "where it comes from."
+            f"The step is saved in {path}; distill replay (python scripts/replay.py) with the same arguments and "
+            f"step={path} shows where it comes from."
         )
         if not bool(pl_module.last_report.total.isfinite()):
             raise _bad_loss(trainer.global_step, pl_module.last_report, remedy)
