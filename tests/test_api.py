@@ -86,3 +86,40 @@ def test_functions_follow_one_another(tmp_path: Path) -> None:
     written = chosen[0].path.read_text()
     assert f"distill train --config-dir {tmp_path / 'configs'} " in written
     assert ROOT not in chosen[0].path.parents
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import distill
+
+def interrupt():
+    while not list(Path("runs").rglob("events*")):
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    distill.train(sys.argv[1:])
+except KeyboardInterrupt:
+    print("caught", len(list(Path("runs").rglob("last.ckpt"))))
+"""
+
+
+def test_an_interrupt_is_raised_after_the_checkpoint(tmp_path: Path) -> None:
+    endless = ["data=funnel_tiny", "trainer=cpu", "trainer.max_epochs=100000", "callbacks.patience=null"]
+    command = [sys.executable, "-c", INTERRUPTED, *endless, "callbacks.progress_bar=false", "trainer.max_steps=100000"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "caught 1", done.stderr[-2000:]
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_ranks_of_a_program_run_the_command(tmp_path: Path) -> None:
+    """They know nothing of the program: they are `python -m distill train`."""
+    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith(("teacher.", "trainer="))]
+    few = [*tiny, "trainer=ddp_sim", "trainer.limit_train_batches=2", "threads=1"]
+    code = f"import distill; print(distill.train({few!r}).steps)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "{'model': 2}" in done.stdout

@@ -95,12 +95,17 @@ def test_the_command_says_what_it_does(installed: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def _write_experiment(folder: Path) -> list[str]:
+    """Writes an experiment of a user's, and returns the arguments that name it."""
+    (folder / "configs" / "experiment").mkdir(parents=True)
+    (folder / "configs" / "experiment" / "mine.yaml").write_text(MINE)
+    return ["--config-dir", "configs", "+experiment=mine"]
+
+
 def test_training_with_an_experiment_of_ones_own(installed: Path, tmp_path: Path) -> None:
-    own = tmp_path / "configs" / "experiment"
-    own.mkdir(parents=True)
-    (own / "mine.yaml").write_text(MINE)
+    own = _write_experiment(tmp_path)
     tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith("paths.")]
-    done = _run(installed / "distill", "train", *tiny, "--config-dir", "configs", "+experiment=mine", folder=tmp_path)
+    done = _run(installed / "distill", "train", *tiny, *own, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "distilled" in done.stdout
     (folder,) = (tmp_path / "runs" / "mine").iterdir()
@@ -115,8 +120,15 @@ def test_training_with_an_experiment_of_ones_own(installed: Path, tmp_path: Path
 @pytest.mark.slow
 def test_two_processes_and_a_sweep_side_by_side(installed: Path, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith(("paths.", "trainer=", "teacher."))]
-    few = [*tiny, "trainer=ddp_sim", "trainer.limit_train_batches=2", "logger=none", "threads=1"]
+    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith(("paths.", "trainer="))]
+    few = [
+        *tiny,
+        *_write_experiment(tmp_path),
+        "trainer=ddp_sim",
+        "trainer.limit_train_batches=2",
+        "logger=none",
+        "threads=1",
+    ]
     jobs = ["-m", "seed=0,1", "hydra/launcher=distill_joblib"]
     done = _run(installed / "distill", "train", *few, *jobs, folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -50,9 +50,12 @@ def raising(job: Callable[[], Any]) -> Any:
         with app.silent():
             return app.guarded(lambda _: job(), None)
     except SystemExit as stop:
-        if stop.__cause__ is None:
+        interrupt = (
+            stop.__context__ if isinstance(stop.__context__, KeyboardInterrupt) else None
+        )  # Lightning exits then
+        error = stop.__cause__ or interrupt
+        if error is None:
             raise
-        error = stop.__cause__
     raise error
 
 
