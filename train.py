@@ -8,12 +8,11 @@ import hydra
 from omegaconf import DictConfig
 
 from distill.jobs import app
-from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> object:
-    return app.execute(job("distill.jobs.train"), cfg)  # a sweeper reads it
+    return app.execute("distill.jobs.train", cfg)  # a sweeper reads it
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ import hydra
 from omegaconf import DictConfig
 
 from distill.jobs import app
-from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
 def main(cfg: DictConfig) -> None:
-    app.execute(job("distill.jobs.prepare"), cfg)
+    app.execute("distill.jobs.prepare", cfg)
 
 
 if __name__ == "__main__":

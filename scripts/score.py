@@ -8,12 +8,11 @@ import hydra
 from omegaconf import DictConfig
 
 from distill.jobs import app
-from distill.jobs.commands import job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="score")
 def main(cfg: DictConfig) -> None:
-    app.execute(job("distill.jobs.score"), cfg)
+    app.execute("distill.jobs.score", cfg)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ from pathlib import Path
 import distill
 
 def interrupt():
-    while not list(Path("runs").rglob("events*")):
+    while not list(Path("runs").rglob("best.ckpt")):
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGINT)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -20,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import DistillError
-from distill.jobs.commands import Command, job
+from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
 from distill.jobs.hydra_help import groups_listed_once
 from distill.training.rendezvous import agreed_name
@@ -67,7 +68,7 @@ class Task:
 
     def __call__(self, cfg: DictConfig) -> object:
         """Runs the job of the command."""
-        return execute(job(self.command.job), cfg)  # a sweeper reads it
+        return execute(self.command.job, cfg)  # a sweeper reads it
 
 
 def run_command(command: Command) -> None:
@@ -86,24 +87,30 @@ def start(main: Callable[[], object]) -> None:
         guarded(lambda _: main(), None)
 
 
-def execute(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result | None:
-    """Checks the values of a config and runs its job; see `guarded`. A job of a sweep that fails leaves the others
-    their turn."""
-    _quiet_libraries()
+def execute(module: str, cfg: DictConfig) -> object:
+    """Checks the values of a config and runs a job; see `guarded`. A job of a sweep that fails leaves the others their
+    turn.
+
+    Args:
+        module: Of the job: its `run` is. It is imported now, since reading a command line needs none of it.
+        cfg: As composed.
+    """
     try:
-        return guarded(lambda checked: _run(job, checked), cfg)
+        return guarded(lambda checked: _run(module, checked), cfg)
     except SystemExit as stop:
         if stop.code != FAILED or HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
         return None
 
 
-def _run(job: Callable[[DictConfig], _Result], cfg: DictConfig) -> _Result:
+def _run(module: str, cfg: DictConfig) -> object:
     from distill.jobs.values import check_values
 
     check_values(cfg)
+    run: Callable[[DictConfig], object] = importlib.import_module(module).run
+    _quiet_libraries()  # once they are there: Lightning sets the levels of its loggers when it is imported
     with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
-        return job(cfg)
+        return run(cfg)
 
 
 def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:

@@ -35,12 +35,7 @@ COMMANDS = {
         Command("train", "trains a ranker, or distils one into a pre-ranker", "distill.jobs.train", "config"),
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
         Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
-        Command(
-            "select",
-            "from the gates of a run to experiments within a budget",
-            "distill.jobs.select_fields",
-            "select_fields",
-        ),
+        Command("select", "chooses fields by a run's gates", "distill.jobs.select_fields", "select_fields"),
         Command("replay", "runs a step that failed again", "distill.jobs.replay", "replay"),
     )
 }
