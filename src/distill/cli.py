@@ -46,14 +46,14 @@ def usage() -> str:
     return "\n".join([*start, *lines, "", "distill COMMAND --help says more; distill --version, the version."])
 
 
-def _command(name: str) -> Command:
-    if name in COMMANDS:
-        return COMMANDS[name]
-    close = difflib.get_close_matches(name, COMMANDS, n=1)
+def _command(command: str) -> Command:
+    if command in COMMANDS:
+        return COMMANDS[command]
+    close = difflib.get_close_matches(command, COMMANDS, n=1)
     raise ConfigError(
         "There is no such command.",
-        where="distill",
+        where="command",
         expected=", ".join(COMMANDS),
-        found=name,
+        found=command,
         remedy=f"Did you mean {close[0]}?" if close else "distill --help says what each does.",
     )

@@ -70,7 +70,10 @@ def _run(command: Command, overrides: list[str], config_dir: Path | None) -> Any
     hydra = Hydra.create_main_hydra2(command.name, search)
     if hydra.get_mode(command.config, overrides) == RunMode.MULTIRUN:
         raise ConfigError(
-            "A sweep is started from the command line.", where="hydra.mode", remedy=f"distill {command.name} -m …"
+            "A sweep is started from the command line.",
+            where="overrides",
+            found="hydra.mode=MULTIRUN",
+            remedy=f"distill {command.name} -m …",
         )
     return hydra.run(command.config, app.Task(command), overrides).return_value
 
