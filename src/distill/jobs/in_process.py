@@ -73,7 +73,7 @@ def _run(command: Command, overrides: list[str], config_dir: Path | None) -> Any
             "A sweep is started from the command line.",
             where="overrides",
             found="hydra.mode=MULTIRUN",
-            remedy=f"distill {command.name} -m …",
+            remedy=f"Type distill {command.name} -m and the overrides.",
         )
     return hydra.run(command.config, app.Task(command), overrides).return_value
 
