@@ -55,5 +55,5 @@ def _command(command: str) -> Command:
         where="command",
         expected=", ".join(COMMANDS),
         found=command,
-        remedy=f"Did you mean {close[0]}?" if close else "distill --help says what each does.",
+        remedy=f"Did you mean {close[0]}?" if close else "See distill --help.",
     )
