@@ -113,7 +113,6 @@ def _compositions() -> Iterator[tuple[str, list[str]]]:
     yield "config", ["+sweep=optuna"]
     yield "config", ["data=parquet", "split@data.adapter.split=random"]
     yield "config", ["data=parquet", "split@data.adapter.split=column"]
-    yield from (("benchmark", [f"benchmark={name}"]) for name in _options("benchmark"))
     yield from ((name, []) for name in ("prepare", "score", "select_fields"))
 
 

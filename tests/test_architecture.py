@@ -25,7 +25,6 @@ FLOORS = [
     {"jobs"},
     {"api", "cli"},
     {"__main__"},
-    {"benchmark"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
 TENSORS_ONLY = ("layers", "ops", "losses/functional", "metrics/functional")
@@ -61,9 +60,9 @@ def test_imports_point_down(path: Path) -> None:
 def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
     place = str(path.relative_to(PACKAGE))
     imports = _imports(path)
-    if not place.startswith(("training/", "jobs/", "benchmark/", "data/datamodule")):
+    if not place.startswith(("training/", "jobs/", "data/datamodule")):
         assert not any(name.startswith(("pytorch_lightning", "lightning")) for name in imports)
-    if not place.startswith(("jobs/", "benchmark/")):
+    if not place.startswith("jobs/"):
         assert not any(name.startswith(("hydra", "omegaconf")) for name in imports)
     if place.startswith(TENSORS_ONLY):
         known = (
@@ -84,5 +83,4 @@ def test_shims_are_short(path: Path) -> None:
 def test_the_page_shows_the_floors() -> None:
     page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = [line.split("|")[2] for line in page.splitlines() if line.startswith("| ") and line[2].isdigit()]
-    assert [{name.strip(" `") for name in row.split(",")} for row in rows] == FLOORS[: len(rows)]
-    assert {name for names in FLOORS[len(rows) :] for name in names} <= {"benchmark"}
+    assert [{name.strip(" `") for name in row.split(",")} for row in rows] == FLOORS

@@ -101,7 +101,7 @@ def test_a_value_that_must_be_given_is_named(overrides: list[str], key: str) -> 
     assert error.value.where == key
 
 
-@pytest.mark.parametrize("data", ["funnel", "movielens_100k", "letor", "benchmark_flat", "benchmark_requests"])
+@pytest.mark.parametrize("data", ["funnel", "movielens_100k", "letor"])
 def test_the_tasks_of_generated_and_known_data_are_known_without_any(data: str) -> None:
     cfg = _config(f"data={data}", *(["data.source=/nowhere"] if data in ("movielens_100k", "letor") else []))
     schema = raw_schema(cfg)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from conftest import make_table
 from test_suite import TASKS, every_metric
 
-from conftest import make_table
 from distill.errors import DataError
 from distill.metrics import MetricState, MetricSuite, ScoredRows
 

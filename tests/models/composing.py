@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from benchmarks.conf_folder import WITH_BENCHMARKS
 from distill.batch import Batch
 from distill.data.datamodule import RankingDataModule
 from distill.jobs.app import register_resolvers
@@ -57,7 +58,12 @@ def prepare_data(kind: str, root: Path) -> tuple[Schema, Batch]:
     arguments = {
         "funnel": ["data=funnel_tiny"],
         "movielens": ["data=movielens_100k", f"data.source={root / 'ml-100k'}", "data.adapter.negatives=10"],
-        "flat": ["data=benchmark_flat", f"data.adapter.rows={FLAT_ROWS}", "data.adapter.total_ids=3000"],
+        "flat": [
+            WITH_BENCHMARKS,
+            "data=benchmark_flat",
+            f"data.adapter.rows={FLAT_ROWS}",
+            "data.adapter.total_ids=3000",
+        ],
     }[kind]
     if kind == "movielens":
         write_movielens_100k(root / "ml-100k")

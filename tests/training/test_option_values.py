@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill.benchmark.data import FlatBenchmark
+from benchmarks.data import FlatBenchmark
 from distill.data.build import build_dataset
 from distill.data.datamodule import RankingDataModule
 from distill.errors import ConfigError

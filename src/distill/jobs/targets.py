@@ -16,10 +16,14 @@ _SHAPES = ({"fingerprint", "write_raw"}, {"__call__", "missing"})
 _OPTUNA = {"optuna.pruners._base.BasePruner", "optuna.samplers._base.BaseSampler"}
 
 
+class Part:
+    """Base of what is no part of a run, but is named by the configs of a program that stands on this package."""
+
+
 def run_part(target: Any, where: str, kind: type[Any] = object) -> type[Any]:
     """Finds the class that a target of the user's config names, and refuses anything but parts of a run.
 
-    Allowed are the classes of this package and classes of any package that extend a base of it, of torch, of Lightning
+    Allowed are the classes of this package and classes of any package that extend a base of it (`Part` at least), of torch, of Lightning
     or of Optuna's pruners and samplers (or, for data sets and metrics, have the methods that these need). To find out,
     the module that a target names is imported, as for any `import` of the user's.
 
@@ -52,7 +56,7 @@ def run_part(target: Any, where: str, kind: type[Any] = object) -> type[Any]:
 
 
 def _is_part(found: type[Any]) -> bool:
-    if f"{found.__module__}.".startswith(_OWN) or issubclass(found, _bases()):
+    if f"{found.__module__}.".startswith(_OWN) or issubclass(found, (Part, *_bases())):
         return True
     if not _OPTUNA.isdisjoint(f"{base.__module__}.{base.__qualname__}" for base in found.__mro__):
         return True

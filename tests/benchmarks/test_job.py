@@ -1,0 +1,74 @@
+"""Every benchmark runs from the command line at a small size, prints a table and writes its rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.interleave import Series, interleave
+from tests.jobs.entry import run_script
+from tests.marks import slow_except
+
+SMALL = {
+    "train": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]"],
+    "reader": ["benchmark.rows=3000", "benchmark.turns=1"],
+    "metrics": ["benchmark.candidates=2000", "benchmark.requests=200"],
+    "losses": ["benchmark.candidates=[50,200]"],
+}
+
+
+def _run(root: Path, name: str, *arguments: str) -> list[dict[str, Any]]:
+    folders = [f"paths.{kind}={root / kind}" for kind in ("data", "cache", "runs")]
+    run_script("scripts/benchmark.py", f"benchmark={name}", *arguments, *folders)
+    (path,) = (root / "runs" / "benchmark" / name).glob("*/benchmark.json")
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert report["machine"]["torch"]
+    rows: list[dict[str, Any]] = report["rows"]
+    return rows
+
+
+@pytest.mark.parametrize("name", slow_except(SMALL, "train", "metrics"))
+def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = _run(tmp_path, name, *SMALL[name])
+    assert all(row["value"] > 0 for row in rows if row["unit"] not in ("share", "of its forward", "MB more"))
+    assert any(row["ratio"] is not None or row["target"] is not None for row in rows)
+    assert rows[0]["name"].split("/")[0] in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_long_requests_are_measured_in_time_and_memory(tmp_path: Path) -> None:
+    rows = _run(tmp_path, "losses", "benchmark.terms={}", "benchmark.candidates=[300]", "benchmark.requests=20")
+    units = {row["name"]: row["unit"] for row in rows}
+    for term in ("ranknet", "relational", "sampled_softmax", "de", "lambdarank"):
+        assert units[f"losses/{term}/300 candidates"] == "s"
+        assert units[f"losses/{term}/300 candidates/memory"] == "MB more"
+
+
+@pytest.mark.slow
+def test_every_comparison_of_training_runs(tmp_path: Path) -> None:
+    rows = _run(tmp_path, "train", "benchmark.rows=50000", "benchmark.turns=1")
+    assert len(rows) == 2 * 3 + 4 * 2 + 1 + 6 + 4
+
+
+@pytest.mark.slow
+def test_scale_runs_in_processes_of_its_own(tmp_path: Path) -> None:
+    rows = _run(tmp_path, "scale", "benchmark.rows=[3000,6000]", "benchmark.ids=[3000,6000]", "benchmark.turns=1")
+    assert {row["unit"] for row in rows} == {"rows/s", "GB", "ms", "s"}
+
+
+def test_turns_reverse_and_ratios_are_of_the_same_turn() -> None:
+    order: list[str] = []
+    values = iter([2.0, 1.0, 3.0, 6.0, 10.0, 4.0])
+
+    def measure(name: str) -> float:
+        order.append(name)
+        return next(values)
+
+    found = interleave({"a": lambda: measure("a"), "b": lambda: measure("b")}, 3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert found["a"] == Series((2.0, 6.0, 10.0))
+    assert found["a"].over(found["b"]) == 2.0
+    assert found["a"].typical == 6.0
