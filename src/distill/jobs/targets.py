@@ -23,9 +23,9 @@ class Part:
 def run_part(target: Any, where: str, kind: type[Any] = object) -> type[Any]:
     """Finds the class that a target of the user's config names, and refuses anything but parts of a run.
 
-    Allowed are the classes of this package and classes of any package that extend a base of it (`Part` at least), of torch, of Lightning
-    or of Optuna's pruners and samplers (or, for data sets and metrics, have the methods that these need). To find out,
-    the module that a target names is imported, as for any `import` of the user's.
+    Allowed are the classes of this package and classes of any package that extend a base of it (`Part` at least), of
+    torch, of Lightning or of Optuna's pruners and samplers (or, for data sets and metrics, have the methods that these
+    need). To find out, the module that a target names is imported, as for any `import` of the user's.
 
     Args:
         target: The path of a class.
