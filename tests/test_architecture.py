@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
     {"errors", "console"},
-    {"batch", "ops", "plain"},
+    {"arguments", "batch", "ops", "plain"},
     {"schema", "layers"},
     {"data"},
     {"features"},

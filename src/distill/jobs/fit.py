@@ -24,7 +24,7 @@ from distill.data.missing import missing_row
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, DistillError
-from distill.features import TableSharing, table_sharding
+from distill.features import EmbeddingTables, TableFactory, TableSharing, table_factory
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import Cotraining, FitPlan, FitResult, Signals
 from distill.jobs.parts import (
@@ -123,7 +123,7 @@ class FitJob:
     def test(self, checkpoint: Path) -> ScoredRows:
         """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""
         data = self._data()
-        module = self._module(data, self._model(), self._source())
+        module = self._module(data, self._model(self._tables()), self._source())
         state = {"state_dict": dict(read_checkpoint(checkpoint)["state_dict"])}
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
@@ -133,16 +133,17 @@ class FitJob:
             raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")
         return module.test_rows
 
-    def _model(self) -> nn.Module:
-        with table_sharding(self.cfg.embedding.sharding):
-            model = build_model(self.plan.net, self._model_schema(), self.plan.key("model.net"))
-        return self._compiled(model)
+    def _tables(self) -> TableFactory:
+        return table_factory(self.cfg.embedding.sharding)
+
+    def _model(self, tables: TableFactory) -> nn.Module:
+        return self._compiled(build_model(self.plan.net, self._model_schema(), self.plan.key("model.net"), tables))
 
     def _models(self) -> tuple[nn.Module, SignalSource | None]:
         """Builds the model, and the teacher that it listens to."""
         cotraining = self.plan.cotraining
         if cotraining is None:
-            return self._model(), self._source()
+            return self._model(self._tables()), self._source()
         if self.cfg.embedding.sharding is not None:
             raise ConfigError(
                 "A cotrained teacher and its student have whole embedding tables only.",
@@ -153,18 +154,16 @@ class FitJob:
             )
         if cotraining.share_embeddings:
             sharing = TableSharing()
-            with sharing.lend():
-                model = self._model()
-            with sharing.borrow(cotraining.own_embeddings):
-                teacher = self._cotrained_net(cotraining)
+            model = self._model(sharing.lend)
+            teacher = self._cotrained_net(cotraining, sharing.borrow(cotraining.own_embeddings))
         else:
-            model, teacher = self._model(), self._cotrained_net(cotraining)
+            model, teacher = self._model(EmbeddingTables), self._cotrained_net(cotraining, EmbeddingTables)
         loss = build_loss(cotraining.loss, "teacher.loss")
         card = model_card(cotraining.net, self._teacher_schema(cotraining), self.dataset.fingerprint)
         return model, CotrainedTeacher(self._compiled(teacher), loss, card)
 
-    def _cotrained_net(self, cotraining: Cotraining) -> nn.Module:
-        return build_model(cotraining.net, self._teacher_schema(cotraining), "teacher.model.net")
+    def _cotrained_net(self, cotraining: Cotraining, tables: TableFactory) -> nn.Module:
+        return build_model(cotraining.net, self._teacher_schema(cotraining), "teacher.model.net", tables)
 
     def _compiled(self, model: nn.Module) -> nn.Module:
         if self.cfg.compile.enabled:
