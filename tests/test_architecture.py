@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
     {"errors", "console", "codes"},
     {"files", "lock", "checks"},
-    {"batch", "ops", "plain"},
+    {"arguments", "batch", "ops", "plain"},
     {"schema", "layers"},
     {"data"},
     {"features"},

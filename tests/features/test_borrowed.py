@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distill.errors import ConfigError
-from distill.features import BorrowedTables, EmbeddingTables, TableSharing, build_tables
+from distill.features import BorrowedTables, EmbeddingTables, TableSharing
 from tests.batches import make_schema
 
 FULL = make_schema()
@@ -75,18 +75,15 @@ def test_a_field_that_is_not_there_and_other_widths_are_refused() -> None:
 
 
 def test_nothing_to_borrow_is_refused() -> None:
-    sharing = TableSharing()
-    with pytest.raises(ConfigError, match="no embedding tables to share"), sharing.borrow(()):
-        pass
+    with pytest.raises(ConfigError, match="no embedding tables to share"):
+        TableSharing().borrow(())
 
 
-def test_tables_built_outside_are_whole() -> None:
+def test_the_first_tables_of_each_model_are_shared() -> None:
     sharing = TableSharing()
-    with sharing.lend():
-        lent = build_tables(SERVING, 4, 0.05)
-    with sharing.borrow(()):
-        borrowed = build_tables(FULL, 4, 0.05)
-        further = build_tables(FULL, 4, 0.05)
+    lent, not_lent = sharing.lend(SERVING, 4, 0.05), sharing.lend(SERVING, 4, 0.05)
+    build = sharing.borrow(())
+    borrowed, further = build(FULL, 4, 0.05), build(FULL, 4, 0.05)
     assert isinstance(borrowed, BorrowedTables)
     assert borrowed.weights["4"] is lent.weights["4"]
-    assert type(further) is type(build_tables(FULL, 4, 0.05)) is EmbeddingTables
+    assert type(further) is type(not_lent) is EmbeddingTables

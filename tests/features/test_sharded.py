@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, ShardedTables, build_tables, shards, table_sharding
+from distill.features import EmbeddingTables, ShardedTables, shards, table_factory
 from distill.schema import Schema
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from distill.training.sharded_adagrad import ShardedAdagrad
@@ -51,8 +51,7 @@ def _loss(tables: EmbeddingTables, ids: list[int], lengths: list[int]) -> Tensor
 
 def _seeded(kind: str | None) -> EmbeddingTables:
     torch.manual_seed(3)
-    with table_sharding(kind):
-        return build_tables(_small_schema(), 4, 0.5)
+    return table_factory(kind)(_small_schema(), 4, 0.5)
 
 
 def _train_whole() -> tuple[EmbeddingTables, RowwiseAdagrad]:
@@ -163,10 +162,9 @@ def _big_tables(rank: int, folder: str) -> None:
     for size, kind in sizes:  # the first for what is imported and allocated once; each frees the one before
         start = _memory("VmRSS") if len(growth) < 2 else start
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-        with table_sharding(kind):
-            of_item = {"size": size, "embedding_dim": BIG_WIDTH}
-            schema = _schema(item=of_item, history={"size": size}, hour={"embedding_dim": BIG_WIDTH})
-            tables = build_tables(schema, BIG_WIDTH, 0.05)
+        of_item = {"size": size, "embedding_dim": BIG_WIDTH}
+        schema = _schema(item=of_item, history={"size": size}, hour={"embedding_dim": BIG_WIDTH})
+        tables = table_factory(kind)(schema, BIG_WIDTH, 0.05)
         _use(tables, rank) if size == BIG_ROWS else tables.rows(BIG_WIDTH, torch.arange(rank, 9))
         del tables
         growth.append(_memory("VmHWM") - start)
@@ -191,5 +189,5 @@ def test_one_process_has_whole_tables() -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Unknown sharding"), table_sharding("column_wise"):
-        pass
+    with pytest.raises(ConfigError, match="Unknown sharding"):
+        table_factory("column_wise")

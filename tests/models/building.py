@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from distill.features import MeanPooling, SequenceEncoding
+from distill.features import EmbeddingTables, Features, MeanPooling, SequenceEncoding, TableFactory
 from distill.models import InteractionRanker, TwoTower
 from distill.models.bodies.dcn import DCNV2
 from distill.models.bodies.dnn import DNN
+from distill.models.prerankers.similarity import Kind, TowerVectors
 from distill.schema import Schema
 
 MEAN = MeanPooling()
@@ -19,6 +20,7 @@ def small_dcn_v2(
     rank: int | None = None,
     sequence: SequenceEncoding = MEAN,
     num_experts: int | None = None,
+    tables: TableFactory = EmbeddingTables,
 ) -> InteractionRanker:
     """A DCN v2 of two cross layers, width 4."""
     body = partial(
@@ -30,17 +32,19 @@ def small_dcn_v2(
         structure=structure,
         dropout=0.0,
     )
-    return InteractionRanker(schema, 4, 0.05, sequence, body)
+    return InteractionRanker(Features(schema, 4, 0.05, sequence, tables), body)
 
 
 def small_two_tower(
     schema: Schema,
-    similarity: str = "cosine",
+    similarity: Kind = "cosine",
     shared: bool = False,
     sequence: SequenceEncoding = MEAN,
     distinct: bool = False,
     temperature: float | None = None,
+    tables: TableFactory = EmbeddingTables,
 ) -> TwoTower:
     """A two-tower with MLPs of one layer and vectors of width 8."""
     body = partial(DNN, hidden_units=[16], norm="none", dropout=0.0, residual=False)
-    return TwoTower(schema, 4, 0.05, sequence, body, 8, similarity, temperature, shared, distinct)  # type: ignore[arg-type]
+    features = Features(schema, 4, 0.05, sequence, tables)
+    return TwoTower(features, body, TowerVectors(8, similarity, temperature), shared, distinct)

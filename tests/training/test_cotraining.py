@@ -32,10 +32,8 @@ def _loss(**terms: nn.Module) -> CompositeLoss:
 def _pair(*own: str) -> tuple[TwoTower, CotrainedTeacher]:
     torch.manual_seed(1)
     sharing = TableSharing()
-    with sharing.lend():
-        student = small_two_tower(SCHEMA.serving_view())
-    with sharing.borrow(own):
-        teacher = small_dcn_v2(SCHEMA)
+    student = small_two_tower(SCHEMA.serving_view(), tables=sharing.lend)
+    teacher = small_dcn_v2(SCHEMA, tables=sharing.borrow(own))
     return student, CotrainedTeacher(teacher, _loss(hard=HardBCE()), {})
 
 

@@ -15,13 +15,15 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from distill.batch import Batch, TeacherSignals
+from distill.features import Features
 from distill.losses import CompositeLoss, LossInputs, LossTerm, TaskInfo
 from distill.losses.setting import LossSetting
 from distill.losses.terms import BernoulliKL, HardBCE
 from distill.metrics import MetricSuite
 from distill.models import DAT, IntTower, TwoTower
 from distill.models.bodies.dnn import DNN
-from distill.models.prerankers.fscd import FSCD
+from distill.models.prerankers.fscd import FSCD, CostlySelection
+from distill.models.prerankers.similarity import TowerVectors
 from distill.models.training_rows import rows_in_training
 from distill.ops.ranks import mean_over_ranks
 from distill.sampling import Sampling
@@ -42,20 +44,28 @@ BODY = partial(DNN, hidden_units=[8], norm="none", dropout=0.0, residual=False)
 NORMED = partial(DNN, hidden_units=[8, 8], norm="batch", dropout=0.0, residual=False)
 
 
+VECTORS = TowerVectors(4, "cosine", None)
+
+
+def _features(schema: Schema) -> Features:
+    return Features(schema, 4, 0.5, MEAN)
+
+
 def _dat(schema: Schema) -> nn.Module:
-    return DAT(schema, 4, 0.5, MEAN, BODY, 4, "cosine", None, None, None, 1.0, "item", 1.0)
+    return DAT(_features(schema), BODY, VECTORS, None, None, 1.0, "item", 1.0)
 
 
 def _int_tower(schema: Schema) -> nn.Module:
-    return IntTower(schema, 4, 0.5, MEAN, [8, 6], 2, 3, 0.0, 1.0, 0.5)
+    return IntTower(_features(schema), [8, 6], 2, 3, 0.0, 1.0, 0.5)
 
 
 def _fscd(schema: Schema) -> nn.Module:
-    return FSCD(schema, 4, 0.5, MEAN, None, None, True, True, [8], 0.0, [1.0, 1.0, 1.0], None, 0.5, 0.1)
+    selection = CostlySelection([1.0, 1.0, 1.0], None, 0.5, 0.1)
+    return FSCD(_features(schema), None, None, True, True, [8], 0.0, selection)
 
 
 def _batch_norm(schema: Schema) -> nn.Module:
-    return TwoTower(schema, 4, 0.5, MEAN, NORMED, 4, "cosine", None, False, False)
+    return TwoTower(_features(schema), NORMED, VECTORS, False, False)
 
 
 MODELS: dict[str, Callable[[Schema], nn.Module]] = {
@@ -147,7 +157,7 @@ def test_a_student_and_its_control_have_the_same_penalty(name: str, run: str) ->
 
 def test_rows_that_nothing_needs_are_not_scored() -> None:
     assert [_penalties(name, CONTROL, {})[1] for name in MODELS] == [6, 6, 6, 11]
-    plain = IntTower(SCHEMA, 4, 0.5, MEAN, [8, 6], 2, 3, 0.0, 0.0, 0.5)
+    plain = IntTower(_features(SCHEMA), [8, 6], 2, 3, 0.0, 0.0, 0.5)
     assert not rows_in_training(plain, _batch()).any()
 
 

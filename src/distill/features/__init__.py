@@ -3,8 +3,9 @@
 from distill.features.borrowed import BorrowedTables
 from distill.features.distinct import distinct_rows
 from distill.features.encoder import SideEncoder
+from distill.features.features import Features
 from distill.features.layout import FieldLayout
-from distill.features.placement import TableSharing, build_tables, table_sharding
+from distill.features.placement import TableFactory, TableSharing, table_factory
 from distill.features.sequence import (
     MeanPooling,
     SequenceEncoding,
@@ -21,6 +22,7 @@ from distill.features.tables import EmbeddingTables
 __all__ = [
     "BorrowedTables",
     "EmbeddingTables",
+    "Features",
     "FieldLayout",
     "FieldSelection",
     "MeanPooling",
@@ -29,12 +31,12 @@ __all__ = [
     "ServingProjection",
     "ShardedTables",
     "SideEncoder",
+    "TableFactory",
     "TableSharing",
     "TargetAttentionEncoding",
     "TargetEncoding",
     "TargetTransformerEncoding",
     "TransformerPooling",
-    "build_tables",
     "distinct_rows",
-    "table_sharding",
+    "table_factory",
 ]

@@ -1,7 +1,8 @@
 """Turns plain data that names classes into objects; no string in it is ever resolved.
 
 A node is a mapping with `_target_`, the full path of a class, and its arguments by name, which may be nodes
-themselves. `_partial_: true` leaves arguments to be given later.
+themselves; those of a bundle (`distill.arguments.Bundle`) stand beside the others. `_partial_: true` leaves arguments
+to be given later.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from distill.arguments import gathered
 from distill.errors import ConfigError, DistillError
 
 TARGET = "_target_"
+OF_BUILDER = frozenset({"schema", "tables"})
+"""Arguments of models that `build_model` gives them, and no config."""
+
 _PARTIAL, _CONVERT = "_partial_", "_convert_"
 Find = Callable[[Any, str], type[Any]]
 
@@ -82,7 +87,7 @@ def _built(value: Any, where: str, find: Find, arguments: Mapping[str, Any]) -> 
     if value.get(_PARTIAL, False):
         return partial(found, **given)
     try:
-        return found(**given)
+        return found(**gathered(found, given))
     except DistillError as error:
         raise error.within(where) from error
     except Exception as error:  # whatever a class makes of arguments that it does not take

@@ -23,7 +23,7 @@ from distill.data.missing import missing_row
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, DistillError
-from distill.features import TableSharing, table_sharding
+from distill.features import EmbeddingTables, TableFactory, TableSharing, table_factory
 from distill.files import remove_leftovers_below
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
@@ -136,16 +136,17 @@ class FitJob:
             raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")
         return module.test_rows
 
-    def _model(self) -> nn.Module:
-        with table_sharding(self.cfg.embedding.sharding):
-            model = self._net(self.plan)
-        return self._compiled(model)
+    def _tables(self) -> TableFactory:
+        return table_factory(self.cfg.embedding.sharding)
+
+    def _net(self, plan: FitPlan, tables: TableFactory) -> nn.Module:
+        return self._compiled(build_model(plan.net, self._schema(plan), plan.key("model.net"), tables))
 
     def _models(self, total_steps: int) -> tuple[nn.Module, SignalSource | None]:
         """Builds the model, and the teacher that it listens to: one that learns, unless its signals are there."""
         cotraining = self.plan.cotraining
         if cotraining is None or self.signals is not None:
-            return self._model(), None if self.signals is None else self.signals.source
+            return self._net(self.plan, self._tables()), None if self.signals is None else self.signals.source
         if self.cfg.embedding.sharding is not None:
             raise ConfigError(
                 "A cotrained teacher and its student have whole embedding tables only.",
@@ -156,18 +157,13 @@ class FitJob:
             )
         if cotraining.share_embeddings:
             sharing = TableSharing()
-            with sharing.lend():
-                model = self._model()
-            with sharing.borrow(cotraining.own_embeddings):
-                teacher = self._net(cotraining.teacher)
+            model = self._net(self.plan, sharing.lend)
+            teacher = self._net(cotraining.teacher, sharing.borrow(cotraining.own_embeddings))
         else:
-            model, teacher = self._model(), self._net(cotraining.teacher)
+            model, teacher = (self._net(plan, EmbeddingTables) for plan in (self.plan, cotraining.teacher))
         loss, tasks = cotraining.teacher.build_loss(), self.dataset.schema.task_names
         loss.setup(cotrained_setting(task_infos(self.dataset.schema, tasks), total_steps))
-        return model, CotrainedTeacher(self._compiled(teacher), loss, self._card(cotraining.teacher))
-
-    def _net(self, plan: FitPlan) -> nn.Module:
-        return build_model(plan.net, self._schema(plan), plan.key("model.net"))
+        return model, CotrainedTeacher(teacher, loss, self._card(cotraining.teacher))
 
     def _card(self, plan: FitPlan) -> dict[str, Any]:
         return model_card(plan.net, self._schema(plan), self.dataset.fingerprint)

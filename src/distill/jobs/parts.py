@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from distill.arguments import parameters
 from distill.batch import Batch
 from distill.data.format import Dataset
 from distill.data.popularity import item_exposures
 from distill.errors import ConfigError, DataError
-from distill.features import SequenceEncoding
-from distill.jobs.construct import TARGET, construct, nodes
+from distill.features import EmbeddingTables, SequenceEncoding, TableFactory
+from distill.jobs.construct import OF_BUILDER, TARGET, construct, nodes
 from distill.jobs.node import build
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, give_exposures
@@ -116,19 +117,25 @@ def is_preranker(net: Mapping[str, Any], where: str) -> bool:
     return issubclass(model_class(net, where), PreRanker)
 
 
-def build_model(net: Mapping[str, Any], schema: Schema, where: str) -> nn.Module:
+def build_model(
+    net: Mapping[str, Any], schema: Schema, where: str, tables: TableFactory = EmbeddingTables
+) -> nn.Module:
     """Builds a model for a schema.
 
     Args:
         net: Plain data; parts of models are all that it may name, since it may come from a checkpoint.
         schema: What the model reads.
         where: The place of `net`, for errors.
+        tables: Builds its embedding tables, if it has any.
 
     Raises:
         ConfigError: It names something else, or a part does not take its arguments.
     """
-    model_class(net, where)
-    model: nn.Module = construct(net, where, _model_part, schema=schema)
+    found: Callable[..., nn.Module] = model_class(net, where)
+    for name in sorted(OF_BUILDER & net.keys()):
+        raise ConfigError("This is no option of a model: the run gives it.", where=f"{where}.{name}")
+    given = {"schema": schema, "tables": tables} if "tables" in parameters(found) else {"schema": schema}
+    model: nn.Module = construct(net, where, _model_part, **given)
     return model
 
 

@@ -5,12 +5,11 @@ What a part (`_target_`) takes is what the annotations of its constructor say; w
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -21,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
+from distill.arguments import parameters
 from distill.errors import ConfigError
-from distill.jobs.construct import TARGET
+from distill.jobs.construct import OF_BUILDER, TARGET
 from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, PARTS, Bound
 from distill.jobs.targets import run_part
 
@@ -114,9 +114,9 @@ def _check_target(where: str, node: Mapping[str, Any]) -> None:
 def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
     """Holds the arguments of a part against its constructor."""
     target = get_class(node["_target_"])
-    taken = _parameters(target)
+    taken = parameters(target)
     open_ended = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
-    kinds = _annotations(target)
+    kinds = {name: p.annotation for name, p in taken.items() if p.annotation is not inspect.Parameter.empty}
     _check(f"{where}._partial_", node.get("_partial_", False), bool, TypeAdapter(bool))
     for name, value in node.items():
         if name in _OF_HYDRA or (isinstance(value, Mapping) and "_target_" in value):
@@ -125,7 +125,7 @@ def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{target.__name__} got an unexpected keyword argument {name!r}.",
                 where=f"{where}.{name}",
-                expected="one of " + ", ".join(known for known in taken if known != "schema"),
+                expected="one of " + ", ".join(known for known in taken if known not in OF_BUILDER),
             )
         if any(_parts(value, "")) or name not in kinds:
             continue
@@ -135,24 +135,6 @@ def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
             continue
         _check(f"{where}.{name}", value, kinds[name], _adapter_of_argument(target, name))
         _check_bound(f"{where}.{name}", value, BOUNDS.get(name))
-
-
-@cache
-def _parameters(target: type[Any]) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(target).parameters
-
-
-@cache
-def _annotations(target: type[Any]) -> Mapping[str, Any]:
-    """The types of the arguments, but for those that only a type checker can look up."""
-    module = getattr(inspect.unwrap(target.__init__), "__globals__", {})  # where the constructor was written
-    found: dict[str, Any] = {}
-    for name, parameter in _parameters(target).items():  # type: ignore[arg-type]
-        if parameter.annotation is not inspect.Parameter.empty:
-            with contextlib.suppress(NameError, TypeError, AttributeError):
-                one = types.SimpleNamespace(__annotations__={name: parameter.annotation})
-                found |= typing.get_type_hints(one, module, include_extras=True)
-    return found
 
 
 @cache
@@ -166,8 +148,8 @@ def _adapter_of_key(pattern: str) -> TypeAdapter[Any] | None:
 
 
 @cache
-def _adapter_of_argument(target: type[Any], name: str) -> TypeAdapter[Any] | None:
-    return _adapter(_annotations(target)[name])  # type: ignore[arg-type]
+def _adapter_of_argument(target: Callable[..., Any], name: str) -> TypeAdapter[Any] | None:
+    return _adapter(parameters(target)[name].annotation)
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any] | None:

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from distill.batch import Batch, RankerOutput
-from distill.features import SequenceEncoding
+from distill.features import Features
 from distill.layers.group_gate import GroupGate
 from distill.layers.mlp import MLP
 from distill.models.heads import TaskHeads
 from distill.models.prerankers.grouped import GatedPreRanker, GroupedFields, Groups
-from distill.schema import Schema
 
 
 class Cold(GatedPreRanker):
@@ -23,10 +22,7 @@ class Cold(GatedPreRanker):
     the groups worth their cost: `scripts/select_fields.py` reads it and writes an experiment with the best of them.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded.
+        features: Fields of a serving view.
         fields: Names of the fields that are read; all if not given.
         groups: Group name to its fields; each of the other fields is a group alone.
         gate: Whether there is a gate; without one, every s_i is 1.
@@ -39,10 +35,7 @@ class Cold(GatedPreRanker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         fields: Sequence[str] | None,
         groups: Groups | None,
         gate: bool,
@@ -51,10 +44,10 @@ class Cold(GatedPreRanker):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.fields = GroupedFields(schema, embedding_dim, embedding_std, sequence, fields, groups, compress)
+        self.fields = GroupedFields(features, fields, groups, compress)
         self.gate = GroupGate(self.fields.widths) if gate else None
         self.mlp = MLP(self.fields.out_features, hidden_units, dropout=dropout)
-        self.heads = TaskHeads(self.mlp.out_features, len(schema.tasks))
+        self.heads = TaskHeads(self.mlp.out_features, features.num_tasks)
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Returns logits `[N, K]` and hidden `mlp [N, hidden_units[-1]]`."""

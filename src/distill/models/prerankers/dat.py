@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, Penalty, RankerOutput
-from distill.errors import ConfigError
-from distill.features import FieldLayout, SequenceEncoding, SideEncoder, build_tables
+from distill.features import Features, FieldLayout, SideEncoder
 from distill.models.bodies.base import BodyFactory
 from distill.models.prerankers.alignment import category_alignment
-from distill.models.prerankers.base import SplitPreRanker
-from distill.models.prerankers.similarity import Kind, Similarity
+from distill.models.prerankers.id_field import IdField, id_field
+from distill.models.prerankers.similarity import SimilarityPreRanker, TowerVectors
 from distill.models.prerankers.tower import side_encoders
 from distill.ops.ranks import rows_of_all_ranks
-from distill.schema import FieldSpec, Schema, Side
+from distill.schema import Side
 
 _AUGMENTED = "<augmented>"
 
 
-class DAT(SplitPreRanker):
+class DAT(SimilarityPreRanker):
     """A two-tower with augmented vectors a_u and a_v, one per user and one per item, beside the fields of each side.
 
     a_u learns what items with a positive label look like from the other side, and a_v what such requests look like:
@@ -32,14 +33,9 @@ class DAT(SplitPreRanker):
     and the covariances are over rows with any label, of all processes together.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings, augmented vectors included.
-        sequence: How sequence fields are encoded, whatever the candidate.
+        features: Fields of a serving view; their sequences are encoded whatever the candidate.
         body: Builds the body of each tower from the fields of its side and the augmented vector.
-        vector_dim: Width of the vectors.
-        similarity: `cosine` or `dot`.
-        temperature: Of the similarity; learned for each task if not given.
+        vectors: Their width, and how they are compared.
         request_field: Id field that has the augmented vectors a_u; by default that of the user key, else the first.
         candidate_field: Id field that has the augmented vectors a_v; by default that of the item key, else the first.
         mimic_weight: Weight of loss_u + loss_v.
@@ -55,14 +51,9 @@ class DAT(SplitPreRanker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         body: BodyFactory,
-        vector_dim: int,
-        similarity: Kind,
-        temperature: float | None,
+        vectors: TowerVectors,
         request_field: str | None,
         candidate_field: str | None,
         mimic_weight: float,
@@ -70,18 +61,19 @@ class DAT(SplitPreRanker):
         alignment_weight: float,
     ) -> None:
         super().__init__()
-        num_tasks = len(schema.tasks)
-        request, candidate = side_encoders(schema, embedding_dim, embedding_std, sequence)
-        user = _id_field(schema, Side.REQUEST, request_field, schema.keys.user)
-        item = _id_field(schema, Side.CANDIDATE, candidate_field, schema.keys.item)
-        shape = (num_tasks, vector_dim)
-        self.request_tower = _AugmentedTower(request, schema, user, body, shape, embedding_std)
-        self.candidate_tower = _AugmentedTower(candidate, schema, item, body, shape, embedding_std)
-        self.similarity = Similarity(similarity, num_tasks, vector_dim, temperature)
+        schema = features.schema
+        request, candidate = side_encoders(features)
+        user = id_field(schema, Side.REQUEST, request_field, schema.keys.user, "model.net.request_field")
+        item = id_field(schema, Side.CANDIDATE, candidate_field, schema.keys.item, "model.net.candidate_field")
+        shape = (features.num_tasks, vectors.vector_dim)
+        self.request_tower = _AugmentedTower(request, features, user, body, shape)
+        self.candidate_tower = _AugmentedTower(candidate, features, item, body, shape)
+        self.similarity = vectors.build_similarity(features.num_tasks)
         self.mimic_weight, self.alignment_weight = mimic_weight, alignment_weight
         self._category: int | None = None
         if category_field is not None:
-            self._category = _position(schema, _id_field(schema, Side.CANDIDATE, category_field, None))
+            where = "model.net.category_field"
+            self._category = id_field(schema, Side.CANDIDATE, category_field, None, where).column
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
         """Returns `[R, K, vector_dim]`."""
@@ -90,12 +82,6 @@ class DAT(SplitPreRanker):
     def encode_candidate(self, block: FeatureBlock) -> Tensor:
         """Returns `[N, K, vector_dim]`."""
         return self.similarity.candidate(self.candidate_tower(block)[0])
-
-    def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
-        """Returns logits `[N, K]` and hidden `request [N, K·vector_dim]`, `candidate [N, K·vector_dim]`."""
-        expanded = request.index_select(0, request_index)
-        logits: Tensor = self.similarity(expanded, candidate)
-        return RankerOutput(logits, {"request": expanded.flatten(1), "candidate": candidate.flatten(1)})
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores the candidates of a batch; in training with the penalties `mimic` and `alignment`."""
@@ -138,18 +124,18 @@ class _AugmentedTower(nn.Module):
     def __init__(
         self,
         encoder: SideEncoder,
-        schema: Schema,
-        spec: FieldSpec,
+        features: Features,
+        of: IdField,
         body: BodyFactory,
         shape: tuple[int, int],
-        init_std: float,
     ) -> None:
         super().__init__()
         width = shape[0] * shape[1]
         self.encoder, self._shape = encoder, shape
-        own = spec.model_copy(update={"embedding_dim": width})
-        self.augmented_tables = build_tables(schema.model_copy(update={"fields": (own,)}), width, init_std)
-        self._column, self._width = _position(schema, spec), width
+        own = of.spec.model_copy(update={"embedding_dim": width})
+        alone = replace(features, schema=features.schema.model_copy(update={"fields": (own,)}))
+        self.augmented_tables = alone.build_tables()
+        self._column, self._width = of.column, width
         self.body = body(encoder.layout + FieldLayout({_AUGMENTED: width}))
         self.project = nn.Linear(self.body.out_features, width)
 
@@ -158,21 +144,3 @@ class _AugmentedTower(nn.Module):
         x = torch.cat([self.encoder(block), augmented], dim=1)
         vectors: Tensor = self.project(self.body(x))
         return vectors.view(-1, *self._shape), augmented.view(-1, *self._shape)
-
-
-def _id_field(schema: Schema, side: Side, name: str | None, key: str | None) -> FieldSpec:
-    fields = [f for f in schema.side(side) if f.is_id]
-    wanted = [f for f in fields if f.name == name] if name is not None else [f for f in fields if f.column == key]
-    found = wanted or (fields if name is None else [])
-    if not found:
-        raise ConfigError(
-            f"The augmented vectors need an id field of the {side.value} side.",
-            where="model.net",
-            expected=", ".join(f.name for f in fields) or "an id field in the schema",
-            found=name or "none",
-        )
-    return found[0]
-
-
-def _position(schema: Schema, spec: FieldSpec) -> int:
-    return [f.name for f in schema.side(spec.side) if f.is_id].index(spec.name)

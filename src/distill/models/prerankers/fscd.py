@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from distill.arguments import Bundle
 from distill.batch import Batch, Penalty, RankerOutput
 from distill.errors import ConfigError
-from distill.features import SequenceEncoding
+from distill.features import Features
 from distill.layers.fields import field_of_column
 from distill.layers.mlp import MLP
 from distill.models.heads import TaskHeads
@@ -19,6 +21,36 @@ from distill.ops.ranks import of_first_rank
 from distill.schema import FieldSpec, Schema, Side
 
 _ONLINE_COST = {Side.REQUEST: 0.0, Side.CANDIDATE: 0.5, Side.CROSS: 1.0}
+
+
+@dataclass(frozen=True)
+class CostlySelection(Bundle):
+    """How FSCD selects groups of fields, in the words of its formulas.
+
+    Attributes:
+        gammas: γ₁, γ₂ and γ₃.
+        costs: Group name to its c_j, instead of the one from the schema.
+        temperature: t.
+        selection_weight: λ; 1/N in the paper, N the number of training rows.
+
+    Raises:
+        ConfigError: An option is out of its range.
+    """
+
+    gammas: Sequence[float]
+    costs: Mapping[str, float] | None
+    temperature: float
+    selection_weight: float
+
+    def __post_init__(self) -> None:
+        if len(self.gammas) != 3 or self.temperature <= 0 or self.selection_weight < 0:
+            found = (list(self.gammas), self.temperature, self.selection_weight)
+            raise ConfigError(
+                "FSCD cannot select with these options.",
+                where="model.net",
+                expected="three gammas, temperature > 0, selection_weight ≥ 0",
+                found="gammas={}, temperature={}, selection_weight={}".format(*found),
+            )
 
 
 class FSCD(GatedPreRanker):
@@ -33,23 +65,17 @@ class FSCD(GatedPreRanker):
     logarithm of its number of ids, each by the largest.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded.
+        features: Fields of a serving view.
         fields: Names of the fields that are read; all if not given.
         groups: Group name to its fields; each of the other fields is a group alone.
         gate: Whether there are gates; without them, every z_j is 1 and there is no penalty.
         compress: Whether numbers and vectors go through linear_log.
         hidden_units: Widths of the MLP.
         dropout: Of the MLP.
-        gammas: γ₁, γ₂ and γ₃.
-        costs: Group name to its c_j, instead of the one from the schema.
-        temperature: t.
-        selection_weight: λ; 1/N in the paper, N the number of training rows.
+        selection: How groups are selected.
 
     Raises:
-        ConfigError: A cost is of an unknown group, or an option is out of its range.
+        ConfigError: A cost is of an unknown group.
 
     Reference: Ma et al., "Towards a Better Tradeoff between Effectiveness and Efficiency in Pre-Ranking: A Learnable
     Feature Selection based Approach", SIGIR 2021, arXiv:2105.07706.
@@ -57,37 +83,24 @@ class FSCD(GatedPreRanker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         fields: Sequence[str] | None,
         groups: Groups | None,
         gate: bool,
         compress: bool,
         hidden_units: Sequence[int],
         dropout: float,
-        gammas: Sequence[float],
-        costs: Mapping[str, float] | None,
-        temperature: float,
-        selection_weight: float,
+        selection: CostlySelection,
     ) -> None:
         super().__init__()
-        if len(gammas) != 3 or temperature <= 0 or selection_weight < 0:
-            raise ConfigError(
-                "FSCD cannot select with these options.",
-                where="model.net",
-                expected="three gammas, temperature > 0, selection_weight ≥ 0",
-                found=f"gammas={list(gammas)}, temperature={temperature}, selection_weight={selection_weight}",
-            )
-        self.fields = GroupedFields(schema, embedding_dim, embedding_std, sequence, fields, groups, compress)
-        self.temperature, self.selection_weight = temperature, selection_weight
-        cost = _costs(schema, self.fields, gammas, costs or {})
+        self.fields = GroupedFields(features, fields, groups, compress)
+        self.selection = selection
+        cost = _costs(features.schema, self.fields, selection.gammas, selection.costs or {})
         self.register_buffer("cost", cost, persistent=False)
         self.keep_logit = nn.Parameter(-cost) if gate else None  # logit(1 − σ(c)) = −c
         self.register_buffer("_group", field_of_column(self.fields.widths), persistent=False)
         self.mlp = MLP(self.fields.out_features, hidden_units, dropout=dropout)
-        self.heads = TaskHeads(self.mlp.out_features, len(schema.tasks))
+        self.heads = TaskHeads(self.mlp.out_features, features.num_tasks)
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Returns logits `[N, K]`, hidden `mlp [N, hidden_units[-1]]`, and in training the penalty `selection`."""
@@ -96,14 +109,14 @@ class FSCD(GatedPreRanker):
             gates = self._sampled(self.keep_logit) if self.training else self.keep_logit.sigmoid()
             x = x * gates.index_select(0, self.get_buffer("_group"))
             if self.training:
-                selection = self.selection_weight * (self.get_buffer("cost") * gates).sum()
+                selection = self.selection.selection_weight * (self.get_buffer("cost") * gates).sum()
                 penalties["selection"] = Penalty.of_no_rows(selection)
         hidden = self.mlp(x)
         return RankerOutput(self.heads(hidden), {"mlp": hidden}, penalties)
 
     def _sampled(self, logit: Tensor) -> Tensor:
         uniform = of_first_rank(torch.rand_like(logit)).clamp(1e-6, 1 - 1e-6)
-        return ((logit + uniform.logit()) / self.temperature).sigmoid()
+        return ((logit + uniform.logit()) / self.selection.temperature).sigmoid()
 
     def group_weights(self, batch: Batch) -> Tensor:
         """Returns δ for each candidate `[N, M]`, the same for all; 1 without gates."""

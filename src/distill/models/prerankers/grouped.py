@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch
 from distill.errors import ConfigError
-from distill.features import FieldSelection, SequenceEncoding
+from distill.features import Features, FieldSelection
 from distill.layers.linear_log import linear_log
 from distill.models.prerankers.base import PreRanker
 from distill.models.rankers.pair_encoder import PairEncoder
-from distill.schema import Schema
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -37,10 +37,7 @@ class GroupedFields(nn.Module):
     """Encodes some fields of a pair as one row, group by group; the others are not even looked up.
 
     Args:
-        schema: Serving view of a prepared schema, the one that batches are read with.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded; also in view of the candidate, since all is computed online.
+        features: Fields of a serving view; their sequences may be encoded in view of the candidate: all is online.
         kept: Names of the fields that are read; all if not given.
         groups: Group name to the names of its fields; each of the other fields is a group alone.
         compress: Whether numbers and vectors go through `linear_log`.
@@ -55,21 +52,19 @@ class GroupedFields(nn.Module):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         kept: Sequence[str] | None,
         groups: Groups | None,
         compress: bool,
     ) -> None:
         super().__init__()
+        schema = features.schema
         known = [f.name for f in schema.fields]
         names = _kept(known, kept)
         self.groups = _grouped(known, names, groups or {})
         self.selection = FieldSelection(schema, frozenset(names))
         chosen = schema.model_copy(update={"fields": tuple(f for f in schema.fields if f.name in names)})
-        self.encoder = PairEncoder(chosen, embedding_dim, embedding_std, sequence)
+        self.encoder = PairEncoder(replace(features, schema=chosen))
         layout = self.encoder.layout
         self.widths = {name: sum(layout.widths[f] for f in members) for name, members in self.groups.items()}
         self.out_features = layout.num_columns

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.batch import Batch, FeatureBlock, Penalty, RankerOutput
-from distill.features import SequenceEncoding, SideEncoder
+from distill.features import Features, SideEncoder
 from distill.layers.checks import check_layers, check_sizes
 from distill.layers.light_se import LightSE
 from distill.layers.mlp import MLP
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.prerankers.tower import side_encoders
 from distill.ops.ranks import rows_of_all_ranks
-from distill.schema import Schema
 
 
 class IntTower(SplitPreRanker):
@@ -29,10 +28,7 @@ class IntTower(SplitPreRanker):
     of another row counts as another.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded, whatever the candidate.
+        features: Fields of a serving view; their sequences are encoded whatever the candidate.
         hidden_units: Widths of the layers of both towers.
         num_heads: H.
         vector_dim: Width of a head.
@@ -49,10 +45,7 @@ class IntTower(SplitPreRanker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         hidden_units: Sequence[int],
         num_heads: int,
         vector_dim: int,
@@ -63,8 +56,8 @@ class IntTower(SplitPreRanker):
         super().__init__()
         check_layers("IntTower", "hidden_units", hidden_units)
         check_sizes("IntTower", {"num_heads": num_heads, "vector_dim": vector_dim})
-        num_tasks = len(schema.tasks)
-        request, candidate = side_encoders(schema, embedding_dim, embedding_std, sequence)
+        num_tasks = features.num_tasks
+        request, candidate = side_encoders(features)
         shape = (num_tasks, num_heads, vector_dim)
         self.request_tower = _LayeredTower(request, hidden_units, range(len(hidden_units)), shape, dropout)
         self.candidate_tower = _LayeredTower(candidate, hidden_units, [len(hidden_units) - 1], shape, dropout)

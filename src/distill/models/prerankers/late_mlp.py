@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from distill.batch import FeatureBlock, RankerOutput
 from distill.errors import ConfigError
-from distill.features import SequenceEncoding, SideEncoder
+from distill.features import Features, SideEncoder
 from distill.layers.mlp import MLP
 from distill.models.bodies.base import BodyFactory
 from distill.models.heads import TaskHeads
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.prerankers.tower import side_encoders
-from distill.schema import Schema
 
 Shortcut = Literal["none", "fields", "hidden"]
 
@@ -29,10 +28,7 @@ class LateMLP(SplitPreRanker):
     the one that reads [v, s_v] belong to one side each; only that of u ⊙ v must be computed for every pair.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded, whatever the candidate.
+        features: Fields of a serving view; their sequences are encoded whatever the candidate.
         body: Builds the body of each tower from the fields of its side.
         vector_dim: Width of u and v.
         shortcut: What s_u and s_v are made of: `none`, `fields` (the encoded fields) or `hidden` (the body's output).
@@ -47,10 +43,7 @@ class LateMLP(SplitPreRanker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         body: BodyFactory,
         vector_dim: int,
         shortcut: Shortcut,
@@ -62,13 +55,13 @@ class LateMLP(SplitPreRanker):
         super().__init__()
         if shortcut not in ("none", "fields", "hidden"):
             raise ConfigError("Unknown shortcut.", expected="none, fields or hidden", found=str(shortcut))
-        request, candidate = side_encoders(schema, embedding_dim, embedding_std, sequence)
+        request, candidate = side_encoders(features)
         self.vector_dim = vector_dim
         self.request_tower = _ShortcutTower(request, body, vector_dim, shortcut, shortcut_dim)
         self.candidate_tower = _ShortcutTower(candidate, body, vector_dim, shortcut, shortcut_dim)
         stored = vector_dim + (0 if shortcut == "none" else shortcut_dim)
         self.late = MLP(2 * stored + vector_dim, hidden_units, dropout=dropout, residual=residual)
-        self.heads = TaskHeads(self.late.out_features, len(schema.tasks))
+        self.heads = TaskHeads(self.late.out_features, features.num_tasks)
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
         """Returns [u, s_u] `[R, vector_dim + shortcut_dim]`."""

@@ -9,22 +9,18 @@ from torch import Tensor, nn
 
 from distill.batch import FeatureBlock, RankerOutput
 from distill.errors import ConfigError
-from distill.features import SequenceEncoding, SideEncoder
+from distill.features import Features, SideEncoder
 from distill.models.bodies.base import BodyFactory
 from distill.models.heads import TaskHeads
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.prerankers.tower import side_encoders
-from distill.schema import Schema
 
 
 class ParallelTwoTower(SplitPreRanker):
     """z_k = w_k·[u_1 ⊙ v_1, …, u_M ⊙ v_M] + b_k, with u_m and v_m from the sub-towers m of both sides.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded, whatever the candidate.
+        features: Fields of a serving view; their sequences are encoded whatever the candidate.
         bodies: Name of a pair of sub-towers to what builds the body of each.
         vector_dim: Width of each sub-tower's vector.
 
@@ -34,20 +30,17 @@ class ParallelTwoTower(SplitPreRanker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         bodies: Mapping[str, BodyFactory],
         vector_dim: int,
     ) -> None:
         super().__init__()
         if not bodies:
             raise ConfigError("A parallel two-tower has sub-towers.", where="model.net.bodies", found="none")
-        request, candidate = side_encoders(schema, embedding_dim, embedding_std, sequence)
+        request, candidate = side_encoders(features)
         self.request_towers = _SubTowers(request, bodies, vector_dim)
         self.candidate_towers = _SubTowers(candidate, bodies, vector_dim)
-        self.heads = TaskHeads(len(bodies) * vector_dim, len(schema.tasks))
+        self.heads = TaskHeads(len(bodies) * vector_dim, features.num_tasks)
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
         """Returns `[R, M·vector_dim]`."""

@@ -11,8 +11,9 @@ from torch import Tensor
 from distill.batch import Batch, FeatureBlock, RankerOutput
 from distill.errors import ConfigError
 from distill.models.prerankers.fitted import FittedPreRanker
+from distill.models.prerankers.id_field import id_field
 from distill.ops.ranks import sum_over_ranks
-from distill.schema import FieldSpec, Schema, Side
+from distill.schema import Schema, Side
 
 QualityKind = Literal["rate", "popularity"]
 
@@ -46,9 +47,7 @@ class QualityScore(FittedPreRanker):
                 found=f"kind: {kind}, prior_rows: {prior_rows}",
             )
         self.kind, self.prior_rows = kind, prior_rows
-        ids = [f for f in schema.side(Side.CANDIDATE) if f.is_id]
-        spec = _item_field(ids, schema.keys.item, item_field)
-        self._column = ids.index(spec)
+        spec, self._column = id_field(schema, Side.CANDIDATE, item_field, schema.keys.item, "model.net.item_field")
         shape = (spec.size or 0, len(schema.tasks))
         self.register_buffer("logits", torch.zeros(shape))
 
@@ -88,15 +87,3 @@ def _popularity(counts: Tensor) -> Tensor:
     mean = (log_counts * seen).sum(0) / number
     variance = ((log_counts - mean).square() * seen).sum(0) / number
     return (log_counts - mean) / variance.sqrt().clamp(min=1e-6)
-
-
-def _item_field(ids: list[FieldSpec], key: str | None, name: str | None) -> FieldSpec:
-    found = [f for f in ids if f.name == name] if name is not None else [f for f in ids if f.column == key] or ids
-    if not found:
-        raise ConfigError(
-            "A quality score needs an id field of the candidate side.",
-            where="model.net.item_field",
-            expected=", ".join(f.name for f in ids) or "a candidate id field in the schema",
-            found=name or "none",
-        )
-    return found[0]

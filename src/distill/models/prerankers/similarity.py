@@ -1,15 +1,19 @@
-"""What a two-tower ends with: the similarity of two vectors, one per task, as a logit."""
+"""The two-tower family: the similarity of two vectors, one per task, as a logit."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distill.arguments import Bundle
+from distill.batch import FeatureBlock, RankerOutput
 from distill.errors import ConfigError
+from distill.models.prerankers.base import SplitPreRanker
 
 Kind = Literal["cosine", "dot"]
 _INITIAL_COSINE_SCALE = 5.0
@@ -61,3 +65,50 @@ class Similarity(nn.Module):
     def forward(self, request: Tensor, candidate: Tensor) -> Tensor:
         """Maps comparable vectors `[N, K, D]` and `[N, K or 1, D]` to logits `[N, K]`."""
         return (request * candidate).sum(-1) + self.bias
+
+
+@dataclass(frozen=True)
+class TowerVectors(Bundle):
+    """The vectors of two towers and how they are compared.
+
+    Attributes:
+        vector_dim: Width of a vector.
+        similarity: `cosine` or `dot`.
+        temperature: τ; learned for each task if not given.
+    """
+
+    vector_dim: int
+    similarity: Kind
+    temperature: float | None
+
+    def build_similarity(self, num_tasks: int) -> Similarity:
+        """Builds what compares them, task by task."""
+        return Similarity(self.similarity, num_tasks, self.vector_dim, self.temperature)
+
+
+class SimilarityPreRanker(SplitPreRanker):
+    """A pre-ranker of two towers whose vectors are compared.
+
+    Attributes:
+        request_tower: Maps the request side to `[R, K, vector_dim]`.
+        candidate_tower: Maps the candidate side to `[N, K or 1, vector_dim]`.
+        similarity: Compares them.
+    """
+
+    request_tower: nn.Module
+    candidate_tower: nn.Module
+    similarity: Similarity
+
+    def encode_request(self, block: FeatureBlock) -> Tensor:
+        """Returns `[R, K, vector_dim]`."""
+        return self.similarity.request(self.request_tower(block))
+
+    def encode_candidate(self, block: FeatureBlock) -> Tensor:
+        """Returns `[N, K or 1, vector_dim]`."""
+        return self.similarity.candidate(self.candidate_tower(block))
+
+    def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
+        """Returns logits `[N, K]` and hidden `request [N, K·vector_dim]`, `candidate [N, (K or 1)·vector_dim]`."""
+        expanded = request.index_select(0, request_index)
+        logits: Tensor = self.similarity(expanded, candidate)
+        return RankerOutput(logits, {"request": expanded.flatten(1), "candidate": candidate.flatten(1)})

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.batch import FeatureBlock, RankerOutput
+from distill.batch import FeatureBlock
 from distill.errors import ConfigError
-from distill.features import SequenceEncoding, SideEncoder
+from distill.features import Features, SideEncoder
 from distill.layers.fusion import AttentionFusion
 from distill.models.bodies.base import BodyFactory
-from distill.models.prerankers.base import SplitPreRanker
-from distill.models.prerankers.similarity import Kind, Similarity
+from distill.models.prerankers.similarity import SimilarityPreRanker, TowerVectors
 from distill.models.prerankers.tower import side_encoders
 from distill.schema import Schema, Side
 
@@ -21,18 +20,13 @@ Channels = Mapping[str, Sequence[str]]
 _REST = "rest"
 
 
-class SplitTowers(SplitPreRanker):
+class SplitTowers(SimilarityPreRanker):
     """A two-tower whose sides are Σ_m a_m c_m: c_m is the vector of channel m, a the softmax attention over channels.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded, whatever the candidate.
+        features: Fields of a serving view; their sequences are encoded whatever the candidate.
         body: Builds the body of each channel's tower from the channel's fields.
-        vector_dim: Width of the vectors.
-        similarity: `cosine` or `dot`.
-        temperature: Of the similarity; learned for each task if not given.
+        vectors: Their width, and how they are compared.
         request_channels: Channel name to the names of its fields; fields that no channel names are in the channel
             `rest`. If not given: ids, sequences and dense fields (numbers and vectors) are a channel each.
         candidate_channels: The same for the candidate side.
@@ -46,40 +40,20 @@ class SplitTowers(SplitPreRanker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         body: BodyFactory,
-        vector_dim: int,
-        similarity: Kind,
-        temperature: float | None,
+        vectors: TowerVectors,
         request_channels: Channels | None,
         candidate_channels: Channels | None,
     ) -> None:
         super().__init__()
-        num_tasks = len(schema.tasks)
-        request, candidate = side_encoders(schema, embedding_dim, embedding_std, sequence)
-        shape = (num_tasks, vector_dim)
-        self.request_tower = _FusedTower(request, body, _channels(schema, Side.REQUEST, request_channels), shape)
-        self.candidate_tower = _FusedTower(
-            candidate, body, _channels(schema, Side.CANDIDATE, candidate_channels), shape
-        )
-        self.similarity = Similarity(similarity, num_tasks, vector_dim, temperature)
-
-    def encode_request(self, block: FeatureBlock) -> Tensor:
-        """Returns `[R, K, vector_dim]`."""
-        return self.similarity.request(self.request_tower(block))
-
-    def encode_candidate(self, block: FeatureBlock) -> Tensor:
-        """Returns `[N, K, vector_dim]`."""
-        return self.similarity.candidate(self.candidate_tower(block))
-
-    def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
-        """Returns logits `[N, K]` and hidden `request [N, K·vector_dim]`, `candidate [N, K·vector_dim]`."""
-        expanded = request.index_select(0, request_index)
-        logits: Tensor = self.similarity(expanded, candidate)
-        return RankerOutput(logits, {"request": expanded.flatten(1), "candidate": candidate.flatten(1)})
+        of_request = _channels(features.schema, Side.REQUEST, request_channels)
+        of_candidate = _channels(features.schema, Side.CANDIDATE, candidate_channels)
+        request, candidate = side_encoders(features)
+        shape = (features.num_tasks, vectors.vector_dim)
+        self.request_tower = _FusedTower(request, body, of_request, shape)
+        self.candidate_tower = _FusedTower(candidate, body, of_candidate, shape)
+        self.similarity = vectors.build_similarity(features.num_tasks)
 
 
 class _FusedTower(nn.Module):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from distill.batch import FeatureBlock
-from distill.features import SequenceEncoding, SideEncoder, build_tables
+from distill.features import Features, SideEncoder
 from distill.models.bodies.base import BodyFactory
-from distill.schema import Schema, Side
+from distill.schema import Side
 
 
 class Tower(nn.Module):
@@ -33,19 +33,14 @@ class Tower(nn.Module):
         return vectors.view(-1, *self._shape)
 
 
-def side_encoders(
-    schema: Schema, embedding_dim: int, embedding_std: float, sequence: SequenceEncoding
-) -> tuple[SideEncoder, SideEncoder]:
+def side_encoders(features: Features) -> tuple[SideEncoder, SideEncoder]:
     """Returns the encoders of the request and of the candidate side, over tables of their own.
 
     Args:
-        schema: Serving view of a prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded, whatever the candidate.
+        features: Fields of a serving view; their sequences are encoded whatever the candidate.
     """
-    tables = build_tables(schema, embedding_dim, embedding_std)
-    return (
-        SideEncoder(schema, Side.REQUEST, tables, sequence),
-        SideEncoder(schema, Side.CANDIDATE, tables, sequence),
+    tables = features.build_tables()
+    request, candidate = (
+        SideEncoder(features.schema, side, tables, features.sequence) for side in (Side.REQUEST, Side.CANDIDATE)
     )
+    return request, candidate

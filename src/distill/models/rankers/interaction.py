@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from distill.batch import Batch, RankerOutput
 from distill.errors import ConfigError
-from distill.features import SequenceEncoding
+from distill.features import Features
 from distill.models.bodies.base import BodyFactory
 from distill.models.heads import TaskHeads, TaskTowers
 from distill.models.linear import LinearPart
 from distill.models.rankers.base import Ranker
 from distill.models.rankers.pair_encoder import PairEncoder
-from distill.schema import Schema
 
 TrunkFactory = Callable[[int, int], nn.Module]
 
@@ -28,10 +27,7 @@ class InteractionRanker(Ranker):
     with any trunk and any way to encode sequences.
 
     Args:
-        schema: Prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How sequence fields are encoded.
+        features: The fields, and how they are embedded.
         body: Builds the body from the fields.
         trunk: Builds, from the width of the body's vector and K, what gives each task a vector of its own; if there is
             none, all tasks read the body's vector.
@@ -44,18 +40,15 @@ class InteractionRanker(Ranker):
 
     def __init__(
         self,
-        schema: Schema,
-        embedding_dim: int,
-        embedding_std: float,
-        sequence: SequenceEncoding,
+        features: Features,
         body: BodyFactory,
         trunk: TrunkFactory | None = None,
         tower_units: Sequence[int] = (),
         linear: bool = False,
     ) -> None:
         super().__init__()
-        num_tasks = len(schema.tasks)
-        self.encoder = PairEncoder(schema, embedding_dim, embedding_std, sequence)
+        num_tasks = features.num_tasks
+        self.encoder = PairEncoder(features)
         self.body = body(self.encoder.layout)
         self.trunk = None if trunk is None else trunk(self.body.out_features, num_tasks)
         self.heads: nn.Module
@@ -71,7 +64,7 @@ class InteractionRanker(Ranker):
             )
         else:
             self.heads = TaskHeads(self.body.out_features, num_tasks)
-        self.linear = LinearPart(schema) if linear else None
+        self.linear = LinearPart(features.schema) if linear else None
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Returns logits `[N, K]` and hidden vectors.

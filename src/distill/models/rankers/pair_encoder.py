@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from distill.batch import Batch
 from distill.features import (
+    Features,
     FieldLayout,
     MeanPooling,
-    SequenceEncoding,
     SideEncoder,
     TargetEncoding,
-    build_tables,
 )
 from distill.schema import FieldSpec, Kind, Schema, Side
 
@@ -40,19 +39,17 @@ class PairEncoder(nn.Module):
     by a projection of all candidate fields if there is none.
 
     Args:
-        schema: Prepared schema.
-        embedding_dim: Width of fields that do not name their own.
-        embedding_std: Standard deviation of the initial embeddings.
-        sequence: How the request's sequence fields are encoded; those of other sides are averaged if this way looks at
-            the candidate.
+        features: The fields. Where sequences are encoded in view of the candidate, this is so for those of the
+            request; those of the other sides are averaged.
 
     Attributes:
         layout: The fields of a row.
     """
 
-    def __init__(self, schema: Schema, embedding_dim: int, embedding_std: float, sequence: SequenceEncoding) -> None:
+    def __init__(self, features: Features) -> None:
         super().__init__()
-        self.tables = build_tables(schema, embedding_dim, embedding_std)
+        schema, sequence = features.schema, features.sequence
+        self.tables = features.build_tables()
         from_target = isinstance(sequence, TargetEncoding)
         others = MeanPooling() if from_target else sequence
         self.request = SideEncoder(schema, Side.REQUEST, self.tables, None if from_target else sequence)
