@@ -17,8 +17,7 @@ from distill.models.prerankers.base import PreRanker, SplitPreRanker
 from distill.models.prerankers.fitted import FittedPreRanker
 from tests.batches import make_batch, make_schema
 from tests.models.composing import build
-from tests.models.test_prerankers import PRERANKERS
-from tests.models.test_rankers import RANKERS
+from tests.models.listing import PRERANKERS, RANKERS
 
 SIZES: dict[str, tuple[int, ...]] = {
     "no_request": (),

@@ -20,10 +20,8 @@ from distill.schema import Schema
 from distill.training.optim import count_weights
 from tests.batches import make_batch, make_schema
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
+from tests.models.listing import PRERANKERS, SPLIT
 
-SPLIT = ["logistic", "two_tower", "senet_two_tower", "parallel_two_tower", "split_towers", "late_mlp", "three_tower"]
-SPLIT += ["dat", "int_tower"]
-PRERANKERS = [*SPLIT, "cold", "fscd"]
 LINEAR = {"logistic"}
 WIDER = {"split_towers": {"vector_dim": 16}}  # cosines of means of few small vectors cannot tell 64 rows apart
 WITHOUT_CROSS = {"three_tower"}
@@ -156,7 +154,7 @@ FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("name", PRERANKERS)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_counts_parameters_as_its_formula(name: str) -> None:
     assert count_weights(build(name, _schema())) == FORMULAS[name]
 
