@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 import torch
 
+from distill.jobs import machine
 from distill.jobs.fit import FitJob
-from distill.training import checkpoint_io, launch
+from distill.training import checkpoint_io
 from distill.training.module import RankingModule
 
 ROOT = Path(__file__).parents[2]
@@ -71,8 +72,7 @@ def main() -> None:
 
 
 def start(what: str, role: str, step: int, rank: str) -> None:
-    own, command = str(Path(__file__).resolve()), launch._command
-    launch._command = lambda job_dir: [sys.executable, own, *command(job_dir)[2:]]
+    machine.another_process = lambda: [str(Path(__file__).resolve())]  # the other ranks are killers too
     if os.environ.get("LOCAL_RANK", "0") == rank:
         if what == "start":
             die()
