@@ -29,6 +29,7 @@ from distill.losses.terms import (
     ListNet,
     LogitMSE,
     MarginMSE,
+    MultiPositiveSoftmax,
     ProbMSE,
     RankNet,
     SampledSoftmax,
@@ -209,3 +210,59 @@ def test_experts_are_drawn_by_gumbel_noise(make_inputs: InputsFactory) -> None:
     )
     squares = torch.tensor([1.0, 100.0, 10_000.0])
     assert term(given).mean().item() == pytest.approx(float((p * squares).sum()), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("labels", "moved"), [([1, 0, 0, 1], [0, 1, 2]), ([0, 1, 0, 0], [0, 1]), ([0, 0, 1, 1], [0, 2, 3])]
+)
+def test_a_cutoff_of_one_keeps_the_pairs_of_the_first(
+    labels: list[int], moved: list[int], make_inputs: InputsFactory
+) -> None:
+    """Be the first the better or the worse of a pair."""
+    student = torch.tensor([[3.0], [2.0], [1.0], [0.0]], requires_grad=True)
+    ready(LambdaRank(cutoff=1))(make_inputs(student, [4], labels=[[y] for y in labels])).mean().backward()
+    assert student.grad is not None
+    assert student.grad.flatten().nonzero().flatten().tolist() == moved
+
+
+def test_negatives_that_were_drawn_are_corrected_for_how_likely_that_was(make_inputs: InputsFactory) -> None:
+    """-log e^{s_0 - q_0} / (e^{s_0 - q_0} + Σ e^{s_j - q_j}) with log q of the draws, where a row was drawn."""
+    student = torch.tensor([[0.3], [-0.2], [1.1]]).double()
+    log_q = torch.tensor([0.0, -2.0, -0.5])
+    given = make_inputs(student, [3], labels=[[1], [0], [0]])
+    given = replace(given, batch=replace(given.batch, log_q=log_q))
+    for subtract, scores in ((True, student[:, 0] - log_q), (False, student[:, 0])):
+        term = ready(MultiPositiveSoftmax(subtract_log_q=subtract))
+        expected = -torch.log_softmax(scores.double(), 0)[0].item()
+        assert term(given).mean().item() == pytest.approx(expected)
+    without = replace(given, batch=replace(given.batch, log_q=None))
+    plain = -torch.log_softmax(student[:, 0], 0)[0].item()
+    assert ready(MultiPositiveSoftmax(subtract_log_q=True))(without).mean().item() == pytest.approx(plain)
+
+
+def test_whose_positives_are_meant_says_what_is_read_and_on_which_rows(make_inputs: InputsFactory) -> None:
+    of_label, of_teacher = MultiPositiveSoftmax(), MultiPositiveSoftmax(positives="teacher", top=1)
+    exposed = MultiPositiveSoftmax(positives="exposed")
+    assert [term.uses_signals for term in (of_label, of_teacher, exposed)] == [False, True, False]
+    assert [term.reads_scores for term in (of_label, of_teacher, exposed)] == [False, True, False]
+    assert [ready(term).label_tasks for term in (of_label, of_teacher, exposed)] == [("click",), (), ()]
+    given = make_inputs(torch.zeros(3, 1), [3], teacher=torch.zeros(3, 1), valid=[True, False, True])
+    assert of_teacher.acts_on(given.batch, given.signals).tolist() == [True, False, True]
+    assert of_label.acts_on(given.batch, given.signals).tolist() == [True, True, True]
+    assert of_teacher.acts_on(given.batch, None).tolist() == [True, True, True]
+    with pytest.raises(ConfigError, match="top=0"):
+        MultiPositiveSoftmax(positives="teacher", top=0)
+
+
+def test_lists_of_one_say_nothing_of_an_order(make_inputs: InputsFactory) -> None:
+    given = make_inputs(torch.tensor([[1.0], [0.0], [2.0]]), [1, 2], teacher=torch.tensor([[0.0], [1.0], [0.0]]))
+    sums = ready(ListMLE())(given)
+    assert sums.denominators.tolist() == [1.0]
+    assert sums.mean().item() == pytest.approx(float(np.log1p(np.exp(2.0))) / 2)
+
+
+def test_an_item_seen_at_the_first_step_is_known_from_then_on(make_inputs: InputsFactory) -> None:
+    term = sampled(alpha=0.5)
+    _step(term, make_inputs, 0)
+    _step(term, make_inputs, 5)
+    assert term.gap[0] == 0.5 * 1.0 + 0.5 * 5.0

@@ -53,3 +53,10 @@ def test_unknown_names_are_an_error(wrong):
 def test_scored_without_signals_is_an_error(inputs):
     with pytest.raises(SignalError, match="without teacher signals"):
         select_rows(("all", "scored"), inputs.batch, None)
+
+
+def test_sampled_are_rows_that_a_sampler_drew(make_inputs):
+    origin = [Origin.RANDOM_NEGATIVE, Origin.IN_BATCH_NEGATIVE, Origin.LOG, Origin.PSEUDO_NEGATIVE]
+    given = make_inputs(torch.zeros(4, 1), [4], origin=origin)
+    found = select_rows(parse_rows("sampled", "rows"), given.batch, None)
+    assert found.tolist() == [True, True, False, False]
