@@ -18,12 +18,13 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from distill.errors import DistillError
 from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
 from distill.jobs.hydra_help import groups_listed_once
+from distill.jobs.trust import trusting
 from distill.training.rendezvous import agreed_name
 
 FAILED = 2  # the exit status after an error of the user's making
@@ -106,11 +107,13 @@ def execute(module: str, cfg: DictConfig) -> object:
 def _run(module: str, cfg: DictConfig) -> object:
     from distill.jobs.values import check_values
 
-    check_values(cfg)
-    run: Callable[[DictConfig], object] = importlib.import_module(module).run
-    _quiet_libraries()  # once they are there: Lightning sets the levels of its loggers when it is imported
-    with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
-        return run(cfg)
+    packages = cfg.get("trusted")
+    with trusting([str(name) for name in packages] if isinstance(packages, ListConfig) else []):
+        check_values(cfg)
+        run: Callable[[DictConfig], object] = importlib.import_module(module).run
+        _quiet_libraries()  # once they are there: Lightning sets the levels of its loggers when it is imported
+        with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
+            return run(cfg)
 
 
 def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:

@@ -22,6 +22,7 @@ ASIDE = (
     "name",
     "resume",
     "threads",
+    "trusted",
     "logger",
     "cost",
     "study",

@@ -22,6 +22,7 @@ KEYS: dict[str, Any] = {
     "name": _Text | None,  # of a run; null of what select_fields writes is the name of the run
     "seed": _Seed,
     "threads": _Count | None,
+    "trusted": list[_Text],
     "resume": _Text | None,
     "privileged": bool,
     "out": _Text | None,

@@ -20,14 +20,13 @@ from distill.errors import ConfigError, DataError
 from distill.features import EmbeddingTables, SequenceEncoding, TableFactory
 from distill.jobs.construct import OF_BUILDER, TARGET, construct, nodes
 from distill.jobs.node import build
+from distill.jobs.trust import is_trusted, trusted
 from distill.losses.composite import CompositeLoss
 from distill.metrics import MetricSuite, give_exposures
 from distill.models.prerankers.base import PreRanker
 from distill.plain import plain_data
 from distill.schema import Schema, parse_schema
 from distill.training.checkpoint_io import read_checkpoint
-
-_MODEL_MODULES = ("distill.models.", "distill.features.", "distill.layers.", "torch.nn.")
 
 
 def build_metrics(node: DictConfig | Mapping[str, Any], dataset: Dataset) -> MetricSuite:
@@ -67,7 +66,7 @@ def model_class(net: Mapping[str, Any], where: str) -> type[nn.Module]:
     """Returns the class of a model's config.
 
     Raises:
-        ConfigError: It is not a module of this package or of torch.nn.
+        ConfigError: It is not a module of this package, of torch.nn or of one that the command trusts.
     """
     found = _model_part(net.get(TARGET, "nothing"), f"{where}.{TARGET}")
     if not issubclass(found, nn.Module):
@@ -89,14 +88,15 @@ def check_net(net: Mapping[str, Any], where: str) -> None:
 
 
 def _model_part(target: Any, where: str) -> type[Any]:
-    """Finds a class that may be part of a model; nothing beyond this package and torch.nn is imported."""
+    """Finds a class that may be part of a model; of nothing else a module is imported (see `distill.jobs.trust`)."""
     module, _, name = str(target).rpartition(".")
-    if not f"{module}.".startswith(_MODEL_MODULES):
+    if not is_trusted(module):
         raise ConfigError(
-            "A model must be one of this package or of torch.nn.",
+            "A model must be one of this package, of torch.nn or of a package that you trust.",
             where=where,
-            expected=" or ".join(f"{m}…" for m in _MODEL_MODULES),
+            expected=" or ".join(f"{package}.…" for package in trusted()),
             found=str(target),
+            remedy="If the class is your own, say so in the command: trusted=[PACKAGE].",
         )
     try:
         found = getattr(importlib.import_module(module), name)
