@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
 
-.PHONY: install quickstart test test-lowest test-all lint types format clean
+.PHONY: install quickstart test test-lowest test-all lint types format stats clean
 
 install: $(INSTALLED)
 
@@ -44,6 +44,10 @@ $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/pip install -q -c constraints-lowest.txt -e . pytest pytest-timeout hypothesis
 	touch $@
+
+# Files, lines, functions, what the exercises of the contributing guide touch, and how long the start takes.
+stats: $(INSTALLED)
+	$(BIN)/python tools/stats.py
 
 clean:
 	rm -rf $(VENV) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache build src/*.egg-info
