@@ -21,6 +21,7 @@ from distill.losses.terms import (
     COPR,
     DE,
     JRC,
+    RRD,
     BernoulliKL,
     HardBCE,
     HardMSE,
@@ -183,6 +184,7 @@ def test_lists_without_distances_are_of_no_pair(alike: str) -> None:
 
 def test_least_sizes_are_taken() -> None:
     assert COPR(chunk=1).chunk == 1
+    assert RRD(top=1).top == 1
     term = DE(student="mlp", num_experts=1)
     ready(term, {"mlp": 3}, {"body": 5})
     assert [tuple(p.shape) for p in term.experts[0].parameters()] == [(4, 3), (4,), (5, 4), (5,)]
