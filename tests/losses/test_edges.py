@@ -268,3 +268,14 @@ def test_an_item_seen_at_the_first_step_is_known_from_then_on(make_inputs: Input
     _step(term, make_inputs, 0)
     _step(term, make_inputs, 5)
     assert term.gap[0] == 0.5 * 1.0 + 0.5 * 5.0
+
+
+def test_a_learned_weight_counts_if_any_task_of_its_term_has_rows(make_inputs: InputsFactory) -> None:
+    loss = CompositeLoss({"hard": HardBCE()}, weighting="uncertainty")
+    loss.setup(LossSetting([TaskInfo("click", 1.0), TaskInfo("buy", 1.0)]))
+    given = make_inputs(torch.zeros(2, 2), [2], observed=[[1, 0], [1, 0]])
+    loss(given).total.backward()
+    assert loss.log_variances is not None
+    gradient = loss.log_variances["hard"].grad
+    assert gradient is not None
+    assert gradient.item() == pytest.approx(0.5 - np.log(2))  # of e^-s L + s/2 at s = 0
