@@ -37,12 +37,14 @@ def gathered(target: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, 
     """Returns the arguments of a class with what belongs to a bundle in it.
 
     Raises:
-        TypeError: A field of a bundle is missing.
+        TypeError: A field of a bundle is missing, or the bundle itself is given.
     """
     left = dict(given)
     for name, parameter in _own(target).items():
         if _is_bundle(parameter):
             kind = parameter.annotation
+            if name in left:
+                raise TypeError(f"{name} is given by its fields")
             left[name] = kind(**{field.name: left.pop(field.name) for field in fields(kind) if field.name in left})
     return left
 

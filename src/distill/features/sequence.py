@@ -36,14 +36,14 @@ class MeanPooling(SequencePooling):
 
 
 @dataclass(frozen=True)
-class TransformerPooling(SequencePooling):
-    """A Transformer encoder over the values, averaged.
+class _OfTransformer:
+    """Sizes of a Transformer encoder.
 
     Attributes:
         num_layers: Number of layers.
         num_heads: Heads of each; divides the field's width.
         dropout: Of each.
-        max_length: Number of positions that are told apart.
+        max_length: Number of positions that are told apart, that of a candidate included.
     """
 
     num_layers: int
@@ -52,11 +52,25 @@ class TransformerPooling(SequencePooling):
     max_length: int
 
     def __post_init__(self) -> None:
-        _check_transformer(self.num_layers, self.num_heads, self.dropout, self.max_length)
+        if min(self.num_layers, self.num_heads, self.max_length) < 1 or not 0 <= self.dropout < 1:
+            raise ConfigError(
+                "The Transformer over sequences cannot have these sizes.",
+                where="num_layers, num_heads, dropout, max_length",
+                expected="num_layers, num_heads, max_length ≥ 1, 0 ≤ dropout < 1",
+                found=", ".join(f"{name}={value}" for name, value in vars(self).items()),
+            )
+
+    def _encoder(self, width: int) -> TransformerEncoder:
+        return TransformerEncoder(width, self.num_layers, self.num_heads, self.dropout, self.max_length)
+
+
+@dataclass(frozen=True)
+class TransformerPooling(_OfTransformer, SequencePooling):
+    """A Transformer encoder over the values, averaged."""
 
     def build(self, width: int) -> nn.Module:
         """Returns the encoder of a field of a width."""
-        return TransformerEncoder(width, self.num_layers, self.num_heads, self.dropout, self.max_length)
+        return self._encoder(width)
 
 
 @dataclass(frozen=True)
@@ -87,27 +101,12 @@ class TargetAttentionEncoding(TargetEncoding):
 
 
 @dataclass(frozen=True)
-class TargetTransformerEncoding(TargetEncoding):
-    """A Transformer encoder over the values and the candidate behind them, averaged (BST; see `TransformerEncoder`).
-
-    Attributes:
-        num_layers: Number of layers.
-        num_heads: Heads of each; divides the field's width.
-        dropout: Of each.
-        max_length: Number of positions that are told apart, that of the candidate included.
-    """
-
-    num_layers: int
-    num_heads: int
-    dropout: float
-    max_length: int
-
-    def __post_init__(self) -> None:
-        _check_transformer(self.num_layers, self.num_heads, self.dropout, self.max_length)
+class TargetTransformerEncoding(_OfTransformer, TargetEncoding):
+    """A Transformer encoder over the values and the candidate behind them, averaged (BST; see `TransformerEncoder`)."""
 
     def build(self, width: int) -> nn.Module:
         """Returns the encoder of a field of a width."""
-        return _Transformer(TransformerEncoder(width, self.num_layers, self.num_heads, self.dropout, self.max_length))
+        return _Transformer(self._encoder(width))
 
 
 class _Attention(nn.Module):
@@ -128,13 +127,3 @@ class _Transformer(nn.Module):
     def forward(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> tuple[Tensor, Tensor]:
         longer, counts = append_target(values, lengths, request_index, query)
         return self.encoder(longer, counts), query.new_zeros(query.shape[0])
-
-
-def _check_transformer(num_layers: int, num_heads: int, dropout: float, max_length: int) -> None:
-    if min(num_layers, num_heads, max_length) < 1 or not 0 <= dropout < 1:
-        raise ConfigError(
-            "The Transformer over sequences cannot have these sizes.",
-            where="num_layers, num_heads, dropout, max_length",
-            expected="num_layers, num_heads, max_length ≥ 1, 0 ≤ dropout < 1",
-            found=f"num_layers={num_layers}, num_heads={num_heads}, dropout={dropout}, max_length={max_length}",
-        )

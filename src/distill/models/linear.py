@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class LinearSide(nn.Module):
     Args:
         schema: Prepared schema.
         side: Which fields.
-        tables: Weights of ids, made by `linear_tables`.
+        tables: Weights of ids, one per id and task.
     """
 
     def __init__(self, schema: Schema, side: Side, tables: EmbeddingTables) -> None:
@@ -47,8 +49,7 @@ class LinearPart(nn.Module):
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
-        tables = linear_tables(schema)
-        self.request, self.candidate, self.cross = (LinearSide(schema, side, tables) for side in Side)
+        self.request, self.candidate, self.cross = linear_sides(schema)
         self.bias = nn.Parameter(self.request.dense.new_zeros(len(schema.tasks)))
 
     def forward(self, batch: Batch) -> Tensor:
@@ -58,11 +59,8 @@ class LinearPart(nn.Module):
         return z
 
 
-def linear_tables(schema: Schema) -> EmbeddingTables:
-    """Returns tables with one weight per id and task, 0 at first; never sharded."""
-    return EmbeddingTables(_one_width(schema), len(schema.tasks), 0.0)
-
-
-def _one_width(schema: Schema) -> Schema:
+def linear_sides(schema: Schema) -> Iterator[LinearSide]:
+    """Yields the parts of request, candidate and cross fields; their tables, all 0 at first, are never sharded."""
     fields = tuple(f.model_copy(update={"embedding_dim": None}) for f in schema.fields)
-    return schema.model_copy(update={"fields": fields})
+    tables = EmbeddingTables(schema.model_copy(update={"fields": fields}), len(schema.tasks), 0.0)
+    return (LinearSide(schema, side, tables) for side in Side)

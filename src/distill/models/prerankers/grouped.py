@@ -93,9 +93,14 @@ def _kept(known: Sequence[str], kept: Sequence[str] | None) -> list[str]:
     return names
 
 
-def _grouped(known: Sequence[str], kept: Sequence[str], groups: Groups) -> dict[str, list[str]]:
+def named_fields(known: Sequence[str], groups: Groups) -> tuple[list[str], list[str]]:
+    """Returns the fields that groups name, and those of them that are unknown or named twice."""
     named = [name for members in groups.values() for name in members]
-    wrong = sorted({name for name in named if name not in known or named.count(name) > 1})
+    return named, sorted({name for name in named if name not in known or named.count(name) > 1})
+
+
+def _grouped(known: Sequence[str], kept: Sequence[str], groups: Groups) -> dict[str, list[str]]:
+    named, wrong = named_fields(known, groups)
     alone = [name for name in kept if name not in named]
     clash = sorted(set(groups) & set(alone))
     if wrong or clash:

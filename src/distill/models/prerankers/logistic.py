@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import FeatureBlock, RankerOutput
-from distill.models.linear import LinearSide, linear_tables
+from distill.models.linear import linear_sides
 from distill.models.prerankers.base import SplitPreRanker
-from distill.schema import Schema, Side
+from distill.schema import Schema
 
 
 class Logistic(SplitPreRanker):
@@ -20,8 +20,7 @@ class Logistic(SplitPreRanker):
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
-        tables = linear_tables(schema)
-        self.request, self.candidate, self.cross = (LinearSide(schema, side, tables) for side in Side)
+        self.request, self.candidate, self.cross = linear_sides(schema)
         self.bias = nn.Parameter(torch.zeros(len(schema.tasks)))
 
     def encode_request(self, block: FeatureBlock) -> Tensor:

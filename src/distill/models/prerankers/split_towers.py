@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +10,11 @@ from distill.errors import ConfigError
 from distill.features import Features, SideEncoder
 from distill.layers.fusion import AttentionFusion
 from distill.models.bodies.base import BodyFactory
+from distill.models.prerankers.grouped import Groups, named_fields
 from distill.models.prerankers.similarity import SimilarityPreRanker, TowerVectors
 from distill.models.prerankers.tower import side_encoders
 from distill.schema import Schema, Side
 
-Channels = Mapping[str, Sequence[str]]
 _REST = "rest"
 
 
@@ -43,8 +41,8 @@ class SplitTowers(SimilarityPreRanker):
         features: Features,
         body: BodyFactory,
         vectors: TowerVectors,
-        request_channels: Channels | None,
-        candidate_channels: Channels | None,
+        request_channels: Groups | None,
+        candidate_channels: Groups | None,
     ) -> None:
         super().__init__()
         of_request = _channels(features.schema, Side.REQUEST, request_channels)
@@ -57,9 +55,9 @@ class SplitTowers(SimilarityPreRanker):
 
 
 class _FusedTower(nn.Module):
-    """Channels of a side → vectors `[B, K, vector_dim]`; one attention for the vectors of all tasks."""
+    """Groups of a side → vectors `[B, K, vector_dim]`; one attention for the vectors of all tasks."""
 
-    def __init__(self, encoder: SideEncoder, body: BodyFactory, channels: Channels, shape: tuple[int, int]) -> None:
+    def __init__(self, encoder: SideEncoder, body: BodyFactory, channels: Groups, shape: tuple[int, int]) -> None:
         super().__init__()
         self.encoder, self._shape = encoder, shape
         width = shape[0] * shape[1]
@@ -81,7 +79,7 @@ class _FusedTower(nn.Module):
         return fused.view(-1, *self._shape)
 
 
-def _channels(schema: Schema, side: Side, given: Channels | None) -> dict[str, list[str]]:
+def _channels(schema: Schema, side: Side, given: Groups | None) -> dict[str, list[str]]:
     fields = schema.side(side)
     if given is None:
         by_kind = {"ids": [f.name for f in fields if f.is_id]}
@@ -89,8 +87,7 @@ def _channels(schema: Schema, side: Side, given: Channels | None) -> dict[str, l
         by_kind["dense"] = [f.name for f in fields if not f.encoding.makes_ids]
         return {name: members for name, members in by_kind.items() if members}
     known = [f.name for f in fields]
-    named = [name for members in given.values() for name in members]
-    wrong = sorted({name for name in named if name not in known or named.count(name) > 1})
+    named, wrong = named_fields(known, given)
     if wrong:
         raise ConfigError(
             f"The channels of the {side.value} side do not share out its fields.",
