@@ -1,4 +1,4 @@
-"""The models of `conf/model`, by kind: who adds one adds it to no list."""
+"""The models of `conf/model`, by kind, and the parts that they stand on: who adds one adds it to no list."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from distill.models.prerankers.fitted import FittedPreRanker
 from tests.jobs.entry import ROOT
 
 FOLDER = ROOT / "conf" / "model"
+BODIES, TRUNKS = (sorted(path.stem for path in (ROOT / "conf" / name).glob("*.yaml")) for name in ("body", "trunk"))
 
 
 def _class(path: Path) -> type[torch.nn.Module]:
@@ -30,3 +31,4 @@ _IN_STEPS = {name: kind for name, kind in _CLASSES.items() if not issubclass(kin
 RANKERS = [name for name, kind in _IN_STEPS.items() if not issubclass(kind, PreRanker)]
 PRERANKERS = [name for name, kind in _IN_STEPS.items() if issubclass(kind, PreRanker)]
 SPLIT = [name for name, kind in _IN_STEPS.items() if issubclass(kind, SplitPreRanker)]
+MODELS = list(_CLASSES)

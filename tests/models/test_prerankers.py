@@ -20,7 +20,7 @@ from distill.schema import Schema
 from distill.training.optim import count_weights
 from tests.batches import make_batch, make_schema
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
-from tests.models.listing import PRERANKERS, SPLIT
+from tests.models.listing import BODIES, PRERANKERS, SPLIT
 
 LINEAR = {"logistic"}
 WIDER = {"split_towers": {"vector_dim": 16}}  # cosines of means of few small vectors cannot tell 64 rows apart
@@ -159,7 +159,7 @@ def test_counts_parameters_as_its_formula(name: str) -> None:
     assert count_weights(build(name, _schema())) == FORMULAS[name]
 
 
-@pytest.mark.parametrize("body", ["dnn", "dcn_v1", "dcn_v2", "deepfm", "kfm", "xdeepfm", "fibinet", "autoint", "senet"])
+@pytest.mark.parametrize("body", BODIES)
 def test_towers_have_any_body(body: str) -> None:
     model = build("senet_two_tower", make_schema(), f"body@model.net.body={body}")
     assert model(make_batch(make_schema())).logits.shape == (8, 2)

@@ -17,10 +17,7 @@ from distill.schema import Schema
 from distill.training.optim import count_weights
 from tests.batches import make_batch, make_schema
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
-from tests.models.listing import RANKERS
-
-BODIES = ["dnn", "dcn_v1", "dcn_v2", "deepfm", "kfm", "xdeepfm", "fibinet", "autoint", "dlrm", "senet"]
-TRUNKS = ["mmoe", "cgc", "ple"]
+from tests.models.listing import BODIES, RANKERS, TRUNKS
 
 
 @pytest.fixture(scope="module", params=DATASETS)
