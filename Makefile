@@ -19,7 +19,7 @@ test: lint types test-lowest
 
 # Reader, prepare, schema and checkpoints with the lowest releases that pyproject.toml allows.
 test-lowest: $(LOWEST)/.installed
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider tests/schema tests/data tests/training/test_checkpoint_io.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 -m "not slow" -p no:cacheprovider tests/schema tests/data tests/training/test_checkpoint_io.py
 
 test-all: lint types test-lowest
 	$(BIN)/python -m pytest
@@ -42,7 +42,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 
 $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install -q -c constraints-lowest.txt -e . pytest pytest-timeout hypothesis
+	$(LOWEST)/bin/pip install -q -c constraints-lowest.txt -e . pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
 
 # Files, lines, functions, what the exercises of the contributing guide touch, and how long the start takes.
