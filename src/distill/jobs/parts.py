@@ -100,8 +100,13 @@ def _model_part(target: Any, where: str) -> type[Any]:
         )
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError("The model does not exist.", where=where, found=str(target)) from error
+    except Exception as error:  # whatever the import of a module raises
+        raise ConfigError(
+            "The model is no class that can be imported.",
+            where=where,
+            found=f"{target}: {' '.join(str(error).split())[:300]}",
+            remedy="Check the path of the class, and that its package is installed or on PYTHONPATH.",
+        ) from error
     if not (isinstance(found, type) and issubclass(found, (nn.Module, SequenceEncoding))):
         raise ConfigError(
             "The target is no part of a model.",
