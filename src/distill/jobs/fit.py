@@ -15,11 +15,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import nn
 
-from distill.data.catalogue import load_catalogue
 from distill.data.datamodule import RankingDataModule, View
 from distill.data.format import Dataset
-from distill.data.items import item_fields
-from distill.data.missing import missing_row
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, DistillError
@@ -29,12 +26,13 @@ from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
+from distill.jobs.told import told_of_dataset
 from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.ops.ranks import rank
-from distill.schema import Schema, Side
+from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import NamedProgressBar, PlainSigterm, PruneTrial, TrialPruned, ending_of
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
@@ -221,10 +219,8 @@ class FitJob:
             where=self.plan.key("loss"),
             student_vectors=cache(lambda: widths(hidden_vectors(model, random_batch(self._schema(self.plan), [2])))),
             teacher_vectors=cache(lambda: self._teacher_vectors(source, schema)),
-            items=lambda: item_fields(self.dataset, self._schema(self.plan)),
-            catalogue=lambda: load_catalogue(self.dataset, schema),
-            missing_cross=lambda: missing_row(self.dataset, schema.side(Side.CROSS)),
         )
+        setting = told_of_dataset(setting, lambda: self.dataset, schema, self._schema(self.plan))
         loss.setup(setting)
         sampling.setup(setting)
         return RankingModule(

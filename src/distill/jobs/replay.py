@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from distill.batch import Batch, LossReport, TeacherSignals
 from distill.console import plain_console
 from distill.data.format import Dataset
-from distill.data.items import item_fields
 from distill.errors import DataError
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit_plan import FitPlan, Role
 from distill.jobs.parts import build_model, hidden_vectors, read_card, widths
 from distill.jobs.teacher import scored_tasks
+from distill.jobs.told import told_of_dataset
 from distill.losses import CompositeLoss, LossInputs
 from distill.losses.blame import non_finite_gradients
 from distill.losses.setting import LossSetting, task_infos
@@ -121,17 +121,15 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     taught = scored_tasks(cfg, schema)
     plan = FitPlan.of(cfg, _role(saved["role"], path))
     loss = plan.build_loss()
-    loss.setup(
-        LossSetting(
-            tasks=task_infos(schema, taught),
-            has_signals=signals is not None,
-            total_steps=int(saved["total_steps"]),
-            where=plan.key("loss"),
-            student_vectors=lambda: widths(hidden_vectors(model, batch)),
-            teacher_vectors=lambda: widths({} if signals is None else signals.hidden),
-            items=lambda: item_fields(_dataset(cfg, card.dataset, path), schema),
-        )
+    setting = LossSetting(
+        tasks=task_infos(schema, taught),
+        has_signals=signals is not None,
+        total_steps=int(saved["total_steps"]),
+        where=plan.key("loss"),
+        student_vectors=lambda: widths(hidden_vectors(model, batch)),
+        teacher_vectors=lambda: widths({} if signals is None else signals.hidden),
     )
+    loss.setup(told_of_dataset(setting, lambda: _dataset(cfg, card.dataset, path), schema, schema))
     try:
         model.load_state_dict(_below(saved["state_dict"], "model."))
         loss.load_state_dict(_below(saved["state_dict"], "loss."))
