@@ -16,8 +16,8 @@ class LinearTowers(SplitPreRanker):
     def __init__(self, features: Features, vector_dim: int) -> None:
         super().__init__()
         self.request, self.candidate = side_encoders(features)
-        self.tasks = features.num_tasks
-        self.request_map = nn.Linear(self.request.out_features, self.tasks * vector_dim)
+        self.shape = features.num_tasks, vector_dim
+        self.request_map = nn.Linear(self.request.out_features, features.num_tasks * vector_dim)
         self.candidate_map = nn.Linear(self.candidate.out_features, vector_dim)
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
@@ -33,5 +33,5 @@ class LinearTowers(SplitPreRanker):
     def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
         """Returns logits `[N, K]` and both vectors."""
         expanded = request.index_select(0, request_index)
-        logits = (expanded.view(len(candidate), self.tasks, -1) * candidate.unsqueeze(1)).sum(-1)
+        logits = (expanded.unflatten(1, self.shape) * candidate.unsqueeze(1)).sum(-1)
         return RankerOutput(logits, {"request": expanded, "candidate": candidate})
