@@ -138,6 +138,8 @@ MSE = [NO_BCE, "+loss_term@loss.terms.mse=hard_mse"]
         (1, {}, ["sampling=random_negatives"], None),
         (0, {}, ["sampling=random_negatives"], "train has no positive of task click"),
         (0, {}, ["teacher=trained", "sampling=pseudo_labels", "teacher.loss.terms.hard.tasks=[other]"], None),
+        (0, {}, ["teacher=trained", "sampling=pseudo_labels"], "train has no positive of task click"),
+        (1, {}, ["teacher=trained", "sampling=random_negatives"], "train has no negative of task click"),
         (0, {}, ["teacher=trained", "loss.terms.hard.tasks=[other]"], "train has no positive of task click"),
         (1, {}, [NO_BCE, "+loss_term@loss.terms.mps=multi_positive_softmax"], None),
         (0, {}, [NO_BCE, "+loss_term@loss.terms.mps=multi_positive_softmax"], "train has no positive of task click"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from distill.batch import FeatureBlock, Ragged
+from distill.losses import item_views
 from distill.losses.item_views import (
     correlated_halves,
     field_codes,
@@ -138,3 +139,29 @@ def test_dropout_of_a_row_does_not_depend_on_the_others():
     assert torch.equal(view.ids, alone.ids)
     assert torch.equal(view.sequences["words"].values, alone.sequences["words"].values)
     assert view.sequences["words"].lengths.tolist() == alone.sequences["words"].lengths.tolist()
+
+
+def test_planes_go_through_the_mean_so_that_a_shift_changes_no_code():
+    """Of vectors far from 0, planes through 0 would have all of them on one side."""
+    vectors = torch.randn(500, 3, generator=torch.Generator().manual_seed(1))
+    near, far = (
+        field_codes(FeatureBlock(torch.zeros(500, 0, dtype=torch.int64), torch.zeros(500, 0), {"v": v}, {}))[:, 0]
+        for v in (vectors, vectors + 64.0)
+    )
+    assert near.unique().numel() > 8
+    assert (near == far).float().mean() > 0.99
+
+
+def test_of_many_items_some_from_everywhere_are_counted(monkeypatch):
+    """The fields are correlated in the last half of the items alone, which the first of them do not show."""
+    monkeypatch.setattr(item_views, "_MOST_ROWS", 1000)
+    first = torch.arange(3000) % 7
+    second = torch.cat([torch.zeros(1500, dtype=torch.int64), first[1500:]])
+    noise = torch.randint(0, 7, (2, 3000), generator=torch.Generator().manual_seed(0))
+    halves = correlated_halves(FeatureBlock(torch.stack([first, second, *noise], 1), torch.zeros(3000, 0), {}, {}))
+    assert halves[0].tolist() == [True, True, False, False]
+    seen = []
+    monkeypatch.setattr(item_views, "field_codes", lambda block: seen.append(block.ids[:, 0]) or field_codes(block))
+    numbered = torch.arange(3000).view(-1, 1).expand(-1, 2).contiguous()
+    correlated_halves(FeatureBlock(numbered, torch.zeros(3000, 0), {}, {}))
+    assert torch.equal(seen[0], torch.arange(1000) * 3)

@@ -105,7 +105,7 @@ class FitPlan:
     @property
     def terms(self) -> dict[str, LossTerm]:
         """The terms of the loss by name, to ask them questions."""
-        return {name: term for name, term in self._parts[0].terms.items() if isinstance(term, LossTerm)}
+        return self._parts[0].named_terms()
 
     @property
     def samplers(self) -> dict[str, Sampler]:
@@ -116,12 +116,13 @@ class FitPlan:
     @property
     def taught(self) -> bool:
         """Whether the loss or the sampling reads teacher signals."""
-        return any(self._listeners().values())
+        loss, sampling = self._parts
+        return loss.needs_signals or sampling.needs_signals
 
     @property
     def teacher_vectors(self) -> tuple[str, ...]:
         """Names of the teacher's hidden vectors that the loss reads, sorted."""
-        return tuple(sorted({name for term in self.terms.values() for name in term.teacher_vectors}))
+        return self._parts[0].teacher_vectors
 
     @property
     def probabilities(self) -> tuple[str, ...]:
@@ -143,15 +144,9 @@ class FitPlan:
         loss.check(tasks, has_signals, self.key("loss"))
         sampling.check(tasks, has_signals)
 
-    def _listeners(self) -> dict[str, bool]:
-        """Whether each term and sampler reads teacher signals."""
-        terms = {f"loss.terms.{name}": term.uses_signals for name, term in self.terms.items()}
-        return terms | {f"sampling.{name}": rule.needs_signals for name, rule in self.samplers.items()}
-
     def _alone(self, own: DictConfig) -> FitPlan:
         """Returns the plan without what reads the teacher, and with the control's own settings."""
-        listens = self._listeners()
-        terms = {name: node for name, node in self.loss["terms"].items() if not listens[f"loss.terms.{name}"]}
+        terms = {name: node for name, node in self.loss["terms"].items() if not self.terms[name].uses_signals}
         if not terms:
             raise ConfigError(
                 "Without the teacher no loss term is left to train the control with.",
@@ -161,7 +156,7 @@ class FitPlan:
         return replace(
             self,
             loss={**self.loss, "terms": terms},
-            sampling={name: node for name, node in self.sampling.items() if not listens[f"sampling.{name}"]},
+            sampling={name: node for name, node in self.sampling.items() if not self.samplers[name].needs_signals},
             optimizer=self.optimizer if own.optimizer is None else plain(own.optimizer),
             max_epochs=self.max_epochs if own.max_epochs is None else int(own.max_epochs),
         )

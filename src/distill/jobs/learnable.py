@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -16,7 +17,7 @@ from distill.jobs.teacher import scored_tasks
 from distill.losses.terms.base import LossTerm
 from distill.ops.ranks import rank
 from distill.sampling import PseudoLabels, Sampler
-from distill.schema import Schema, Task
+from distill.schema import Task
 
 _log = logging.getLogger(__name__)
 _NO_LABEL, _NO_POSITIVE = "no label", "no positive"
@@ -42,21 +43,33 @@ def check_labels(cfg: DictConfig, dataset: Dataset) -> None:
 
 
 def _check_training(cfg: DictConfig, dataset: Dataset) -> None:
-    counts = label_counts(dataset, "train")
-    samplers = list(FitPlan.main(cfg).samplers.values())
-    for where, term in _terms(cfg, dataset.schema):
-        for task in (task for task in dataset.schema.tasks if task.name in term.label_tasks):
-            lack = _lack(counts[task.name], task)
-            if lack is None or task.weight == 0 or _labelled_by(samplers, task.name):
-                continue
-            if lack in (_NO_LABEL, _NO_POSITIVE) or (term.needs_both_classes and not samplers):
-                raise DataError(
-                    f"train has {lack} of task {task.name}, so there is nothing to learn of it.",
-                    where=f"{where} (task {task.name}); {dataset.root / 'train'}",
-                    expected="labels of more than one kind",
-                    found=f"train: {counts[task.name]}",
-                    remedy=f"{_OTHER_SPLIT}; or leave the task out of the schema, or out of {where}.tasks.",
-                )
+    plans = [(FitPlan.main(cfg), cfg.teacher.source != "none")]
+    if cfg.teacher.source in ("trained", "cotrained"):
+        plans.append((FitPlan.of(cfg, "teacher"), False))
+    counts, taught = label_counts(dataset, "train"), scored_tasks(cfg, dataset.schema)
+    for plan, has_signals in plans:
+        plan.check(dataset.schema, taught, has_signals)
+        for name, term in plan.terms.items():
+            where = f"{plan.key('loss')}.terms.{name}"
+            for task in (task for task in dataset.schema.tasks if task.name in term.label_tasks):
+                _check_labels_of(task, counts[task.name], term, list(plan.samplers.values()), where, dataset.root)
+
+
+def _check_labels_of(
+    task: Task, counts: LabelCounts, term: LossTerm, samplers: Sequence[Sampler], where: str, root: Path
+) -> None:
+    """Refuses a task of which a term, with the samplers of its model, would learn nothing."""
+    lack = _lack(counts, task)
+    if lack is None or task.weight == 0 or _labelled_by(samplers, task.name):
+        return
+    if lack in (_NO_LABEL, _NO_POSITIVE) or (term.needs_both_classes and not samplers):
+        raise DataError(
+            f"train has {lack} of task {task.name}, so there is nothing to learn of it.",
+            where=f"{where} (task {task.name}); {root / 'train'}",
+            expected="labels of more than one kind",
+            found=f"train: {counts}",
+            remedy=f"{_OTHER_SPLIT}; or leave the task out of the schema, or out of {where}.tasks.",
+        )
 
 
 def _check_monitored(cfg: DictConfig, dataset: Dataset) -> None:
@@ -89,17 +102,6 @@ def _lack(counts: LabelCounts, task: Task) -> str | None:
     if task.kind == "graded":
         return f"one grade ({counts.lowest:g})" if counts.lowest == counts.highest else None
     return "no negative" if counts.negatives == 0 else None
-
-
-def _terms(cfg: DictConfig, schema: Schema) -> Iterator[tuple[str, LossTerm]]:
-    """Yields the terms that the run trains with, its teacher's included."""
-    plans = [(FitPlan.main(cfg), cfg.teacher.source != "none")]
-    if cfg.teacher.source in ("trained", "cotrained"):
-        plans.append((FitPlan.of(cfg, "teacher"), False))
-    for plan, has_signals in plans:
-        plan.check(schema, scored_tasks(cfg, schema), has_signals)
-        for name, term in plan.terms.items():
-            yield f"{plan.key('loss')}.terms.{name}", term
 
 
 def _labelled_by(samplers: Sequence[Sampler], task: str) -> bool:

@@ -19,7 +19,6 @@ from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss
 from distill.jobs.values import check_present
 from distill.losses.composite import CompositeLoss
-from distill.losses.schedule import Planned
 from distill.schema.plain_yaml import read_yaml
 from distill.training.lr_schedule import LRSchedule
 
@@ -154,7 +153,7 @@ def _planned(loss: CompositeLoss, where: str) -> list[str]:
     """Names the schedules of a loss that are shares of the training."""
     return [
         f"{where}.terms.{name}.{key}"
-        for name, term in loss.terms.items()
-        for key, value in vars(term).items()
-        if isinstance(value, Planned) and value.schedule.planned(1_000_000) != value.schedule.planned(2_000_000)
+        for name, term in loss.named_terms().items()
+        for key, value in term.schedules.items()
+        if value.schedule.planned(1_000_000) != value.schedule.planned(2_000_000)
     ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.losses.composite import CompositeLoss
-from distill.losses.terms.base import LossInputs, LossTerm
+from distill.losses.terms.base import LossInputs
 
 
 def non_finite_gradients(loss: CompositeLoss, inputs: LossInputs, parameters: Sequence[nn.Parameter] = ()) -> list[str]:
@@ -35,9 +35,9 @@ def non_finite_gradients(loss: CompositeLoss, inputs: LossInputs, parameters: Se
         *(p for p in (*loss.parameters(), *parameters) if p.requires_grad),
     ]
     bad = []
-    for name, term in loss.terms.items():
-        weight = term.weight.value(inputs.step) if isinstance(term, LossTerm) else 0.0
-        if isinstance(term, LossTerm) and weight != 0 and not _is_finite(weight * term(apart).mean(), ways):
+    for name, term in loss.named_terms().items():
+        weight = term.weight.value(inputs.step)
+        if weight != 0 and not _is_finite(weight * term(apart).mean(), ways):
             bad.append(name)
     for name, penalty in inputs.output.penalties.items():
         if not _is_finite(penalty.mean(), [p for p in parameters if p.requires_grad]):

@@ -102,18 +102,19 @@ class CompositeLoss(nn.Module):
             self.log_variances = nn.ParameterDict({name: nn.Parameter(torch.zeros(())) for name in terms})
         self.reduce_denominators: Callable[[Tensor], Tensor] = _same
 
-    def _named_terms(self) -> dict[str, LossTerm]:
+    def named_terms(self) -> dict[str, LossTerm]:
+        """Returns the terms by name, in their order."""
         return {name: term for name, term in self.terms.items() if isinstance(term, LossTerm)}
 
     @property
     def needs_signals(self) -> bool:
         """Whether any term reads the teacher signals."""
-        return any(term.uses_signals for term in self._named_terms().values())
+        return any(term.uses_signals for term in self.named_terms().values())
 
     @property
     def teacher_vectors(self) -> tuple[str, ...]:
         """Names of the teacher's hidden vectors that the terms read, sorted."""
-        return tuple(sorted({name for term in self._named_terms().values() for name in term.teacher_vectors}))
+        return tuple(sorted({name for term in self.named_terms().values() for name in term.teacher_vectors}))
 
     def check(self, tasks: Sequence[TaskInfo], has_signals: bool, where: str = "loss") -> None:
         """Checks that every term can act on the tasks; can be called before anything is trained.
@@ -126,7 +127,7 @@ class CompositeLoss(nn.Module):
         Raises:
             ConfigError: If a term asks for an unknown task or for signals that there will not be; it names the term.
         """
-        for name, term in self._named_terms().items():
+        for name, term in self.named_terms().items():
             _named(f"{where}.terms.{name}", partial(term.check, tasks, has_signals))
 
     def setup(self, setting: LossSetting) -> None:
@@ -135,7 +136,7 @@ class CompositeLoss(nn.Module):
         Raises:
             ConfigError: If the run lacks what a term reads; it names the term.
         """
-        for name, term in self._named_terms().items():
+        for name, term in self.named_terms().items():
             _named(f"{setting.where}.terms.{name}", partial(term.setup, setting))
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Tensor:
@@ -147,7 +148,7 @@ class CompositeLoss(nn.Module):
         return _union(self._in_force(step), batch, signals)
 
     def _in_force(self, step: int) -> list[LossTerm]:
-        return [term for term in self._named_terms().values() if term.weight.value(step) != 0]
+        return [term for term in self.named_terms().values() if term.weight.value(step) != 0]
 
     def listens_to(self, batch: Batch, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` would read the teacher's signals of, if it scored all.
@@ -168,7 +169,7 @@ class CompositeLoss(nn.Module):
             The total with gradient, 0 if no term has a weight or a row; the unweighted means and the weights of all
             terms.
         """
-        terms = self._named_terms()
+        terms = self.named_terms()
         weights = {name: term.weight.value(inputs.step) for name, term in terms.items()}
         penalties = inputs.output.penalties
         sums = {name: term(inputs) for name, term in terms.items() if weights[name] != 0}

@@ -103,8 +103,8 @@ class LossTerm(nn.Module, ABC):
     def __init__(self, weight: float | Schedule, rows: str | Sequence[str], tasks: Sequence[str] | None) -> None:
         super().__init__()
         kind = type(self).__name__
-        self._planned: list[Planned] = []
-        self.weight = self.planned(weight_schedule(weight, where=f"{kind}.weight"))
+        self.schedules: dict[str, Planned] = {}
+        self.weight = self.planned("weight", weight_schedule(weight, where=f"{kind}.weight"))
         self.rows = parse_rows(rows, where=f"{kind}.rows")
         if tasks is not None and (isinstance(tasks, str) or not all(isinstance(name, str) for name in tasks)):
             raise ConfigError("Tasks are a list of names.", where=f"{kind}.tasks", found=repr(tasks))
@@ -135,10 +135,10 @@ class LossTerm(nn.Module, ABC):
         """Names of the tasks whose labels the term learns from, once `check` was called; none by default."""
         return ()
 
-    def planned(self, schedule: Schedule) -> Planned:
-        """Takes a schedule of the term, whose shares of training become steps in `setup`."""
-        self._planned.append(Planned(schedule))
-        return self._planned[-1]
+    def planned(self, argument: str, schedule: Schedule) -> Planned:
+        """Takes the schedule of an argument, whose shares of training become steps in `setup`."""
+        self.schedules[argument] = Planned(schedule)
+        return self.schedules[argument]
 
     def check(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
         """Learns the tasks of the schema; can be called before anything is trained.
@@ -196,7 +196,7 @@ class LossTerm(nn.Module, ABC):
                 where=f"{type(self).__name__}.tasks",
                 expected=", ".join(task.name for task in tasks if task.kind in self.takes) or f"a {kinds} task",
                 found=", ".join(others),
-                remedy=f"Name the {kinds} tasks in `tasks`.",
+                remedy=f"Name {kinds} tasks in `tasks`, or choose another term.",
             )
 
     def setup(self, setting: LossSetting) -> None:
@@ -206,7 +206,7 @@ class LossTerm(nn.Module, ABC):
             ConfigError: As `check`; or the run lacks something else that the term reads.
         """
         self.check(setting.tasks, setting.has_signals)
-        for schedule in self._planned:
+        for schedule in self.schedules.values():
             schedule.plan(setting.total_steps)
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:

@@ -53,7 +53,7 @@ class DE(HiddenTerm):
                 "There is no expert.", where="DE.num_experts", expected="at least 1", found=str(num_experts)
             )
         self.num_experts = num_experts
-        self.temperature = self.planned(temperature_schedule(temperature, where="DE.temperature"))
+        self.temperature = self.planned("temperature", temperature_schedule(temperature, where="DE.temperature"))
         self.experts = nn.ModuleList()
         self.select: nn.Linear | None = None
 

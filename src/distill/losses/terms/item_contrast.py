@@ -70,7 +70,9 @@ class ItemContrast(LossTerm):
         seed: int = 0,
     ) -> None:
         super().__init__(weight, "exposed" if rows is None else rows, None)
-        self.temperature = self.planned(temperature_schedule(temperature, where="ItemContrast.temperature"))
+        self.temperature = self.planned(
+            "temperature", temperature_schedule(temperature, where="ItemContrast.temperature")
+        )
         if items not in ("catalogue", "batch") or num_items < 1 or not (0 <= dropout < 1 and 0 <= id_dropout < 1):
             raise ConfigError(
                 "Items cannot be contrasted like this.",

@@ -40,7 +40,7 @@ class ListNet(LabelledTerm):
         temperature: float | Schedule = 1.0,
     ) -> None:
         super().__init__(weight, rows, tasks)
-        self.temperature = self.planned(temperature_schedule(temperature, where="ListNet.temperature"))
+        self.temperature = self.planned("temperature", temperature_schedule(temperature, where="ListNet.temperature"))
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""

@@ -44,4 +44,6 @@ class TemperedTerm(SoftTerm):
         temperature: float | Schedule = 1.0,
     ) -> None:
         super().__init__(weight, rows, tasks)
-        self.temperature = self.planned(temperature_schedule(temperature, where=f"{type(self).__name__}.temperature"))
+        self.temperature = self.planned(
+            "temperature", temperature_schedule(temperature, where=f"{type(self).__name__}.temperature")
+        )
