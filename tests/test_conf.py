@@ -147,3 +147,11 @@ def _names_in_source() -> set[str]:
                 found.add(node.arg)
     text = "\n".join(path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml"))
     return found | {name.rpartition(".")[2] for name in re.findall(r"\$\{(?:oc\.select:)?([\w.]+)", text)}
+
+
+def test_a_variable_of_ones_own_is_read_where_a_value_refers_to_it() -> None:
+    with composing():
+        check_values(compose("config", ["+width=3", "seed=${width}"]))
+        check_values(compose("config", ["+own.width=3", "seed=${own.width}"]))
+        with pytest.raises(ConfigError, match=r"Nothing reads this key.*\n.*own\.height"):
+            check_values(compose("config", ["+own.width=3", "+own.height=3", "seed=${own.width}"]))

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distill.jobs.foreign import explain
 from tests.jobs.entry import ROOT, path_arguments, run_script
@@ -44,6 +46,12 @@ def message_of(capsys: pytest.CaptureFixture[str], script: str, *arguments: str)
         ("train.py", ["sed=1"], ["where:    sed", "Did you mean seed?"]),
         ("train.py", ["data.source=/logs/day=1"], ["data.source=/logs/day=1", "Quote", "\"/logs/day=1\""]),
         ("train.py", ["metrics=["], ["metrics=[", "grammar"]),
+        ("train.py", ["callbacks=null"], ["The command cannot be read.", "group", "--help"]),
+        ("train.py", ["=1"], ["The command cannot be read.", "--help"]),
+        ("train.py", ["--resolve"], ["The command cannot be read.", "--cfg"]),
+        ("train.py", ["+seeds=1"], ["Nothing reads this key.", "seeds", "Did you mean seed?"]),
+        ("train.py", ["+a.b.c=1"], ["Nothing reads this key.", "a.b.c"]),
+        ("train.py", ["+callbacks.extra.x=5"], ["Nothing reads this key.", "callbacks.extra.x"]),
         ("train.py", ["data.root=${nothing}"], ["data.root", "nothing"]),
         ("train.py", ["-m", SWEPT, "data.adapter.negatives=3"], ["data.adapter.negatives", "data=NAME"]),
         ("scripts/select_fields.py", ["budget.metric=money"], ["budget.metric", "flops"]),
@@ -91,6 +99,29 @@ def test_a_full_disk_for_the_run_folder(
     assert str(tmp_path / "runs") in said
 
 
+@pytest.mark.parametrize("written", [2, 30, -1], ids=["first values", "in training", "last value"])
+def test_a_disk_that_fails_under_tensorboard(
+    written: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One message and no traceback of the thread that writes, and no value lost unsaid: not even the last one."""
+    write, left = RecordWriter.write, [written]
+
+    def fill(writer: RecordWriter, data: bytes) -> None:
+        left[0] -= 1
+        if left[0] == 0 or (written == -1 and b"config/text_summary" in data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(writer, data)
+
+    printed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+    monkeypatch.setattr(RecordWriter, "write", fill)
+    arguments = ["data=funnel_tiny", "cost.enabled=false", *path_arguments(tmp_path)]
+    said = message_of(capsys, "train.py", *arguments)
+    assert "There is no room to write." in said
+    assert "paths.runs" in said
+    assert printed == []
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.ENAMETOOLONG, errno.ENOENT])
 def test_what_a_disk_does_is_explained(code: int) -> None:
     error = explain(OSError(code, os.strerror(code), "/some/file"))
@@ -102,6 +133,9 @@ def test_what_a_disk_does_is_explained(code: int) -> None:
 
 def test_a_fault_of_the_program_is_not_explained_away() -> None:
     assert explain(ValueError("x")) is None
+    with pytest.raises(ValueError, match="x") as caught:
+        raise ValueError("x")
+    assert explain(caught.value) is None
     assert explain(ConnectionResetError(errno.ECONNRESET, "x")) is None
 
 

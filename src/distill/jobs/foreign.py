@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import sys
+import traceback
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -18,6 +19,7 @@ _LONGEST = 500  # characters of a foreign message
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 _PLACES = "paths.data, paths.cache, paths.runs"
+_HELP = "A group takes the name of a file: model=two_tower. --help lists groups, keys and options."
 _QUOTES = (
     "Quote a value that holds = , : [ ] { } ( ) or spaces twice, for the shell and for Hydra: "
     "data.source='\"/logs/day=1\"'"
@@ -39,7 +41,15 @@ def explain(error: BaseException) -> DistillError | None:
         return ConfigError("The config cannot be read.", where=key, found=_short(error))
     if isinstance(error, OSError) and error.errno is not None:
         return _disk(error)
+    if isinstance(error, (ValueError, TypeError)) and _raised_within(error, "hydra"):
+        return ConfigError("The command cannot be read.", found=_short(error), remedy=_HELP)
     return None
+
+
+def _raised_within(error: BaseException, package: str) -> bool:
+    """Whether the code that raised an error is a package's: Hydra has no type for some mistakes in a command."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).partition(".")[0] == package
 
 
 def _grammar(error: OverrideParseException) -> ConfigError:

@@ -93,6 +93,8 @@ KEYS: dict[str, Any] = {
     "hidden": list[str],
     "hidden_type": _HiddenType,
     "hidden_width": _Count | None,
+    # scripts/replay.py.
+    "step": _Text,
     # scripts/select_fields.py.
     "run": _Text | None,
     "curve": list[str] | None,

@@ -1,8 +1,10 @@
-"""Final metrics as HParams, and the resolved config as text, so that TensorBoard can compare runs."""
+"""What a run leaves for TensorBoard: final metrics as HParams and the resolved config, and no failure unsaid."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,35 @@ from distill.jobs.node import plain
 from distill.reports.summary import Summary
 
 _LEFT_OUT = ("paths", "logger", "metrics", "resume", "study")
+_WRITERS = "tensorboard.summary.writer.event_file_writer"  # the module of the threads that write event files
+
+
+@contextmanager
+def event_files_written() -> Iterator[None]:
+    """Within the block a disk that fails under a thread which writes event files is one error of the block.
+
+    TensorBoard raises it where the next value is logged, and besides lets the thread print a traceback; an error behind
+    the last value it does not tell at all.
+
+    Raises:
+        OSError: An event file could not be written, and nothing else ended the block.
+    """
+    failed: list[BaseException] = []
+    printing = threading.excepthook
+
+    def keep(arguments: threading.ExceptHookArgs) -> None:
+        if type(arguments.thread).__module__ == _WRITERS and isinstance(arguments.exc_value, OSError):
+            failed.append(arguments.exc_value)
+        else:
+            printing(arguments)
+
+    threading.excepthook = keep
+    try:
+        yield
+        if failed:
+            raise failed[0]
+    finally:
+        threading.excepthook = printing
 
 
 def log_comparison(folder: Path, summary: Summary, cfg: DictConfig) -> None:

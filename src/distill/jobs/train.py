@@ -31,7 +31,7 @@ from distill.jobs.node import plain
 from distill.jobs.parts import build_metrics, load_model
 from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
-from distill.jobs.tensorboard import log_comparison
+from distill.jobs.tensorboard import event_files_written, log_comparison
 from distill.metrics import ScoredRows
 from distill.models.cost import measure_cost
 from distill.ops.ranks import rank
@@ -58,7 +58,8 @@ def run(cfg: DictConfig) -> Summary | Pruned:
     record = None if cfg.resume is None else check_resumed(job_dir, cfg)
     with job_ranks(cfg, job_dir) as (agreed, shared_dir):
         try:
-            return _Run(agreed, shared_dir, cfg, record).run()
+            with event_files_written():
+                return _Run(agreed, shared_dir, cfg, record).run()
         except TrialPruned as stop:  # on all ranks: they end together as after any run
             if rank() == 0:
                 _log.info("Trial %s is %s; it is not tested.", agreed.study.trial, stop)

@@ -5,8 +5,10 @@ What a part (`_target_`) takes is what the annotations of its constructor say; w
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,6 +55,41 @@ def check_values(cfg: DictConfig) -> None:
         _check_target(where, node)
     for where, node in _parts(content, ""):
         _check_arguments(where, node)
+    _check_read(cfg, content)
+
+
+def _check_read(cfg: DictConfig, content: Mapping[Any, Any]) -> None:
+    """Refuses a key that nothing reads: no key of this program's, in no part, and no other value refers to it."""
+    for key in _beside_parts(content):
+        if _pattern_of(key) is None and not any(_same_branch(key, name) for name in _referred(cfg)):
+            close = difflib.get_close_matches(key, [name for name in KEYS if "*" not in name], n=1)
+            raise ConfigError(
+                "Nothing reads this key.",
+                where=key,
+                expected="a key of the config, or one that another value refers to as ${" + key + "}",
+                remedy=f"Did you mean {close[0]}?" if close else "Take it out of the command or of the experiment.",
+            )
+
+
+def _beside_parts(node: Mapping[Any, Any], where: str = "") -> Iterator[str]:
+    """Yields the keys of values that are no arguments of a part."""
+    for name, value in node.items():
+        key = f"{where}.{name}" if where else str(name)
+        if not isinstance(value, Mapping):
+            yield key
+        elif TARGET not in value:
+            yield from _beside_parts(value, key) if value else [key]
+
+
+def _referred(cfg: DictConfig) -> set[str]:
+    """Returns what the values of a config refer to."""
+    unresolved = OmegaConf.to_container(cfg, resolve=False)
+    texts = (value for _, value in leaves(unresolved) if isinstance(value, str))
+    return {name for text in texts for name in re.findall(r"\$\{([\w.]+)\}", text)}
+
+
+def _same_branch(key: str, other: str) -> bool:
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def leaves(node: Any, where: str = "", whole: bool = False) -> Iterator[tuple[str, Any]]:
