@@ -248,6 +248,11 @@ def test_whose_positives_are_meant_says_what_is_read_and_on_which_rows(make_inpu
     assert [term.uses_signals for term in (of_label, of_teacher, exposed)] == [False, True, False]
     assert [term.reads_scores for term in (of_label, of_teacher, exposed)] == [False, True, False]
     assert [ready(term).label_tasks for term in (of_label, of_teacher, exposed)] == [("click",), (), ()]
+    two = LossSetting([*CLICK, TaskInfo("buy", 1.0)], True, student_vectors=lambda: {"request": 2, "candidate": 2})
+    first, second = SampledSoftmax(), SampledSoftmax(task="buy")
+    for term in (first, second):
+        term.setup(two)
+    assert [term.label_tasks for term in (first, second)] == [("click",), ("buy",)]
     given = make_inputs(torch.zeros(3, 1), [3], teacher=torch.zeros(3, 1), valid=[True, False, True])
     assert of_teacher.acts_on(given.batch, given.signals).tolist() == [True, False, True]
     assert of_label.acts_on(given.batch, given.signals).tolist() == [True, True, True]
