@@ -106,6 +106,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_raised_after_the_checkpoint(tmp_path: Path) -> None:
     endless = ["data=funnel_tiny", "trainer=cpu", "trainer.max_epochs=100000", "callbacks.patience=null"]
     command = [sys.executable, "-c", INTERRUPTED, *endless, "callbacks.progress_bar=false", "trainer.max_steps=100000"]

@@ -14,6 +14,7 @@ from tests.jobs.processes import run_all
 from tests.marks import slow_except
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_one_cache(tmp_path: Path) -> None:
     command = [sys.executable, "train.py", "+experiment=quickstart", *tiny_arguments(tmp_path)]
     for done in run_all([[*command, "name=a"], [*command, "name=b"]], timeout=180):

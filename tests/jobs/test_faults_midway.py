@@ -49,6 +49,7 @@ def test_a_part_file_that_vanishes_within_a_run_is_named_and_the_run_goes_on_onc
     assert load_summary(run).steps["model"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_a_full_disk_ends_scoring_with_the_file_and_leaves_nothing(tmp_path: Path) -> None:
     alone = [a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")]

@@ -9,7 +9,6 @@ import pytest
 
 from tests.jobs.entry import path_arguments, run_dirs
 from tests.jobs.run_state import checkpoint_state, difference, history, summary_state
-from tests.marks import slow_except
 from tests.processes import finished
 
 KILLED = -9
@@ -65,9 +64,8 @@ def assert_same(folder: Path, expected: Path) -> None:
     assert difference(summary_state(folder), summary_state(expected)) is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "step", "rank"), slow_except([("cached", 14, 0), ("online", 5, 0), ("two", 7, 1)], ("cached", 14, 0))
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "step", "rank"), [("cached", 14, 0), ("online", 5, 0), ("two", 7, 1)])
 def test_kill_and_resume_equals_an_uninterrupted_run(root: Path, kind: str, step: int, rank: int) -> None:
     """Two of the steps are the first of the second epoch: the last checkpoint is that of the end of the first."""
     assert_same(killed_and_resumed(root, kind, step, rank), whole(root, kind))

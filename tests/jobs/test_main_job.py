@@ -144,6 +144,7 @@ def test_listwise_losses_never_see_a_cut_request(distilled: Path, monkeypatch: p
     assert sorted(seen) == sorted(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_through_the_entry_point(tmp_path: Path) -> None:
     """Two ranks train, score and test together; both see the same global batches as one process with two shards."""
     arguments = [*tiny_arguments(tmp_path), "callbacks.progress_bar=false", "paths.data=" + str(tmp_path / "data")]

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.entry import path_arguments
-from tests.marks import slow_except
 from tests.processes import finished
 
 
@@ -29,7 +28,8 @@ def ends(root: Path, what: str, rank: int) -> str:
     return output
 
 
-@pytest.mark.parametrize("what", slow_except(["start", "kill"], "kill"))
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["start", "kill"])
 def test_rank_one_is_killed(root: Path, what: str) -> None:
     output = ends(root, what, 1)
     assert output.count("Rank 1 was killed by SIGKILL") == 1

@@ -80,6 +80,7 @@ def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_as_it_would_have(
     assert _equal(_text(metrics), _text(load_summary(run_dirs(whole, "whole")[0]).metrics["distilled"]))
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_two_processes_together(whole: Path) -> None:
     arguments = [a for a in _arguments(whole, "ranks") if not a.startswith(("trainer=", "trainer.max_epochs"))]
     long = ["trainer=ddp_sim", "trainer.max_epochs=400", "callbacks.patience=null"]

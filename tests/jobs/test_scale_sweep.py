@@ -10,7 +10,6 @@ import pytest
 
 from tests.jobs.entry import ROOT, tiny_arguments
 from tests.jobs.processes import run_python, torchrun
-from tests.marks import slow_except
 
 RUNNER = str(ROOT / "tests" / "jobs" / "random_runner.py")
 
@@ -26,7 +25,8 @@ def _records(folder: Path) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("start", slow_except([run_python, torchrun], run_python))
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [run_python, torchrun])
 def test_an_unseeded_random_sweep_trains_the_same_on_every_rank(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
