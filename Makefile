@@ -19,7 +19,7 @@ test: lint types test-lowest
 
 # Reader, prepare, schema and checkpoints with the lowest releases that pyproject.toml allows.
 test-lowest: $(LOWEST)/.installed
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider tests/schema tests/data tests/training/test_checkpoint_io.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider tests/schema tests/encodings tests/data tests/training/test_checkpoint_io.py
 
 test-all: lint types test-lowest
 	$(BIN)/python -m pytest

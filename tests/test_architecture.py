@@ -13,6 +13,7 @@ FLOORS = [
     {"files", "lock", "checks"},
     {"arguments", "batch", "ops", "plain"},
     {"schema", "layers"},
+    {"encodings"},
     {"data"},
     {"features"},
     {"models"},

@@ -32,10 +32,10 @@ def test_the_catalogue_is_all_items(dataset: Dataset) -> None:
     assert found.are_all
     assert torch.equal(found.item_id, expected.item_id)
     assert torch.equal(found.fields.numbers, expected.fields.numbers)
-    fitted = dataset.manifest.encodings["numbers"]
+    fitted = dataset.manifest.encodings.numbers
     assert found.missing.ids.eq(0).all()
     assert found.missing.numbers[0].tolist() == pytest.approx(
-        [fitted[name]["fill"] for name in ("price", "item_ctr", "item_age")]
+        [fitted[name].fill for name in ("price", "item_ctr", "item_age")]
     )
 
 

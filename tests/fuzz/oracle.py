@@ -16,10 +16,11 @@ import torch
 
 from distill.data.dataset import load_dataset
 from distill.data.format import SPLITS, Dataset
-from distill.data.prepare import FittedEncodings, prepare
+from distill.data.prepare import prepare
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit
 from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoch
+from distill.encodings import FittedEncodings
 from distill.errors import DistillError
 from distill.schema import parse_schema
 from tests.fuzz.cases import Case, make_case

@@ -19,6 +19,7 @@ from distill.data.contents import (
     TimeRange,
 )
 from distill.data.format import Dataset, Manifest
+from distill.encodings import SavedEncodings
 from distill.jobs.prepare import describe
 from distill.reports.contents import contents_lines
 from distill.reports.contents_warnings import contents_warnings
@@ -35,7 +36,7 @@ def made_of(rule: str = "RandomSplit", schema: dict[str, Any] | None = None, **s
         splits={name: splits.get(name, SPLIT) for name in ("train", "val", "test")},
     )
     manifest = Manifest(
-        fingerprint="", source={"split": {"rule": rule}}, splits={}, encodings={}, ranges={}, counts={},
+        fingerprint="", source={"split": {"rule": rule}}, splits={}, encodings=SavedEncodings(), ranges={}, counts={},
         contents=contents,
     )  # fmt: skip
     return Dataset(Path("d"), schema_of(**(schema or {})), manifest)

@@ -221,9 +221,9 @@ def test_what_a_dataset_knows_of_its_items_and_of_missing_cross_fields(tmp_path)
     assert found.item_id.tolist() == table["key_item"].to_pylist()
     assert found.fields.ids[:, found.names.index("category")].tolist() == table["field_category"].to_pylist()
     missing = missing_row(dataset, dataset.schema.serving_view().side(Side.CROSS))
-    fitted = dataset.manifest.encodings["numbers"]
+    fitted = dataset.manifest.encodings.numbers
     names = ("user_category_count", "user_category_ctr")  # those that serving knows
-    assert missing.numbers.tolist() == [pytest.approx([fitted[name]["fill"] for name in names])]
+    assert missing.numbers.tolist() == [pytest.approx([fitted[name].fill for name in names])]
 
 
 def test_positives_of_unknown_items_are_not_drawn() -> None:

@@ -60,9 +60,8 @@ def _load_valid(folder: Path) -> Dataset | None:
         dataset = load_dataset(folder)
         for part in dataset.all_parts:
             _require(folder / part.path, dataset.checksums(part).blake2b)
-        for entry in dataset.manifest.encodings["tables"].values():
-            if "file" in entry:
-                _require(folder / entry["file"], entry["blake2b"])
+        for file, digest in dataset.manifest.encodings.files.items():
+            _require(folder / file, digest)
     except DistillError as error:
         _log.warning("The dataset in %s is damaged or of another version; it is prepared again. %s", folder, error)
         return None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from distill.data.format import FORMAT_VERSION, MANIFEST_FILE, SCHEMA_FILE, Dataset, Manifest, content_fingerprint
 from distill.data.sealed import OtherVersion, read_sealed, write_sealed
+from distill.encodings.saved import SavedEncodings
 from distill.errors import DataError
-from distill.schema import NUM_RESERVED, Schema, load_schema
+from distill.schema import Schema, load_schema
 
 _VERSION = "format_version"
 
@@ -99,13 +98,12 @@ def _read_schema(root: Path, manifest: Manifest) -> Schema:
     return load_schema(path)
 
 
-def _check_sizes(schema: Schema, encodings: Mapping[str, Any], root: Path) -> None:
+def _check_sizes(schema: Schema, encodings: SavedEncodings, root: Path) -> None:
     """Compares the tables of the schema with the encodings that made the ids."""
-    tables = encodings.get("tables", {})
     for field in schema.fields:
         if not field.encoding.makes_ids:
             continue
-        size = _size(tables[field.table]) if field.table in tables else None
+        size = encodings.tables[field.table].size if field.table in encodings.tables else None
         if size is None or field.size != size:
             raise DataError(
                 "The number of ids of a field is not that of its encoding.",
@@ -114,10 +112,3 @@ def _check_sizes(schema: Schema, encodings: Mapping[str, Any], root: Path) -> No
                 found=f"size: {field.size}",
                 remedy="Prepare the data again.",
             )
-
-
-def _size(encoding: Mapping[str, Any]) -> int:
-    """Number of ids of a fitted encoding, reserved ones included."""
-    if encoding["type"] == "vocabulary":
-        return int(encoding["size"])
-    return int(encoding["size" if encoding["type"] == "ids" else "buckets"]) + NUM_RESERVED

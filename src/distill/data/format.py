@@ -23,10 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from distill.data.checked_file import CheckedFile
 from distill.data.checksums import CHECKSUMS_FILE, FileChecksums, read_checksums
 from distill.data.contents import Contents
+from distill.encodings.saved import SavedEncodings
 from distill.errors import DataError
 from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SCHEMA_FILE = "schema.yaml"
 MANIFEST_FILE = "manifest.json"
 SPLITS: tuple[Split, ...]
@@ -189,7 +190,7 @@ class Manifest(_Model):
     source: dict[str, Any]
     splits: dict[Split, tuple[PartFile, ...]]
     items: tuple[PartFile, ...] = ()
-    encodings: dict[str, Any]
+    encodings: SavedEncodings
     ranges: dict[str, tuple[float, float]]
     counts: dict[str, int]
     teacher: dict[str, TeacherNumbers] = Field(default_factory=dict)
@@ -263,10 +264,8 @@ class Dataset:
         return CheckedFile.open(self.root / part.path, self.checksums(part))
 
 
-def content_fingerprint(
-    schema_text: str, encodings: Mapping[str, Any], parts: Mapping[str, tuple[PartFile, ...]]
-) -> str:
+def content_fingerprint(schema_text: str, encodings: SavedEncodings, parts: Mapping[str, tuple[PartFile, ...]]) -> str:
     """Hashes a schema, fitted encodings and the content hashes of all part files (32 hex digits)."""
     listed = {name: [(p.path, p.blake2b) for p in files] for name, files in sorted(parts.items())}
-    text = schema_text + json.dumps(encodings, sort_keys=True) + json.dumps(listed)
+    text = schema_text + json.dumps(encodings.model_dump(), sort_keys=True) + json.dumps(listed)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -18,8 +18,8 @@ def missing_row(dataset: Dataset, fields: Sequence[FieldSpec]) -> FeatureBlock:
         dataset: Knows what missing numbers are filled with.
         fields: Of one side, in schema order.
     """
-    fitted = dataset.manifest.encodings["numbers"]
-    fill = [float(fitted[f.name]["fill"]) for f in fields if f.is_number]
+    fitted = dataset.manifest.encodings.numbers
+    fill = [fitted[f.name].fill for f in fields if f.is_number]
     return FeatureBlock(
         ids=torch.full((1, sum(f.is_id for f in fields)), MISSING_ID),
         numbers=torch.tensor([fill], dtype=torch.float32).view(1, len(fill)),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distill.ops.ranks import barrier, rank
 from distill.plain import plain_data
+from distill.training.carried import ENCODINGS
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.cotraining import teacher_state
 
@@ -23,6 +24,8 @@ def teacher_of(checkpoint: Path) -> Path:
         found = read_checkpoint(checkpoint)
         card = plain_data(found["distill"]["teacher"], f"{checkpoint}: distill.teacher")
         content = {"state_dict": teacher_state(found["state_dict"]), "distill": card}
+        if ENCODINGS in found:
+            content[ENCODINGS] = found[ENCODINGS]
         AtomicCheckpointIO().save_checkpoint(content, path)
     barrier()
     return path

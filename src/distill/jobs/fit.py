@@ -34,7 +34,14 @@ from distill.models.prerankers.fitted import FittedPreRanker
 from distill.ops.ranks import rank
 from distill.schema import Schema
 from distill.signals import SignalSource
-from distill.training.callbacks import NamedProgressBar, PlainSigterm, PruneTrial, TrialPruned, ending_of
+from distill.training.callbacks import (
+    CarriedEncodings,
+    NamedProgressBar,
+    PlainSigterm,
+    PruneTrial,
+    TrialPruned,
+    ending_of,
+)
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher, cotrained_setting
@@ -79,7 +86,11 @@ class FitJob:
             remove_leftovers_below(self.folder)  # of a process that was killed while it wrote a checkpoint
         data = self.data()
         module = self.module(data)
-        callbacks = [*fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir), *self.callbacks]
+        callbacks = [
+            *fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir),
+            self._encodings(),
+            *self.callbacks,
+        ]
         trainer = self._trainer(callbacks, self._logger())
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
@@ -165,6 +176,11 @@ class FitJob:
 
     def _card(self, plan: FitPlan) -> dict[str, Any]:
         return model_card(plan.net, self._schema(plan), self.dataset.fingerprint)
+
+    def _encodings(self) -> CarriedEncodings:
+        """Of what the model reads; beside a teacher that learns, of what either reads."""
+        schema = self._schema(self.plan) if self.plan.cotraining is None else self.dataset.schema
+        return CarriedEncodings(self.dataset.root, self.dataset.manifest.encodings.of(schema.fields))
 
     def _compiled(self, model: nn.Module) -> nn.Module:
         if self.cfg.compile.enabled:

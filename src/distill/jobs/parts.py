@@ -16,6 +16,7 @@ from distill.arguments import parameters
 from distill.batch import Batch
 from distill.data.format import Dataset
 from distill.data.popularity import item_exposures
+from distill.encodings import PackedEncodings
 from distill.errors import ConfigError, DataError
 from distill.features import EmbeddingTables, SequenceEncoding, TableFactory
 from distill.jobs.construct import OF_BUILDER, TARGET, construct, nodes
@@ -26,6 +27,7 @@ from distill.metrics import MetricSuite, give_exposures
 from distill.models.prerankers.base import PreRanker
 from distill.plain import plain_data
 from distill.schema import Schema, parse_schema
+from distill.training.carried import carried
 from distill.training.checkpoint_io import read_checkpoint
 
 
@@ -157,11 +159,13 @@ class LoadedModel:
         model: With its weights, in evaluation mode.
         schema: The view of the schema that it was trained with.
         dataset: Fingerprint of the dataset that it was trained on.
+        encodings: Of the fields that it reads; None of a checkpoint that was written before they carried any.
     """
 
     model: nn.Module
     schema: Schema
     dataset: str
+    encodings: PackedEncodings | None = None
 
 
 @dataclass(frozen=True)
@@ -214,4 +218,4 @@ def load_model(path: Path) -> LoadedModel:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise DataError("The weights do not fit the model.", where=str(path), found=str(error)[:300]) from error
-    return LoadedModel(model.eval(), card.schema, card.dataset)
+    return LoadedModel(model.eval(), card.schema, card.dataset, carried(checkpoint, card.schema.fields, path))

@@ -21,6 +21,7 @@ from distill.errors import ConfigError, SignalError
 from distill.files import hash_file, hash_once, remove_leftovers_below
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
+from distill.jobs.encoded import check_encodings
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.parts import LoadedModel, load_model
 from distill.jobs.scorer import Scorer
@@ -71,18 +72,19 @@ def run(cfg: DictConfig) -> Scored:
 
 
 def check_teacher(loaded: LoadedModel, path: Path, dataset: Dataset) -> None:
-    """Refuses a teacher that was trained on another dataset: its ids would mean other things.
+    """Refuses a teacher that other encodings were made for, so that its ids mean other things, or other tasks.
 
     Raises:
-        SignalError: It was.
+        SignalError: They were.
     """
-    if loaded.dataset != dataset.fingerprint:
+    check_encodings(loaded, path, dataset)
+    if loaded.schema.task_names != dataset.schema.task_names:
         raise SignalError(
-            "The teacher was trained on another dataset; its ids mean other things.",
+            "The teacher scores other tasks than the dataset has.",
             where=str(path),
-            expected=f"dataset {dataset.fingerprint} ({dataset.root})",
-            found=f"dataset {loaded.dataset}",
-            remedy="Train the teacher on this dataset, or choose the dataset that it was trained on.",
+            expected=", ".join(dataset.schema.task_names),
+            found=", ".join(loaded.schema.task_names),
+            remedy="Declare the same tasks, in the same order, in the schema of the data.",
         )
 
 

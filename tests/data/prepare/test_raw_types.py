@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from distill.data.format import Dataset
-from distill.data.prepare.place import Place
 from distill.data.prepare.source import RawFiles
-from distill.data.prepare.text import Evidence, to_instants
-from distill.data.prepare.values import to_id_values, to_keys, to_numbers, to_times
 from distill.data.split import TimeSplit
+from distill.encodings.place import Place
+from distill.encodings.text import Evidence, to_instants
+from distill.encodings.values import to_id_values, to_keys, to_numbers, to_times
 from distill.errors import DataError, SchemaError
 from tests.data.prepare.builders import pairs, prepare_quietly, rows, schema_of, write
 

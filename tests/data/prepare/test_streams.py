@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueCounter, quantile_boundaries
 from distill.data.prepare.ahead import ahead
-from distill.data.prepare.hashing import mix64
 from distill.data.prepare.records import RecordPartitions, kth_smallest, partition_count, partition_of
+from distill.encodings.hashing import mix64
 
 
 def _cut(values: np.ndarray, pieces: int) -> list[np.ndarray]:

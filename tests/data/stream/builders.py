@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from distill.data.checksums import FileChecksums, read_checksums, write_checksums
 from distill.data.dataset import load_dataset, write_manifest
 from distill.data.format import SCHEMA_FILE, Dataset, Manifest, PartFile, arrow_schema, content_fingerprint
+from distill.encodings import SavedEncodings, SavedIds
 from distill.schema import Schema, dump_schema, parse_schema, save_schema
 
 IDS = {"encoding": {"type": "ids", "size": 9998}, "size": 10000}
@@ -121,8 +122,8 @@ def make_dataset(
     by_split = files if isinstance(files, Mapping) else {"train": files}
     splits = {split: write_split(root, schema, split, lengths, group_size) for split, lengths in by_split.items()}
     save_schema(schema, root / SCHEMA_FILE)
-    ids = {f.table: {"type": "ids", "size": (f.size or 0) - 2} for f in schema.fields if f.encoding.makes_ids}
-    encodings = {"tables": ids, "numbers": {}}
+    ids = {f.table: SavedIds(count=(f.size or 0) - 2) for f in schema.fields if f.encoding.makes_ids}
+    encodings = SavedEncodings(tables=ids)
     fingerprint = content_fingerprint(dump_schema(schema), encodings, {**splits, "items": ()})
     write_manifest(
         root, Manifest(fingerprint=fingerprint, source={}, splits=splits, encodings=encodings, ranges={}, counts={})

@@ -1,6 +1,5 @@
 """Turns raw Parquet or CSV files into the model-ready dataset, fitting encodings on the training split only."""
 
-from distill.data.prepare.fitted import EncodedField, FittedEncodings
 from distill.data.prepare.pipeline import prepare
 
-__all__ = ["EncodedField", "FittedEncodings", "prepare"]
+__all__ = ["prepare"]

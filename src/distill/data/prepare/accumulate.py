@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.data.prepare.arrow import Bool, null_mask
-from distill.data.prepare.hashing import UInt64, mix64
-from distill.data.prepare.values import Float64
+from distill.encodings.arrow import Bool, null_mask
+from distill.encodings.hashing import UInt64, mix64
+from distill.encodings.values import Float64
 
 _BLOCK = 1 << 16
 SAMPLE_SIZE = 1_000_000

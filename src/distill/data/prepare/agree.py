@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from distill.data.prepare.arrow import family, plain_type
 from distill.data.prepare.raw_file import FoundTypes, RawFile
+from distill.encodings.arrow import family, plain_type
 
 _NUMBERS = {"int", "float", "bool"}
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.orc as orc
 
-from distill.data.prepare.arrow import with_readable_names
 from distill.data.prepare.raw_file import unreadable
+from distill.encodings.arrow import with_readable_names
 
 _EXPANSION = 2
 _FILE_MARK = b"ARROW1"

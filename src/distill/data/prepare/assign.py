@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 
 from distill.codes import MISSING_KEY
 from distill.data.format import SPLITS
-from distill.data.prepare.arrow import Int64
 from distill.data.prepare.chunk import Int8
-from distill.data.prepare.hashing import mix64
 from distill.data.prepare.keys import RowKeys, key_columns, raw_place, row_keys
 from distill.data.prepare.plan import RawShape
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.records import RecordPartitions, kth_smallest, partition_count
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.prepare.values import first, to_times
 from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit, UserTimeSplit
+from distill.encodings.arrow import Int64
+from distill.encodings.hashing import mix64
+from distill.encodings.values import first, to_times
 from distill.errors import DataError
 from distill.schema import Schema
 

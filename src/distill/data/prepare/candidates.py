@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from distill.codes import MISSING_KEY
-from distill.data.prepare.arrow import Bool, Int64
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.duplicates import Repeats
 from distill.data.prepare.keys import keys_of
 from distill.data.prepare.targets import labels, stages, values
 from distill.data.prepare.teacher import hidden_vectors, teacher_logits
+from distill.encodings.arrow import Bool, Int64
 from distill.schema import Schema
 
 Float32 = npt.NDArray[np.float32]

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distill.data.prepare.arrow import Bool, Int64
-from distill.data.prepare.place import Place
+from distill.encodings.arrow import Bool, Int64
+from distill.encodings.place import Place
 from distill.schema import Side
 
 Int8 = npt.NDArray[np.int8]

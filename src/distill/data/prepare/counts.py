@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 
 from distill.data.format import SPLITS
-from distill.data.prepare.arrow import Bool, Int64
 from distill.data.prepare.chunk import Int8
+from distill.encodings.arrow import Bool, Int64
 
 
 def by_split(split: Int8, rows: Int64 | Bool | None = None) -> Int64:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from distill.data.file_kind import file_kind
-from distill.data.prepare.arrow import with_readable_names
-from distill.data.prepare.text import DECLARED, NULLS, Evidence, convert, convert_declared, first_failing, without_words
+from distill.encodings.arrow import with_readable_names
+from distill.encodings.text import DECLARED, NULLS, Evidence, convert, convert_declared, first_failing, without_words
 from distill.errors import DataError
 from distill.schema import RawColumns
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from distill.codes import MISSING_KEY
-from distill.data.prepare.arrow import Bool, Int64
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import keys_of
+from distill.encodings.arrow import Bool, Int64
 from distill.errors import DataError
 from distill.schema import Schema
 

@@ -24,14 +24,14 @@ from distill.data.format import (
     teacher_column,
     value_column,
 )
-from distill.data.prepare.arrow import from_lengths, null_mask
 from distill.data.prepare.candidates import Candidates, Float32, merged, read_candidates
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import Counts, by_split
 from distill.data.prepare.duplicates import find_repeats
-from distill.data.prepare.fitted import EncodedField, FittedEncodings
 from distill.data.prepare.meter import TeacherMeter
 from distill.data.prepare.survey import Survey
+from distill.encodings.arrow import from_lengths, null_mask
+from distill.encodings.fitted import EncodedField, FittedEncodings
 from distill.schema import FieldSpec, Schema, Side
 
 

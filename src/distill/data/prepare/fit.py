@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from distill.data.format import SPLITS
 from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueCounter, quantile_boundaries
-from distill.data.prepare.arrow import Bool
 from distill.data.prepare.chunk import Chunk
-from distill.data.prepare.fitted import FittedEncodings
-from distill.data.prepare.numbers import FittedNumber, number_from_moments, signed_log
-from distill.data.prepare.place import Place
-from distill.data.prepare.tables import (
+from distill.encodings.arrow import Bool
+from distill.encodings.fitted import FittedEncodings
+from distill.encodings.numbers import FittedNumber, number_from_moments, signed_log
+from distill.encodings.place import Place
+from distill.encodings.tables import (
     FittedHash,
     FittedIds,
     FittedQuantiles,
@@ -24,7 +24,7 @@ from distill.data.prepare.tables import (
     ValueKind,
     vocabulary_from_counts,
 )
-from distill.data.prepare.values import to_id_values, to_numbers, to_ragged
+from distill.encodings.values import to_id_values, to_numbers, to_ragged
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.schema.encoding import HashBuckets, IdentityIds, Log, QuantileBuckets, Vocabulary
 

@@ -16,16 +16,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from distill.data.prepare.arrow import Int64, combine, differs
 from distill.data.prepare.assign import Assigner
 from distill.data.prepare.chunk import Chunk
-from distill.data.prepare.hashing import mix64
 from distill.data.prepare.keys import row_keys
 from distill.data.prepare.plan import Use, read_columns
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.records import partition_count, partition_of
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.prepare.values import first
+from distill.encodings.arrow import Int64, combine, differs
+from distill.encodings.hashing import mix64
+from distill.encodings.values import first
 from distill.errors import DataError
 from distill.schema import Schema
 

@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 
 from distill.data.format import ITEM_KEY, PartFile, field_column, items_schema
-from distill.data.prepare.arrow import Int64, family, plain_type
 from distill.data.prepare.counts import Counts
-from distill.data.prepare.fitted import FittedEncodings
 from distill.data.prepare.keys import keys_of, raw_place
 from distill.data.prepare.plan import Use, check_columns, field_use, open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.prepare.values import first
 from distill.data.prepare.writer import PartWriter
+from distill.encodings.arrow import Int64, family, plain_type
+from distill.encodings.fitted import FittedEncodings
+from distill.encodings.values import first
 from distill.errors import DataError, SchemaError
 from distill.schema import Schema, Side
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from distill.codes import MISSING_KEY
-from distill.data.prepare.arrow import Bool, Int64, family
-from distill.data.prepare.place import Place
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.prepare.values import first, to_keys
+from distill.encodings.arrow import Bool, Int64, family
+from distill.encodings.place import Place
+from distill.encodings.values import first, to_keys
 from distill.errors import DataError
 from distill.schema import Schema
 

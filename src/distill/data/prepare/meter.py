@@ -8,7 +8,7 @@ import numpy.typing as npt
 from distill.codes import Stage
 from distill.data.format import TeacherNumbers
 from distill.data.prepare.accumulate import Lowest, Moments
-from distill.data.prepare.values import Float64
+from distill.encodings.values import Float64
 from distill.schema import TeacherColumns
 
 Float32 = npt.NDArray[np.float32]

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.prepare.arrow import with_readable_names
 from distill.data.prepare.raw_file import unreadable
+from distill.encodings.arrow import with_readable_names
 
 _BATCH_ROWS = 1 << 18
 _EXPANSION = 4

@@ -32,7 +32,6 @@ from distill.data.prepare.counts import Counts
 from distill.data.prepare.duplicates import without_repeats
 from distill.data.prepare.encode import ChunkEncoder
 from distill.data.prepare.fit import Fitter
-from distill.data.prepare.fitted import FittedEncodings
 from distill.data.prepare.grouping import Grouping
 from distill.data.prepare.items import open_items, write_items
 from distill.data.prepare.meter import TeacherMeter
@@ -52,6 +51,7 @@ from distill.data.prepare.survey import Survey
 from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit, SplitRule
+from distill.encodings.fitted import FittedEncodings
 from distill.errors import DataError
 from distill.files import atomic_directory, hash_file
 from distill.schema import Schema, dump_schema, save_schema

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from distill.data.prepare.arrow import family, plain_type
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
-from distill.data.prepare.tables import ValueKind
 from distill.data.split import ColumnSplit, SplitRule, TimeSplit, UserTimeSplit
+from distill.encodings.arrow import family, plain_type
+from distill.encodings.tables import ValueKind
 from distill.errors import DataError, SchemaError
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.schema.encoding import QuantileBuckets

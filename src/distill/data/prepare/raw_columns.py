@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.data.prepare.arrow import explode, family, is_list, map_values, plain_type, to_plain
-from distill.data.prepare.place import Place
 from distill.data.prepare.raw_file import FoundTypes, RawFile
-from distill.data.prepare.text import DECLARED, Evidence, convert, convert_declared, first_failing
+from distill.encodings.arrow import explode, family, is_list, map_values, plain_type, to_plain
+from distill.encodings.place import Place
+from distill.encodings.text import DECLARED, Evidence, convert, convert_declared, first_failing
 from distill.errors import DataError
 from distill.schema import RawColumns
 

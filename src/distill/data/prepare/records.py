@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.data.prepare.arrow import Int64
-from distill.data.prepare.hashing import UInt64, mix64
+from distill.encodings.arrow import Int64
+from distill.encodings.hashing import UInt64, mix64
 
 _MAX_PARTITIONS = 512
 _WINDOW = 1 << 20

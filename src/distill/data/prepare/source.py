@@ -15,14 +15,14 @@ import pyarrow as pa
 from distill.data.file_kind import KNOWN_FILES, file_kind
 from distill.data.partitions import folder_columns
 from distill.data.prepare.agree import agree
-from distill.data.prepare.arrow import common_type, plain_type, to_plain
 from distill.data.prepare.arrow_file import ArrowFile
 from distill.data.prepare.csv_file import CsvFile
 from distill.data.prepare.parquet_file import ParquetFile
-from distill.data.prepare.place import Place
 from distill.data.prepare.raw_columns import DeclaredFile, PartitionFile
 from distill.data.prepare.raw_file import RawFile
-from distill.data.prepare.text import first_failing
+from distill.encodings.arrow import common_type, plain_type, to_plain
+from distill.encodings.place import Place
+from distill.encodings.text import first_failing
 from distill.errors import DataError
 from distill.schema import RawColumns
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 from distill.data.contents import FieldNumbers, LabelNumbers, TimeRange
 from distill.data.format import SPLITS
 from distill.data.prepare.accumulate import Extremes, Moments
-from distill.data.prepare.arrow import Bool, Int64, family, null_mask
 from distill.data.prepare.chunk import Int8
 from distill.data.prepare.counts import by_split
-from distill.data.prepare.fitted import EncodedField
-from distill.data.prepare.place import Place
-from distill.data.prepare.values import to_times
+from distill.encodings.arrow import Bool, Int64, family, null_mask
+from distill.encodings.fitted import EncodedField
+from distill.encodings.place import Place
+from distill.encodings.values import to_times
 from distill.errors import DataError
 from distill.schema import FieldSpec, Kind
 

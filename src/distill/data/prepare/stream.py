@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from distill.data.prepare.arrow import Int64, explode
 from distill.data.prepare.assign import Assigner
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import row_keys
 from distill.data.prepare.plan import Use, id_columns, read_columns
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.prepare.values import first
+from distill.encodings.arrow import Int64, explode
+from distill.encodings.values import first
 from distill.errors import DataError
 from distill.schema import Schema
 

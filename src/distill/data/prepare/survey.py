@@ -11,13 +11,13 @@ from distill.codes import MISSING_KEY
 from distill.data.contents import Contents, Duplicates, FilesRead, RepeatedCandidate, SplitContents
 from distill.data.format import SPLITS
 from distill.data.found import FilesFound
-from distill.data.prepare.arrow import Int64
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import by_split
 from distill.data.prepare.duplicates import Repeats, pair_name
-from distill.data.prepare.fitted import EncodedField
 from distill.data.prepare.source import RawFiles
 from distill.data.prepare.split_meters import FieldMeter, LabelMeter, TimeMeter
+from distill.encodings.arrow import Int64
+from distill.encodings.fitted import EncodedField
 from distill.schema import Schema
 
 Float32 = npt.NDArray[np.float32]

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from distill.codes import Stage
-from distill.data.prepare.arrow import Bool
 from distill.data.prepare.chunk import Chunk, Int8
-from distill.data.prepare.place import Place
-from distill.data.prepare.values import Float64, first, to_float32, to_id_values, to_numbers
+from distill.encodings.arrow import Bool
+from distill.encodings.place import Place
+from distill.encodings.values import Float64, first, to_float32, to_id_values, to_numbers
 from distill.errors import DataError, SchemaError
 from distill.schema import Schema, StageKey, Task
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from distill.data.format import hidden_type
-from distill.data.prepare.arrow import Bool
 from distill.data.prepare.chunk import Chunk
-from distill.data.prepare.tables import NanRule
 from distill.data.prepare.targets import Float32, check_values
-from distill.data.prepare.values import first, to_float32, to_numbers, to_vectors
+from distill.encodings.arrow import Bool
+from distill.encodings.tables import NanRule
+from distill.encodings.values import first, to_float32, to_numbers, to_vectors
 from distill.errors import DataError
 from distill.schema import HiddenColumn, Schema
 

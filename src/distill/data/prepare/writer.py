@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from distill.data.checksums import FileChecksums, write_checksums
 from distill.data.format import PartFile
-from distill.data.prepare.arrow import Int64
+from distill.encodings.arrow import Int64
 
 ROW_GROUP_CANDIDATES = 1 << 16
 PART_CANDIDATES = 1 << 20

@@ -1,5 +1,6 @@
 """Callbacks of every run: what makes an interrupted run go on exactly, and what stops a run that cannot."""
 
+from distill.training.callbacks.carried_encodings import CarriedEncodings
 from distill.training.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from distill.training.callbacks.data_wait import DataWait
 from distill.training.callbacks.ending import Ending, ending_of
@@ -17,6 +18,7 @@ from distill.training.callbacks.validated import Validated, validation_of
 
 __all__ = [
     "BestCheckpoint",
+    "CarriedEncodings",
     "CheckMonitor",
     "CheckpointOnInterrupt",
     "DataWait",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.data.prepare import hashing
-from distill.data.prepare.hashing import hash_strings, hash_values, mix64
+from distill.encodings import hashing
+from distill.encodings.hashing import hash_strings, hash_values, mix64
 
 _MASK = 2**64 - 1
 

@@ -6,21 +6,30 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.format import field_column
-from distill.data.prepare.arrow import Int64, from_lengths, to_plain
-from distill.data.prepare.numbers import FittedNumber
-from distill.data.prepare.place import Place
-from distill.data.prepare.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
-from distill.data.prepare.values import to_ragged, to_vectors
+from distill.encodings.arrow import Int64, from_lengths, to_plain
+from distill.encodings.hashing import hash_values
+from distill.encodings.numbers import FittedNumber
+from distill.encodings.place import Place
+from distill.encodings.saved import (
+    PackedEncodings,
+    SavedEncodings,
+    SavedHash,
+    SavedIds,
+    SavedNumber,
+    SavedQuantiles,
+    SavedTable,
+    SavedVocabulary,
+)
+from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.encodings.values import to_ragged, to_vectors
 from distill.errors import DataError
-from distill.files import hash_file
+from distill.files import hash_bytes
 from distill.schema import OOV_ID, FieldSpec, Kind, Schema
 
 ENCODINGS = "encodings"
@@ -62,7 +71,7 @@ class FittedEncodings:
             fields: What to encode.
 
         Returns:
-            One column per field, named and typed as in the prepared dataset.
+            One column per field, named as it is and typed as in the prepared dataset.
 
         Raises:
             DataError: A column is missing or does not hold what the field says.
@@ -76,7 +85,7 @@ class FittedEncodings:
                     found=f"columns {', '.join(table.column_names)}",
                 )
             place = Place(spec.column, f"field {spec.name!r}")
-            columns[field_column(spec.name)] = self.encode(spec, to_plain(table[spec.column]), place).array
+            columns[spec.name] = self.encode(spec, to_plain(table[spec.column]), place).array
         return pa.table(columns)
 
     def encode(self, spec: FieldSpec, array: pa.Array, place: Place) -> EncodedField:
@@ -113,21 +122,24 @@ class FittedEncodings:
         )
         return schema.model_copy(update={"fields": fields})
 
-    def save(self, root: Path) -> dict[str, Any]:
-        """Writes vocabularies to `root/encodings/<table>.parquet`.
-
-        Returns:
-            Plain data for the manifest: the fitted numbers, and path and hash of every vocabulary.
-        """
+    def save(self, root: Path) -> SavedEncodings:
+        """Writes vocabularies to `root/encodings/<table>.parquet`, and returns the rest as plain data."""
+        packed = self.packed()
         (root / ENCODINGS).mkdir(parents=True, exist_ok=True)
-        tables = {name: _save_table(root, name, encoder) for name, encoder in self.tables.items()}
+        packed.write(root)
+        return packed.saved
+
+    def packed(self) -> PackedEncodings:
+        """Returns the encodings as plain data and bytes."""
+        files: dict[str, bytes] = {}
+        tables = {name: _pack(name, encoder, files) for name, encoder in self.tables.items()}
         numbers = {
-            name: {"log": n.log, "shift": n.shift, "scale": n.scale, "fill": n.fill} for name, n in self.numbers.items()
+            name: SavedNumber(log=n.log, shift=n.shift, scale=n.scale, fill=n.fill) for name, n in self.numbers.items()
         }
-        return {"tables": tables, "numbers": numbers}
+        return PackedEncodings(SavedEncodings(tables=tables, numbers=numbers), files)
 
     @classmethod
-    def load(cls, root: Path, saved: Mapping[str, Any]) -> FittedEncodings:
+    def load(cls, root: Path, saved: SavedEncodings) -> FittedEncodings:
         """Reads back what `save` wrote.
 
         Args:
@@ -137,8 +149,14 @@ class FittedEncodings:
         Raises:
             DataError: A vocabulary is missing or is not the one that was fitted.
         """
-        tables = {name: _load_table(root, entry) for name, entry in saved["tables"].items()}
-        return cls(tables, {name: FittedNumber(**entry) for name, entry in saved["numbers"].items()})
+        return cls.unpacked(PackedEncodings.read(root, saved))
+
+    @classmethod
+    def unpacked(cls, packed: PackedEncodings) -> FittedEncodings:
+        """Undoes `packed`."""
+        tables = {name: _unpack(entry, packed.files) for name, entry in packed.saved.tables.items()}
+        numbers = {name: FittedNumber(n.log, n.shift, n.scale, n.fill) for name, n in packed.saved.numbers.items()}
+        return cls(tables, numbers)
 
 
 def _file_name(table: str) -> str:
@@ -147,36 +165,30 @@ def _file_name(table: str) -> str:
     return quoted if len(quoted) <= _LONGEST_NAME else hashlib.blake2b(table.encode(), digest_size=16).hexdigest()
 
 
-def _save_table(root: Path, name: str, encoder: TableEncoder) -> dict[str, Any]:
+def _pack(name: str, encoder: TableEncoder, files: dict[str, bytes]) -> SavedTable:
     if isinstance(encoder, FittedVocabulary):
         path = f"{ENCODINGS}/{_file_name(name)}.parquet"
         table = pa.table({"value": encoder.values, "count": pa.array(encoder.counts)})
-        pq.write_table(table, root / path, compression="zstd")
-        return {"type": "vocabulary", "file": path, "blake2b": hash_file(root / path), "size": encoder.size}
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        files[path] = buffer.getvalue().to_pybytes()
+        values = hash_bytes(encoder.kind.encode() + hash_values(encoder.values).tobytes())
+        return SavedVocabulary(file=path, blake2b=hash_bytes(files[path]), size=encoder.size, values=values)
     if isinstance(encoder, FittedHash):
-        return {"type": "hash", "buckets": encoder.buckets, "values": encoder.kind}
+        return SavedHash(buckets=encoder.buckets, values=encoder.kind)
     if isinstance(encoder, FittedQuantiles):
-        return {"type": "quantile", "buckets": encoder.buckets, "boundaries": encoder.boundaries.tolist()}
-    return {"type": "ids", "size": encoder.size - 2}
+        return SavedQuantiles(buckets=encoder.buckets, boundaries=tuple(encoder.boundaries.tolist()))
+    assert isinstance(encoder, FittedIds)
+    return SavedIds(count=encoder.count)
 
 
-def _load_table(root: Path, entry: Mapping[str, Any]) -> TableEncoder:
-    if entry["type"] == "hash":
-        return FittedHash(entry["buckets"], entry["values"])
-    if entry["type"] == "quantile":
-        return FittedQuantiles(entry["buckets"], np.asarray(entry["boundaries"], np.float64))
-    if entry["type"] == "ids":
-        return FittedIds(entry["size"])
-    path = root / entry["file"]
-    found = hash_file(path) if path.is_file() else "no file"
-    if found != entry["blake2b"]:
-        raise DataError(
-            "A vocabulary is not the one that was fitted.",
-            where=str(path),
-            expected=f"blake2b {entry['blake2b']}",
-            found=found,
-            remedy="Prepare the data again, or restore the file.",
-        )
-    table = pq.read_table(path)
+def _unpack(entry: SavedTable, files: Mapping[str, bytes]) -> TableEncoder:
+    if isinstance(entry, SavedHash):
+        return FittedHash(entry.buckets, entry.values)
+    if isinstance(entry, SavedQuantiles):
+        return FittedQuantiles(entry.buckets, np.asarray(entry.boundaries, np.float64))
+    if isinstance(entry, SavedIds):
+        return FittedIds(entry.count)
+    table = pq.read_table(pa.BufferReader(files[entry.file]))
     counts = table["count"].to_numpy().astype(np.int64)
     return FittedVocabulary(to_plain(table["value"]), counts)

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.data.prepare.accumulate import ValueCounter
-from distill.data.prepare.place import Place
 from distill.data.prepare.source import RawFiles
-from distill.data.prepare.tables import FittedHash, vocabulary_from_counts
+from distill.encodings.place import Place
+from distill.encodings.tables import FittedHash, vocabulary_from_counts
 from distill.errors import DataError
 
 _WORDS = ["pear", None, "fig", "fig", "", "pear", "žluť", None, "fig", "kiwi"] * 20

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.data.prepare.arrow import Int64, combine, is_text, null_mask
-from distill.data.prepare.hashing import UInt64, hash_strings, hash_values
-from distill.data.prepare.place import Place
-from distill.data.prepare.values import Float64, first, to_id_values, to_numbers
+from distill.encodings.arrow import Int64, combine, is_text, null_mask
+from distill.encodings.hashing import UInt64, hash_strings, hash_values
+from distill.encodings.place import Place
+from distill.encodings.values import Float64, first, to_id_values, to_numbers
 from distill.errors import DataError
 from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.data.prepare.arrow import differs, explode, plain_type, to_plain
-from distill.data.prepare.place import Place
-from distill.data.prepare.values import (
+from distill.encodings.arrow import differs, explode, plain_type, to_plain
+from distill.encodings.place import Place
+from distill.encodings.values import (
     to_float32,
     to_id_values,
     to_keys,

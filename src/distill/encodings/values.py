@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.data.prepare.arrow import Bool, Int64, explode, family, is_text, null_mask, to_int64_bits, to_microseconds
-from distill.data.prepare.hashing import hash_strings
-from distill.data.prepare.place import Place
-from distill.data.prepare.text import first_failing, to_instants
+from distill.encodings.arrow import Bool, Int64, explode, family, is_text, null_mask, to_int64_bits, to_microseconds
+from distill.encodings.hashing import hash_strings
+from distill.encodings.place import Place
+from distill.encodings.text import first_failing, to_instants
 from distill.errors import DataError
 
 Float64 = npt.NDArray[np.float64]

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distill.data.prepare import FittedEncodings
-from distill.data.prepare.numbers import number_from_moments
-from distill.data.prepare.place import Place
-from distill.data.prepare.tables import (
+from distill.encodings import FittedEncodings
+from distill.encodings.numbers import number_from_moments
+from distill.encodings.place import Place
+from distill.encodings.tables import (
     FittedHash,
     FittedIds,
     FittedQuantiles,
@@ -127,9 +127,9 @@ def test_saved_encodings_encode_alike(tmp_path: Path) -> None:
     loaded = FittedEncodings.load(tmp_path, fitted.save(tmp_path))
     encoded = loaded.apply(raw, schema.fields)
     assert encoded.equals(fitted.apply(raw, schema.fields))
-    assert encoded["field_word"].to_pylist() == [3, 0]
-    assert encoded["field_past"].to_pylist() == [[2, 1], []]
-    assert encoded["field_code"].to_pylist() == [5, 1]
+    assert encoded["word"].to_pylist() == [3, 0]
+    assert encoded["past"].to_pylist() == [[2, 1], []]
+    assert encoded["code"].to_pylist() == [5, 1]
     with pytest.raises(DataError, match="missing"):
         loaded.apply(raw.drop_columns("price"), schema.fields)
 

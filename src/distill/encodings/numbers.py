@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distill.data.prepare.arrow import Int64
-from distill.data.prepare.place import Place
-from distill.data.prepare.tables import NanRule
-from distill.data.prepare.values import Float64, to_float32, to_numbers
+from distill.encodings.arrow import Int64
+from distill.encodings.place import Place
+from distill.encodings.tables import NanRule
+from distill.encodings.values import Float64, to_float32, to_numbers
 from distill.schema.encoding import AnyEncoding, Log, Standardise
 
 

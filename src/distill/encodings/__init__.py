@@ -1,0 +1,17 @@
+"""Fitted encodings: raw values in, ids and numbers out, the same in preparation and wherever a model is served.
+
+Nothing here knows torch, a dataset or a run.
+"""
+
+from distill.encodings.fitted import EncodedField, FittedEncodings
+from distill.encodings.saved import PackedEncodings, SavedEncodings, SavedIds, differing, verified
+
+__all__ = [
+    "EncodedField",
+    "FittedEncodings",
+    "PackedEncodings",
+    "SavedEncodings",
+    "SavedIds",
+    "differing",
+    "verified",
+]

@@ -1,0 +1,248 @@
+"""What fitted encodings are on disk: plain data, and a file for each vocabulary. They have an identity of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from distill.errors import DataError
+from distill.files import hash_bytes
+from distill.schema import NUM_RESERVED, FieldSpec
+from distill.schema.encoding import MAX_IDS
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SavedVocabulary(_Model):
+    """A vocabulary, in a file of its own.
+
+    Attributes:
+        file: Its path below the folder that holds the encodings.
+        blake2b: Hash of the file.
+        size: Number of ids, reserved ones included.
+        values: Hash of the values in the order of their ids, whatever file they are in.
+    """
+
+    type: Literal["vocabulary"] = "vocabulary"
+    file: str
+    blake2b: str
+    size: int = Field(ge=NUM_RESERVED)
+    values: str
+
+    @field_validator("file")
+    @classmethod
+    def _is_below(cls, path: str) -> str:
+        """Refuses a file elsewhere."""
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise ValueError(f"{path} does not lie below the folder")
+        return path
+
+
+class SavedHash(_Model):
+    """Hash buckets, and the type of the values that are hashed."""
+
+    type: Literal["hash"] = "hash"
+    buckets: int = Field(ge=1, le=MAX_IDS)
+    values: Literal["int", "string"]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, reserved ones included."""
+        return self.buckets + NUM_RESERVED
+
+
+class SavedQuantiles(_Model):
+    """Quantile buckets and their boundaries."""
+
+    type: Literal["quantile"] = "quantile"
+    buckets: int = Field(ge=1)
+    boundaries: tuple[float, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, reserved ones included."""
+        return self.buckets + NUM_RESERVED
+
+
+class SavedIds(_Model):
+    """Integers below `count` that are used as they are."""
+
+    type: Literal["ids"] = "ids"
+    count: int = Field(ge=1, le=MAX_IDS)
+
+    @property
+    def size(self) -> int:
+        """Number of ids, reserved ones included."""
+        return self.count + NUM_RESERVED
+
+
+class SavedNumber(_Model):
+    """What a number is scaled by; see `FittedNumber`."""
+
+    log: bool
+    shift: float
+    scale: float
+    fill: float
+
+
+SavedTable = Annotated[
+    Union[SavedVocabulary, SavedHash, SavedQuantiles, SavedIds],  # noqa: UP007
+    Field(discriminator="type"),
+]
+
+
+class SavedEncodings(_Model):
+    """Fitted encodings as plain data.
+
+    Attributes:
+        tables: Table name to the encoding of all fields that share it.
+        numbers: Field name to what it is scaled by.
+    """
+
+    tables: dict[str, SavedTable] = Field(default_factory=dict)
+    numbers: dict[str, SavedNumber] = Field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> SavedEncodings:
+        """Reads what `model_dump_json` wrote.
+
+        Raises:
+            DataError: The text is something else.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except (ValidationError, RecursionError) as error:
+            raise DataError(
+                "The encodings cannot be read.", where=where, found=" ".join(str(error).split())[:300]
+            ) from error
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Path of each vocabulary's file to its hash."""
+        return {t.file: t.blake2b for t in self.tables.values() if isinstance(t, SavedVocabulary)}
+
+    def of(self, fields: Sequence[FieldSpec]) -> SavedEncodings:
+        """Returns the encodings of some fields only."""
+        tables = {f.table for f in fields if f.encoding.makes_ids}
+        numbers = {f.name for f in fields if f.is_number}
+        return SavedEncodings(
+            tables={name: table for name, table in self.tables.items() if name in tables},
+            numbers={name: number for name, number in self.numbers.items() if name in numbers},
+        )
+
+    def knows(self, spec: FieldSpec) -> bool:
+        """Whether there is an encoding of a field; a vector needs none."""
+        if spec.encoding.makes_ids:
+            return spec.table in self.tables
+        return not spec.is_number or spec.name in self.numbers
+
+    def identity(self, spec: FieldSpec) -> str:
+        """Hashes what decides the encoded value of every raw value of a field (32 hex digits).
+
+        The names of its column and table, counts and the files' bytes do not.
+
+        Args:
+            spec: A field that is known.
+        """
+        content: dict[str, Any] = {"kind": spec.kind.value, "max_length": spec.max_length, "width": spec.width}
+        if spec.encoding.makes_ids:
+            content["table"] = self.tables[spec.table].model_dump(exclude={"file", "blake2b"})
+        elif spec.is_number:
+            content["number"] = self.numbers[spec.name].model_dump()
+        return hash_bytes(json.dumps(content, sort_keys=True).encode())
+
+    def fingerprint(self, fields: Sequence[FieldSpec]) -> str:
+        """Hashes the identities of fields, in their order (32 hex digits)."""
+        return hash_bytes(json.dumps([(f.name, f.side.value, self.identity(f)) for f in fields]).encode())
+
+
+def differing(
+    fields: Sequence[FieldSpec], own: SavedEncodings, others: Sequence[FieldSpec], of_others: SavedEncodings
+) -> list[str]:
+    """Names the fields that other data encodes in another way, or does not have.
+
+    Args:
+        fields: That a model reads.
+        own: Their encodings.
+        others: Fields of the data.
+        of_others: Their encodings.
+    """
+    known = {f.name: f for f in others}
+    return [
+        f.name
+        for f in fields
+        if f.name not in known
+        or known[f.name].side is not f.side
+        or own.identity(f) != of_others.identity(known[f.name])
+    ]
+
+
+@dataclass(frozen=True)
+class PackedEncodings:
+    """Encodings with the content of their files, as a checkpoint holds them.
+
+    Attributes:
+        saved: As plain data.
+        files: Path of each vocabulary's file to its bytes.
+    """
+
+    saved: SavedEncodings
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def read(cls, root: Path, saved: SavedEncodings) -> PackedEncodings:
+        """Reads the files below a folder.
+
+        Raises:
+            DataError: One is not there, or is not what was written.
+        """
+        return cls(saved, {name: read_verified(root / name, digest) for name, digest in saved.files.items()})
+
+    def write(self, root: Path) -> None:
+        """Writes the files below a folder."""
+        for name, content in self.files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def read_verified(path: Path, digest: str) -> bytes:
+    """Reads a file of known content.
+
+    Raises:
+        DataError: It is not there, or is not what was written.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _other(str(path), digest, "no file" if isinstance(error, FileNotFoundError) else str(error)) from error
+    return verified(content, digest, str(path))
+
+
+def verified(content: bytes, digest: str, where: str) -> bytes:
+    """Returns the content of a vocabulary's file.
+
+    Raises:
+        DataError: It is not what was written.
+    """
+    found = hash_bytes(content)
+    if found != digest:
+        raise _other(where, digest, f"blake2b {found}")
+    return content
+
+
+def _other(where: str, digest: str, found: str) -> DataError:
+    return DataError(
+        "A vocabulary is not the one that was fitted.",
+        where=where,
+        expected=f"blake2b {digest}",
+        found=found,
+        remedy="Prepare the data again, or restore the file.",
+    )
