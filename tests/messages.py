@@ -8,6 +8,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,10 @@ def _options(group: str) -> list[str]:
 
 
 def _compositions() -> Iterator[tuple[str, list[str]]]:
-    for group in ("data", "model", "teacher", "loss", "metrics", "trainer", "optimizer", "scheduler", "embedding"):
-        yield from (("config", [f"{group}={name}"]) for name in _options(group))
+    groups = ("data", "model", "teacher", "loss", "metrics", "trainer", "optimizer", "scheduler", "embedding")
+    choices = [[f"{group}={name}" for name in _options(group)] for group in groups]
+    for together in zip_longest(*choices):  # nothing is built: what does not go together is composed all the same
+        yield "config", [choice for choice in together if choice is not None]
     yield "config", [f"+loss_term@loss.terms.{name}={name}" for name in _options("loss_term")]
     yield "config", [f"+sampler@sampling.{name}={name}" for name in _options("sampler")]
     yield "config", [f"+sequence@model.net.sequence_{name}={name}" for name in _options("sequence")]

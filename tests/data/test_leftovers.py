@@ -11,6 +11,7 @@ import pytest
 from distill.data.build import build_dataset
 from distill.files import remove_leftovers, remove_leftovers_below, temporary_sibling
 from tests.data.test_content import Source
+from tests.marks import slow_except
 
 ROOT = Path(__file__).parents[2]
 KILLED = """
@@ -54,7 +55,7 @@ def leftovers(root: Path) -> set[str]:
     return {path.name for path in root.rglob(".*") if path.suffix != ".lock"}
 
 
-@pytest.mark.parametrize(("what", "count"), [("raw", 1), ("prepare", 2)])
+@pytest.mark.parametrize(("what", "count"), slow_except([("raw", 1), ("prepare", 2)], ("prepare", 2)))
 def test_a_killed_preparation(tmp_path: Path, what: str, count: int) -> None:
     assert len(killed(what, tmp_path)) == count
     (tmp_path / ".shop-0123456789abc.raw-x").mkdir()  # of another dataset, whose name begins alike
@@ -66,6 +67,7 @@ def test_a_killed_preparation(tmp_path: Path, what: str, count: int) -> None:
     assert not killed_again.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_of_signals(tmp_path: Path) -> None:
     assert len(killed("signals", tmp_path)) == 1
     (tmp_path / "signals" / "train" / "part-00009.parquet").touch()

@@ -81,6 +81,7 @@ def test_kill_at_random_steps(root: Path, kind: str, seed: int) -> None:
     assert_same(killed_and_resumed(root, kind, step, rank), whole(root, kind))
 
 
+@pytest.mark.slow
 def test_every_value_is_logged_once(root: Path) -> None:
     for tag, values in history(whole(root, "cached"), "student").items():
         steps = [step for step, _ in values]

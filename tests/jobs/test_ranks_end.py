@@ -44,6 +44,7 @@ def test_rank_zero_is_killed(root: Path) -> None:
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_an_error_of_one_rank_is_shown_once_and_ends_the_other(root: Path) -> None:
     output = ends(root, "error", 1)
     assert output.count("ValueError: an error of this rank alone") == 1

@@ -182,6 +182,7 @@ def test_hidden_vectors_are_written_and_read_row_by_row(root: Path, capsys: pyte
     assert "body [" in _failure(capsys)
 
 
+@pytest.mark.slow
 def test_hidden_vectors_in_half_the_bytes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     half, full = root / "half", root / "full"
     run_script("scripts/score.py", *_score_arguments(root), f"out={full}", "hidden=[body]")

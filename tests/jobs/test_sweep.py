@@ -60,6 +60,7 @@ def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFi
         assert "val/.*/auc" in custom_scalars(job / "student")
 
 
+@pytest.mark.slow
 def test_sweep_over_experiments_compares_them_all(tmp_path: Path) -> None:
     experiments = "+experiment=funnel/two_tower,funnel/two_tower_from_dcn_v2-bernoulli_kl"
     tiny = [argument for argument in tiny_arguments(tmp_path) if not argument.startswith("teacher.")]

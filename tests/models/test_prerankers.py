@@ -19,6 +19,7 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Schema
 from distill.training.optim import count_weights
 from tests.batches import make_batch, make_schema
+from tests.marks import slow_except
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
 from tests.models.listing import BODIES, PRERANKERS, SPLIT
 
@@ -53,7 +54,7 @@ def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Bat
     assert not [n for n, p in model.named_parameters() if p.grad is None]
 
 
-@pytest.mark.parametrize("name", PRERANKERS)
+@pytest.mark.parametrize("name", slow_except(PRERANKERS, "two_tower", "cold"))
 def test_overfits(name: str) -> None:
     schema = _schema()
     batch = make_batch(schema, (16, 16, 1, 31), seed=1)

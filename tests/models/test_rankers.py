@@ -16,6 +16,7 @@ from distill.models import InteractionRanker
 from distill.schema import Schema
 from distill.training.optim import count_weights
 from tests.batches import make_batch, make_schema
+from tests.marks import slow_except
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
 from tests.models.listing import BODIES, RANKERS, TRUNKS
 
@@ -36,7 +37,7 @@ def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Bat
     assert not without
 
 
-@pytest.mark.parametrize("name", RANKERS)
+@pytest.mark.parametrize("name", slow_except(RANKERS, "dcn_v2", "fibinet", "mmoe"))
 def test_overfits(name: str) -> None:
     schema = make_schema()
     batch = make_batch(schema, (16, 16, 1, 31), seed=1)
