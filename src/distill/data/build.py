@@ -9,6 +9,7 @@ from pathlib import Path
 from distill.data.dataset import load_dataset
 from distill.data.format import Dataset
 from distill.data.prepare import prepare
+from distill.data.prepare.known import KnownEncodings
 from distill.data.prepare.pipeline import DEFAULT_MEMORY_BYTES
 from distill.data.raw import DatasetSource
 from distill.errors import DataError, DistillError
@@ -19,13 +20,20 @@ _PREFIX = 12
 _log = logging.getLogger(__name__)
 
 
-def dataset_folder(source: DatasetSource, root: Path) -> Path:
-    """Returns where the prepared dataset of a source is kept: `root/<name>-<fingerprint>`."""
-    return root / f"{source.name}-{source.fingerprint()[:_PREFIX]}"
+def dataset_folder(source: DatasetSource, root: Path, known: KnownEncodings | None = None) -> Path:
+    """Returns where the prepared dataset of a source is kept: `root/<name>-<fingerprint>`, under known encodings with
+    the hash of those too."""
+    name = f"{source.name}-{source.fingerprint()[:_PREFIX]}"
+    return root / (name if known is None else f"{name}-{known.fingerprint()[:_PREFIX]}")
 
 
 def build_dataset(
-    source: DatasetSource, root: Path, *, memory_bytes: int = DEFAULT_MEMORY_BYTES, progress: bool = True
+    source: DatasetSource,
+    root: Path,
+    *,
+    known: KnownEncodings | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    progress: bool = True,
 ) -> Dataset:
     """Returns the prepared dataset of a source, preparing it if it is not there or is damaged.
 
@@ -34,13 +42,14 @@ def build_dataset(
     Args:
         source: Adapter or generator.
         root: Folder of all prepared datasets.
+        known: See `prepare`.
         memory_bytes: See `prepare`.
         progress: See `prepare`.
 
     Raises:
         DataError: The raw data does not hold what the source's schema says.
     """
-    folder = dataset_folder(source, root)
+    folder = dataset_folder(source, root, known)
     with locked(root / f".{folder.name}.lock"):
         remove_leftovers(folder)
         if (found := _load_valid(folder)) is not None:
@@ -49,7 +58,7 @@ def build_dataset(
         with raw_sibling(folder) as raw:
             with room_for(raw):
                 written = source.write_raw(raw)
-            return prepare(written, folder, memory_bytes=memory_bytes, progress=progress)
+            return prepare(written, folder, known=known, memory_bytes=memory_bytes, progress=progress)
 
 
 def _load_valid(folder: Path) -> Dataset | None:

@@ -69,4 +69,20 @@ class RandomSplit:
         require_integer("data.adapter.split.seed", self.seed, least=0, most=2**63 - 2)
 
 
-SplitRule = Union[ColumnSplit, TimeSplit, UserTimeSplit, RandomSplit]  # noqa: UP007
+@dataclass(frozen=True)
+class WholeSplit:
+    """All rows are of one split: a new day, under encodings that are there already."""
+
+    name: str = "test"
+
+    def __post_init__(self) -> None:
+        if self.name not in ("train", "val", "test"):
+            raise ConfigError(
+                "There is no such split.",
+                where="data.adapter.split.name",
+                expected="train, val or test",
+                found=str(self.name),
+            )
+
+
+SplitRule = Union[ColumnSplit, TimeSplit, UserTimeSplit, RandomSplit, WholeSplit]  # noqa: UP007

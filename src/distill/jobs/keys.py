@@ -52,6 +52,8 @@ KEYS: dict[str, Any] = {
     "data.loader.num_shards": _Count | None,
     "data.loader.prefetch": bool,
     "memory_bytes": _Count,
+    "encodings": _Text | None,
+    "grow": bool,
     # Models, losses and what is measured.
     "model.name": _Text,
     "teacher.model.name": _Text,

@@ -10,10 +10,11 @@ from rich.console import Console
 from distill.console import plain_console
 from distill.data.build import build_dataset
 from distill.data.format import Dataset
-from distill.data.prepare import prepare
+from distill.data.prepare import KnownEncodings, prepare
 from distill.errors import ConfigError
 from distill.files import raw_sibling, remove_leftovers
 from distill.jobs.node import build
+from distill.jobs.read_encodings import read_encodings
 from distill.lock import locked
 from distill.reports.contents import contents_lines, tables
 from distill.reports.contents_warnings import contents_warnings
@@ -25,17 +26,32 @@ def run(cfg: DictConfig) -> Dataset:
     if cfg.data.get("adapter") is None:
         raise ConfigError("There is nothing to prepare.", where="data.adapter", remedy="Choose data=parquet, say.")
     source = build(cfg.data.adapter, "data.adapter")
+    known = known_encodings(cfg)
     if cfg.out is None:
-        dataset = build_dataset(source, Path(cfg.paths.data), memory_bytes=cfg.memory_bytes)
+        dataset = build_dataset(source, Path(cfg.paths.data), known=known, memory_bytes=cfg.memory_bytes)
     else:
         out = Path(cfg.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.parent / f".{out.name}.lock"):
             remove_leftovers(out)
             with raw_sibling(out) as raw:
-                dataset = prepare(source.write_raw(raw), out, memory_bytes=cfg.memory_bytes)
+                dataset = prepare(source.write_raw(raw), out, known=known, memory_bytes=cfg.memory_bytes)
     describe(dataset, plain_console())
     return dataset
+
+
+def known_encodings(cfg: DictConfig) -> KnownEncodings | None:
+    """Returns the encodings that the config names, None where it names none.
+
+    Raises:
+        ConfigError: They are to grow, and none are named.
+        DataError: They cannot be read.
+    """
+    if cfg.encodings is not None:
+        return read_encodings(Path(cfg.encodings), bool(cfg.grow))
+    if cfg.grow:
+        raise ConfigError("There are no encodings to grow.", where="encodings", remedy="Name them: encodings=DATASET")
+    return None
 
 
 def describe(dataset: Dataset, console: Console) -> None:

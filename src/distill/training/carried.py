@@ -1,4 +1,4 @@
-"""A checkpoint carries the encodings of the fields that its model reads, by content: no folder of a dataset is needed."""
+"""A checkpoint carries the encodings of the fields that its model reads, by content: it needs no dataset beside it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from distill.data.prepare.plan import RawShape
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.records import RecordPartitions, kth_smallest, partition_count
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit, UserTimeSplit
+from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit, UserTimeSplit, WholeSplit
 from distill.encodings.arrow import Int64
 from distill.encodings.hashing import mix64
 from distill.encodings.values import first, to_times
@@ -49,6 +49,17 @@ class ByHash:
         codes[share < self.rule.val + self.rule.test] = VAL
         codes[share < self.rule.test] = TEST
         return codes
+
+
+@dataclass(frozen=True)
+class AllTo:
+    """`WholeSplit`."""
+
+    code: int
+
+    def assign(self, batch: RawBatch, keys: RowKeys) -> Int8:
+        """Returns indices into `SPLITS` `[n]`."""
+        return np.full(batch.num_rows, self.code, np.int8)
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,8 @@ class SplitPlanner:
         """
         if isinstance(rule, RandomSplit):
             return ByHash(rule)
+        if isinstance(rule, WholeSplit):
+            return AllTo([str(name) for name in SPLITS].index(rule.name))
         if isinstance(rule, ColumnSplit):
             by_column = ByColumn(rule.column, self.files)
             if self._is_scattered and self.shape == "flat":

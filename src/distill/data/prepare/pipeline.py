@@ -34,6 +34,7 @@ from distill.data.prepare.encode import ChunkEncoder
 from distill.data.prepare.fit import Fitter
 from distill.data.prepare.grouping import Grouping
 from distill.data.prepare.items import open_items, write_items
+from distill.data.prepare.known import KnownEncodings
 from distill.data.prepare.meter import TeacherMeter
 from distill.data.prepare.plan import (
     check_columns,
@@ -45,7 +46,7 @@ from distill.data.prepare.plan import (
     table_kinds,
 )
 from distill.data.prepare.progress import PassProgress
-from distill.data.prepare.source import BATCH_BYTES
+from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.prepare.stream import ChunkSource, StraightSource
 from distill.data.prepare.survey import Survey
 from distill.data.prepare.writer import PartWriter
@@ -61,17 +62,25 @@ _MAX_THREADS = 8
 _BATCHES_IN_MEMORY = 16
 
 
-def prepare(raw: RawDataset, out: Path, *, memory_bytes: int = DEFAULT_MEMORY_BYTES, progress: bool = True) -> Dataset:
+def prepare(
+    raw: RawDataset,
+    out: Path,
+    *,
+    known: KnownEncodings | None = None,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    progress: bool = True,
+) -> Dataset:
     """Prepares a dataset: splits, encodes and writes it, whole or not at all.
 
-    Encodings are fitted on the training split; quantiles are exact up to a million values, beyond that they are
-    those of a seeded uniform sample of a million. The bytes written depend on the raw data only, not on
-    `memory_bytes`: requests that are whole in the raw files keep their order, gathered ones are ordered by the hash of
-    their key. The manifest counts what was met, such as `oov/val/item_id` or `null_labels/train/click`.
+    Encodings are fitted on the training split, unless they are known; quantiles are exact up to a million values,
+    beyond that they are those of a seeded uniform sample of a million. The bytes written depend on the raw data only,
+    not on `memory_bytes`: requests that are whole in the raw files keep their order, gathered ones are ordered by the
+    hash of their key. The manifest counts what was met, such as `oov/val/item_id` or `null_labels/train/click`.
 
     Args:
         raw: Raw files, their schema and the split rule.
         out: Folder of the dataset; must not exist, or be empty.
+        known: Encodings to use in place of fitting them; then splits may be empty.
         memory_bytes: What the passes may hold in memory beside vocabularies; more rows go through temporary files.
         progress: Whether to show a bar per pass.
 
@@ -80,20 +89,22 @@ def prepare(raw: RawDataset, out: Path, *, memory_bytes: int = DEFAULT_MEMORY_BY
 
     Raises:
         SchemaError: The schema does not fit the raw files or the split rule.
-        DataError: The raw files do not hold what the schema says, a split is empty, or `out` is taken.
+        DataError: The raw files do not hold what the schema says, a split is empty, a field is not among the known
+            encodings, or `out` is taken.
     """
     with (
         atomic_directory(out) as beside,
         tempfile.TemporaryDirectory(dir=beside, prefix="scratch-") as scratch,
         PassProgress(progress) as bars,
     ):
-        _Preparation(raw, beside, Path(scratch), memory_bytes, bars).run()
+        _Preparation(raw, known, beside, Path(scratch), memory_bytes, bars).run()
     return load_dataset(out)
 
 
 @dataclass(frozen=True)
 class _Preparation:
     raw: RawDataset
+    known: KnownEncodings | None
     root: Path
     scratch: Path
     memory_bytes: int
@@ -105,6 +116,8 @@ class _Preparation:
         uses = raw_uses(schema, self.raw.split)
         batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
         check_declared(schema, uses)
+        if self.known is not None:
+            self.known.check(schema)
         files = open_files(self.raw.files, schema, uses, batch_bytes)
         shape = raw_shape(schema, files)
         check_columns(files, uses, shape)
@@ -119,7 +132,7 @@ class _Preparation:
         counts.add("rows_read", files.num_rows)
         counts.add("dropped", 0)
         with ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1))) as pool:
-            fitted, ranges = self._fit(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files.num_rows)
+            fitted, ranges = self._encodings(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files)
             sized = fitted.sized(schema)
             meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
             survey = Survey(sized)
@@ -127,6 +140,16 @@ class _Preparation:
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
         self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files, self.raw.found), meters)
+
+    def _encodings(
+        self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, files: RawFiles
+    ) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
+        if self.known is None:
+            return self._fit(source, fitter, pool, files.num_rows)
+        if not self.known.grow:
+            return self.known.of(self.raw.schema, None), {}
+        fresh, ranges = self._fit(source, fitter, pool, files.num_rows)
+        return self.known.of(self.raw.schema, fresh), ranges
 
     def _fit(
         self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int
@@ -142,7 +165,7 @@ class _Preparation:
 
     def _check_splits(self, requests: dict[Split, int]) -> None:
         for name, number in requests.items():
-            if number == 0:
+            if number == 0 and (self.known is None or name == "train"):
                 raise DataError(
                     f"The {name} split would be empty.",
                     where=", ".join(str(path) for path in self.raw.files[:3]),
@@ -198,7 +221,10 @@ class _Preparation:
         """Describes the raw files by name, size and hash, so that moving them changes nothing."""
         paths = [*self.raw.files, *([self.raw.items] if self.raw.items is not None else [])]
         files = [{"name": p.name, "bytes": p.stat().st_size, "blake2b": hash_file(p)} for p in paths]
-        return {"files": files, "split": {"rule": type(self.raw.split).__name__, **asdict(self.raw.split)}}
+        source = {"files": files, "split": {"rule": type(self.raw.split).__name__, **asdict(self.raw.split)}}
+        if self.known is not None:
+            source["encodings"] = {"of": self.known.origin, "grown": self.known.grow}
+        return source
 
 
 def _split_remedy(rule: SplitRule) -> str:

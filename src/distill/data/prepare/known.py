@@ -1,0 +1,138 @@
+"""New data under encodings that are there already: as they are, or grown by the values that are new."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distill.encodings import FittedEncodings
+from distill.encodings.arrow import Int64
+from distill.encodings.numbers import FittedNumber
+from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.errors import DataError
+from distill.files import hash_bytes
+from distill.schema import FieldSpec, Schema
+from distill.schema.encoding import HashBuckets, IdentityIds, Log, QuantileBuckets, Vocabulary
+
+
+@dataclass(frozen=True)
+class KnownEncodings:
+    """Encodings that data is encoded with, in place of fitting them on it.
+
+    Attributes:
+        fitted: The encodings.
+        origin: Where they are from, for errors and for the manifest.
+        grow: Whether values of the training split that a vocabulary does not know get ids behind those that it has.
+    """
+
+    fitted: FittedEncodings
+    origin: str
+    grow: bool = False
+
+    def fingerprint(self) -> str:
+        """Hashes them, and whether they grow."""
+        return hash_bytes(f"{self.grow} {self.fitted.packed().saved.model_dump_json()}".encode())
+
+    def check(self, schema: Schema) -> None:
+        """Refuses a schema with a field that is not among them, or is encoded in another way there.
+
+        Raises:
+            DataError: There is one.
+        """
+        for spec in schema.fields:
+            found = self._found(spec)
+            wanted = _described(spec)
+            if found != wanted:
+                raise DataError(
+                    "The encodings do not know this field."
+                    if found == _NOTHING
+                    else "The encodings encode this field in another way.",
+                    where=f"{self.origin}, field {spec.name!r}",
+                    expected=wanted,
+                    found=found,
+                    remedy="Declare the field as it was then, leave it out of the schema, or fit encodings anew.",
+                )
+
+    def of(self, schema: Schema, fresh: FittedEncodings | None) -> FittedEncodings:
+        """Returns the encodings of a schema's fields.
+
+        Args:
+            schema: All its fields are known.
+            fresh: What the training split of the new data was fitted to; of interest if they are to grow.
+        """
+        tables = {f.table: self.fitted.tables[f.table] for f in schema.fields if f.encoding.makes_ids}
+        numbers = {f.name: self.fitted.numbers[f.name] for f in schema.fields if f.is_number}
+        if not self.grow or fresh is None:
+            return FittedEncodings(tables, numbers)
+        limits = {f.table: f.encoding.max_size for f in schema.fields if isinstance(f.encoding, Vocabulary)}
+        return FittedEncodings(
+            {name: _grown(table, fresh.tables[name], limits.get(name)) for name, table in tables.items()}, numbers
+        )
+
+    def _found(self, spec: FieldSpec) -> str:
+        if spec.encoding.makes_ids:
+            table = self.fitted.tables.get(spec.table)
+            return _NOTHING if table is None else _of_table(table)
+        if not spec.is_number:
+            return "vector"
+        number = self.fitted.numbers.get(spec.name)
+        return _NOTHING if number is None else _of_number(number)
+
+
+_NOTHING = "nothing"
+
+
+def _described(spec: FieldSpec) -> str:
+    encoding = spec.encoding
+    if isinstance(encoding, HashBuckets):
+        return f"hash into {encoding.buckets} buckets"
+    if isinstance(encoding, QuantileBuckets):
+        return f"{encoding.buckets} quantile buckets"
+    if isinstance(encoding, IdentityIds):
+        return f"ids below {encoding.size}"
+    if isinstance(encoding, Vocabulary):
+        return "vocabulary"
+    if not spec.is_number:
+        return "vector"
+    return "number, log" if isinstance(encoding, Log) else "number"
+
+
+def _of_table(table: TableEncoder) -> str:
+    if isinstance(table, FittedHash):
+        return f"hash into {table.buckets} buckets"
+    if isinstance(table, FittedQuantiles):
+        return f"{table.buckets} quantile buckets"
+    if isinstance(table, FittedIds):
+        return f"ids below {table.count}"
+    return "vocabulary"
+
+
+def _of_number(number: FittedNumber) -> str:
+    return "number, log" if number.log else "number"
+
+
+def _grown(old: TableEncoder, fresh: TableEncoder, limit: int | None) -> TableEncoder:
+    """Puts the values that are new behind those that are old, in their own order; other encodings do not grow."""
+    if not isinstance(old, FittedVocabulary) or not isinstance(fresh, FittedVocabulary) or len(fresh.values) == 0:
+        return old
+    if len(old.values) == 0:
+        return fresh
+    if old.kind != fresh.kind:
+        return old  # the first row that is encoded raises, and says where
+    is_new = pc.invert(pc.is_in(fresh.values, value_set=old.values))
+    values, counts = fresh.values.filter(is_new), fresh.counts[is_new.to_numpy(zero_copy_only=False)]
+    room = len(values) if limit is None else max(0, limit - len(old.values))
+    seen = np.concatenate([_with_counts(old, fresh), counts[:room]])
+    return FittedVocabulary(pa.concat_arrays([old.values, values.slice(0, room)]), seen)
+
+
+def _with_counts(old: FittedVocabulary, fresh: FittedVocabulary) -> Int64:
+    """Adds how often old values were seen in the new data."""
+    position = pc.index_in(old.values, value_set=fresh.values)
+    found = position.is_valid().to_numpy(zero_copy_only=False)
+    counts: Int64 = old.counts.copy()
+    counts[found] += fresh.counts[position.drop_null().to_numpy(zero_copy_only=False)]
+    return counts

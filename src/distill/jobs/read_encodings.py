@@ -1,0 +1,41 @@
+"""Encodings of a dataset or of a checkpoint, to encode other data with. Reads no torch for a dataset's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill.data.dataset import load_dataset
+from distill.data.prepare import KnownEncodings
+from distill.encodings import FittedEncodings
+from distill.errors import DataError
+
+
+def read_encodings(path: Path, grow: bool = False) -> KnownEncodings:
+    """Reads the encodings that a prepared dataset or a checkpoint carries.
+
+    Raises:
+        DataError: The path is neither, or they are damaged.
+    """
+    if path.is_dir():
+        dataset = load_dataset(path)
+        return KnownEncodings(FittedEncodings.load(path, dataset.manifest.encodings), str(path), grow)
+    if not path.is_file():
+        raise DataError(
+            "The encodings do not exist.",
+            where=str(path),
+            expected="a folder that scripts/prepare.py wrote, or a checkpoint",
+            remedy="Check encodings.",
+        )
+    from distill.jobs.parts import read_card  # torch
+    from distill.training.carried import carried
+    from distill.training.checkpoint_io import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    encodings = carried(checkpoint, read_card(checkpoint.get("distill"), path).schema.fields, path)
+    if encodings is None:
+        raise DataError(
+            "The checkpoint does not carry its encodings.",
+            where=str(path),
+            remedy="Name the dataset that it was trained on: encodings=DIR",
+        )
+    return KnownEncodings(FittedEncodings.unpacked(encodings), str(path), grow)
