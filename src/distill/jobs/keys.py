@@ -97,6 +97,12 @@ KEYS: dict[str, Any] = {
     "hidden_width": _Count | None,
     # scripts/replay.py.
     "step": _Text,
+    # scripts/evaluate.py.
+    "path": _Text | list[_Text] | dict[str, _Text],
+    "path.*": _Text,
+    "teacher_path": _Text | None,
+    "data_split": Literal["train", "val", "test"],
+    "each": bool,
     # scripts/select_fields.py.
     "run": _Text | None,
     "curve": list[str] | None,
@@ -134,6 +140,7 @@ PARTS: dict[str, str] = {
 
 # What to give where the config says ???.
 EXAMPLES = {
+    "path": "FILE.ckpt",
     "data.source": "DIR",
     "data.schema": "FILE",
     "data.root": "DIR",

@@ -14,6 +14,7 @@ from distill.metrics.rows import (
     concatenate,
     request_ids,
     request_index,
+    rows_of_batch,
     teacher_rows,
 )
 from distill.metrics.stage_recall import StageRecall
@@ -48,5 +49,6 @@ __all__ = [
     "give_exposures",
     "request_ids",
     "request_index",
+    "rows_of_batch",
     "teacher_rows",
 ]

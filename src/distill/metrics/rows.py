@@ -5,14 +5,14 @@ Shapes: N candidates in R requests, K tasks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from distill.batch import TensorStruct
+from distill.batch import Batch, TeacherSignals, TensorStruct
 from distill.errors import DataError
 
 
@@ -60,6 +60,42 @@ class ScoredRows(TensorStruct):
     def select(self, rows: Tensor) -> ScoredRows:
         """Takes rows by a mask `[N]` bool or by position `[M]` int64."""
         return self.map(lambda tensor: tensor[rows])
+
+
+def rows_of_batch(
+    batch: Batch,
+    logits: Tensor,
+    score: Callable[[Tensor, Mapping[str, Tensor]], Tensor],
+    signals: TeacherSignals | None = None,
+    teacher_score: Callable[[Tensor, Mapping[str, Tensor]], Tensor] | None = None,
+) -> ScoredRows:
+    """Pairs what a model says of a batch with labels, keys and the teacher's scores.
+
+    Args:
+        batch: N candidates.
+        logits: `[N, K]`.
+        score: Makes the ranking score `[N]` from logits and columns.
+        signals: The teacher's word on them.
+        teacher_score: The same of the teacher's logits; None if it orders no candidates.
+    """
+    return ScoredRows(
+        row=batch.row,
+        request_id=batch.request_id.index_select(0, batch.request_index),
+        user_id=batch.user_id.index_select(0, batch.request_index),
+        item_id=batch.item_id,
+        logits=logits,
+        score=score(logits, batch.columns),
+        labels=batch.labels,
+        observed=batch.observed,
+        stage=batch.stage,
+        weight=batch.weight,
+        columns=batch.columns,
+        teacher_logits=None if signals is None else signals.logits,
+        teacher_score=None
+        if signals is None or teacher_score is None
+        else teacher_score(signals.logits, batch.columns),
+        teacher_valid=None if signals is None else signals.valid,
+    )
 
 
 class CanonicalRows(NamedTuple):

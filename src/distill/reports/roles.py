@@ -71,7 +71,7 @@ def measure_roles(
         metrics={role: values for role, (values, _) in everyone.items()},
         better={name: goal.plain for name, goal in goals.items()},
         requests=num_requests(some),
-        counted={role: _counted(sampled) for role, (_, sampled) in everyone.items()},
+        counted={role: counted(sampled) for role, (_, sampled) in everyone.items()},
         gap_recovered=gap_recovered({role: sampled for role, (_, sampled) in compared.items()}, goals),
         differences=_differences(found, "distilled", "control"),
         teacher_lead=_differences(compared, "teacher", "control"),
@@ -160,10 +160,15 @@ def _differences(measured: Mapping[str, _Measured], one: str, other: str) -> dic
     """Compares two roles by every metric that both have."""
     if one not in measured or other not in measured:
         return {}
-    own, others = measured[one][1], measured[other][1]
+    return paired_differences(measured[one][1], measured[other][1])
+
+
+def paired_differences(own: Mapping[str, Sampled], others: Mapping[str, Sampled]) -> dict[str, Difference]:
+    """Compares two models by every metric that both have, each by the name of the metric."""
     found = {name: _difference(own[name], others[name]) for name in own if name in others}
     return {name: difference for name, difference in found.items() if difference is not None}
 
 
-def _counted(sampled: Mapping[str, Sampled]) -> dict[str, int]:
+def counted(sampled: Mapping[str, Sampled]) -> dict[str, int]:
+    """Returns metric name to the number of requests that count, of means over requests."""
     return {name: part.num_used for name, part in sampled.items() if isinstance(part, PerRequest)}

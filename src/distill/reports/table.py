@@ -42,7 +42,7 @@ def summary_table(summary: Summary) -> Table:
     table = _empty(f"{summary.name}, seed {summary.seed}, test split", roles, bool(summary.gap_recovered))
     if paired:
         table.add_column("distilled\n− control", justify="right", no_wrap=True)
-    for name, label in _labelled(metric_names(summary)):
+    for name, label in labelled(metric_names(summary)):
         cells = [_value(summary, role, name) for role in roles]
         if summary.gap_recovered:
             cells.append(_share(summary, name) if summary.comparable("teacher", name) else "")
@@ -64,7 +64,7 @@ def scored_table(summary: Summary) -> Table:
     share = "some" if summary.scored is None else f"{100 * summary.scored:.3g}%"
     table = _empty(f"On the {share} of the candidates that the teacher scored", list(values), True)
     names = dict.fromkeys(name for own in summary.on_scored.values() for name in own)
-    for name, label in _labelled(list(names)):
+    for name, label in labelled(list(names)):
         cells = [number(own.get(name, math.nan)) for own in values.values()]
         table.add_row(label, *cells, _share(summary, name))
     return table
@@ -121,7 +121,7 @@ def _add_cost(table: Table, summary: Summary, roles: Sequence[str]) -> None:
         table.add_row(label, *("–" if math.isnan(value) else f"{value * scale:,.{digits}f}" for value in values))
 
 
-def _labelled(names: Sequence[str]) -> list[tuple[str, str]]:
+def labelled(names: Sequence[str]) -> list[tuple[str, str]]:
     """Returns the metrics to print with their labels; of the bands of popularity the tail alone, below its metric."""
     bands = tuple(f"_{band}" for band in BANDS)
     found: list[tuple[str, str]] = []

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from distill.batch import Batch, FeatureBlock, LossReport, RankerOutput, TeacherSignals
 from distill.features import ServingProjection
 from distill.losses import CompositeLoss, LossInputs
-from distill.metrics import MetricState, MetricSuite, ScoredRows, teacher_rows
+from distill.metrics import MetricState, MetricSuite, ScoredRows, rows_of_batch, teacher_rows
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
 from distill.models.training_rows import rows_in_training
@@ -213,23 +213,8 @@ class RankingModule(pl.LightningModule):
         """Scores a batch and pairs the scores with labels, keys and the teacher's scores."""
         logits = self(batch).logits.float()
         signals: TeacherSignals | None = self.signals(batch) if self.signals is not None else None
-        ranked = signals is not None and bool(self.teacher_score.tasks)
-        return ScoredRows(
-            row=batch.row,
-            request_id=batch.request_id.index_select(0, batch.request_index),
-            user_id=batch.user_id.index_select(0, batch.request_index),
-            item_id=batch.item_id,
-            logits=logits,
-            score=self.score(logits, batch.columns),
-            labels=batch.labels,
-            observed=batch.observed,
-            stage=batch.stage,
-            weight=batch.weight,
-            columns=batch.columns,
-            teacher_logits=None if signals is None else signals.logits,
-            teacher_score=self.teacher_score(signals.logits, batch.columns) if signals is not None and ranked else None,
-            teacher_valid=None if signals is None else signals.valid,
-        )
+        teacher_score = self.teacher_score if self.teacher_score.tasks else None
+        return rows_of_batch(batch, logits, self.score, signals, teacher_score)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the card, and leaves a frozen teacher's weights out: they have a file of their own. Of one that learns,

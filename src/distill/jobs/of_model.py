@@ -1,0 +1,109 @@
+"""Data as a model reads it: a prepared dataset of its encodings, or raw files that are prepared with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from distill.data.build import build_dataset
+from distill.data.dataset import load_dataset
+from distill.data.format import Dataset
+from distill.data.prepare import KnownEncodings
+from distill.data.raw import DatasetSource, RawDataset
+from distill.data.split import WholeSplit
+from distill.encodings import FittedEncodings
+from distill.errors import ConfigError, DataError
+from distill.jobs.encoded import check_encodings
+from distill.jobs.node import build
+from distill.jobs.parts import LoadedModel
+from distill.ops.ranks import rank
+from distill.schema import FieldSpec, Schema
+from distill.training.rendezvous import text_of_rank_zero
+
+
+@dataclass(frozen=True)
+class _OfModel:
+    """The raw files of a source, all in the test split, with the fields of a model."""
+
+    source: DatasetSource
+    fields: tuple[FieldSpec, ...]
+    checkpoint: Path
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def fingerprint(self) -> str:
+        fields = [f.model_dump(mode="json") for f in self.fields]
+        return hashlib.blake2b(json.dumps([self.source.fingerprint(), fields]).encode(), digest_size=16).hexdigest()
+
+    def write_raw(self, directory: Path) -> RawDataset:
+        raw = self.source.write_raw(directory)
+        return replace(raw, schema=self._schema(raw.schema), split=WholeSplit("test"), items=None)
+
+    def _schema(self, schema: Schema) -> Schema:
+        """The schema of the files with the fields of the model, in their order, from the columns that it names."""
+        columns = {f.name: f.column for f in schema.fields}
+        missing = [f.name for f in self.fields if f.name not in columns]
+        if missing:
+            raise DataError(
+                "The model reads fields that the schema does not declare.",
+                where=str(self.checkpoint),
+                expected=", ".join(f.name for f in self.fields),
+                found=f"without {', '.join(missing)}",
+                remedy="Declare them in the schema of the data, with the columns that hold them.",
+            )
+        fields = tuple(f.model_copy(update={"column": columns[f.name], "size": None}) for f in self.fields)
+        return schema.model_copy(update={"fields": fields})
+
+
+def dataset_of_model(cfg: DictConfig, loaded: LoadedModel, checkpoint: Path) -> Dataset:
+    """Returns the data of a config as a model reads it; all ranks call it together.
+
+    Args:
+        cfg: Names a prepared dataset (`data.root`), which must have the model's encodings, or raw files, all of whose
+            rows are prepared with those encodings, once.
+        loaded: The model.
+        checkpoint: Its file, for errors.
+
+    Raises:
+        SignalError: The prepared dataset has other encodings.
+        DataError: The raw files do not hold what the model reads.
+        ConfigError: The tasks are others, or the config names no data.
+    """
+    dataset = _opened(cfg, loaded, checkpoint)
+    if dataset.schema.task_names != loaded.schema.task_names:
+        raise ConfigError(
+            "The model predicts other tasks than the data has.",
+            where=f"{checkpoint}, data",
+            expected=", ".join(loaded.schema.task_names),
+            found=", ".join(dataset.schema.task_names),
+            remedy="Declare the same tasks, in the same order, in the schema of the data.",
+        )
+    return dataset
+
+
+def _opened(cfg: DictConfig, loaded: LoadedModel, checkpoint: Path) -> Dataset:
+    if cfg.data.get("root") is not None:
+        dataset = load_dataset(Path(cfg.data.root))
+        check_encodings(loaded, checkpoint, dataset)
+        return dataset
+    if cfg.data.get("adapter") is None:
+        raise ConfigError("The config names no data.", where="data", expected="data.root or data.adapter")
+    if loaded.encodings is None:
+        raise DataError(
+            "The checkpoint does not carry its encodings, so raw files cannot be prepared for it.",
+            where=str(checkpoint),
+            remedy="Train the model again, or name a dataset that is prepared with its encodings: data=prepared",
+        )
+    if rank() == 0:
+        source = _OfModel(build(cfg.data.adapter, "data.adapter"), loaded.schema.fields, checkpoint)
+        known = KnownEncodings(FittedEncodings.unpacked(loaded.encodings), str(checkpoint))
+        dataset = build_dataset(source, Path(cfg.paths.data), known=known)
+        text_of_rank_zero(str(dataset.root))
+        return dataset
+    return load_dataset(Path(text_of_rank_zero("")))
