@@ -34,6 +34,7 @@ COMMANDS = {
         Command("prepare", "turns raw logs into a prepared dataset", "distill.jobs.prepare", "prepare"),
         Command("train", "trains a ranker, or distils one into a pre-ranker", "distill.jobs.train", "config"),
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
+        Command("predict", "scores raw files, labelled or not", "distill.jobs.predict", "predict"),
         Command("evaluate", "measures checkpoints on any data, a new day say", "distill.jobs.evaluate", "evaluate"),
         Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
         Command("select", "chooses fields by a run's gates", "distill.jobs.select_fields", "select_fields"),

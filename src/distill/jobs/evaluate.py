@@ -17,6 +17,7 @@ from distill.data.format import Dataset, Split
 from distill.data.popularity import item_exposures
 from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoch
 from distill.errors import ConfigError, DataError
+from distill.jobs.checkpoints import BEST, checkpoint_of
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import build, plain
 from distill.jobs.of_model import dataset_of_model
@@ -28,7 +29,6 @@ from distill.reports.evaluation import TEACHER, Evaluation, print_days, print_ev
 from distill.reports.roles import counted, num_requests, paired_differences
 from distill.signals import ColumnSignals
 
-_BEST = Path("checkpoints") / "best.ckpt"
 _COLUMN = "column"
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run(cfg: DictConfig) -> list[Evaluation]:
     """Scores the data with every model of `path`, and measures and compares them; with `each`, source by source."""
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (agreed, folder):
         models = _models(agreed)
-        teacher = None if agreed.teacher_path in (None, _COLUMN) else _checkpoint(Path(agreed.teacher_path))
+        teacher = None if agreed.teacher_path in (None, _COLUMN) else checkpoint_of(Path(agreed.teacher_path))
         loaded = {name: load_model(path) for name, path in models.items()}
         judge = None if teacher is None else load_model(teacher)
         found = []
@@ -59,8 +59,8 @@ def _models(cfg: DictConfig) -> dict[str, Path]:
     """Returns the checkpoints that `path` names, by the names that they have in the table."""
     given = plain(cfg.path)
     if isinstance(given, Mapping):
-        return {str(name): _checkpoint(Path(str(path))) for name, path in given.items()}
-    paths = [_checkpoint(Path(str(path))) for path in (given if isinstance(given, list) else [given])]
+        return {str(name): checkpoint_of(Path(str(path))) for name, path in given.items()}
+    paths = [checkpoint_of(Path(str(path))) for path in (given if isinstance(given, list) else [given])]
     names = [_run_name(path, 1) for path in paths]
     if len(set(names)) < len(names):
         names = [_run_name(path, 2) for path in paths]
@@ -69,14 +69,9 @@ def _models(cfg: DictConfig) -> dict[str, Path]:
     return dict(zip(names, paths, strict=True))
 
 
-def _checkpoint(path: Path) -> Path:
-    """Returns a checkpoint: the path, or the best of the run whose folder it is."""
-    return path / _BEST if (path / _BEST).is_file() else path
-
-
 def _run_name(path: Path, parts: int) -> str:
     """Names a checkpoint by its run (`runs/NAME/TIME/checkpoints/best.ckpt`), or by its own name elsewhere."""
-    if path.parent.name != _BEST.parent.name:
+    if path.parent.name != BEST.parent.name:
         return "/".join(path.with_suffix("").parts[-parts:])
     return "/".join(path.parts[-4 : -4 + parts])
 

@@ -97,6 +97,12 @@ KEYS: dict[str, Any] = {
     "hidden_width": _Count | None,
     # scripts/replay.py.
     "step": _Text,
+    # scripts/predict.py.
+    "source": _Text,
+    "keep": list[_Text],
+    "top_k": _Count | None,
+    "batch_candidates": _Count,
+    "unit_rows": _Count | None,
     # scripts/evaluate.py.
     "path": _Text | list[_Text] | dict[str, _Text],
     "path.*": _Text,
@@ -141,6 +147,8 @@ PARTS: dict[str, str] = {
 # What to give where the config says ???.
 EXAMPLES = {
     "path": "FILE.ckpt",
+    "source": "DIR",
+    "out": "DIR",
     "data.source": "DIR",
     "data.schema": "FILE",
     "data.root": "DIR",

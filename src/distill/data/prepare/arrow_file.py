@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.orc as orc
 
-from distill.data.prepare.raw_file import unreadable
+from distill.data.prepare.raw_file import from_row, unreadable
 from distill.encodings.arrow import with_readable_names
 
 _EXPANSION = 2
@@ -60,18 +60,18 @@ class ArrowFile:
         return int(max(_EXPANSION * self._bytes * share, 16 * len(columns) * self._num_rows))
 
     def batches(
-        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = (), start: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Streams some columns in batches of about so many bytes at most, as they are stored.
+        """Streams some columns from a row on, in batches of about so many bytes at most, as they are stored.
 
         Raises:
             DataError: A batch cannot be read.
         """
         try:
-            for batch in self._stored(columns):
+            for batch in from_row(self._stored(columns), start):
                 rows = max(64, batch_bytes * max(1, batch.num_rows) // max(1, _EXPANSION * batch.nbytes))
-                for start in range(0, batch.num_rows, rows):
-                    yield batch.slice(start, rows)
+                for begin in range(0, batch.num_rows, rows):
+                    yield batch.slice(begin, rows)
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.path, error) from error
 

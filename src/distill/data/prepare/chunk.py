@@ -70,10 +70,12 @@ class Chunk:
             candidate={name: column.filter(mask) for name, column in self.candidate.items()},
             counts=np.bincount(request[kept], minlength=len(self.counts)),
             candidate_row=self.candidate_row[kept],
-            number=self._numbers()[kept],
+            number=self.numbers[kept],
         )
 
-    def _numbers(self) -> Int64:
+    @property
+    def numbers(self) -> Int64:
+        """Place of each candidate in its raw request `[N]`."""
         if self.number is not None:
             return self.number
         return np.arange(self.num_candidates) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
@@ -95,6 +97,6 @@ class Chunk:
             row = self.locate(int(self.candidate_row[position]))
             if not self.nested:
                 return row
-            return f"{row}, candidate {self._numbers()[position]}"
+            return f"{row}, candidate {self.numbers[position]}"
 
         return Place(name, purpose, locate)

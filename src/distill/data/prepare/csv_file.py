@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from distill.data.file_kind import file_kind
+from distill.data.prepare.raw_file import from_row
 from distill.encodings.arrow import with_readable_names
 from distill.encodings.text import DECLARED, NULLS, Evidence, convert, convert_declared, first_failing, without_words
 from distill.errors import DataError
@@ -82,15 +83,15 @@ class CsvFile:
         return int(max(2 * self._bytes * share, 16 * len(columns) * self._num_rows))
 
     def batches(
-        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = (), start: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Streams some columns in blocks of about so many bytes at most, none as a dictionary.
+        """Streams some columns from a row on, in blocks of about so many bytes at most, none as a dictionary.
 
         Raises:
             DataError: The file cannot be parsed.
         """
-        row = 0
-        for batch in self._text(columns, batch_bytes // _EXPANSION):
+        row = start
+        for batch in from_row(self._text(columns, batch_bytes // _EXPANSION), start):
             arrays = [self._converted(name, batch.column(name), row) for name in columns]
             row += batch.num_rows
             yield pa.RecordBatch.from_arrays(arrays, names=list(columns))

@@ -50,39 +50,93 @@ class GroupedSource:
 
     def chunks(self) -> Iterator[Chunk]:
         """Streams the chunks."""
-        for path in self.paths:
-            with pa.memory_map(str(path)) as source:
-                table = ipc.open_file(source).read_all()
-                yield from self._chunks_of(table)
+        for number in range(len(self.paths)):
+            yield from self.chunks_of(number)
 
-    def _chunks_of(self, table: pa.Table) -> Iterator[Chunk]:
-        starts = request_starts(combine(table[_REQUEST]).to_numpy())
-        edges = np.append(starts, len(table))
-        begin = 0
-        while begin < len(starts):
-            end = int(np.searchsorted(edges, edges[begin] + _CHUNK_ROWS))
-            end = min(max(end, begin + 1), len(starts))
-            rows = table.slice(edges[begin], edges[end] - edges[begin])
-            yield self._chunk(rows, np.diff(edges[begin : end + 1]))
-            begin = end
+    def chunks_of(self, number: int) -> Iterator[Chunk]:
+        """Streams the chunks of one of the files."""
+        with pa.memory_map(str(self.paths[number])) as source:
+            yield from chunks_of_table(ipc.open_file(source).read_all(), self.uses, self.files)
 
-    def _chunk(self, table: pa.Table, counts: Int64) -> Chunk:
-        first_rows = pa.array(np.cumsum(counts) - counts)
-        columns = {name: combine(table[name]) for name in table.column_names}
-        used = read_columns(self.uses)
-        wanted = {use.column for use in self.uses if not use.per_candidate}
-        heads = {name: columns[name].take(first_rows) for name in (*wanted, _REQUEST, _USER, _SPLIT, _ROW)}
-        return Chunk(
-            request={name: heads[name] for name in wanted},
-            candidate={name: columns[name] for name in used},
-            counts=counts,
-            split=heads[_SPLIT].to_numpy(),
-            request_key=heads[_REQUEST].to_numpy(),
-            user_key=heads[_USER].to_numpy(),
-            request_row=heads[_ROW].to_numpy(),
-            candidate_row=columns[_ROW].to_numpy(),
-            nested=False,
-            locate=self.files.locate,
+
+def chunks_of_table(table: pa.Table, uses: Sequence[Use], files: RawFiles) -> Iterator[Chunk]:
+    """Cuts rows into chunks of whole requests.
+
+    Args:
+        table: What `with_keys` made, of whole requests whose rows follow one another.
+        uses: Uses of the raw columns.
+        files: The raw files, to name places in errors.
+    """
+    starts = request_starts(combine(table[_REQUEST]).to_numpy())
+    edges = np.append(starts, len(table))
+    begin = 0
+    while begin < len(starts):
+        end = int(np.searchsorted(edges, edges[begin] + _CHUNK_ROWS))
+        end = min(max(end, begin + 1), len(starts))
+        rows = table.slice(edges[begin], edges[end] - edges[begin])
+        yield _chunk(rows, np.diff(edges[begin : end + 1]), uses, files)
+        begin = end
+
+
+def _chunk(table: pa.Table, counts: Int64, uses: Sequence[Use], files: RawFiles) -> Chunk:
+    first_rows = pa.array(np.cumsum(counts) - counts)
+    columns = {name: combine(table[name]) for name in table.column_names}
+    used = read_columns(uses)
+    wanted = {use.column for use in uses if not use.per_candidate}
+    heads = {name: columns[name].take(first_rows) for name in (*wanted, _REQUEST, _USER, _SPLIT, _ROW)}
+    return Chunk(
+        request={name: heads[name] for name in wanted},
+        candidate={name: columns[name] for name in used},
+        counts=counts,
+        split=heads[_SPLIT].to_numpy(),
+        request_key=heads[_REQUEST].to_numpy(),
+        user_key=heads[_USER].to_numpy(),
+        request_row=heads[_ROW].to_numpy(),
+        candidate_row=columns[_ROW].to_numpy(),
+        nested=False,
+        locate=files.locate,
+    )
+
+
+def with_keys(batch: RawBatch, schema: Schema, files: RawFiles, assigner: Assigner) -> pa.Table:
+    """Returns the columns of a batch with the keys, the split and the number of each row."""
+    keys = row_keys(batch, schema, files)
+    rows = np.arange(batch.start, batch.start + batch.num_rows)
+    made = {_ROW: rows, _REQUEST: keys.request, _USER: keys.user, _SPLIT: assigner.assign(batch, keys)}
+    return pa.table({**batch.columns, **{name: pa.array(values) for name, values in made.items()}})
+
+
+def check_constant(table: pa.Table, uses: Sequence[Use], schema: Schema, files: RawFiles) -> None:
+    """Refuses a request-side column that is not constant within a request.
+
+    Args:
+        table: What `with_keys` made, of whole requests whose rows follow one another.
+        uses: Uses of the raw columns.
+        schema: Names the request.
+        files: The raw files, to name places.
+
+    Raises:
+        DataError: There is one.
+    """
+    starts = request_starts(combine(table[_REQUEST]).to_numpy())
+    lengths = np.diff(np.append(starts, len(table)))
+    heads = pa.array(np.repeat(starts, lengths))
+    rows = combine(table[_ROW]).to_numpy()
+    for use in uses:
+        if use.per_candidate or not use.constant:
+            continue
+        column = combine(table[use.column])
+        if (position := first(differs(column, column.take(heads)))) < 0:
+            continue
+        head = heads[position].as_py()
+        assert schema.keys.request is not None
+        request = repr(table[schema.keys.request][position].as_py())
+        raise DataError(
+            "A column that describes the request is not constant within a request.",
+            where=f"{files.locate(int(rows[position]))}, column {use.column!r} ({use.purpose}), request {request}",
+            expected=f"{column[head].as_py()!r}, as in {files.locate(int(rows[head]))}",
+            found=repr(column[position].as_py()),
+            remedy="Correct the rows, or declare the field with side `cross` or `candidate`.",
         )
 
 
@@ -120,15 +174,9 @@ class Grouping:
         with ExitStack() as stack:
             spreader = _Spreader(paths, stack)
             for batch in self.files.batches(columns):
-                spreader.add(self._with_keys(batch, assigner))
+                spreader.add(with_keys(batch, self.schema, self.files, assigner))
                 bar.advance(batch.num_rows)
             spreader.flush()
-
-    def _with_keys(self, batch: RawBatch, assigner: Assigner) -> pa.Table:
-        keys = row_keys(batch, self.schema, self.files)
-        rows = np.arange(batch.start, batch.start + batch.num_rows)
-        made = {_ROW: rows, _REQUEST: keys.request, _USER: keys.user, _SPLIT: assigner.assign(batch, keys)}
-        return pa.table({**batch.columns, **{name: pa.array(values) for name, values in made.items()}})
 
     def _sort(self, path: Path) -> int:
         with pa.memory_map(str(path)) as source:
@@ -136,37 +184,12 @@ class Grouping:
             request, row = (combine(table[name]).to_numpy() for name in (_REQUEST, _ROW))
             order = np.lexsort((row, request, mix64(request)))
             table = table.take(pa.array(order)).combine_chunks()
-        self._check_constant(table)
+        check_constant(table, self.uses, self.schema, self.files)
         beside = path.with_suffix(".sorted")
         with ipc.new_file(str(beside), table.schema) as sink:
             sink.write_table(table)
         beside.replace(path)
         return len(table)
-
-    def _check_constant(self, table: pa.Table) -> None:
-        starts = request_starts(combine(table[_REQUEST]).to_numpy())
-        lengths = np.diff(np.append(starts, len(table)))
-        heads = pa.array(np.repeat(starts, lengths))
-        rows = combine(table[_ROW]).to_numpy()
-        for use in self.uses:
-            if use.per_candidate or not use.constant:
-                continue
-            column = combine(table[use.column])
-            if (position := first(differs(column, column.take(heads)))) < 0:
-                continue
-            head = heads[position].as_py()
-            raise DataError(
-                "A column that describes the request is not constant within a request.",
-                where=f"{self.files.locate(int(rows[position]))}, column {use.column!r} ({use.purpose}), "
-                f"request {self._request_id(table, position)}",
-                expected=f"{column[head].as_py()!r}, as in {self.files.locate(int(rows[head]))}",
-                found=repr(column[position].as_py()),
-                remedy="Correct the rows, or declare the field with side `cross` or `candidate`.",
-            )
-
-    def _request_id(self, table: pa.Table, position: int) -> str:
-        assert self.schema.keys.request is not None
-        return repr(table[self.schema.keys.request][position].as_py())
 
 
 class _Spreader:

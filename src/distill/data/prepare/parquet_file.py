@@ -62,7 +62,7 @@ class ParquetFile:
         return max(_EXPANSION * total, 16 * len(set(columns)) * self.num_rows)
 
     def batches(
-        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = (), start: int = 0
     ) -> Iterator[pa.RecordBatch]:
         """Streams some columns, row group by row group, in batches of about so many bytes at most.
 
@@ -70,21 +70,26 @@ class ParquetFile:
             columns: Which.
             batch_bytes: About the most that a batch takes in memory.
             dictionaries: Columns that come as dictionaries if they are text.
+            start: First row; row groups before it are not read.
 
         Raises:
             DataError: A row group cannot be read.
         """
         row_bytes = self.memory(columns) // max(1, self.num_rows)
         rows = int(np.clip(batch_bytes // max(1, row_bytes), 64, _BATCH_ROWS))
-        group = 0
+        first = min(bisect_right(self._row_group_starts, start) - 1, self._metadata.num_row_groups)
+        group = first
         text = [name for name in dictionaries if pa.types.is_string(self._schema.field(name).type)]
         try:
             with pq.ParquetFile(self.path, read_dictionary=text) as file:
-                for group in range(self._metadata.num_row_groups):
+                for group in range(first, self._metadata.num_row_groups):
                     left = self._metadata.row_group(group).num_rows
+                    skipped = max(0, start - self._row_group_starts[group])
                     for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns)):
                         left -= batch.num_rows
-                        yield batch
+                        if skipped < batch.num_rows:
+                            yield batch.slice(skipped)
+                        skipped = max(0, skipped - batch.num_rows)
                     if left:  # Arrow ends early, without an error, when a column holds fewer rows than the footer says
                         raise pa.ArrowInvalid(
                             f"{abs(left)} rows {'fewer' if left > 0 else 'more'} than the footer says"

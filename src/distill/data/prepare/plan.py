@@ -58,6 +58,15 @@ def field_use(spec: FieldSpec) -> Use:
     )
 
 
+def key_uses(schema: Schema) -> tuple[Use, ...]:
+    """Lists the uses of columns as keys of requests, users and items."""
+    keys = schema.keys
+    uses = [Use(c, f"keys.{n}", False, _KEYS) for n, c in (("request", keys.request), ("user", keys.user)) if c]
+    if keys.item:
+        uses.append(Use(keys.item, "keys.item", True, _KEYS))
+    return tuple(uses)
+
+
 def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     """Lists every use of a raw column.
 
@@ -66,9 +75,7 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     """
     needs_time = isinstance(split, TimeSplit | UserTimeSplit)
     keys = schema.keys
-    uses = [Use(c, f"keys.{n}", False, _KEYS) for n, c in (("request", keys.request), ("user", keys.user)) if c]
-    if keys.item:
-        uses.append(Use(keys.item, "keys.item", True, _KEYS))
+    uses = list(key_uses(schema))
     if keys.time:
         uses.append(Use(keys.time, "keys.time", False, _TIMES, constant=needs_time))
     if keys.stage:

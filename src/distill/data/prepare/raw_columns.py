@@ -43,16 +43,16 @@ class DeclaredFile:
         return self._file.locate(row)
 
     def batches(
-        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = (), start: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Streams some columns in batches of about so many bytes at most.
+        """Streams some columns from a row on, in batches of about so many bytes at most.
 
         Raises:
             DataError: The file cannot be read, or a value cannot be taken as what its column is declared to be.
         """
         plain = [] if len(self._nulls) else [name for name in dictionaries if name not in self._declared]
-        row = 0
-        for batch in self._file.batches(columns, batch_bytes, plain):
+        row = start
+        for batch in self._file.batches(columns, batch_bytes, plain, start):
             arrays = [self._read(name, batch.column(name), row) for name in columns]
             row += batch.num_rows
             yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
@@ -193,9 +193,9 @@ class PartitionFile:
         return self._file.locate(row)
 
     def batches(
-        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = (), start: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Streams some columns in batches of about so many bytes at most.
+        """Streams some columns from a row on, in batches of about so many bytes at most.
 
         Raises:
             DataError: The file cannot be read, or the value of a folder is not what its column is declared to be.
@@ -204,9 +204,10 @@ class PartitionFile:
         constants = {name: self._value(name) for name in columns if name in self._types}
         inner: Iterator[tuple[int, pa.RecordBatch | None]]
         if stored:
-            inner = ((b.num_rows, b) for b in self._file.batches(stored, batch_bytes, dictionaries))
+            inner = ((b.num_rows, b) for b in self._file.batches(stored, batch_bytes, dictionaries, start))
         else:
-            inner = ((min(_BATCH_ROWS, self.num_rows - s), None) for s in range(0, self.num_rows, _BATCH_ROWS))
+            starts = range(start, self.num_rows, _BATCH_ROWS)
+            inner = ((min(_BATCH_ROWS, self.num_rows - row), None) for row in starts)
         for rows, batch in inner:
             repeated = {name: pa.repeat(value, rows) for name, value in constants.items()}
             arrays = [repeated[name] if batch is None or name in repeated else batch.column(name) for name in columns]

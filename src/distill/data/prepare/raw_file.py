@@ -34,9 +34,10 @@ class RawFile(Protocol):
         ...
 
     def batches(
-        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = ()
+        self, columns: Sequence[str], batch_bytes: int, dictionaries: Sequence[str] = (), start: int = 0
     ) -> Iterator[pa.RecordBatch]:
-        """Streams some columns in batches of about so many bytes at most; `dictionaries` may come as such."""
+        """Streams some columns from a row on, in batches of about so many bytes at most; `dictionaries` may come as
+        such."""
         ...
 
     def locate(self, row: int) -> str:
@@ -62,6 +63,14 @@ class FoundTypes(Protocol):
     def retype(self, name: str, kind: pa.DataType) -> None:
         """Reads a column as another type from now on."""
         ...
+
+
+def from_row(batches: Iterator[pa.RecordBatch], start: int) -> Iterator[pa.RecordBatch]:
+    """Leaves out the first rows of a stream of batches."""
+    for batch in batches:
+        if start < batch.num_rows:
+            yield batch.slice(start)
+        start = max(0, start - batch.num_rows)
 
 
 _OLD_PYARROW = (

@@ -98,13 +98,17 @@ class RawFiles:
         file = bisect_right(self._starts, row, hi=len(self.files)) - 1
         return self.files[file].locate(row - self._starts[file])
 
-    def batches(self, columns: Sequence[str], dictionaries: Sequence[str] = ()) -> Iterator[RawBatch]:
+    def batches(
+        self, columns: Sequence[str], dictionaries: Sequence[str] = (), start: int = 0, stop: int | None = None
+    ) -> Iterator[RawBatch]:
         """Streams some columns of all files in order, cast to plain types.
 
         Args:
             columns: Which.
             dictionaries: Columns of text that may come as dictionary arrays: Parquet stores most text that way, and
                 decoding every value only to look for the distinct ones again takes most of the time of reading.
+            start: First row, counted over all files.
+            stop: The row behind the last one; all rows to the end if None.
 
         Raises:
             DataError: A file cannot be read.
@@ -114,9 +118,15 @@ class RawFiles:
             name: common_type([plain_type(schema.field(name).type) for schema in schemas], name in self._measured)
             for name in columns
         }
-        for file, start in zip(self.files, self._starts[:-1], strict=True):
-            row = start
-            for batch in file.batches(columns, self._batch_bytes, dictionaries):
+        stop = self.num_rows if stop is None else stop
+        for file, of_file in zip(self.files, self._starts[:-1], strict=True):
+            row = max(start, of_file)
+            if row >= min(stop, of_file + file.num_rows):
+                continue
+            for batch in file.batches(columns, self._batch_bytes, dictionaries, row - of_file):
+                batch = batch.slice(0, stop - row)
+                if not batch.num_rows:
+                    break
                 arrays = {name: self._plain(batch, name, types[name], row, name in dictionaries) for name in columns}
                 yield RawBatch(arrays, row, batch.num_rows)
                 row += batch.num_rows

@@ -1,0 +1,19 @@
+"""Scores raw files: python scripts/predict.py path=FILE.ckpt source=DIR out=DIR."""
+
+import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
+
+# isort: split
+
+import hydra
+from omegaconf import DictConfig
+
+from distill.jobs import app
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+def main(cfg: DictConfig) -> None:
+    app.execute("distill.jobs.predict", cfg)
+
+
+if __name__ == "__main__":
+    app.start(main)
