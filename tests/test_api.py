@@ -79,6 +79,9 @@ def test_functions_follow_one_another(tmp_path: Path) -> None:
     scored = distill.score([teacher, "data=funnel_tiny", "trainer=cpu", *path_arguments(tmp_path)])
     assert isinstance(scored, score_job.Scored)
     assert scored.candidates == scored.scored_now > 0
+    (found,) = distill.evaluate([f"path={folder}", "data=funnel_tiny", "trainer=cpu", *path_arguments(tmp_path)])
+    assert found.metrics["mine"]["click/auc"] > 0
+    assert found.split == "all"
     out = tmp_path / "configs" / "experiment" / "selected"
     budget = ["budget.metric=groups", "budget.limits=[2]", f"out={out}"]
     chosen = distill.select_fields([f"run={folder}", *budget, *path_arguments(tmp_path)])

@@ -1,8 +1,8 @@
 """Train a cheap pre-ranker (student) to agree with an expensive ranker (teacher)."""
 
-from distill.api import compare, prepare, score, select_fields, train
+from distill.api import compare, evaluate, predict, prepare, score, select_fields, train
 from distill.errors import DistillError
 
 __version__ = "0.1.0"
 
-__all__ = ["DistillError", "__version__", "compare", "prepare", "score", "select_fields", "train"]
+__all__ = ["DistillError", "__version__", "compare", "evaluate", "predict", "prepare", "score", "select_fields", "train"]

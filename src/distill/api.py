@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distill.data.format import Dataset
+    from distill.jobs.predict import Predicted
     from distill.jobs.score import Scored
     from distill.jobs.select_fields import Choice
     from distill.reports.compare import Row
+    from distill.reports.evaluation import Evaluation
     from distill.reports.summary import Summary
 
 StrPath = str | PathLike[str]
@@ -59,6 +61,37 @@ def score(overrides: Sequence[str] = (), *, config_dir: StrPath | None = None) -
         DistillError: What the command would have ended with.
     """
     found: Scored = _run("score", overrides, config_dir)
+    return found
+
+
+def evaluate(overrides: Sequence[str] = (), *, config_dir: StrPath | None = None) -> list[Evaluation]:
+    """Measures checkpoints on any data, as `distill evaluate OVERRIDES…` does.
+
+    Args:
+        overrides: Of the config, such as `path=FILE.ckpt` and `data=parquet`; no quotes for a shell.
+        config_dir: Folder with configs of your own, as of `--config-dir`.
+
+    Returns:
+        What was measured, for each set of rows: one, or with `each=true` one for each match of `data.source`.
+
+    Raises:
+        DistillError: What the command would have ended with.
+    """
+    found: list[Evaluation] = _run("evaluate", overrides, config_dir)
+    return found
+
+
+def predict(overrides: Sequence[str] = (), *, config_dir: StrPath | None = None) -> Predicted:
+    """Scores raw files, labelled or not, as `distill predict OVERRIDES…` does.
+
+    Args:
+        overrides: Of the config: `path=FILE.ckpt`, `source=DIR` and `out=DIR`; no quotes for a shell.
+        config_dir: Folder with configs of your own, as of `--config-dir`.
+
+    Raises:
+        DistillError: What the command would have ended with.
+    """
+    found: Predicted = _run("predict", overrides, config_dir)
     return found
 
 
