@@ -5,4 +5,14 @@ from distill.errors import DistillError
 
 __version__ = "0.1.0"
 
-__all__ = ["DistillError", "__version__", "compare", "evaluate", "predict", "prepare", "score", "select_fields", "train"]
+__all__ = [
+    "DistillError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "predict",
+    "prepare",
+    "score",
+    "select_fields",
+    "train",
+]

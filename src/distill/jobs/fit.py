@@ -27,6 +27,7 @@ from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
 from distill.jobs.told import told_of_dataset
+from distill.jobs.warm_start import warm_start
 from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
@@ -92,12 +93,15 @@ class FitJob:
             *self.callbacks,
         ]
         trainer = self._trainer(callbacks, self._logger())
+        last = self.folder / "last.ckpt"
+        resumed = self.resume and last.exists()
+        if not resumed:
+            self._warm_start(module)
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
-        last = self.folder / "last.ckpt"
         start = time.perf_counter()
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=last if self.resume and last.exists() else None)
+            trainer.fit(module, datamodule=data, ckpt_path=last if resumed else None)
         except DistillError:
             self._say("The %s's training ended with an error, at step %d.", self.plan.role, trainer.global_step)
             raise
@@ -110,6 +114,18 @@ class FitJob:
         alone = module.signals is None or not module.signals.learns
         parameters = count_weights(module.model if alone else load_model(best).model)
         return self._result(best, parameters, time.perf_counter() - start, trainer, self.plan.max_epochs)
+
+    def _warm_start(self, module: RankingModule) -> None:
+        """Lets the model, and a teacher that learns beside it, begin with the weights of other checkpoints."""
+        teacher = None if self.plan.cotraining is None else self.plan.cotraining.teacher
+        for plan, model in ((self.plan, module.model), (teacher, None if teacher is None else module.signals)):
+            if plan is None or plan.init_from is None:
+                continue
+            model = model.model if isinstance(model, SignalSource) else model
+            assert model is not None
+            taken = warm_start(model, self.dataset, plan.init_from, plan.key("model.init_from"))
+            for line in taken.lines(plan.init_from):
+                self._say("The %s: %s", plan.role, line)
 
     def _fit_in_one_pass(
         self, module: RankingModule, model: FittedPreRanker, data: RankingDataModule, trainer: pl.Trainer

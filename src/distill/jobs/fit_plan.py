@@ -11,6 +11,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig
 
 from distill.errors import ConfigError
+from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss, is_preranker
 from distill.losses.composite import CompositeLoss
@@ -36,6 +37,7 @@ class FitPlan:
         max_epochs: How often the training split is read.
         serving: Whether the model must not see privileged fields.
         cotraining: The teacher that learns in the same steps, if any.
+        init_from: A checkpoint that the model begins with, if any.
     """
 
     role: Role
@@ -47,6 +49,7 @@ class FitPlan:
     max_epochs: int
     serving: bool
     cotraining: Cotraining | None = None
+    init_from: Path | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig, role: Role) -> FitPlan:
@@ -71,6 +74,7 @@ class FitPlan:
             scheduler=plain(own.scheduler),
             max_epochs=int(cfg.trainer.max_epochs if own is cfg else own.max_epochs),
             serving=role in ("student", "control") or not node.privileged,
+            init_from=None if node.model.init_from is None else checkpoint_of(Path(str(node.model.init_from))),
         )
         if role == "control":
             return plan._alone(cfg.control)

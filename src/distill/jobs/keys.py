@@ -57,6 +57,8 @@ KEYS: dict[str, Any] = {
     # Models, losses and what is measured.
     "model.name": _Text,
     "teacher.model.name": _Text,
+    "model.init_from": _Text | None,
+    "teacher.model.init_from": _Text | None,
     "sampling": Mapping[str, Any],
     "loss.terms": Mapping[str, Any],
     # Callbacks.

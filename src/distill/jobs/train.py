@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill import __version__
 from distill.console import plain_console
 from distill.data.format import Dataset
+from distill.files import hash_once
 from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import teacher_of
@@ -145,7 +146,8 @@ class _Run:
         config = fitting(plain(self.cfg))
         content = {
             "version": __version__,
-            "plan": {name: getattr(plan, name) for name in (*plan.__dataclass_fields__, "taught")},
+            "plan": {n: getattr(plan, n) for n in (*plan.__dataclass_fields__, "taught") if n != "init_from"},
+            "init_from": None if plan.init_from is None else hash_once(plan.init_from),
             "trainer": {name: value for name, value in config["trainer"].items() if name != "max_epochs"},  # the plan's
             "stopping": config["callbacks"],
             "loader": config["data"]["loader"],

@@ -1,0 +1,148 @@
+"""A model begins with what another one has learnt: dense weights by name and shape, embedding rows by raw value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from distill.data.format import Dataset
+from distill.encodings import FittedEncodings
+from distill.encodings.same_rows import same_rows
+from distill.errors import ConfigError, DataError
+from distill.features import EmbeddingTables, ShardedTables
+from distill.jobs.parts import load_model
+from distill.models.prerankers.fitted import FittedPreRanker
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a model took from another one.
+
+    Attributes:
+        dense: Names of its weights outside tables that it took.
+        fresh: Names of those that the other does not have, or has in another shape.
+        rows: Table to the number of rows that it took, and of all that it has (reserved ones included).
+    """
+
+    dense: tuple[str, ...]
+    fresh: tuple[str, ...]
+    rows: Mapping[str, tuple[int, int]]
+
+    def lines(self, origin: Path) -> list[str]:
+        """Says it, in a line for the dense weights and one for the tables."""
+        shown = ", ".join(self.fresh[:8]) + (", …" if len(self.fresh) > 8 else "")
+        new = f"; new: {shown}" if self.fresh else ""
+        tables = ", ".join(
+            f"{name} {taken:,} of {rows:,}" + (" (encoded in another way)" if taken <= 2 < rows else "")
+            for name, (taken, rows) in self.rows.items()
+        )
+        return [
+            f"begins with {len(self.dense)} of {len(self.dense) + len(self.fresh)} dense weights of {origin}{new}.",
+            f"rows of its tables, by raw value: {tables or 'none'}.",
+        ]
+
+
+@torch.no_grad()
+def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str) -> Taken:
+    """Gives a model the weights of a checkpoint that fit.
+
+    A dense weight or buffer is taken if the checkpoint has one of the same name and shape. A row of an embedding table
+    is taken if the table of that name is equally wide there and has a row of the same raw value; the reserved rows
+    (missing, unknown) stand for the same in any table. What is not taken keeps its initial value.
+
+    Args:
+        model: Built for the dataset.
+        dataset: What it will be trained on.
+        checkpoint: Of any model; it carries its encodings.
+        where: The key of the config that names it.
+
+    Raises:
+        DataError: The checkpoint does not carry its encodings.
+        ConfigError: Nothing fits, or the tables of the model are divided over ranks.
+    """
+    old = load_model(checkpoint)
+    if old.encodings is None:
+        raise DataError(
+            "The checkpoint does not carry its encodings, so nobody knows which row is whose.",
+            where=str(checkpoint),
+            remedy="Train the model again: since then checkpoints carry what their ids mean.",
+        )
+    mapping = _Rows(FittedEncodings.unpacked(old.encodings), dataset)
+    others = {name: m for name, m in old.model.named_modules() if isinstance(m, EmbeddingTables)}
+    in_tables, rows = set[str](), dict[str, tuple[int, int]]()
+    for name, tables in model.named_modules(remove_duplicate=False):
+        if not isinstance(tables, EmbeddingTables):
+            continue
+        if isinstance(tables, ShardedTables):
+            raise ConfigError(
+                "Tables that are divided over ranks cannot begin with those of another model.",
+                where=where,
+                expected="null, or embedding=default",
+                found=str(checkpoint),
+            )
+        in_tables |= {f"{name}.{parameter}" if name else parameter for parameter in tables.state_dict()}
+        _take_rows(tables, others.get(name), mapping, rows)
+    dense, fresh = _take_dense(model, old.model, in_tables)
+    if isinstance(model, FittedPreRanker):
+        raise ConfigError(
+            "A model that is fitted in one pass has no use for weights to begin with.",
+            where=where,
+            expected="null",
+            found=str(checkpoint),
+        )
+    if not dense and not any(taken > 0 for taken, _ in rows.values()):
+        raise ConfigError(
+            "Nothing of this checkpoint fits the model.",
+            where=where,
+            expected="a checkpoint of such a model",
+            found=f"{checkpoint}: {type(old.model).__name__}",
+            remedy="Name a checkpoint of the same kind of model, or leave it out.",
+        )
+    return Taken(tuple(dense), tuple(fresh), rows)
+
+
+class _Rows:
+    """Finds the row of each raw value in the tables of another model."""
+
+    def __init__(self, old: FittedEncodings, dataset: Dataset) -> None:
+        self._old = old
+        self._new = FittedEncodings.load(dataset.root, dataset.manifest.encodings)
+
+    def of(self, table: str) -> torch.Tensor | None:
+        """Returns the old row of each new one `[size]` int64, -1 where there is none; None without such a table."""
+        if table not in self._old.tables or table not in self._new.tables:
+            return None
+        return torch.from_numpy(same_rows(self._new.tables[table], self._old.tables[table]).astype(np.int64))
+
+
+def _take_rows(
+    tables: EmbeddingTables, other: EmbeddingTables | None, mapping: _Rows, rows: dict[str, tuple[int, int]]
+) -> None:
+    for table, place in tables.places.items():
+        taken = 0
+        before = None if other is None else other.places.get(table)
+        source = mapping.of(table) if before is not None and before.width == place.width else None
+        if source is not None and other is not None and before is not None:
+            known = (source >= 0).nonzero().flatten()
+            weight, old = tables.weights[str(place.width)], other.weights[str(place.width)]
+            weight[place.first + known] = old[before.first + source[known]].to(weight)
+            taken = len(known)
+        rows[table] = max(rows.get(table, (0, 0)), (taken, place.size))
+
+
+def _take_dense(model: nn.Module, old: nn.Module, in_tables: set[str]) -> tuple[list[str], list[str]]:
+    state, dense, fresh = old.state_dict(), list[str](), list[str]()
+    for name, value in model.state_dict().items():
+        if name in in_tables:
+            continue
+        if name in state and state[name].shape == value.shape and state[name].dtype == value.dtype:
+            value.copy_(state[name])
+            dense.append(name)
+        else:
+            fresh.append(name)
+    return dense, fresh
