@@ -16,12 +16,14 @@ import pytest
 from distill.data.funnel import FunnelSource, source
 from distill.data.funnel.behaviour import behave
 from distill.data.funnel.cascade import Requests, StageSizes, run_cascade
+from distill.data.funnel.drift import Drift
 from distill.data.funnel.state import UserState
 from distill.data.funnel.world import make_world
 from distill.data.prepare import prepare
 from distill.data.split import ColumnSplit
 from distill.errors import ConfigError
 
+FINGERPRINT = "3f38ea5fb2504c2795e4143eb76fd2a8"
 TINY = FunnelSource(
     requests=120,
     warmup=0,
@@ -217,3 +219,49 @@ def test_it_can_be_prepared(tmp_path: Path) -> None:
 def test_impossible_sizes_are_refused(change: dict[str, float], place: str) -> None:
     with pytest.raises(ConfigError, match=place):
         replace(TINY, **change)  # type: ignore[arg-type]
+
+
+def test_a_day_holds_the_same_rows_whatever_else_is_written(small_blocks: None) -> None:
+    whole = replace(TINY, drift=0.1, arrivals=0.3, days=4)
+    day = replace(whole, only_days=(2, 2))
+    rows, (start, length) = read(whole), (source._LOG_START, source._DAY)
+    assert read(day) == [row for row in rows if (row["time"] - start) // length == 2]
+    assert len(read(day)) == 30
+    assert whole.fingerprint() != day.fingerprint() != TINY.fingerprint()
+
+
+def test_items_arrive_and_tastes_wander(small_blocks: None) -> None:
+    changing = replace(TINY, drift=0.2, arrivals=0.5, days=4)
+    rows = read(changing)
+    newest = [max(row["item_id"]) for row in rows]
+    assert max(newest[:16]) <= 30
+    assert max(newest[-16:]) > 50
+    world, change = replace(TINY, users=500).world(), Drift(0.2, 0.5, 4, 0)
+    days = [world]
+    for day in range(1, 40):
+        days.append(change.next_day(days[-1], day))
+    tastes = [day.users.taste for day in days]
+    assert np.corrcoef(tastes[0].ravel(), tastes[1].ravel())[0, 1] == pytest.approx(0.8**0.5, abs=0.05)
+    assert abs(np.corrcoef(tastes[0].ravel(), tastes[-1].ravel())[0, 1]) < 0.2
+    assert tastes[-1].std() == pytest.approx(tastes[0].std(), rel=0.3)
+    assert change.next_day(world, 1).users.taste.tolist() == tastes[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"drift": 1.0}, "data.adapter.drift"),
+        ({"arrivals": 0.9}, "data.adapter.arrivals"),
+        ({"only_days": (1, 0)}, "data.adapter.only_days"),
+        ({"only_days": (0, 2)}, "data.adapter.only_days"),
+    ],
+)
+def test_changes_that_cannot_be(change: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        replace(TINY, **change)
+    assert error.value.where == where
+
+
+def test_a_log_without_changes_has_the_identity_that_it_had() -> None:
+    """Prepared datasets and caches of before stay valid."""
+    assert FunnelSource().fingerprint() == FINGERPRINT

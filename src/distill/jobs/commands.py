@@ -36,6 +36,12 @@ COMMANDS = {
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
         Command("predict", "scores raw files, labelled or not", "distill.jobs.predict", "predict"),
         Command("evaluate", "measures checkpoints on any data, a new day say", "distill.jobs.evaluate", "evaluate"),
+        Command(
+            "backtest",
+            "trains on the first days of a log, measures the later ones",
+            "distill.jobs.backtest",
+            options="distill.jobs.backtest_options",
+        ),
         Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
         Command("select", "chooses fields by a run's gates", "distill.jobs.select_fields", "select_fields"),
         Command("replay", "runs a step that failed again", "distill.jobs.replay", "replay"),

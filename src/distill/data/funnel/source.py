@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from distill.checks import require_number
 from distill.data.funnel.cascade import Outcome, Requests, StageSizes, run_cascade
+from distill.data.funnel.drift import Drift
 from distill.data.funnel.state import UserState
 from distill.data.funnel.tables import SPLIT, funnel_schema, items_table, requests_table
 from distill.data.funnel.world import DEVICES, World, make_world
 from distill.data.raw import RawDataset
-from distill.data.split import ColumnSplit
+from distill.data.split import ColumnSplit, SplitRule, TimeSplit
 from distill.errors import ConfigError
 from distill.schema import Schema
 
@@ -58,6 +60,11 @@ class FunnelSource:
         exposed: Candidates that are shown.
         max_history: Liked items that are remembered per user.
         days: Time that the log covers.
+        drift: Part of the variance of what users want, and of how good items are, that each day brings anew; 0 keeps
+            the world as it is.
+        arrivals: Share of the items that arrive while the log is written, one by one.
+        only_days: First and last day that is written, from 0; all if not given. The days before are gone through, so
+            that a day holds the same rows whatever else is written.
         val: Share of the requests in the val split, before the test split.
         test: Share of the requests in the test split, the last ones.
         seed: Of everything.
@@ -76,6 +83,9 @@ class FunnelSource:
     exposed: int = 10
     max_history: int = 30
     days: int = 14
+    drift: float = 0.0
+    arrivals: float = 0.0
+    only_days: tuple[int, int] | None = None
     val: float = 0.1
     test: float = 0.1
     seed: int = 0
@@ -98,6 +108,24 @@ class FunnelSource:
                 expected="at least 1 (warmup: at least 0)",
                 found=", ".join(wrong) or f"warmup={self.warmup}",
             )
+        for name in ("drift", "arrivals"):
+            require_number(f"data.adapter.{name}", getattr(self, name), 0, 0.99)
+        if self.items - round(self.arrivals * self.items) < self.max_candidates:
+            raise ConfigError(
+                "On the first day there must be enough items for a request.",
+                where="data.adapter.arrivals",
+                expected=f"items × (1 − arrivals) of at least max_candidates={self.max_candidates}",
+                found=f"items={self.items}, arrivals={self.arrivals}",
+            )
+        if self.only_days is not None:
+            first, last = self.only_days
+            if not 0 <= first <= last < self.days:
+                raise ConfigError(
+                    "The log has no such days.",
+                    where="data.adapter.only_days",
+                    expected=f"[first, last] with 0 <= first <= last < days={self.days}",
+                    found=str(list(self.only_days)),
+                )
         num_val, num_test = round(self.requests * self.val), round(self.requests * self.test)
         if min(num_val, num_test, self.requests - num_val - num_test) < 1:
             raise ConfigError(
@@ -114,7 +142,10 @@ class FunnelSource:
 
     def fingerprint(self) -> str:
         """Hash of the arguments and of the version of the generator."""
-        text = json.dumps([GENERATOR_VERSION, BLOCK_REQUESTS, asdict(self)], sort_keys=True)
+        content = asdict(self)
+        still = {"drift": 0.0, "arrivals": 0.0, "only_days": None}  # which older versions did not have
+        content = {name: value for name, value in content.items() if name not in still or value != still[name]}
+        text = json.dumps([GENERATOR_VERSION, BLOCK_REQUESTS, content], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
     def write_raw(self, directory: Path) -> RawDataset:
@@ -130,7 +161,8 @@ class FunnelSource:
             writer.write_table(first)
             for table in tables:
                 writer.write_table(table)
-        return RawDataset((requests,), self.raw_schema(), ColumnSplit(SPLIT), items)
+        rule: SplitRule = ColumnSplit(SPLIT) if self.only_days is None else TimeSplit(self.val, self.test)
+        return RawDataset((requests,), self.raw_schema(), rule, items)
 
     def raw_schema(self) -> Schema:
         """What the log holds."""
@@ -151,16 +183,29 @@ class FunnelSource:
         state = UserState(self.users, self.categories, self.max_history)
         sizes = StageSizes((self.min_candidates, self.max_candidates), self.preranked, self.ranked, self.exposed)
         starts = [*range(-self.warmup, 0, BLOCK_REQUESTS), *range(0, self.requests, BLOCK_REQUESTS)]
+        change, day = Drift(self.drift, self.arrivals, self.days, self.seed), 0
         for block, start in enumerate(starts):
             end = min(start + BLOCK_REQUESTS, 0 if start < 0 else self.requests)
             rng = np.random.default_rng((self.seed, 1 + block))
-            requests = self._requests(world, np.arange(start, end), rng)
-            outcome = run_cascade(world, requests, sizes, rng)
+            while day < start * self.days // self.requests:
+                day += 1
+                world = change.next_day(world, day)
+            today = change.present(world, start / self.requests)
+            requests = self._requests(today, np.arange(start, end), rng)
+            outcome = run_cascade(today, requests, sizes, rng)
             if start >= 0:
                 split = self._split(np.arange(start, end))
                 dwell = _dwell(outcome, rng)
-                yield requests_table(world, state, requests, outcome, first_request=start, split=split, dwell=dwell)
-            _learn(state, world, requests, outcome)
+                table = requests_table(today, state, requests, outcome, first_request=start, split=split, dwell=dwell)
+                table = table if self.only_days is None else self._of_days(table, *self.only_days)
+                if len(table) or self.only_days is None:
+                    yield table
+            _learn(state, today, requests, outcome)
+
+    def _of_days(self, table: pa.Table, first: int, last: int) -> pa.Table:
+        """The rows of some days."""
+        day = (table["time"].to_numpy() - _LOG_START) // _DAY
+        return table.filter(pa.array((day >= first) & (day <= last)))
 
     def _requests(self, world: World, index: NDArray[np.int64], rng: np.random.Generator) -> Requests:
         """Draws who comes and when; the times of consecutive requests never go back."""

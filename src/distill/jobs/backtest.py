@@ -1,0 +1,191 @@
+"""A model through the days of a log: how fast it ages, and what it costs to keep it young."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from distill.console import plain_console
+from distill.data.dataset import load_dataset
+from distill.errors import ConfigError, DataError
+from distill.jobs.checkpoints import BEST
+from distill.jobs.commands import COMMANDS
+from distill.jobs.in_process import run_in_process
+from distill.reports.evaluation import Evaluation, print_days, save_evaluations
+
+_GENERATED = "funnel_drift"
+
+
+def run(options: argparse.Namespace) -> list[Evaluation]:
+    """Trains and measures; everything is a dataset, a run or an evaluation of the commands of that name.
+
+    Raises:
+        ConfigError: There are not enough days.
+        DataError: A day cannot be read.
+    """
+    log = _Log.of(options.overrides, options.out)
+    if not 1 <= options.first < log.num_days:
+        raise ConfigError(
+            "A backtest wants days to train on, and days after them.",
+            where="--first",
+            expected=f"1 to {log.num_days - 1}",
+            found=str(options.first),
+        )
+    found = _Backtest(log, options).run()
+    metric = options.metric or f"{log.main_task}/auc"
+    save_evaluations(found, options.out, metric)
+    print_days(found, metric, plain_console())
+    plain_console().print(f"Backtest: {options.out}", soft_wrap=True)
+    return found
+
+
+@dataclass(frozen=True)
+class _Log:
+    """The days of a log, and the overrides that are not about it.
+
+    Attributes:
+        days: A file or folder for each day; none of a generated log.
+        schema: Overrides that name data and schema.
+        others: Overrides of training.
+        num_days: Number of days.
+        main_task: That early stopping goes by.
+        out: Where what is made goes.
+    """
+
+    days: tuple[Path, ...]
+    schema: tuple[str, ...]
+    others: tuple[str, ...]
+    num_days: int
+    main_task: str
+    out: Path
+
+    @classmethod
+    def of(cls, overrides: Sequence[str], out: Path) -> _Log:
+        """Reads what the overrides say of the data.
+
+        Raises:
+            ConfigError: They name no log that has days.
+            DataError: There are no files of days.
+        """
+        parsed = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(list(overrides))}
+        data = [o for o in overrides if o.startswith(("data=", "data.adapter.", "data.schema="))]
+        others = [o for o in overrides if not o.startswith(("data=", "data.adapter.", "data.schema=", "data.source="))]
+        main_task = str(parsed.get("data.main_task", "click"))
+        if parsed.get("data") == _GENERATED:
+            days = int(str(parsed.get("data.adapter.days", 10)))
+            return cls((), tuple(data), tuple(others), days, main_task, out)
+        if "data.source" not in parsed:
+            raise ConfigError(
+                "The log has no days.",
+                where="overrides",
+                expected=f"data=parquet data.schema=FILE data.source=PATTERN, or data={_GENERATED}",
+                found=" ".join(overrides) or "none",
+            )
+        pattern = str(Path(str(parsed["data.source"])).expanduser())
+        found = tuple(sorted(map(Path, glob.glob(pattern))))  # noqa: PTH207, as sources are read
+        if not found:
+            raise DataError("Nothing matches.", where="data.source", found=pattern)
+        return cls(found, tuple(data), tuple(others), len(found), main_task, out)
+
+    def source(self, first: int, last: int) -> list[str]:
+        """Overrides that name the rows of some days."""
+        if not self.days:
+            return [*self.schema, f"data.adapter.only_days=[{first},{last}]"]
+        if first == last:
+            return [*self.schema, f"data.source={_quoted(self.days[first])}"]
+        folder = self.out / "days" / f"{first:03d}-{last:03d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in self.days[first : last + 1]:
+            _link(path, folder / path.name)
+        return [*self.schema, f"data.source={_quoted(folder)}"]
+
+    def name(self, day: int) -> str:
+        """What a day is called."""
+        return f"day {day}" if not self.days else self.days[day].name
+
+
+def _link(path: Path, target: Path) -> None:
+    """Makes a day's files appear below another folder, under the name of the day: it may hold a column."""
+    for file in [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]:
+        link = target / file.relative_to(path) if path.is_dir() else target
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file.resolve())
+
+
+def _quoted(path: Path) -> str:
+    return f"'{path}'"
+
+
+class _Backtest:
+    def __init__(self, log: _Log, options: argparse.Namespace) -> None:
+        self.log = log
+        self.out: Path = options.out
+        self.first: int = options.first
+        self.arms: list[str] = options.arms
+        self.paths = [f"paths.{name}={_quoted(self.out / name)}" for name in ("data", "cache", "runs")]
+        self.seconds = dict.fromkeys(self.arms, 0.0)
+        self.daily = Path()  # the last dataset whose vocabularies grew
+
+    def run(self) -> list[Evaluation]:
+        start = time.perf_counter()
+        self.daily = self._prepare("first", 0, self.first - 1)
+        base = self._train("first", self.daily, None)
+        spent = time.perf_counter() - start
+        models = dict.fromkeys(self.arms, base)
+        found = []
+        for day in range(self.first, self.log.num_days):
+            if day > self.first:
+                models = {arm: self._next(arm, day, models[arm]) for arm in self.arms}
+            found.append(self._measured(day, models))
+        lines = ", ".join(f"{arm} {seconds:.0f} s" for arm, seconds in self.seconds.items())
+        plain_console().print(f"Preparing and training after the first {spent:.0f} s: {lines}.", soft_wrap=True)
+        return found
+
+    def _next(self, arm: str, day: int, before: Path) -> Path:
+        """The model that is used on a day; it has seen the days before."""
+        start = time.perf_counter()
+        if arm == "daily":
+            known = f"encodings={_quoted(self.daily)}"
+            self.daily = self._prepare(f"daily-{day - 1:03d}", day - 1, day - 1, known, "grow=true")
+            before = self._train(f"daily-{day:03d}", self.daily, before)
+        elif arm == "scratch":
+            before = self._train(f"scratch-{day:03d}", self._prepare(f"scratch-{day - 1:03d}", 0, day - 1), None)
+        self.seconds[arm] += time.perf_counter() - start
+        return before
+
+    def _prepare(self, name: str, first: int, last: int, *known: str) -> Path:
+        folder = self.out / "datasets" / name
+        if not folder.exists():
+            run_in_process(
+                COMMANDS["prepare"], [*self.log.source(first, last), *self.paths, *known, f"out={_quoted(folder)}"]
+            )
+        return load_dataset(folder).root
+
+    def _train(self, name: str, data: Path, before: Path | None) -> Path:
+        runs = self.out / "runs" / name
+        if not list(runs.glob("*/summary.json")):
+            start = [] if before is None else [f"model.init_from={_quoted(before)}"]
+            own = ["data=prepared", f"data.root={_quoted(data)}", *self.paths, f"name={name}", *start]
+            run_in_process(COMMANDS["train"], [*own, *self.log.others])
+        return max(path.parent for path in runs.glob("*/summary.json")) / BEST
+
+    def _measured(self, day: int, models: dict[str, Path]) -> Evaluation:
+        """Measures a day; arms whose model is the same are one."""
+        named = ", ".join(f"{arm}: {_quoted(path)}" for arm, path in models.items())
+        trainer = [o for o in self.log.others if o.startswith(("trainer", "threads"))]
+        own = [*self.log.source(day, day), *self.paths, *_of_evaluation(trainer), f"path={{{named}}}"]
+        (found,) = run_in_process(COMMANDS["evaluate"], own)
+        assert isinstance(found, Evaluation)
+        return replace(found, data=self.log.name(day))
+
+
+def _of_evaluation(overrides: Sequence[str]) -> list[str]:
+    """What of the training's overrides an evaluation has too."""
+    return [o for o in overrides if not o.startswith(("trainer.max_", "trainer.limit_", "trainer.val_"))]
