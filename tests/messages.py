@@ -116,7 +116,8 @@ def _compositions() -> Iterator[tuple[str, list[str]]]:
     yield "config", ["+sweep=optuna"]
     yield "config", ["data=parquet", "split@data.adapter.split=random"]
     yield "config", ["data=parquet", "split@data.adapter.split=column"]
-    yield from ((name, []) for name in ("prepare", "score", "select_fields"))
+    yield "config", ["data=parquet", "split@data.adapter.split=whole"]
+    yield from ((name, []) for name in ("prepare", "score", "predict", "evaluate", "select_fields"))
 
 
 @cache

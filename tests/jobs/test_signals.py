@@ -108,7 +108,7 @@ def test_signals_of_another_dataset_are_refused(root: Path, capsys: pytest.Captu
 def test_teacher_of_another_dataset_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         _distil(root, "other", "teacher=checkpoint", f"teacher.path={_checkpoint(root)}", "data.adapter.seed=1")
-    assert "trained on another dataset" in _failure(capsys)
+    assert "encoded in another way" in _failure(capsys)
 
 
 def test_missing_checkpoint_is_one_clear_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
