@@ -13,7 +13,16 @@ import pytorch_lightning as pl
 from tests.messages import ANY, CONF, ROOT, Text, config_keys, parts, schema_keys, texts
 
 # Of the command line, and of what else starts a run.
-WORDS = {"runs", "--metrics", "--sort", "srun", "torchrun or srun around a study", "+sweep=optuna"}
+WORDS = {
+    "runs",
+    "--metrics",
+    "--sort",
+    "--first",
+    "overrides",
+    "srun",
+    "torchrun or srun around a study",
+    "+sweep=optuna",
+}
 OPEN = {"callbacks.extra", "raw.columns"}  # mappings of a user's own
 KEY = re.compile(rf"[A-Za-z_+{ANY}][\w*{ANY}]*(?:\.[\w*…<>{ANY}]+)+")
 FILE = re.compile(r"\.(yaml|py|md|ckpt|parquet)$")
