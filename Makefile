@@ -6,6 +6,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
+MAKEFLAGS += -j2
 
 .PHONY: install quickstart test test-lowest test-all lint types format stats clean
 

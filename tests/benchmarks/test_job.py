@@ -15,6 +15,7 @@ from tests.marks import slow_except
 SMALL = {
     "train": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]"],
     "reader": ["benchmark.rows=3000", "benchmark.turns=1"],
+    "predict": ["benchmark.rows=20000", "benchmark.turns=1"],
     "metrics": ["benchmark.candidates=2000", "benchmark.requests=200"],
     "losses": ["benchmark.candidates=[50,200]"],
 }

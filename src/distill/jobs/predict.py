@@ -6,7 +6,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from distill.data.prepare.plan import Use, check_columns, open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import BATCH_BYTES
 from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
-from distill.data.unlabelled.uses import kept_uses, scoring_uses, shape_of
+from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
 from distill.files import atomic_file, hash_file
@@ -132,10 +132,10 @@ class _Prediction:
         if not found.read:
             raise DataError("There are no data files.", where="source", found=source, remedy="Check source.")
         uses = scoring_uses(schema)
-        shape = shape_of(schema, open_files(found.read[:1], schema, uses), uses)
-        probe = open_files(found.read[:1], schema, (*uses, *_loose(plain(self.cfg.keep))))
-        kept = kept_uses(plain(self.cfg.keep), uses, shape, probe)
-        files = open_files(found.read, schema, (*uses, *kept), min(BATCH_BYTES, int(self.cfg.memory_bytes) // 16))
+        wanted = [Use(name, "keep", False, ANY, constant=False) for name in plain(self.cfg.keep)]
+        files = open_files(found.read, schema, (*uses, *wanted), min(BATCH_BYTES, int(self.cfg.memory_bytes) // 16))
+        shape = shape_of(schema, files, uses)
+        kept = kept_uses(plain(self.cfg.keep), uses, shape, files)
         check_columns(files, uses, shape)
         self._check_names(shape == "flat")
         units = RawUnits.plan(
@@ -239,11 +239,6 @@ class _Prediction:
         for name in plain(self.cfg.keep):
             columns[name] = chunk.candidate[name] if of_candidate[name] else chunk.request[name].take(request)
         return columns
-
-
-def _loose(names: Sequence[str]) -> Iterator[Use]:
-    """Uses that only make a file tell the columns that it has."""
-    return (Use(name, "keep", False, (), constant=False) for name in names)
 
 
 def _ranks(score: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
