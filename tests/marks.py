@@ -20,5 +20,11 @@ def slow_except(values: Iterable[Any], *fast: Any) -> list[Any]:
     return [value if value in fast else _slow(value) for value in known]
 
 
+def some_fast(values: Iterable[Any], every: int) -> list[Any]:
+    """Returns parameters of which all but each n-th, from the first on, are marked slow."""
+    known = list(values)
+    return slow_except(known, *known[::every])
+
+
 def _slow(value: Any) -> Any:
     return pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow)

@@ -76,6 +76,7 @@ def test_a_killed_writer_of_signals(tmp_path: Path) -> None:
     assert (tmp_path / "signals" / "train" / "part-00009.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_of_a_checkpoint(tmp_path: Path) -> None:
     assert len(killed("checkpoint", tmp_path)) == 1
     remove_leftovers(tmp_path / "last.ckpt")

@@ -95,6 +95,7 @@ def test_a_checkpoint_imports_nothing_of_a_package_that_is_not_trusted(
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_teaches_and_is_taught(tmp_path: Path) -> None:
     """As a teacher that is trained, and as a checkpoint; a program may load it that trusts its package."""
     own = ["model=linear_towers", "trusted=[mine]", "loss=pointwise", "control.enabled=false"]

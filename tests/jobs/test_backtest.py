@@ -46,6 +46,7 @@ def test_files_of_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert encodings["grown"]
 
 
+@pytest.mark.slow
 def test_the_generated_log_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "BLOCK_REQUESTS", 16)
     out = tmp_path / "out"

@@ -49,6 +49,7 @@ def test_student_and_control_learn_from_it(root: Path) -> None:
         assert 0 < curve[-1] < curve[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_it_would_have(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training_step = RankingModule.training_step
 

@@ -24,6 +24,7 @@ from distill.jobs.learnable import check_labels
 from distill.jobs.monitored import check_measured, value_on_validation
 from distill.schema import Schema, parse_schema
 from tests.jobs.entry import path_arguments, tiny_arguments, train
+from tests.marks import slow_except
 from tests.models.composing import composing
 
 REQUESTS, CANDIDATES = 12, 24
@@ -169,7 +170,7 @@ def test_a_test_split_without_positives_is_warned_of(tmp_path: Path, caplog: pyt
     assert "test has no positive of task click (288 labelled candidates, 0 positive and 288 negative)" in message
 
 
-@pytest.mark.parametrize("metrics", ["default", "funnel", "movielens"])
+@pytest.mark.parametrize("metrics", slow_except(["default", "funnel", "movielens"], "default"))
 @pytest.mark.parametrize("teacher", [["teacher=none"], ["teacher=checkpoint", "teacher.path=x"]])
 def test_what_is_measured_is_known_without_data(tmp_path: Path, metrics: str, teacher: list[str]) -> None:
     """The names found on made-up rows are those that the real rows give."""

@@ -163,6 +163,7 @@ def test_prepare_and_run_warn_of_columns_that_look_wrong(root: Path, capsys: pyt
     assert "WARNING: The teacher expects" not in said(capsys)
 
 
+@pytest.mark.slow
 def test_written_signals_are_described_too(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = arguments(root, "ranker")
     train(*own, "name=ranker", "model=dcn_v2")

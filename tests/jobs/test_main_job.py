@@ -121,6 +121,7 @@ def test_a_privileged_field_cannot_reach_a_student(distilled: Path, monkeypatch:
     assert widths == {TwoTower: {sum(not f.privileged for f in numbers)}, InteractionRanker: {len(numbers)}}
 
 
+@pytest.mark.slow
 def test_listwise_losses_never_see_a_cut_request(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = distilled.parent.parent.parent
     dataset = load_dataset(next((root / "data").glob("funnel-*")))

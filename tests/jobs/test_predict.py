@@ -24,10 +24,12 @@ from distill.jobs.parts import load_model
 from tests.jobs.days import SCHEMA, day, of_day, write_days
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, run_script, train
 from tests.jobs.test_mistakes import message_of
+from tests.marks import slow_except
 
 SMALL = ["trainer=cpu", "trainer.max_epochs=1", "callbacks.progress_bar=false", "cost.enabled=false"]
 WHOLE = "split@data.adapter.split=whole"
 NEW = 2
+MANY = ["unit_rows=50", "batch_candidates=20"]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def check(root: Path, table: pa.Table) -> None:
 
 
 @pytest.mark.parametrize("shape", ["requests", "pairs", "scattered"])
-@pytest.mark.parametrize("sizes", [[], ["unit_rows=50", "batch_candidates=20"]], ids=["one", "many"])
+@pytest.mark.parametrize("sizes", slow_except([[], MANY], MANY), ids=["one", "many"])
 def test_every_shape_gives_what_the_checkpoint_says_of_prepared_rows(
     root: Path, shape: str, sizes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

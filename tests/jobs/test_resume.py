@@ -16,6 +16,7 @@ from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
 from tests.jobs.entry import run_dirs, tiny_arguments, train
+from tests.marks import some_fast
 from tests.processes import group_alive, started
 
 _ARGUMENTS = [
@@ -54,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("step", "number"), [(4, signal.SIGINT), (20, signal.SIGTERM)])
+@pytest.mark.parametrize(("step", "number"), some_fast([(4, signal.SIGINT), (20, signal.SIGTERM)], 2))
 def test_a_signal_leaves_a_checkpoint_from_which_the_run_ends_as_it_would_have(
     whole: Path, step: int, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from distill.losses.terms import HardBCE
 from distill.models.prerankers.base import PreRanker, SplitPreRanker
 from distill.models.prerankers.fitted import FittedPreRanker
 from tests.batches import make_batch, make_schema
+from tests.marks import some_fast
 from tests.models.composing import build
 from tests.models.listing import PRERANKERS, RANKERS
 
@@ -61,7 +62,7 @@ def _loss(model: nn.Module, batch: Batch) -> Tensor:
     return total
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", some_fast(VARIANTS, 3))
 def test_scores_and_learns_from_any_number_of_rows(variant: str) -> None:
     model, serves = _build(variant)
     for case, sizes in SIZES.items():
@@ -84,7 +85,7 @@ def test_scores_and_learns_from_any_number_of_rows(variant: str) -> None:
         assert not output.penalties, case
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", some_fast(VARIANTS, 3))
 def test_a_request_without_candidates_changes_nothing(variant: str) -> None:
     model, serves = _build(variant)
     model.eval()

@@ -19,7 +19,7 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Schema
 from distill.training.optim import count_weights
 from tests.batches import make_batch, make_schema
-from tests.marks import slow_except
+from tests.marks import slow_except, some_fast
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
 from tests.models.listing import BODIES, PRERANKERS, SPLIT
 
@@ -160,7 +160,7 @@ def test_counts_parameters_as_its_formula(name: str) -> None:
     assert count_weights(build(name, _schema())) == FORMULAS[name]
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", some_fast(BODIES, 3))
 def test_towers_have_any_body(body: str) -> None:
     model = build("senet_two_tower", make_schema(), f"body@model.net.body={body}")
     assert model(make_batch(make_schema())).logits.shape == (8, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from distill.models import InteractionRanker
 from distill.schema import Schema
 from distill.training.optim import count_weights
 from tests.batches import make_batch, make_schema
-from tests.marks import slow_except
+from tests.marks import slow_except, some_fast
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
 from tests.models.listing import BODIES, RANKERS, TRUNKS
 
@@ -48,7 +48,7 @@ def test_overfits(name: str) -> None:
     assert min(aucs.values()) > 0.99
 
 
-@pytest.mark.parametrize("name", RANKERS)
+@pytest.mark.parametrize("name", some_fast(RANKERS, 2))
 @pytest.mark.parametrize("tasks", [("click",), ("click", "like", "buy")])
 def test_a_batch_of_one_and_any_number_of_tasks(name: str, tasks: tuple[str, ...]) -> None:
     schema = make_schema(tasks)
@@ -77,8 +77,7 @@ def test_saves_loads_and_scores_identically(name: str, tmp_path: Path) -> None:
     assert torch.equal(load_model(tmp_path / "x.ckpt").model(batch).logits, model(batch).logits)
 
 
-@pytest.mark.parametrize("trunk", TRUNKS)
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(("body", "trunk"), some_fast(product(BODIES, TRUNKS), 5))
 def test_any_trunk_stands_on_any_body(body: str, trunk: str) -> None:
     schema = make_schema()
     output = build(trunk, schema, f"body@model.net.body={body}")(make_batch(schema))
@@ -152,7 +151,7 @@ FORMULAS = {
 }
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", some_fast(FORMULAS, 3))
 def test_counts_parameters_as_its_formula(name: str) -> None:
     assert count_weights(build(name, make_schema())) == FORMULAS[name]
 

@@ -65,8 +65,7 @@ def print_evaluation(found: Evaluation, console: Console) -> None:
     """Prints the models side by side; of two, their paired difference."""
     names = list(found.metrics)
     title = f"{found.data}, {'all rows' if found.split == 'all' else f'{found.split} split'}"
-    size = f"{found.requests:,} requests, {found.candidates:,} candidates"
-    table = Table(title=f"{title}: {size}", title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("metric", overflow="fold")
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
@@ -79,6 +78,7 @@ def print_evaluation(found: Evaluation, console: Console) -> None:
         cells += [_difference(differences.get(metric)) for differences in found.differences.values()]
         table.add_row(label, *cells)
     console.print(table)
+    console.print(f"{found.requests:,} requests, {found.candidates:,} candidates.", style="dim")
     if found.differences:
         console.print("± standard error over requests, * where the difference is more than two of them.", style="dim")
     if found.unknown:
