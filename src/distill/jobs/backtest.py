@@ -75,7 +75,7 @@ class _Log:
             DataError: There are no files of days.
         """
         parsed = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(list(overrides))}
-        data = [o for o in overrides if o.startswith(("data=", "data.adapter.", "data.schema="))]
+        data = [o for o in overrides if o.startswith(("data=", "data.adapter.", "data.schema=", "seed="))]
         others = [o for o in overrides if not o.startswith(("data=", "data.adapter.", "data.schema=", "data.source="))]
         main_task = str(parsed.get("data.main_task", "click"))
         if parsed.get("data") == _GENERATED:
