@@ -6,6 +6,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
+LOWEST_TESTS ?= tests/schema tests/encodings tests/data/prepare tests/data/test_datamodule.py tests/data/test_parquet_source.py tests/data/stream/test_stream.py tests/training/test_checkpoint_io.py
 MAKEFLAGS += -j2
 
 .PHONY: install quickstart test test-lowest test-all lint types format stats clean
@@ -18,10 +19,11 @@ quickstart: $(INSTALLED)
 test: lint types test-lowest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-# Reader, prepare, schema and checkpoints with the lowest releases that pyproject.toml allows.
+# Reader, prepare, schema and checkpoints with the lowest releases that pyproject.toml allows; test-all takes all tests of data.
 test-lowest: $(LOWEST)/.installed
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider tests/schema tests/encodings tests/data tests/training/test_checkpoint_io.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 
+test-all: LOWEST_TESTS = tests/schema tests/encodings tests/data tests/training/test_checkpoint_io.py
 test-all: lint types test-lowest
 	$(BIN)/python -m pytest
 
@@ -38,12 +40,12 @@ format: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[dev]"
 	touch $@
 
 $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install -q -c constraints-lowest.txt -e . pytest pytest-timeout pytest-xdist hypothesis
+	$(LOWEST)/bin/pip install -q --no-compile -c constraints-lowest.txt -e . pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
 
 # Files, lines, functions, what the exercises of the contributing guide touch, and how long the start takes.

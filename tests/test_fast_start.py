@@ -96,6 +96,7 @@ def test_preparing_data_imports_no_training(script: str, tmp_path: Path) -> None
     assert found.seconds < 2 * SECONDS  # to its last row: here 1.9
 
 
+@pytest.mark.slow
 def test_training_loads_what_preparing_does_without(tmp_path: Path) -> None:
     """The names above are those that a job has once it runs."""
     found = start(tmp_path, "train.py", "data=funnel_tiny", "resume=last", "name=none", *path_arguments(tmp_path))

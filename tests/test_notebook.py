@@ -20,6 +20,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_leaves_the_program_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

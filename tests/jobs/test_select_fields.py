@@ -80,6 +80,7 @@ def test_a_number_of_groups_is_a_budget(trained: tuple[Path, Path], order: str) 
         assert len(experiment["model"]["net"]["fields"]) == limit
 
 
+@pytest.mark.slow
 def test_fscd_is_selected_alike_and_milliseconds_are_a_budget(tmp_path: Path) -> None:
     train("model=fscd", "name=learned", *_alone(tmp_path))
     run = run_dirs(tmp_path, "learned")[0]

@@ -24,6 +24,7 @@ def _arguments(root: Path, name: str) -> list[str]:
     return ["+experiment=funnel/two_tower", *tiny, *TWO, f"name={name}"]
 
 
+@pytest.mark.slow
 def test_torchrun_makes_one_run_folder(tmp_path: Path) -> None:
     done = torchrun("train.py", *_arguments(tmp_path, "run"))
     assert done.status == 0, done.errors[-3000:]

@@ -38,7 +38,7 @@ def _schema(tasks: tuple[str, ...] = ("click", "like")) -> Schema:
     return make_schema(tasks).serving_view()
 
 
-@pytest.mark.parametrize("name", PRERANKERS)
+@pytest.mark.parametrize("name", some_fast(PRERANKERS, 2))
 def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Batch]) -> None:
     schema, batch = data
     if name in WITHOUT_CROSS and not any(field.side.value == "cross" for field in schema.fields):
@@ -102,7 +102,7 @@ def test_item_vectors_computed_alone_and_stored_give_the_same_logits(name: str, 
     assert not torch.allclose(logits, model.interact(request, stored.flip(0), batch.cross, batch.request_index).logits)
 
 
-@pytest.mark.parametrize("name", PRERANKERS)
+@pytest.mark.parametrize("name", some_fast(PRERANKERS, 2))
 def test_is_a_student_that_saves_loads_and_scores_identically(name: str, tmp_path: Path) -> None:
     schema, net = _schema(), composed_net(name)
     assert is_preranker(net, "model.net")

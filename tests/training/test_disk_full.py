@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import some_fast
+
 _CHECKPOINT = """
 import sys, torch
 from pathlib import Path
@@ -51,7 +53,7 @@ def limit(size):
 """
 
 
-@pytest.mark.parametrize("script", [_CHECKPOINT, _FOLDER], ids=["checkpoint", "folder"])
+@pytest.mark.parametrize("script", some_fast([_CHECKPOINT, _FOLDER], 2), ids=["checkpoint", "folder"])
 def test_no_room_is_one_clear_error_and_leaves_nothing(tmp_path: Path, script: str) -> None:
     command = [sys.executable, "-c", _LIMIT + script, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
