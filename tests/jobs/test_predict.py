@@ -122,6 +122,7 @@ def test_kept_columns_and_the_best_of_each_request(root: Path, tmp_path: Path) -
     for shape in ("requests", "pairs"):
         whole = predict(root, root / f"{shape}.parquet", tmp_path / shape, "keep=[user,brand,ts]")
         assert whole.column_names == ["search", "item", "user", "brand", "ts", "pred_click", "ranking_score", "rank"]
+        assert whole.schema.field("brand").type == pa.string()  # as read, it is a dictionary
         raw = as_pairs(day(NEW).drop_columns(["click", "dwell"]))
         assert whole.select(["search", "item", "user", "brand", "ts"]).to_pylist() == (
             raw.select(["search", "item", "user", "brand", "ts"]).to_pylist()

@@ -31,6 +31,7 @@ from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
 from distill.files import atomic_file, hash_file
+from distill.jobs.cache import exclusive
 from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import plain
@@ -70,7 +71,8 @@ def run(cfg: DictConfig) -> Predicted:
             )
         with tempfile.TemporaryDirectory() as scratch, PassProgress(rank() == 0) as bars:
             job = _Prediction(agreed, path, loaded, FittedEncodings.unpacked(loaded.encodings))
-            counts, now = job.run(Path(scratch), bars)
+            with exclusive(Path(agreed.out).with_suffix(".lock")):
+                counts, now = job.run(Path(scratch), bars)
         found = Predicted(Path(agreed.out), counts["candidates"], counts["requests"], now, time.perf_counter() - start)
         if rank() == 0:
             _say(found, counts)
@@ -238,7 +240,12 @@ class _Prediction:
         of_candidate = {use.column: use.per_candidate for use in (*kept, *scoring_uses(self._schema))}
         for name in plain(self.cfg.keep):
             columns[name] = chunk.candidate[name] if of_candidate[name] else chunk.request[name].take(request)
-        return columns
+        return {name: _decoded(column) for name, column in columns.items()}
+
+
+def _decoded(column: pa.Array) -> pa.Array:
+    """Text as text: some batches of a file may come as dictionaries, and others not."""
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _ranks(score: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
