@@ -122,7 +122,6 @@ def test_kept_columns_and_the_best_of_each_request(root: Path, tmp_path: Path) -
     for shape in ("requests", "pairs"):
         whole = predict(root, root / f"{shape}.parquet", tmp_path / shape, "keep=[user,brand,ts]")
         assert whole.column_names == ["search", "item", "user", "brand", "ts", "pred_click", "ranking_score", "rank"]
-        assert whole.schema.field("brand").type == pa.string()  # as read, it is a dictionary
         raw = as_pairs(day(NEW).drop_columns(["click", "dwell"]))
         assert whole.select(["search", "item", "user", "brand", "ts"]).to_pylist() == (
             raw.select(["search", "item", "user", "brand", "ts"]).to_pylist()
@@ -202,6 +201,11 @@ def test_a_model_of_flat_rows(tmp_path: Path) -> None:
     assert table.column_names == ["row", "item", "search", "pred_click", "ranking_score"]
     assert table["row"].to_pylist() == list(range(480))
     assert table["item"].to_pylist() == pairs["item"].to_pylist()
+    pq.write_table(pairs, tmp_path / "new.parquet")
+    stored = predict(tmp_path, tmp_path / "new.parquet", tmp_path / "stored", "keep=[brand]")
+    assert stored.schema.field("brand").type == pa.string()  # as read, it is a dictionary
+    assert stored["brand"].to_pylist() == pairs["brand"].to_pylist()
+    assert stored["pred_click"].equals(table["pred_click"])
 
 
 @pytest.mark.parametrize(
