@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from distill.errors import DataError
 
@@ -158,6 +158,17 @@ def hash_file(path: Path) -> str:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def below(path: str) -> str:
+    """Returns a path that a file names, if it lies below the folder of that file.
+
+    Raises:
+        ValueError: It lies elsewhere.
+    """
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path} does not lie below the folder")
+    return path
 
 
 def hash_once(path: Path) -> str:

@@ -14,17 +14,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from distill.data.checked_file import CheckedFile
 from distill.data.checksums import CHECKSUMS_FILE, FileChecksums, read_checksums
 from distill.data.contents import Contents
 from distill.encodings.saved import SavedEncodings
 from distill.errors import DataError
+from distill.files import below
 from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side
 
 FORMAT_VERSION = 3
@@ -121,19 +122,11 @@ class _Model(BaseModel):
 class PartFile(_Model):
     """One Parquet file: path below the dataset, rows (requests; candidates if flat), candidates, size, content hash."""
 
-    path: str
+    path: Annotated[str, AfterValidator(below)]
     rows: int
     candidates: int
     bytes: int
     blake2b: str
-
-    @field_validator("path")
-    @classmethod
-    def _is_below(cls, path: str) -> str:
-        """Refuses a file elsewhere: a dataset is one folder."""
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise ValueError(f"{path} does not lie below the dataset")
-        return path
 
 
 class TeacherNumbers(_Model):

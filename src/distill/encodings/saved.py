@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from distill.errors import DataError
-from distill.files import hash_bytes
+from distill.files import below, hash_bytes
 from distill.schema import NUM_RESERVED, FieldSpec
 from distill.schema.encoding import MAX_IDS
 
@@ -31,18 +31,10 @@ class SavedVocabulary(_Model):
     """
 
     type: Literal["vocabulary"] = "vocabulary"
-    file: str
+    file: Annotated[str, AfterValidator(below)]
     blake2b: str
     size: int = Field(ge=NUM_RESERVED)
     values: str
-
-    @field_validator("file")
-    @classmethod
-    def _is_below(cls, path: str) -> str:
-        """Refuses a file elsewhere."""
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise ValueError(f"{path} does not lie below the folder")
-        return path
 
 
 class SavedHash(_Model):

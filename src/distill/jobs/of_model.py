@@ -15,7 +15,6 @@ from distill.data.format import Dataset
 from distill.data.prepare import KnownEncodings
 from distill.data.raw import DatasetSource, RawDataset
 from distill.data.split import WholeSplit
-from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
 from distill.jobs.encoded import check_encodings
 from distill.jobs.node import build
@@ -94,15 +93,9 @@ def _opened(cfg: DictConfig, loaded: LoadedModel, checkpoint: Path) -> Dataset:
         return dataset
     if cfg.data.get("adapter") is None:
         raise ConfigError("The config names no data.", where="data", expected="data.root or data.adapter")
-    if loaded.encodings is None:
-        raise DataError(
-            "The checkpoint does not carry its encodings, so raw files cannot be prepared for it.",
-            where=str(checkpoint),
-            remedy="Train the model again, or name a dataset that is prepared with its encodings: data=prepared",
-        )
     if rank() == 0:
         source = _OfModel(build(cfg.data.adapter, "data.adapter"), loaded.schema.fields, checkpoint)
-        known = KnownEncodings(FittedEncodings.unpacked(loaded.encodings), str(checkpoint))
+        known = KnownEncodings(loaded.fitted(checkpoint), str(checkpoint))
         dataset = build_dataset(source, Path(cfg.paths.data), known=known)
         text_of_rank_zero(str(dataset.root))
         return dataset

@@ -16,7 +16,7 @@ from distill.arguments import parameters
 from distill.batch import Batch
 from distill.data.format import Dataset
 from distill.data.popularity import item_exposures
-from distill.encodings import PackedEncodings
+from distill.encodings import FittedEncodings, PackedEncodings
 from distill.errors import ConfigError, DataError
 from distill.features import EmbeddingTables, SequenceEncoding, TableFactory
 from distill.jobs.construct import OF_BUILDER, TARGET, construct, nodes
@@ -166,6 +166,28 @@ class LoadedModel:
     schema: Schema
     dataset: str
     encodings: PackedEncodings | None = None
+
+    def fitted(self, path: Path) -> FittedEncodings:
+        """Returns the encodings, ready to encode.
+
+        Args:
+            path: Of the checkpoint, for the error.
+
+        Raises:
+            DataError: It does not carry any.
+        """
+        if self.encodings is None:
+            raise without_encodings(path)
+        return FittedEncodings.unpacked(self.encodings)
+
+
+def without_encodings(path: Path) -> DataError:
+    """Builds the error of a checkpoint that was written before they carried encodings."""
+    return DataError(
+        "The checkpoint does not carry its encodings: nobody knows what its ids mean.",
+        where=str(path),
+        remedy="Train the model again, or name the dataset that it was trained on, where one can be named.",
+    )
 
 
 @dataclass(frozen=True)

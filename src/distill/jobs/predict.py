@@ -63,14 +63,8 @@ def run(cfg: DictConfig) -> Predicted:
         start = time.perf_counter()
         path = checkpoint_of(Path(agreed.path))
         loaded = load_model(path)
-        if loaded.encodings is None:
-            raise DataError(
-                "The checkpoint does not carry its encodings, so raw rows cannot be encoded for it.",
-                where=str(path),
-                remedy="Train the model again: since then checkpoints carry what their ids mean.",
-            )
         with tempfile.TemporaryDirectory() as scratch, PassProgress(rank() == 0) as bars:
-            job = _Prediction(agreed, path, loaded, FittedEncodings.unpacked(loaded.encodings))
+            job = _Prediction(agreed, path, loaded, loaded.fitted(path))
             with exclusive(Path(agreed.out).with_suffix(".lock")):
                 counts, now = job.run(Path(scratch), bars)
         found = Predicted(Path(agreed.out), counts["candidates"], counts["requests"], now, time.perf_counter() - start)

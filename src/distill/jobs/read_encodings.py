@@ -26,16 +26,12 @@ def read_encodings(path: Path, grow: bool = False) -> KnownEncodings:
             expected="a folder that scripts/prepare.py wrote, or a checkpoint",
             remedy="Check encodings.",
         )
-    from distill.jobs.parts import read_card  # torch
+    from distill.jobs.parts import read_card, without_encodings  # torch
     from distill.training.carried import carried
     from distill.training.checkpoint_io import read_checkpoint
 
     checkpoint = read_checkpoint(path)
     encodings = carried(checkpoint, read_card(checkpoint.get("distill"), path).schema.fields, path)
     if encodings is None:
-        raise DataError(
-            "The checkpoint does not carry its encodings.",
-            where=str(path),
-            remedy="Name the dataset that it was trained on: encodings=DIR",
-        )
+        raise without_encodings(path)
     return KnownEncodings(FittedEncodings.unpacked(encodings), str(path), grow)

@@ -13,7 +13,7 @@ from torch import nn
 from distill.data.format import Dataset
 from distill.encodings import FittedEncodings
 from distill.encodings.same_rows import same_rows
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.jobs.parts import load_model
 from distill.models.prerankers.fitted import FittedPreRanker
@@ -66,13 +66,7 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
         ConfigError: Nothing fits, or the tables of the model are divided over ranks.
     """
     old = load_model(checkpoint)
-    if old.encodings is None:
-        raise DataError(
-            "The checkpoint does not carry its encodings, so nobody knows which row is whose.",
-            where=str(checkpoint),
-            remedy="Train the model again: since then checkpoints carry what their ids mean.",
-        )
-    mapping = _Rows(FittedEncodings.unpacked(old.encodings), dataset)
+    mapping = _Rows(old.fitted(checkpoint), dataset)
     others = {name: m for name, m in old.model.named_modules() if isinstance(m, EmbeddingTables)}
     in_tables, rows = set[str](), dict[str, tuple[int, int]]()
     for name, tables in model.named_modules(remove_duplicate=False):
