@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def whole(root: Path, kind: str) -> Path:
 
 def killed_and_resumed(root: Path, kind: str, step: int, rank: int = 0, what: str = "kill") -> Path:
     """The folder of a run that was killed and went on."""
-    name = f"{what}_{kind}_{step}_{rank}"
+    name = f"{what}_{kind}_{step}_{rank}_{uuid.uuid4().hex[:8]}"  # two tests may kill at the same step
     own = arguments(root, kind, name)
     status, output = finished("tests/jobs/killer.py", what, "student", str(step), str(rank), *own)
     assert status != 0, output
