@@ -122,7 +122,8 @@ def _draw(found: Sequence[Evaluation], metric: str, path: Path) -> None:
     for name in dict.fromkeys(name for one in found for name in one.metrics):
         values = [one.metrics.get(name, {}).get(metric, math.nan) for one in found]
         axes.plot(places, values, marker="o", label=name, linestyle="--" if name == TEACHER else "-")
-    axes.set_xticks(places, [one.data for one in found], rotation=45 if len(found) > 4 else 0, ha="right")
+    many = len(found) > 4
+    axes.set_xticks(places, [one.data for one in found], rotation=45 if many else 0, ha="right" if many else "center")
     axes.set_ylabel(metric)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
