@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from distill.reports.summary import load_summary
-from tests.jobs.days import of_day, write_days
+from tests.jobs.days import SCHEMA, day, of_day, write_days
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 from tests.jobs.test_mistakes import message_of
 
@@ -102,11 +104,6 @@ def test_days_one_by_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_logged_scores_are_agreed_with(root: Path, tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-    import yaml
-
-    from tests.jobs.days import SCHEMA, day
-
     table = day(5)
     logged = [[0.1 + 0.01 * i for i in range(8)] for _ in range(table.num_rows)]
     (tmp_path / "days").mkdir()
@@ -116,6 +113,20 @@ def test_logged_scores_are_agreed_with(root: Path, tmp_path: Path) -> None:
     (found,) = evaluate(root, *of_day(tmp_path, 5), f"path={best(root, 'student')}", "teacher_path=column")
     assert found["metrics"]["teacher"]["teacher_recall@4_2"] == 1.0
     assert found["metrics"]["student"]["teacher_recall@4_2"] < 1.0
+    assert "click/logloss" in found["metrics"]["teacher"]
+
+
+def test_logged_positions_are_an_order_and_no_probability(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "days").mkdir()
+    table = day(5)
+    places = [list(range(1, 9)) for _ in range(table.num_rows)]
+    pq.write_table(table.append_column("place", [places]), tmp_path / "days" / "5.parquet")
+    teacher = {"columns": {"click": "place"}, "kind": "position"}
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump({**SCHEMA, "teacher": teacher}))
+    (found,) = evaluate(root, *of_day(tmp_path, 5), f"path={best(root, 'student')}", "teacher_path=column")
+    assert found["metrics"]["teacher"]["teacher_recall@4_2"] == 1.0
+    assert "click/auc" in found["metrics"]["teacher"]
+    assert not {"click/logloss", "click/pcoc"} & found["metrics"]["teacher"].keys()
 
 
 @pytest.mark.parametrize(
@@ -142,10 +153,6 @@ def test_what_cannot_be_evaluated_is_refused(
 def test_a_schema_without_a_field_of_the_model_is_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import yaml
-
-    from tests.jobs.days import SCHEMA
-
     fields = [f for f in SCHEMA["fields"] if f["name"] != "match"]
     (tmp_path / "schema.yaml").write_text(yaml.safe_dump({**SCHEMA, "fields": fields}))
     arguments = [*of_day(root, 2)[:2], f"data.schema={tmp_path / 'schema.yaml'}", f"path={best(root, 'student')}"]

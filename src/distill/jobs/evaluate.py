@@ -22,11 +22,11 @@ from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import build, plain
 from distill.jobs.of_model import dataset_of_model
 from distill.jobs.parts import LoadedModel, load_model
-from distill.metrics import MetricState, MetricSuite, ScoredRows, give_exposures, rows_of_batch, teacher_rows
+from distill.metrics import MetricState, MetricSuite, ScoredRows, give_exposures, rows_of_batch
 from distill.models.score import RankingScore
 from distill.ops.ranks import rank, world_size
 from distill.reports.evaluation import TEACHER, Evaluation, print_days, print_evaluation, save_evaluations
-from distill.reports.roles import counted, num_requests, paired_differences
+from distill.reports.roles import Teacher, counted, measure_teacher, num_requests, paired_differences
 from distill.signals import ColumnSignals
 
 _COLUMN = "column"
@@ -131,7 +131,8 @@ def _scored(cfg: DictConfig, dataset: Dataset, loaded: LoadedModel) -> ScoredRow
     plan = plan_epoch(reader.index, StreamOrder(size, size, world_size(), 0, False), 0)
     model, score, state = loaded.model.to(target), RankingScore(loaded.schema), MetricState()
     signals = ColumnSignals(dataset.schema.logged_tasks) if logged else None
-    of_teacher = RankingScore(loaded.schema, dataset.schema.logged_tasks) if logged else None
+    by_teacher = RankingScore(loaded.schema, dataset.schema.logged_tasks)
+    of_teacher = by_teacher if logged and by_teacher.tasks else None
     with torch.no_grad():
         for batch in BatchLoader(reader, plan, rank(), world_size(), True, target.type == "cuda"):
             batch = batch.to(target)
@@ -166,11 +167,12 @@ def _measured(
     tasks = dataset.schema.task_names
     measured = {name: suite.measure(table, tasks) for name, table in tables.items()}
     first, *others = models
-    own = teacher_rows(tables[first])
+    declared = dataset.schema.teacher if cfg.teacher_path == _COLUMN else None
+    known = None if declared is None else dataset.schema.logged_tasks
+    judge = Teacher(known, probabilities=declared is None or declared.kind != "position")
+    own = measure_teacher(suite, tables[first], tasks, judge)
     if own is not None:
-        judge = suite if tables[first].teacher_score is not None else suite.pointwise
-        logged = dataset.schema.logged_tasks if cfg.teacher_path == _COLUMN else None
-        measured = {TEACHER: judge.measure(own, tasks, logged), **measured}
+        measured = {TEACHER: own, **measured}
     names = dict.fromkeys(metric for values, _ in measured.values() for metric in values)
     contents = dataset.manifest.contents
     fields = {} if contents is None else contents.splits[_split(cfg)].fields

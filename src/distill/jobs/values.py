@@ -60,8 +60,10 @@ def check_values(cfg: DictConfig) -> None:
 
 def _check_read(cfg: DictConfig, content: Mapping[Any, Any]) -> None:
     """Refuses a key that nothing reads: no key of this program's, in no part, and no other value refers to it."""
-    for key in _beside_parts(content):
-        if _pattern_of(key) is None and not any(_same_branch(key, name) for name in _referred(cfg)):
+    unknown = [key for key in _beside_parts(content) if _pattern_of(key) is None]
+    referred = _referred(cfg) if unknown else set()
+    for key in unknown:
+        if not any(_same_branch(key, name) for name in referred):
             close = difflib.get_close_matches(key, [name for name in KEYS if "*" not in name], n=1)
             raise ConfigError(
                 "Nothing reads this key.",

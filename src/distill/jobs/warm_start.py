@@ -65,6 +65,13 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
         DataError: The checkpoint does not carry its encodings.
         ConfigError: Nothing fits, or the tables of the model are divided over ranks.
     """
+    if isinstance(model, FittedPreRanker):
+        raise ConfigError(
+            "A model that is fitted in one pass has no use for weights to begin with.",
+            where=where,
+            expected="null",
+            found=str(checkpoint),
+        )
     old = load_model(checkpoint)
     mapping = _Rows(old.fitted(checkpoint), dataset)
     others = {name: m for name, m in old.model.named_modules() if isinstance(m, EmbeddingTables)}
@@ -82,13 +89,6 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
         in_tables |= {f"{name}.{parameter}" if name else parameter for parameter in tables.state_dict()}
         _take_rows(tables, others.get(name), mapping, rows)
     dense, fresh = _take_dense(model, old.model, in_tables)
-    if isinstance(model, FittedPreRanker):
-        raise ConfigError(
-            "A model that is fitted in one pass has no use for weights to begin with.",
-            where=where,
-            expected="null",
-            found=str(checkpoint),
-        )
     if not dense and not any(taken > 0 for taken, _ in rows.values()):
         raise ConfigError(
             "Nothing of this checkpoint fits the model.",

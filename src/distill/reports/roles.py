@@ -59,7 +59,7 @@ def measure_roles(
     scored, of_teacher = 1.0, None
     same = found
     if teacher is not None:
-        of_teacher = _of_teacher(suite, some, tasks, teacher)
+        of_teacher = measure_teacher(suite, some, tasks, teacher)
     if of_teacher is not None and some.teacher_valid is not None and not bool(some.teacher_valid.all()):
         scored = int(some.teacher_valid.sum()) / some.num_rows
         same = {role: suite.measure(table.select(some.teacher_valid), tasks) for role, table in rows.items()}
@@ -110,7 +110,8 @@ def num_requests(rows: ScoredRows) -> int:
     return int((ids[1:] != ids[:-1]).sum()) + 1 if ids.numel() else 0
 
 
-def _of_teacher(suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher) -> _Measured | None:
+def measure_teacher(suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher) -> _Measured | None:
+    """Measures the teacher whose scores a table holds; None without. An order alone is no probability."""
     table = teacher_rows(rows)
     if table is None:
         return None
