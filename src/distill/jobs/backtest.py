@@ -18,6 +18,7 @@ from distill.errors import ConfigError, DataError
 from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
+from distill.jobs.planned_folder import begin
 from distill.reports.evaluation import Evaluation, print_days, save_evaluations
 
 _GENERATED = "funnel_drift"
@@ -38,6 +39,8 @@ def run(options: argparse.Namespace) -> list[Evaluation]:
             expected=f"1 to {log.num_days - 1}",
             found=str(options.first),
         )
+    plan = {"first": options.first, "days": [str(day) for day in log.days], "overrides": list(options.overrides)}
+    begin(options.out, plan, "backtests")
     found = _Backtest(log, options).run()
     metric = options.metric or f"{log.main_task}/auc"
     save_evaluations(found, options.out, metric)

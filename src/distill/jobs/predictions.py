@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.sealed import read_sealed, write_sealed
-from distill.errors import DataError
+from distill.data.sealed import write_sealed
 from distill.files import remove_leftovers_below
+from distill.jobs.planned_folder import begin
 
-PLAN_FILE, PREDICTIONS_FILE = "plan.json", "predictions.json"
+PREDICTIONS_FILE = "predictions.json"
 _COUNTS = b"distill.counts"
 
 
@@ -39,27 +39,8 @@ class PredictionFolder:
         Raises:
             DataError: It holds something else.
         """
-        found = self._found()
-        if found is not None and found != self.plan:
-            differ = sorted(name for name in {*found, *self.plan} if found.get(name) != self.plan.get(name))
-            raise DataError(
-                "The folder holds other predictions.",
-                where=str(self.root),
-                expected=f"predictions of the same {', '.join(differ)}",
-                found=", ".join(f"{name}: {str(found.get(name))[:80]}" for name in differ),
-                remedy="Choose another folder (out=DIR), or delete this one.",
-            )
-        if found is None and self.root.is_dir() and any(self.root.iterdir()):
-            raise DataError(
-                "The folder holds something else than predictions.",
-                where=str(self.root),
-                expected="an empty folder, or none",
-                remedy="Choose another folder (out=DIR).",
-            )
-        self.root.mkdir(parents=True, exist_ok=True)
+        begin(self.root, self.plan, "predictions")
         remove_leftovers_below(self.root)
-        if found is None:
-            write_sealed(self.root / PLAN_FILE, self.plan)
 
     def part(self, number: int) -> Path:
         """Path of the file of a unit."""
@@ -75,19 +56,6 @@ class PredictionFolder:
         content = {**self.plan, "parts": parts, "counts": dict(total)}
         write_sealed(self.root / PREDICTIONS_FILE, content)
         return content
-
-    def _found(self) -> dict[str, Any] | None:
-        try:
-            return read_sealed(self.root / PLAN_FILE)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise DataError(
-                "The plan of predictions is damaged.",
-                where=str(self.root / PLAN_FILE),
-                found=str(error).splitlines()[0],
-                remedy="Choose another folder (out=DIR), or delete this one.",
-            ) from error
 
 
 def with_counts(schema: pa.Schema, counts: Mapping[str, int]) -> pa.Schema:
