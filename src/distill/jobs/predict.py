@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,7 +29,7 @@ from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
-from distill.files import atomic_file, hash_file
+from distill.files import atomic_file, hash_file, raw_sibling
 from distill.jobs.cache import exclusive
 from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.machine import device, job_ranks
@@ -63,11 +62,13 @@ def run(cfg: DictConfig) -> Predicted:
         start = time.perf_counter()
         path = checkpoint_of(Path(agreed.path))
         loaded = load_model(path)
-        with tempfile.TemporaryDirectory() as scratch, PassProgress(rank() == 0) as bars:
+        out = Path(agreed.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with raw_sibling(out) as scratch, PassProgress(rank() == 0) as bars:  # there is room for the result too
             job = _Prediction(agreed, path, loaded, loaded.fitted(path))
-            with exclusive(Path(agreed.out).with_suffix(".lock")):
-                counts, now = job.run(Path(scratch), bars)
-        found = Predicted(Path(agreed.out), counts["candidates"], counts["requests"], now, time.perf_counter() - start)
+            with exclusive(out.with_suffix(".lock")):
+                counts, now = job.run(scratch, bars)
+        found = Predicted(out, counts["candidates"], counts["requests"], now, time.perf_counter() - start)
         if rank() == 0:
             _say(found, counts)
     return found
