@@ -117,7 +117,7 @@ def _compositions() -> Iterator[tuple[str, list[str]]]:
     yield "config", ["data=parquet", "split@data.adapter.split=random"]
     yield "config", ["data=parquet", "split@data.adapter.split=column"]
     yield "config", ["data=parquet", "split@data.adapter.split=whole"]
-    yield from ((name, []) for name in ("prepare", "score", "predict", "evaluate", "select_fields"))
+    yield from ((name, []) for name in ("prepare", "score", "predict", "export", "evaluate", "select_fields"))
 
 
 @cache

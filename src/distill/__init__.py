@@ -1,6 +1,6 @@
 """Train a cheap pre-ranker (student) to agree with an expensive ranker (teacher)."""
 
-from distill.api import compare, evaluate, predict, prepare, score, select_fields, train
+from distill.api import compare, evaluate, export, predict, prepare, score, select_fields, train
 from distill.errors import DistillError
 
 __version__ = "0.1.0"
@@ -10,6 +10,7 @@ __all__ = [
     "__version__",
     "compare",
     "evaluate",
+    "export",
     "predict",
     "prepare",
     "score",

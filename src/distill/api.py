@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distill.data.format import Dataset
+    from distill.jobs.export import Exported
     from distill.jobs.predict import Predicted
     from distill.jobs.score import Scored
     from distill.jobs.select_fields import Choice
@@ -92,6 +93,20 @@ def predict(overrides: Sequence[str] = (), *, config_dir: StrPath | None = None)
         DistillError: What the command would have ended with.
     """
     found: Predicted = _run("predict", overrides, config_dir)
+    return found
+
+
+def export(overrides: Sequence[str] = (), *, config_dir: StrPath | None = None) -> Exported:
+    """Makes a bundle that a server uses without torch, as `distill export OVERRIDES…` does.
+
+    Args:
+        overrides: Of the config: `path=FILE.ckpt` and `out=DIR`; no quotes for a shell.
+        config_dir: Folder with configs of your own, as of `--config-dir`.
+
+    Raises:
+        DistillError: What the command would have ended with.
+    """
+    found: Exported = _run("export", overrides, config_dir)
     return found
 
 

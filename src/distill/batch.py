@@ -64,6 +64,9 @@ class TensorStruct:
 class Ragged(TensorStruct):
     """Variable-length rows without padding.
 
+    An exported model reads them padded instead, since the sizes of its tensors then follow from its inputs:
+    `values [B, L]`, each row from its first place on, and layers are given rows `[B, L, D]` of embeddings.
+
     Attributes:
         values: Ids of all rows, one row after the other `[sum(lengths)]` int64.
         lengths: Length of each row `[B]` int64.

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from distill.data.checksums import CHECKSUMS_FILE, digest, read_checksums
-from distill.data.sealed import write_sealed
 from distill.errors import DataError
+from distill.sealed import write_sealed
 
 SIZES = [(0, 4), (3, 7), (8, 0), (29, 5), (5_000, 3), (300_000, 8), (300_001, 6)]
 

@@ -24,11 +24,11 @@ from distill.data.coverage import teacher_numbers
 from distill.data.dataset import load_dataset
 from distill.data.format import MANIFEST_FILE, SCHEMA_FILE, SPLITS, Dataset, field_column, teacher_column
 from distill.data.raw import RawDataset
-from distill.data.sealed import read_sealed, write_sealed
 from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoch
 from distill.encodings.fitted import FittedEncodings
 from distill.errors import DataError, DistillError
 from distill.schema import Schema
+from distill.sealed import read_sealed, write_sealed
 from distill.signals.aligned import write_aligned
 from distill.signals.principal import PrincipalComponents
 from distill.signals.provenance import Provenance, check_parts, check_provenance, finish_signals

@@ -11,13 +11,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from distill.data.sealed import read_sealed, write_sealed
 from distill.errors import ConfigError, DistillError
 from distill.files import hash_file
 from distill.jobs.node import build
 from distill.jobs.parts import load_model
 from distill.jobs.replay import replay
 from distill.schema import load_schema
+from distill.sealed import read_sealed, write_sealed
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 import yaml
 
-from distill.data.sealed import read_sealed, write_sealed
 from distill.files import hash_file
+from distill.sealed import read_sealed, write_sealed
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import path_arguments, replay, run_dirs, run_script, tiny_arguments, train
 

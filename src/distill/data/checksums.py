@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.sealed import read_sealed, write_sealed
 from distill.errors import DataError
 from distill.files import hash_bytes, hash_file
+from distill.sealed import read_sealed, write_sealed
 
 CHECKSUMS_FILE = "checksums.json"
 MAGIC = b"PAR1"

@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from distill.data.format import FORMAT_VERSION, MANIFEST_FILE, SCHEMA_FILE, Dataset, Manifest, content_fingerprint
-from distill.data.sealed import OtherVersion, read_sealed, write_sealed
 from distill.encodings.saved import SavedEncodings
 from distill.errors import DataError
 from distill.schema import Schema, load_schema
+from distill.sealed import OtherVersion, read_sealed, write_sealed
 
 _VERSION = "format_version"
 

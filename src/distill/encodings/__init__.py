@@ -5,6 +5,7 @@ Nothing here knows torch, a dataset or a run.
 
 from distill.encodings.fitted import EncodedField, FittedEncodings
 from distill.encodings.saved import PackedEncodings, SavedEncodings, SavedIds, differing, verified
+from distill.encodings.side import SideArrays
 
 __all__ = [
     "EncodedField",
@@ -12,6 +13,7 @@ __all__ = [
     "PackedEncodings",
     "SavedEncodings",
     "SavedIds",
+    "SideArrays",
     "differing",
     "verified",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.encodings.arrow import Int64, from_lengths, to_plain
+from distill.encodings.arrow import Int64, family, from_lengths, to_plain
 from distill.encodings.hashing import hash_values
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.place import Place
@@ -100,6 +100,8 @@ class FittedEncodings:
             DataError: The column does not hold what the field says.
         """
         nothing = np.zeros(0, np.int64)
+        if spec.kind in (Kind.VECTOR, Kind.SEQUENCE):
+            _check_lists(array, place)
         if spec.kind is Kind.VECTOR:
             vectors, missing = to_vectors(array, spec.width or 0, place, spec.nan)
             return EncodedField(vectors, missing, nothing)
@@ -157,6 +159,12 @@ class FittedEncodings:
         tables = {name: _unpack(entry, packed.files) for name, entry in packed.saved.tables.items()}
         numbers = {name: FittedNumber(n.log, n.shift, n.scale, n.fill) for name, n in packed.saved.numbers.items()}
         return cls(tables, numbers)
+
+
+def _check_lists(array: pa.Array, place: Place) -> None:
+    found = family(array.type)
+    if found != "null" and not found.startswith("list of "):
+        raise DataError("This column holds no lists.", where=place.at(0), expected="a list or null", found=found)
 
 
 def _file_name(table: str) -> str:

@@ -15,6 +15,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from distill.layers.ragged import padded_mean
 from distill.ops.rows import sparse_rows
 
 
@@ -39,7 +40,7 @@ def embedding_mean(weight: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
 
     Args:
         weight: Table `[V, D]`.
-        ids: Of all sequences `[sum(lengths)]` int64.
+        ids: Of all sequences `[sum(lengths)]` int64, or padded `[B, L]` where no gradient is wanted.
         lengths: `[B]` int64.
 
     Returns:
@@ -83,6 +84,8 @@ class _Mean(Function):
 
 
 def _mean(weight: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+    if ids.dim() == 2:
+        return padded_mean(functional.embedding(ids, weight), lengths)
     starts = lengths.cumsum(0) - lengths
     return functional.embedding_bag(ids, weight, starts, mode="mean")
 

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill.data.sealed import read_sealed, write_sealed
 from distill.files import hash_file, remove_leftovers_below
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
 from distill.lock import locked
 from distill.ops.ranks import agree, barrier, rank
+from distill.sealed import read_sealed, write_sealed
 from distill.training.callbacks import Ending
 
 _RESULT = "result.json"

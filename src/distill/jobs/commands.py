@@ -35,6 +35,7 @@ COMMANDS = {
         Command("train", "trains a ranker, or distils one into a pre-ranker", "distill.jobs.train", "config"),
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
         Command("predict", "scores raw files, labelled or not", "distill.jobs.predict", "predict"),
+        Command("export", "makes a bundle that a server uses without torch", "distill.jobs.export", "export"),
         Command("evaluate", "measures checkpoints on any data, a new day say", "distill.jobs.evaluate", "evaluate"),
         Command(
             "backtest",

@@ -105,6 +105,16 @@ KEYS: dict[str, Any] = {
     "top_k": _Count | None,
     "batch_candidates": _Count,
     "unit_rows": _Count | None,
+    # scripts/export.py.
+    "what": Literal["bundle", "items"],
+    "items": _Text | None,
+    "item_type": Literal["float32", "float16", "int8"],
+    "base": _Text | None,
+    "whole_catalogue": bool,
+    "key_value": bool,
+    "index": Literal["flat", "ivf"] | None,
+    "exported": bool,
+    "compile_for": list[Literal["cpu", "cuda"]],
     # scripts/evaluate.py.
     "path": _Text | list[_Text] | dict[str, _Text],
     "path.*": _Text,

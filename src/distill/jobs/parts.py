@@ -19,6 +19,7 @@ from distill.data.popularity import item_exposures
 from distill.encodings import FittedEncodings, PackedEncodings
 from distill.errors import ConfigError, DataError
 from distill.features import EmbeddingTables, SequenceEncoding, TableFactory
+from distill.jobs.bundle_model import BundleModel, bundle_encodings
 from distill.jobs.construct import OF_BUILDER, TARGET, construct, nodes
 from distill.jobs.node import build
 from distill.jobs.trust import is_trusted, trusted
@@ -27,6 +28,8 @@ from distill.metrics import MetricSuite, give_exposures
 from distill.models.prerankers.base import PreRanker
 from distill.plain import plain_data
 from distill.schema import Schema, parse_schema
+from distill.serving import Bundle
+from distill.serving.manifest import is_bundle
 from distill.training.carried import carried
 from distill.training.checkpoint_io import read_checkpoint
 
@@ -158,7 +161,7 @@ class LoadedModel:
     Attributes:
         model: With its weights, in evaluation mode.
         schema: The view of the schema that it was trained with.
-        dataset: Fingerprint of the dataset that it was trained on.
+        dataset: Fingerprint of the dataset that it was trained on; empty of a bundle.
         encodings: Of the fields that it reads; None of a checkpoint that was written before they carried any.
     """
 
@@ -225,12 +228,15 @@ def read_card(card: Any, path: Path) -> Card:
 
 
 def load_model(path: Path) -> LoadedModel:
-    """Loads a model from a checkpoint of a run; executes no code from it.
+    """Loads a model from a checkpoint of a run, or from a bundle; executes no code from it.
 
     Raises:
         DataError: The checkpoint is missing, damaged, not of a run, or its card holds more than plain data.
         ConfigError: Its card names a class that is not a model of this package or of torch.nn.
     """
+    if is_bundle(path):
+        bundle = Bundle.load(path)
+        return LoadedModel(BundleModel(bundle).eval(), bundle.schema, "", bundle_encodings(bundle))
     checkpoint = read_checkpoint(path)
     card = read_card(checkpoint.get("distill"), path)
     model = build_model(card.net, card.schema, f"{path}: net")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill.data.sealed import read_sealed, write_sealed
 from distill.errors import DataError
+from distill.sealed import read_sealed, write_sealed
 
 PLAN_FILE = "plan.json"
 

@@ -31,7 +31,7 @@ from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
 from distill.files import atomic_file, hash_file, raw_sibling
 from distill.jobs.cache import exclusive
-from distill.jobs.checkpoints import checkpoint_of
+from distill.jobs.checkpoints import checkpoint_of, file_of_model
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import plain
 from distill.jobs.parts import LoadedModel, load_model
@@ -158,7 +158,7 @@ class _Prediction:
         """What makes the files what they are."""
         files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in raw]
         return {
-            "model": hash_file(self.path),
+            "model": hash_file(file_of_model(self.path)),
             "files": files,
             "keep": list(plain(self.cfg.keep)),
             "top_k": self.cfg.top_k,

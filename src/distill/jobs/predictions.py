@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.data.sealed import write_sealed
 from distill.files import remove_leftovers_below
 from distill.jobs.planned_folder import begin
+from distill.sealed import write_sealed
 
 PREDICTIONS_FILE = "predictions.json"
 _COUNTS = b"distill.counts"

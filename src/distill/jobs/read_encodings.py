@@ -1,4 +1,4 @@
-"""Encodings of a dataset or of a checkpoint, to encode other data with. Reads no torch for a dataset's."""
+"""Encodings of a dataset, of a checkpoint or of a bundle, to encode other data with. Only a checkpoint needs torch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from pathlib import Path
 
 from distill.data.dataset import load_dataset
 from distill.data.prepare import KnownEncodings
-from distill.encodings import FittedEncodings
+from distill.encodings import FittedEncodings, PackedEncodings
 from distill.errors import DataError
+from distill.serving.manifest import is_bundle, read_manifest
 
 
 def read_encodings(path: Path, grow: bool = False) -> KnownEncodings:
-    """Reads the encodings that a prepared dataset or a checkpoint carries.
+    """Reads the encodings that a prepared dataset, a checkpoint or a bundle carries.
 
     Raises:
-        DataError: The path is neither, or they are damaged.
+        DataError: The path is none of them, or they are damaged.
     """
+    if is_bundle(path):
+        found = read_manifest(path)
+        packed = PackedEncodings.read(path, found.encodings)
+        return KnownEncodings(FittedEncodings.unpacked(packed), str(path), grow)
     if path.is_dir():
         dataset = load_dataset(path)
         return KnownEncodings(FittedEncodings.load(path, dataset.manifest.encodings), str(path), grow)
@@ -23,7 +28,7 @@ def read_encodings(path: Path, grow: bool = False) -> KnownEncodings:
         raise DataError(
             "The encodings do not exist.",
             where=str(path),
-            expected="a folder that scripts/prepare.py wrote, or a checkpoint",
+            expected="a folder that scripts/prepare.py or scripts/export.py wrote, or a checkpoint",
             remedy="Check encodings.",
         )
     from distill.jobs.parts import read_card, without_encodings  # torch

@@ -1,7 +1,7 @@
 """Sequences of requests seen from their candidates, without padding.
 
 `values [L, D]` holds the sequences of R requests one after another, `lengths [R]` their lengths (L their sum), and
-`request_index [N]` the request of each candidate, in any order.
+`request_index [N]` the request of each candidate, in any order. Exported models have them padded, `values [R, L, D]`.
 """
 
 from __future__ import annotations
@@ -40,18 +40,39 @@ def pair_with_values(lengths: Tensor, request_index: Tensor) -> Pairs:
     return Pairs(candidate, place + starts.index_select(0, candidate), counts)
 
 
+def present_values(values: Tensor, lengths: Tensor) -> Tensor:
+    """Tells the values of padded sequences from padding.
+
+    Args:
+        values: `[B, L, D]`.
+        lengths: `[B]` int64.
+
+    Returns:
+        `[B, L]` bool.
+    """
+    return torch.arange(values.shape[1], device=values.device) < lengths.unsqueeze(1)
+
+
+def padded_mean(values: Tensor, lengths: Tensor) -> Tensor:
+    """Averages padded sequences `[B, L, D]` of `lengths [B]`; returns `[B, D]`, 0 for an empty sequence."""
+    kept = present_values(values, lengths).unsqueeze(2).to(values.dtype)
+    return (values * kept).sum(1) / lengths.clamp(min=1).unsqueeze(1)
+
+
 def append_target(values: Tensor, lengths: Tensor, request_index: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Gives each candidate a sequence of its own: that of its request, and itself as the newest value.
 
     Args:
-        values: `[L, D]`, oldest first.
+        values: `[L, D]`, oldest first, or padded `[R, L, D]`.
         lengths: `[R]` int64.
         request_index: `[N]` int64.
         target: `[N, D]`.
 
     Returns:
-        Values `[P + N, D]` and lengths `[N]` of N sequences.
+        Values `[P + N, D]` and lengths `[N]` of N sequences; padded `[N, L + 1, D]` if they were.
     """
+    if values.dim() == 3:
+        return _append_to_padded(values, lengths, request_index, target)
     pairs = pair_with_values(lengths, request_index)
     ends = (pairs.counts + 1).cumsum(0) - 1
     num_pairs = pairs.value.shape[0]
@@ -60,3 +81,11 @@ def append_target(values: Tensor, lengths: Tensor, request_index: Tensor, target
     order[torch.arange(num_pairs, device=values.device) + pairs.candidate] = pairs.value
     order[ends] = torch.arange(ends.shape[0], device=values.device) + values.shape[0]
     return torch.cat([values, target]).index_select(0, order), pairs.counts + 1
+
+
+def _append_to_padded(values: Tensor, lengths: Tensor, request_index: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    counts = lengths.index_select(0, request_index)
+    own = values.index_select(0, request_index)
+    longer = torch.cat([own, target.unsqueeze(1)], dim=1)
+    is_target = torch.arange(longer.shape[1], device=values.device) == counts.unsqueeze(1)
+    return torch.where(is_target.unsqueeze(2), target.unsqueeze(1), longer), counts + 1

@@ -13,7 +13,7 @@ from distill.layers.activation import Activation, make_activation
 from distill.layers.checks import check_layers, check_sizes
 from distill.layers.initial import xavier_uniform_
 from distill.layers.mlp import MLP
-from distill.layers.ragged import Pairs, pair_with_values
+from distill.layers.ragged import Pairs, pair_with_values, present_values
 from distill.ops.segment import segment_max, segment_sum
 
 
@@ -71,10 +71,15 @@ class TargetAttention(nn.Module):
 
         Args:
             query: Vectors of the candidates `[N, D]`.
-            values: Of all sequences, one after another `[sum(lengths), D]`.
+            values: Of all sequences, one after another `[sum(lengths), D]`, or padded `[R, L, D]`.
             lengths: `[R]` int64.
             request_index: Request of each candidate `[N]` int64, in any order.
+
+        Returns:
+            Weights are `[N, L]` if values are padded.
         """
+        if values.dim() == 3:
+            return self._padded(query, values, lengths, request_index)
         pairs = pair_with_values(lengths, request_index)
         own = self.from_query(query)
         of_value = self.from_value(values).index_select(0, pairs.value)
@@ -89,6 +94,17 @@ class TargetAttention(nn.Module):
         shares = weights.to(values.dtype)
         pooled = functional.embedding_bag(pairs.value, values, starts, mode="sum", per_sample_weights=shares)
         return Attended(pooled, zero_weight, weights)
+
+    def _padded(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> Attended:
+        own = self.from_query(query)
+        present = present_values(values, lengths).index_select(0, request_index)
+        of_request = values.index_select(0, request_index)
+        of_value = self.from_value(values).index_select(0, request_index)
+        hidden = own.unsqueeze(1) + of_value + self.from_product(query.unsqueeze(1) * of_request)
+        scores = self.score(hidden).squeeze(2).masked_fill(~present, float("-inf"))
+        weights = torch.cat([scores, self.score(own)], dim=1).softmax(dim=1)
+        shares, zero_weight = weights[:, :-1], weights[:, -1]
+        return Attended((shares.unsqueeze(2) * of_request).sum(1), zero_weight, shares)
 
 
 def _softmax_with_zero(scores: Tensor, zero_score: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:

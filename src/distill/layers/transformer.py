@@ -77,22 +77,17 @@ class TransformerEncoder(nn.Module):
         """Encodes B sequences.
 
         Args:
-            values: Of all sequences, oldest first `[sum(lengths), D]`.
+            values: Of all sequences, oldest first `[sum(lengths), D]`, or padded `[B, L, D]`.
             lengths: `[B]`.
 
         Returns:
             `[B, D]`; 0 for an empty sequence.
         """
-        batch, width = lengths.shape[0], values.shape[1]
-        longest = max(int(lengths.max()), 1) if batch else 1
-        place = torch.arange(longest, device=values.device)
+        x, is_full = (values, False) if values.dim() == 3 else _padded(values, lengths)
+        place = torch.arange(x.shape[1], device=values.device)
         present = place < lengths.unsqueeze(1)
-        if values.shape[0] == batch * longest:
-            x, mask = values.view(batch, longest, width), None
-        else:
-            x = values.new_zeros((batch, longest, width)).masked_scatter(present.unsqueeze(2), values)
-            # An empty sequence attends to its padding: what comes of it is dropped below.
-            mask = (present | (lengths == 0).unsqueeze(1))[:, None, None, :]
+        # An empty sequence attends to its padding: what comes of it is dropped below.
+        mask = None if is_full else (present | (lengths == 0).unsqueeze(1))[:, None, None, :]
         age = (lengths.unsqueeze(1) - 1 - place).clamp(0, self.max_length - 1)
         x = x + functional.embedding(age, self.position)
         for layer in self.layers:
@@ -100,3 +95,13 @@ class TransformerEncoder(nn.Module):
         total = (self.norm(x) * present.unsqueeze(2)).sum(1)
         mean: Tensor = total / lengths.clamp(min=1).unsqueeze(1)
         return mean
+
+
+def _padded(values: Tensor, lengths: Tensor) -> tuple[Tensor, bool]:
+    """Pads sequences with zeros to the longest one `[B, L, D]`; also says whether there was nothing to pad."""
+    batch, width = lengths.shape[0], values.shape[1]
+    longest = max(int(lengths.max()), 1) if batch else 1
+    if values.shape[0] == batch * longest:
+        return values.view(batch, longest, width), True
+    present = torch.arange(longest, device=values.device) < lengths.unsqueeze(1)
+    return values.new_zeros((batch, longest, width)).masked_scatter(present.unsqueeze(2), values), False

@@ -35,8 +35,9 @@ class LinearSide(nn.Module):
     def forward(self, block: FeatureBlock) -> Tensor:
         """Returns `[B, K]`."""
         embedded, dense = self.encoder(block).split([self._num_embedded, self.dense.shape[0]], dim=1)
-        weights = torch.unflatten(embedded, 1, (self._num_embedded // self.num_tasks, self.num_tasks))
-        z: Tensor = weights.sum(1) + dense @ self.dense
+        z: Tensor = dense @ self.dense
+        if self._num_embedded:
+            z = z + torch.unflatten(embedded, 1, (self._num_embedded // self.num_tasks, self.num_tasks)).sum(1)
         return z
 
 

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from distill.data.checksums import CHECKSUMS_FILE, FileChecksums, read_checksums, write_checksums
-from distill.data.sealed import read_sealed, write_sealed
 from distill.errors import DataError, SignalError
 from distill.files import hash_once
+from distill.sealed import read_sealed, write_sealed
 
 PROVENANCE_FILE = "provenance.json"
 _AGAIN = "Run scripts/score.py again with this folder as out=…: it scores damaged files again."

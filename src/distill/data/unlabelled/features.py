@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ from distill.batch import Batch, FeatureBlock, Origin, Ragged, Stage
 from distill.codes import MISSING_KEY
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.targets import values
-from distill.encodings import EncodedField, FittedEncodings
+from distill.encodings import EncodedField, FittedEncodings, SideArrays
 from distill.encodings.arrow import explode
-from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.schema import FieldSpec, Schema, Side
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class FeatureEncoder:
         jobs = {spec.name: self.pool.submit(self._encoded, chunk, spec) for spec in self.schema.fields}
         encoded = {name: job.result() for name, job in jobs.items()}
         rows = {side: len(chunk.counts) if side is Side.REQUEST else chunk.num_candidates for side in Side}
-        sides = {side: _block(self.schema.side(side), encoded, rows[side]) for side in Side}
+        sides = {side: block_of(SideArrays.of(self.schema.side(side), encoded, rows[side])) for side in Side}
         of_score = self.schema.model_copy(update={"evaluation": ()})
         return ChunkFeatures(
             chunk,
@@ -112,33 +112,17 @@ class FeatureEncoder:
         return self.fitted.encode(spec, array, place)
 
 
-def _block(fields: Sequence[FieldSpec], encoded: Mapping[str, EncodedField], rows: int) -> FeatureBlock:
-    ids = [encoded[f.name].array.to_numpy(zero_copy_only=False) for f in fields if f.is_id]
-    numbers = [encoded[f.name].array.to_numpy(zero_copy_only=False) for f in fields if f.is_number]
+def block_of(arrays: SideArrays) -> FeatureBlock:
+    """Returns the fields of a side as tensors, which share their memory with the arrays."""
     return FeatureBlock(
-        ids=torch.from_numpy(_side_by_side(ids, rows, np.dtype(np.int64))),
-        numbers=torch.from_numpy(_side_by_side(numbers, rows, np.dtype(np.float32))),
-        vectors={f.name: _vectors(encoded[f.name], f.width or 0) for f in fields if f.kind is Kind.VECTOR},
-        sequences={f.name: _sequence(encoded[f.name]) for f in fields if f.kind is Kind.SEQUENCE},
+        ids=torch.from_numpy(arrays.ids),
+        numbers=torch.from_numpy(arrays.numbers),
+        vectors={name: torch.from_numpy(vectors) for name, vectors in arrays.vectors.items()},
+        sequences={
+            name: Ragged(torch.from_numpy(values), torch.from_numpy(lengths))
+            for name, (values, lengths) in arrays.sequences.items()
+        },
     )
-
-
-def _side_by_side(
-    columns: Sequence[np.ndarray[tuple[int], np.dtype[np.generic]]], rows: int, kind: np.dtype[np.generic]
-) -> np.ndarray[tuple[int, int], np.dtype[np.generic]]:
-    matrix = np.empty((rows, len(columns)), kind)
-    for position, column in enumerate(columns):
-        matrix[:, position] = column
-    return matrix
-
-
-def _vectors(field: EncodedField, width: int) -> Tensor:
-    return torch.from_numpy(np.array(field.array.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width))
-
-
-def _sequence(field: EncodedField) -> Ragged:
-    flat, lengths = explode(field.array)
-    return Ragged(torch.from_numpy(flat.to_numpy(zero_copy_only=False).astype(np.int64)), torch.from_numpy(lengths))
 
 
 def _num_values(field: EncodedField) -> int:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, RankerOutput
+from distill.serving.manifest import Interaction
 
 
 class PreRanker(nn.Module, ABC):
@@ -53,6 +54,11 @@ class SplitPreRanker(PreRanker):
             cross: Cross fields, N rows.
             request_index: Request of each candidate `[N]`.
         """
+
+    def closed_form(self) -> Interaction | None:
+        """How logits come from the vectors of both sides, if by a dot product or a sum: a server then needs no program
+        of `interact`. None if it is more than that."""
+        return None
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores the candidates of a batch."""

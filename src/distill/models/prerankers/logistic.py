@@ -9,6 +9,7 @@ from distill.batch import FeatureBlock, RankerOutput
 from distill.models.linear import linear_sides
 from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Schema
+from distill.serving.manifest import Interaction
 
 
 class Logistic(SplitPreRanker):
@@ -36,3 +37,9 @@ class Logistic(SplitPreRanker):
     def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
         """Returns logits `[N, K]`."""
         return RankerOutput(request.index_select(0, request_index) + candidate + self.cross(cross) + self.bias, {})
+
+    def closed_form(self) -> Interaction | None:
+        """A sum, unless there are cross fields."""
+        if self.cross.encoder.out_features:
+            return None
+        return Interaction(type="sum", bias=tuple(self.bias.tolist()))

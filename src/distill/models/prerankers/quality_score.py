@@ -14,6 +14,7 @@ from distill.models.prerankers.fitted import FittedPreRanker
 from distill.models.prerankers.id_field import id_field
 from distill.ops.ranks import sum_over_ranks
 from distill.schema import Schema, Side
+from distill.serving.manifest import Interaction
 
 QualityKind = Literal["rate", "popularity"]
 
@@ -78,6 +79,10 @@ class QualityScore(FittedPreRanker):
     def interact(self, request: Tensor, candidate: Tensor, cross: FeatureBlock, request_index: Tensor) -> RankerOutput:
         """Returns the item's scores as logits `[N, K]`."""
         return RankerOutput(candidate, {})
+
+    def closed_form(self) -> Interaction:
+        """The item's scores."""
+        return Interaction(type="item", bias=(0.0,) * self.logits.shape[1])
 
 
 def _popularity(counts: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from distill.arguments import Bundle
 from distill.batch import FeatureBlock, RankerOutput
 from distill.errors import ConfigError
 from distill.models.prerankers.base import SplitPreRanker
+from distill.serving.manifest import Interaction
 
 Kind = Literal["cosine", "dot"]
 _INITIAL_COSINE_SCALE = 5.0
@@ -112,3 +113,9 @@ class SimilarityPreRanker(SplitPreRanker):
         expanded = request.index_select(0, request_index)
         logits: Tensor = self.similarity(expanded, candidate)
         return RankerOutput(logits, {"request": expanded.flatten(1), "candidate": candidate.flatten(1)})
+
+    def closed_form(self) -> Interaction | None:
+        """A dot product, unless a subclass adds to it."""
+        if type(self).interact is not SimilarityPreRanker.interact:
+            return None
+        return Interaction(type="dot", bias=tuple(self.similarity.bias.tolist()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from distill.batch import FeatureBlock
@@ -46,7 +47,7 @@ class TwoTower(SimilarityPreRanker):
 
     def encode_candidate(self, block: FeatureBlock) -> Tensor:
         """Returns `[N, K or 1, vector_dim]`."""
-        if not self.distinct_candidates:
+        if not self.distinct_candidates or torch.compiler.is_exporting():
             return super().encode_candidate(block)
         distinct, where = distinct_rows(block)
         return super().encode_candidate(distinct).index_select(0, where)

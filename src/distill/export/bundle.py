@@ -1,0 +1,190 @@
+"""Writes a bundle: whole and proven, or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from distill.errors import ConfigError, DataError
+from distill.export.card import card_text
+from distill.export.flat import Signature, example
+from distill.export.golden import RawRequests, draw_requests, score_requests
+from distill.export.programs import ExportedPart, export_part, write_part
+from distill.export.trained import Trained
+from distill.export.weights import FILE as WEIGHTS
+from distill.export.weights import SharedWeights
+from distill.files import atomic_directory
+from distill.models.prerankers.base import SplitPreRanker
+from distill.models.score import RankingScore
+from distill.serving import Bundle
+from distill.serving.inputs import CANDIDATE, REQUEST
+from distill.serving.interaction import combine
+from distill.serving.manifest import CARD, GOLDEN, Interaction, Manifest, Part, Program, hash_files
+from distill.serving.proof import TOLERANCE, check_golden, golden_inputs
+
+_PACKAGES = ("distill-ranker", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """What a bundle holds beside its ONNX programs.
+
+    Attributes:
+        exported: `torch.export` programs too.
+        compile_for: Devices (`cpu`, `cuda`) for which AOTInductor compiles the parts too.
+    """
+
+    exported: bool = True
+    compile_for: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a model as programs, and what combines them."""
+
+    programs: Mapping[Part, ExportedPart]
+    interaction: Interaction | None
+
+
+def write_bundle(
+    trained: Trained, out: Path, options: BundleOptions, fill: Callable[[Path], None] | None = None
+) -> Bundle:
+    """Writes a bundle and replays its golden requests through the code that serves.
+
+    Args:
+        trained: The model.
+        out: The folder; it must not exist, or be empty.
+        options: What it holds.
+        fill: Writes what goes with it, such as item vectors, before it is proven.
+
+    Raises:
+        ConfigError: torch cannot export the model, or a package is missing.
+        DataError: A golden score differs from the checkpoint's by more than 1e-5.
+    """
+    with atomic_directory(out) as root:
+        parts = _exported(trained)
+        with SharedWeights(root) as weights:
+            programs = {
+                name: write_part(root, part, weights, options.exported, options.compile_for)
+                for name, part in parts.programs.items()
+            }
+        trained.encodings.write(root)
+        raw = draw_requests(trained.schema, trained.fitted)
+        _write_golden(root, trained, raw)
+        if fill is not None:
+            fill(root)
+        _prove(root, trained, parts, programs)
+    return Bundle.load(out)
+
+
+def _exported(trained: Trained) -> _Parts:
+    model, schema = trained.model, trained.schema
+    if not isinstance(model, SplitPreRanker):
+        return _Parts({"whole": export_part(model, schema, Signature.of("whole", schema), {})}, None)
+    interaction = model.closed_form() or Interaction(type="program")
+    programs: dict[Part, ExportedPart] = {}
+    vectors: dict[str, torch.Tensor] = {}
+    sides: tuple[Part, ...] = ("candidate",) if interaction.type == "item" else ("request", "candidate")
+    for part in sides:
+        signature = Signature.of(part, schema)
+        programs[part] = export_part(model, schema, signature, {})
+        with torch.no_grad():
+            vectors[part] = programs[part].program.module()(*example(schema, signature, {}))
+    if interaction.type == "program":
+        programs["interact"] = export_part(model, schema, Signature.of("interact", schema), vectors)
+    return _Parts(programs, interaction)
+
+
+def _write_golden(root: Path, trained: Trained, raw: RawRequests) -> None:
+    logits = score_requests(trained.model, trained.schema, trained.fitted, raw)
+    columns = {
+        name: torch.from_numpy(raw.candidate[name].to_numpy().astype(np.float32))
+        for name in trained.schema.score.columns
+    }
+    order = RankingScore(trained.schema)(logits, columns)
+    by_task = {name: logits[:, k].numpy() for k, name in enumerate(trained.schema.task_names)}
+    pq.write_table(raw.with_scores(by_task, order.numpy()), root / GOLDEN)
+
+
+def _prove(root: Path, trained: Trained, parts: _Parts, programs: dict[Part, Program]) -> None:
+    """Writes the manifest of what replays its golden requests."""
+    names = [entry for p in programs.values() for entry in (p.file, p.exported, *p.compiled.values()) if entry]
+    names += [WEIGHTS, GOLDEN, *trained.encodings.files]
+    manifest = Manifest(
+        version=trained.version,
+        model=type(trained.model).__name__,
+        fields_schema=trained.schema.model_dump(mode="json"),
+        encodings=trained.encodings.saved,
+        programs=programs,
+        interaction=parts.interaction,
+        files=hash_files(root, names),
+        made_with={name: importlib.metadata.version(name) for name in _PACKAGES if _is_installed(name)},
+    )
+    bundle = Bundle.assembled(root, manifest)
+    worst = check_golden(bundle)
+    if any(program.exported for program in programs.values()):
+        _check_exported(bundle, parts)
+    found = manifest.model_copy(update={"difference": worst})
+    (root / CARD).write_text(card_text(found, trained.schema, root), encoding="utf-8")
+    found = found.model_copy(update={"files": {**found.files, **hash_files(root, [CARD])}})
+    found.write(root)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _check_exported(bundle: Bundle, parts: _Parts) -> None:
+    """Compares the `torch.export` programs with the golden scores."""
+    inputs, wanted = golden_inputs(bundle)
+    tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in inputs.items()}
+
+    def run(part: Part) -> Any:
+        found = parts.programs[part]
+        with torch.no_grad():
+            return found.program.module()(*(tensors[name] for name in found.signature.inputs))
+
+    if parts.interaction is None:
+        logits = run("whole").numpy()
+    else:
+        tensors |= {str(part): run(part) for part in parts.programs if part in (REQUEST, CANDIDATE)}
+        if parts.interaction.type == "program":
+            logits = run("interact").numpy()
+        else:
+            request = tensors[REQUEST].numpy() if REQUEST in parts.programs else None
+            logits = combine(parts.interaction, request, tensors[CANDIDATE].numpy(), inputs["request_index"])
+    worst = float((np.abs(logits - wanted) / np.maximum(1.0, np.abs(wanted))).max())
+    if not worst <= TOLERANCE:
+        raise DataError(
+            "A torch.export program does not score the golden requests as the checkpoint did.",
+            where=str(bundle.root),
+            expected=f"a difference of at most {TOLERANCE:g}",
+            found=f"{worst:g}",
+        )
+
+
+def check_exportable(out: Path) -> None:
+    """Says before any work is done what is missing.
+
+    Raises:
+        ConfigError: A package is not installed.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not _is_installed(name)]
+    if missing:
+        raise ConfigError(
+            "Exporting needs packages that are not installed.",
+            where=str(out),
+            found=f"without {', '.join(missing)}",
+            remedy="Install it: pip install 'distill-ranker[export]'.",
+        )

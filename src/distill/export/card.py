@@ -1,0 +1,94 @@
+"""The model card of a bundle, in Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill.schema import Schema
+from distill.serving.items import ItemsManifest, read_items_manifest
+from distill.serving.manifest import ITEMS, MANIFEST, Manifest
+
+_HOW = {
+    "dot": "a dot product of both vectors (no program)",
+    "sum": "a sum of both parts (no program)",
+    "item": "the item's own score (no program)",
+    "program": "the program `interact`",
+}
+
+
+def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
+    """Returns the card.
+
+    Args:
+        manifest: Of the bundle.
+        schema: The model's view of the schema.
+        root: Its folder, with item vectors if there are any.
+    """
+    lines = [
+        f"# {manifest.model} ({schema.name})",
+        "",
+        f"Version `{manifest.version}` (hash of weights and encodings). Made with "
+        + ", ".join(f"{name} {release}" for name, release in manifest.made_with.items())
+        + ".",
+        "",
+        f"Predicts {_tasks(schema)}. Ranking score: {_score(schema)}.",
+        "",
+        "## Raw columns that it reads",
+        "| column | field | of | kind | encoding | ids |",
+        "|---|---|---|---|---|---|",
+    ]
+    for side in manifest.sides:
+        lines += [
+            f"| `{f.column}` | `{f.name}` | {side.value} | {f.kind.value} | {f.encoding.type} | {f.size or ''} |"
+            for f in schema.side(side)
+        ]
+    how = "the whole model at once" if manifest.interaction is None else _HOW[manifest.interaction.type]
+    lines += ["", "## Programs", "| part | file | bytes |", "|---|---|---|"]
+    for part, program in manifest.programs.items():
+        files = [program.file, *([program.exported] if program.exported else []), *program.compiled.values()]
+        lines += [f"| {part} | `{name}` | {(root / name).stat().st_size:,} |" for name in files]
+    lines += [f"| weights of all | `weights.bin` | {(root / 'weights.bin').stat().st_size:,} |", ""]
+    lines += [f"Logits come from {how}.", ""]
+    lines += [
+        f"Golden requests from raw values, through the code that serves: largest difference of a logit from the "
+        f"checkpoint {manifest.difference:.1e} (at most 1e-05, or the bundle is refused).",
+    ]
+    if (root / ITEMS).is_dir():
+        lines += ["", *_items(read_items_manifest(root / ITEMS))]
+    lines += [
+        "",
+        "## Use",
+        "```python",
+        "from distill.serving import Bundle",
+        "",
+        f'bundle = Bundle.load("FOLDER")  # {MANIFEST}, hashes and golden requests are checked',
+        "scores = bundle.score({...one request...}, {...columns of its candidates...})",
+        "scores.predictions, scores.ranking_score, scores.order()",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _tasks(schema: Schema) -> str:
+    return ", ".join(f"`{task.name}` ({task.kind})" for task in schema.tasks)
+
+
+def _score(schema: Schema) -> str:
+    powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
+    return " · ".join(f"{name}^{power:g}" for name, power in {**powers, **schema.score.columns}.items())
+
+
+def _items(found: ItemsManifest) -> list[str]:
+    overlap = (
+        ""
+        if found.overlap is None
+        else (
+            f" Stored so, {found.overlap:.2%} of the best {found.best} of each request are those of float32 "
+            "(golden requests, items of the catalogue)."
+        )
+    )
+    return [
+        "## Item vectors",
+        f"{found.count:,} items by `{found.key}`, {found.type}, shape {found.shape}.{overlap}",
+    ]

@@ -1,0 +1,188 @@
+"""Raw items in, their vectors out: a catalogue of any size as a stream."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from distill.data.found import find_files
+from distill.data.prepare.ahead import ahead
+from distill.data.prepare.plan import check_columns, open_files
+from distill.data.prepare.progress import PassProgress
+from distill.data.prepare.source import BATCH_BYTES
+from distill.data.unlabelled import FeatureEncoder, RawUnits
+from distill.data.unlabelled.uses import scoring_uses
+from distill.encodings.arrow import null_mask
+from distill.encodings.place import Place
+from distill.encodings.values import first, to_id_values
+from distill.errors import ConfigError, DataError
+from distill.export.trained import Trained
+from distill.models.cost.random_batch import random_block
+from distill.models.prerankers.base import SplitPreRanker
+from distill.schema import Keys, Schema, Score, Side
+from distill.serving.items import Float32
+
+
+@dataclass(frozen=True)
+class ItemPiece:
+    """Some items.
+
+    Attributes:
+        keys: Raw keys `[n]`.
+        vectors: `[n, …]`.
+    """
+
+    keys: pa.Array
+    vectors: Float32
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Raw files of items, a row each.
+
+    Attributes:
+        trained: Encodes them.
+        source: A file, a folder or a glob pattern.
+        device: Where the item tower runs.
+        memory_bytes: What reading may hold in memory.
+        rows: Items in a batch of the tower.
+    """
+
+    trained: Trained
+    source: str
+    device: torch.device
+    memory_bytes: int = 1 << 31
+    rows: int = 1 << 15
+
+    @property
+    def key(self) -> str:
+        """Raw column of the item keys.
+
+        Raises:
+            ConfigError: The schema names none, or nothing of an item can be computed ahead.
+        """
+        key = self.trained.schema.keys.item
+        if not isinstance(self.trained.model, SplitPreRanker):
+            raise ConfigError(
+                "This model has no item vectors: it reads request and item together.",
+                where="items",
+                expected="a pre-ranker in parts, such as two_tower",
+                found=type(self.trained.model).__name__,
+                remedy="Leave items out.",
+            )
+        if key is None:
+            raise ConfigError(
+                "Nothing says which column names an item.",
+                where="items",
+                expected="`keys.item` in the schema that the model was trained with",
+            )
+        return key
+
+    def schema(self) -> Schema:
+        """The schema of the catalogue: the fields of candidates alone, a row each."""
+        own = self.trained.schema
+        return own.model_copy(
+            update={
+                "layout": "flat",
+                "keys": Keys(item=self.key),
+                "fields": own.side(Side.CANDIDATE),
+                "score": Score(),
+                "evaluation": (),
+                "teacher": None,
+                "duplicates": "keep",
+            }
+        )
+
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a vector."""
+        block = random_block(self.trained.schema.side(Side.CANDIDATE), 2, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return tuple(self._tower().encode_candidate(block).shape[1:])
+
+    def _tower(self) -> SplitPreRanker:
+        model = self.trained.model
+        assert isinstance(model, SplitPreRanker)
+        return model
+
+    @torch.no_grad()
+    def pieces(self, bars: PassProgress) -> Iterator[ItemPiece]:
+        """Streams the vectors of all items, in the order of the files.
+
+        Raises:
+            DataError: There are no files, a column does not hold what its field says, or an item key is null.
+        """
+        schema = self.schema()
+        tower = copy.deepcopy(self._tower()).to(self.device) if self.device.type != "cpu" else self._tower()
+        with self._opened(schema, bars) as units, ThreadPoolExecutor(2) as pool:
+            encoder = FeatureEncoder(schema, self.trained.fitted, pool)
+            bar = bars.begin("item vectors", units.files.num_rows)
+            for number in range(len(units)):
+                for features in ahead(map(encoder.encode, ahead(units.chunks(number)))):
+                    array, place = features.chunk.column(Side.CANDIDATE, self.key, "keys.item")
+                    keys = _checked(array, place)
+                    block = features.sides[Side.CANDIDATE]
+                    for begin in range(0, len(keys), self.rows):
+                        rows = torch.arange(begin, min(begin + self.rows, len(keys)))
+                        vectors = tower.encode_candidate(block.select(rows).to(self.device))
+                        yield ItemPiece(keys.slice(begin, len(rows)), vectors.float().cpu().numpy())
+                    bar.advance(features.chunk.num_raw_rows)
+
+    @contextmanager
+    def _opened(self, schema: Schema, bars: PassProgress) -> Iterator[RawUnits]:
+        source = str(Path(self.source).expanduser())
+        found = find_files(source, None)
+        if not found.read:
+            raise DataError("There are no files of items.", where="items", found=source, remedy="Check items.")
+        uses = scoring_uses(schema)
+        files = open_files(found.read, schema, uses, min(BATCH_BYTES, self.memory_bytes // 16))
+        check_columns(files, uses, "flat")
+        with TemporaryDirectory() as scratch:
+            yield RawUnits.plan(files, schema, uses, "flat", Path(scratch), self.memory_bytes, bars)
+
+
+def _checked(array: pa.Array, place: Place) -> pa.Array:
+    keys = to_id_values(array, place)
+    if pa.types.is_dictionary(keys.type):
+        keys = keys.dictionary_decode()
+    if (row := first(null_mask(keys))) >= 0:
+        raise DataError(
+            "An item has no key.", where=place.at(row), found="null", remedy="Fill it, or leave the item out."
+        )
+    return keys
+
+
+def check_distinct(keys: pa.Array, source: str, column: str) -> None:
+    """Refuses a catalogue in which an item stands twice.
+
+    Raises:
+        DataError: It does.
+    """
+    distinct = keys.unique()
+    if len(distinct) == len(keys):
+        return
+    counts = keys.value_counts()
+    twice = counts.filter(pa.array(counts.field("counts").to_numpy() > 1))
+    raise DataError(
+        "An item stands in the catalogue more than once.",
+        where=f"{source}, column {column!r}",
+        expected="each item once",
+        found=f"{twice[0]['values'].as_py()!r}, {twice[0]['counts'].as_py()} times; {len(twice):,} such items",
+        remedy="Keep the newest row of each item.",
+    )
+
+
+def changed_rows(vectors: Float32, before: Float32) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Says which vectors `[n, …]` differ from those before by more than rounding in another batch does."""
+    flat, old = vectors.reshape(len(vectors), -1), before.reshape(len(before), -1)
+    largest = np.maximum(1.0, np.abs(old).max(axis=1, initial=0.0))
+    changed: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.abs(flat - old).max(axis=1, initial=0.0) > 1e-5 * largest
+    return changed

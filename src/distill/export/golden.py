@@ -1,0 +1,183 @@
+"""Golden requests: raw values of every kind that an encoding can meet, and what the model says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from distill.data.unlabelled.features import block_of
+from distill.encodings import FittedEncodings
+from distill.encodings.arrow import Int64
+from distill.encodings.numbers import FittedNumber
+from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
+from distill.models.cost import random_batch
+from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.serving.columns import encode_fields
+from distill.serving.proof import CANDIDATES, COUNT, RANKING_SCORE, REQUEST, SCORES
+
+_REQUESTS, _MOST_CANDIDATES, _LONGEST = 32, 20, 24
+_RARE = 0.1  # share of values that are null, and of those that no vocabulary knows
+
+Draw = Callable[[int], list[Any]]
+Columns = dict[str, pa.Array]
+
+
+@dataclass(frozen=True)
+class RawRequests:
+    """Requests of raw values.
+
+    Attributes:
+        request: Raw column to the values of R requests.
+        candidate: Raw column to the values of N candidates: of their fields, of the pair, of the ranking score.
+        counts: Candidates of each request `[R]`.
+    """
+
+    request: Columns
+    candidate: Columns
+    counts: Int64
+
+    def with_scores(self, logits: Mapping[str, Any], ranking: Any) -> pa.Table:
+        """Returns them as `golden.parquet` holds them: a row per request.
+
+        Args:
+            logits: Task to `[N]`.
+            ranking: The ranking score `[N]`.
+        """
+        columns: dict[str, pa.Array] = {COUNT: pa.array(self.counts)}
+        if self.request:
+            columns[REQUEST] = _struct(self.request)
+        offsets = pa.array(np.append(0, np.cumsum(self.counts)).astype(np.int32))
+        if self.candidate:
+            columns[CANDIDATES] = pa.ListArray.from_arrays(offsets, _struct(self.candidate))
+        scores = {**{name: pa.array(values) for name, values in logits.items()}, RANKING_SCORE: pa.array(ranking)}
+        columns[SCORES] = pa.ListArray.from_arrays(offsets, _struct(scores))
+        return pa.table(columns)
+
+
+def draw_requests(schema: Schema, fitted: FittedEncodings, seed: int = 0) -> RawRequests:
+    """Draws requests from what the encodings know: known values, unknown ones, nulls, boundaries, empty lists.
+
+    Args:
+        schema: The model's view of the schema.
+        fitted: Its encodings.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, _MOST_CANDIDATES + 1, _REQUESTS)
+    counts[:2] = (0, 1)
+    n = int(counts.sum())
+    request = _columns(schema.side(Side.REQUEST), fitted, _REQUESTS, rng)
+    pairs = (*schema.side(Side.CANDIDATE), *schema.side(Side.CROSS))
+    candidate = _columns(pairs, fitted, n, rng)
+    for name in schema.score.columns:
+        candidate[name] = pa.array(rng.uniform(0.1, 10.0, n))
+    return RawRequests(request, candidate, counts)
+
+
+@torch.no_grad()
+def score_requests(model: nn.Module, schema: Schema, fitted: FittedEncodings, raw: RawRequests) -> torch.Tensor:
+    """Returns the logits of a model for raw requests `[N, K]`."""
+    n = int(raw.counts.sum())
+    sides: dict[str, Any] = {}
+    for side in Side:
+        columns, rows = (raw.request, len(raw.counts)) if side is Side.REQUEST else (raw.candidate, n)
+        sides[side.value] = block_of(encode_fields(schema.side(side), fitted, columns, rows, side.value))
+    batch = replace(random_batch(schema, raw.counts.tolist()), **sides)
+    logits: torch.Tensor = model(batch).logits.float()
+    return logits
+
+
+def _struct(columns: Columns) -> pa.StructArray:
+    return pa.StructArray.from_arrays(list(columns.values()), list(columns))
+
+
+def _columns(fields: Sequence[FieldSpec], fitted: FittedEncodings, rows: int, rng: np.random.Generator) -> Columns:
+    by_column: dict[str, list[FieldSpec]] = {}
+    for spec in fields:
+        by_column.setdefault(spec.column, []).append(spec)
+    return {name: _column(specs, fitted, rows, rng) for name, specs in by_column.items()}
+
+
+def _column(specs: Sequence[FieldSpec], fitted: FittedEncodings, rows: int, rng: np.random.Generator) -> pa.Array:
+    """Values of a column that all fields which read it can take: ids are also numbers, but not the other way round."""
+    spec = min(specs, key=lambda s: _Values(s, fitted, rng).rank)
+    values = _Values(spec, fitted, rng)
+    if spec.kind is Kind.VECTOR:
+        vectors = rng.standard_normal((rows, spec.width or 0)).astype(np.float32)
+        cells: list[Any] = [None if rng.random() < _RARE else row.tolist() for row in vectors]
+        return pa.array(cells, pa.list_(pa.float32()))
+    if spec.kind is Kind.SEQUENCE:
+        most = min(spec.max_length or _LONGEST, _LONGEST) + 2
+        lengths = rng.integers(0, most + 1, rows)
+        flat = iter(values.draw(int(lengths.sum())))
+        lists: list[Any] = [[next(flat) for _ in range(length)] for length in lengths]
+        return pa.array([None if rng.random() < _RARE else row for row in lists], pa.list_(values.type))
+    return pa.array(values.draw(rows), values.type)
+
+
+class _Values:
+    """Raw values of a field.
+
+    Args:
+        spec: The field.
+        fitted: Its encodings.
+        rng: Of the draws.
+    """
+
+    def __init__(self, spec: FieldSpec, fitted: FittedEncodings, rng: np.random.Generator) -> None:
+        self._rng, self._nan = rng, spec.nan == "missing"
+        self._encoder: Any = fitted.tables.get(spec.table) if spec.encoding.makes_ids else fitted.numbers.get(spec.name)
+        kind = getattr(self._encoder, "kind", "int" if isinstance(self._encoder, FittedIds) else "float")
+        self.type = {"int": pa.int64(), "string": pa.string(), "float": pa.float64()}[kind]
+        self.rank = {"string": 0, "int": 1, "float": 2}[kind]
+
+    def draw(self, count: int) -> list[Any]:
+        """Draws values, some of them null."""
+        known = self._known(count)
+        null = self._rng.random(count) < _RARE
+        return [None if gone else value for gone, value in zip(null, known, strict=True)]
+
+    def _known(self, count: int) -> list[Any]:
+        encoder, rng = self._encoder, self._rng
+        if isinstance(encoder, FittedVocabulary):
+            return self._of_vocabulary(encoder, count)
+        if isinstance(encoder, FittedHash):
+            numbers = rng.integers(-(2**62), 2**62, count).tolist()
+            return numbers if encoder.kind == "int" else [f"value {number}" for number in numbers]
+        if isinstance(encoder, FittedIds):
+            return list(rng.integers(-1, encoder.count + 2, count).tolist())
+        if isinstance(encoder, FittedQuantiles):
+            return self._around(encoder, count)
+        return self._numbers(encoder, count)
+
+    def _of_vocabulary(self, encoder: FittedVocabulary, count: int) -> list[Any]:
+        size = len(encoder.values)
+        place = self._rng.integers(0, size, count) if size else np.zeros(count, np.int64)
+        known = encoder.values.take(pa.array(place)).to_pylist() if size else [0] * count
+        unknown = self._rng.random(count) < (_RARE if size else 1.0)
+        new = self._rng.integers(-(2**62), 2**62, count).tolist()
+        if encoder.kind == "string":
+            new = [f"unknown {number}" for number in new]
+        return [other if gone else value for gone, value, other in zip(unknown, known, new, strict=True)]
+
+    def _around(self, encoder: FittedQuantiles, count: int) -> list[float]:
+        """Boundaries themselves, and values beside them."""
+        if len(encoder.boundaries) == 0:
+            return list(self._rng.standard_normal(count).tolist())
+        at = encoder.boundaries[self._rng.integers(0, len(encoder.boundaries), count)]
+        beside = self._rng.choice([-1.0, -0.25, 0.0, 0.25, 1.0], count) * (1 + np.abs(at))
+        return list((at + beside).tolist())
+
+    def _numbers(self, encoder: FittedNumber | None, count: int) -> list[float]:
+        log, shift, scale = (False, 0.0, 1.0) if encoder is None else (encoder.log, encoder.shift, encoder.scale)
+        t = shift + scale * self._rng.standard_normal(count)
+        values = np.copysign(np.expm1(np.minimum(np.abs(t), 50.0)), t) if log else t
+        if self._nan:
+            values = np.where(self._rng.random(count) < _RARE, np.nan, values)
+        return list(values.tolist())

@@ -1,0 +1,172 @@
+"""Exports parts of a model as `torch.export` programs and, from these, as ONNX files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from distill.errors import ConfigError
+from distill.export.flat import FlatPart, Signature, example
+from distill.export.weights import SharedWeights
+from distill.schema import Schema
+from distill.serving.manifest import Program
+
+_TALKATIVE = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._inductor")
+
+
+@dataclass(frozen=True)
+class ExportedPart:
+    """A part of a model as a program.
+
+    Attributes:
+        signature: What it takes and gives.
+        program: It.
+    """
+
+    signature: Signature
+    program: ExportedProgram
+
+
+def export_part(model: nn.Module, schema: Schema, signature: Signature, vectors: Mapping[str, Tensor]) -> ExportedPart:
+    """Exports a part with any number of requests, candidates and values of sequences.
+
+    Args:
+        model: In evaluation mode.
+        schema: Its view of the schema.
+        signature: Of the part.
+        vectors: Examples of `request` and `candidate`, of the part `interact`.
+
+    Raises:
+        ConfigError: torch cannot export it.
+    """
+    arguments = example(schema, signature, vectors)
+    sizes = tuple(_dynamic(name, tensor) for name, tensor in zip(signature.inputs, arguments, strict=True))
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.export.export(
+                FlatPart(model, schema, signature).eval(), arguments, dynamic_shapes=(sizes,), strict=False
+            )
+    except Exception as error:  # torch has many classes for what it cannot do
+        raise ConfigError(
+            f"The part `{signature.part}` of the model cannot be exported by torch.",
+            where=type(model).__name__,
+            found=" ".join(str(error).split())[:300],
+        ) from error
+    return ExportedPart(signature, program)
+
+
+def _dynamic(name: str, tensor: Tensor) -> dict[int, Any]:
+    """The first size of everything, and the length of a padded sequence."""
+    dims = [0, 1] if "_sequence_" in name else [0]
+    return {dim: Dim.AUTO for dim in dims if tensor.numel() or dim == 0}
+
+
+def write_part(
+    root: Path, part: ExportedPart, weights: SharedWeights, exported: bool, compiled: Sequence[str]
+) -> Program:
+    """Writes a part as an ONNX file, and as other programs if these are asked for.
+
+    Args:
+        root: Folder of the bundle.
+        part: It.
+        weights: Of all parts.
+        exported: Whether to write the `torch.export` program too.
+        compiled: Devices for which to compile it with AOTInductor.
+
+    Raises:
+        ConfigError: A package that is needed is not installed, or a compiler is missing.
+    """
+    name = part.signature.part
+    onnx = _onnx_program(part)
+    weights.save(onnx.model, root / f"{name}.onnx")
+    found: dict[str, str] = {}
+    if exported:
+        with quiet():
+            torch.export.save(part.program, root / f"{name}.pt2")
+    for device in compiled:
+        found[device] = _compile(root, part, device)
+    return Program(
+        file=f"{name}.onnx",
+        inputs=part.signature.inputs,
+        output=part.signature.output,
+        exported=f"{name}.pt2" if exported else None,
+        compiled=found,
+    )
+
+
+def _onnx_program(part: ExportedPart) -> Any:
+    try:
+        with quiet(), torch.no_grad():
+            return torch.onnx.export(
+                part.program,
+                input_names=list(part.signature.inputs),
+                output_names=[part.signature.output],
+                dynamo=True,
+                verbose=False,
+                optimize=True,
+            )
+    except ImportError as error:
+        raise ConfigError(
+            "Writing ONNX files needs packages that are not installed.",
+            found=str(error)[:200],
+            remedy="Install it: pip install 'distill-ranker[export]'.",
+        ) from error
+    except Exception as error:  # torch.onnx has a class of its own for each stage
+        raise ConfigError(
+            f"The part `{part.signature.part}` of the model cannot be written as ONNX.",
+            found=" ".join(str(error).split())[:300],
+        ) from error
+
+
+def _compile(root: Path, part: ExportedPart, device: str) -> str:
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError("There is no such device to compile for.", where="compile_for", found=device)
+    arch = platform.machine() if device == "cpu" else torch.cuda.get_device_name().replace(" ", "-")
+    name = f"{part.signature.part}.{device}-{arch}.pt2"
+    program = part.program if device == "cpu" else _on(part.program, device)
+    try:
+        with quiet():
+            torch._inductor.aoti_compile_and_package(program, package_path=str(root / name))
+    except Exception as error:  # whatever a compiler says
+        raise ConfigError(
+            "AOTInductor could not compile the model.",
+            where="compile_for",
+            found=" ".join(str(error).split())[:300],
+            remedy="Install a C++ compiler, or leave compile_for empty.",
+        ) from error
+    return name
+
+
+def _on(program: ExportedProgram, device: str) -> ExportedProgram:
+    from torch.export.passes import move_to_device_pass
+
+    moved: ExportedProgram = move_to_device_pass(program, device)
+    return moved
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps exporters from talking to the terminal; errors come as exceptions."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._inductor")
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

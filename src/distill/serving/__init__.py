@@ -1,0 +1,7 @@
+"""What a server runs: a bundle that scores raw requests, without torch, Lightning or Hydra."""
+
+from distill.serving.bundle import Bundle
+from distill.serving.items import ItemVectors
+from distill.serving.scores import Scores
+
+__all__ = ["Bundle", "ItemVectors", "Scores"]

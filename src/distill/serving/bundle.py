@@ -1,0 +1,244 @@
+"""A bundle: a model with its encodings, in a folder that a server can use alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from distill.encodings import FittedEncodings, PackedEncodings
+from distill.encodings.arrow import Int64
+from distill.errors import DataError
+from distill.schema import Schema, Side
+from distill.serving.columns import Values, as_array, as_columns, encode_fields, score_columns
+from distill.serving.inputs import CANDIDATE, REQUEST, REQUEST_INDEX, as_inputs
+from distill.serving.interaction import combine
+from distill.serving.items import ItemVectors, check_version
+from distill.serving.manifest import ITEMS, Manifest, Part, check_files, read_manifest
+from distill.serving.program import RunningProgram
+from distill.serving.proof import check_golden
+from distill.serving.scores import Float32, Scores, ranking_score
+
+Inputs = dict[str, npt.NDArray[Any]]
+_CANDIDATES = "candidates"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that scores raw requests. It may be used by several threads at a time.
+
+    Attributes:
+        root: Its folder.
+        manifest: What it says of itself.
+        schema: The model's view of the schema.
+        fitted: Its encodings.
+        items: Vectors of a catalogue, if there are any.
+    """
+
+    root: Path
+    manifest: Manifest
+    schema: Schema
+    fitted: FittedEncodings
+    items: ItemVectors | None
+    _programs: Mapping[Part, RunningProgram]
+
+    @classmethod
+    def load(cls, root: str | Path, threads: int = 1, items: str | Path | None = None, check: bool = True) -> Bundle:
+        """Opens a bundle, and replays its golden requests from raw values.
+
+        Args:
+            root: The folder that scripts/export.py wrote.
+            threads: That one call uses.
+            items: Folder of item vectors; those of the bundle if not given.
+            check: Whether files are compared with their hashes and golden requests are replayed.
+
+        Raises:
+            DataError: A file is damaged, vectors are of another version, or a golden score is another one.
+        """
+        root = Path(root)
+        found = read_manifest(root)
+        if check:
+            check_files(root, found.files)
+        bundle = cls.assembled(root, found, threads)
+        folder = Path(items) if items is not None else root / ITEMS
+        if items is not None or folder.is_dir():
+            bundle = bundle.with_items(ItemVectors.load(folder, found.version, check))
+        if check:
+            check_golden(bundle)
+        return bundle
+
+    @classmethod
+    def assembled(cls, root: Path, manifest: Manifest, threads: int = 1) -> Bundle:
+        """Puts a bundle together from its files, unchecked."""
+        fitted = FittedEncodings.unpacked(PackedEncodings.read(root, manifest.encodings))
+        programs = {part: RunningProgram(root, program, threads) for part, program in manifest.programs.items()}
+        return cls(root, manifest, manifest.schema_of(root), fitted, None, programs)
+
+    def with_items(self, items: ItemVectors | None) -> Bundle:
+        """Returns the same bundle with other item vectors.
+
+        Raises:
+            DataError: They are of another version of the model, or nothing of an item can be computed ahead.
+        """
+        if items is not None and self.manifest.is_whole:
+            raise DataError("A model that is computed as a whole has no item vectors.", where=str(self.root))
+        if items is not None and items.version != self.version:
+            check_version(items.version, self.version, "items")
+        return replace(self, items=items)
+
+    @property
+    def version(self) -> str:
+        """Hash of weights and encodings."""
+        return self.manifest.version
+
+    def score(
+        self,
+        request: Mapping[str, Any],
+        candidates: Mapping[str, Values] | pa.Table | None = None,
+        items: Values | None = None,
+    ) -> Scores:
+        """Scores the candidates of one request from raw values.
+
+        Args:
+            request: Raw column to its value.
+            candidates: Raw column to the values of all N candidates: of the fields of candidates, of the pair, and
+                what the ranking score reads. With `items` the columns of candidates' own fields are not needed.
+            items: Raw keys of the N candidates whose vectors were computed ahead.
+
+        Raises:
+            DataError: A column is missing or does not hold what its field says, or an item has no vector.
+        """
+        one = {name: [value] for name, value in request.items()}
+        columns = _columns(candidates)
+        number = len(items) if items is not None else _rows(columns)
+        return self.score_batch(one, columns, np.array([number]), items)
+
+    def score_batch(
+        self,
+        request: Mapping[str, Values],
+        candidates: Mapping[str, Values] | pa.Table | None,
+        counts: Sequence[int] | Int64,
+        items: Values | None = None,
+    ) -> Scores:
+        """Scores the candidates of R requests.
+
+        Args:
+            request: Raw column to the values of the requests `[R]`.
+            candidates: Raw column to the values of all candidates `[N]`, request by request.
+            counts: Number of candidates of each request `[R]`.
+            items: Raw keys of all candidates `[N]`; see `score`.
+
+        Raises:
+            DataError: See `score`.
+        """
+        sizes = np.asarray(counts, np.int64)
+        n = int(sizes.sum())
+        if n == 0:
+            empty = np.zeros((0, len(self.schema.tasks)), np.float32)
+            return Scores(empty, empty.sum(1), self.schema)
+        columns = _columns(candidates)
+        inputs = self.encode(request, columns, sizes, with_candidate=items is None)
+        logits = self.logits(inputs, None if items is None else self._stored(items, n))
+        of_score = as_columns(columns, tuple(self.schema.score.columns), n, _CANDIDATES)
+        return Scores(logits, ranking_score(self.schema, logits, score_columns(self.schema, of_score)), self.schema)
+
+    def encode(
+        self,
+        request: Mapping[str, Values],
+        candidates: Mapping[str, Values],
+        counts: Int64,
+        with_candidate: bool = True,
+    ) -> Inputs:
+        """Encodes raw columns as programs take them; see `score_batch`.
+
+        Args:
+            request: Raw column to the values of the requests.
+            candidates: Raw column to the values of the candidates.
+            counts: Number of candidates of each request `[R]`.
+            with_candidate: Whether the candidates' own fields are wanted.
+
+        Raises:
+            DataError: A column is missing or does not hold what its field says.
+        """
+        n = int(counts.sum())
+        inputs: Inputs = {REQUEST_INDEX: np.repeat(np.arange(len(counts)), counts)}
+        for side in self.manifest.sides:
+            if side is Side.REQUEST:
+                inputs |= self._encode(side, request, len(counts))
+            elif side is Side.CROSS or with_candidate:
+                inputs |= self._encode(side, candidates, n)
+        return inputs
+
+    def logits(self, inputs: Inputs, item_vectors: Float32 | None = None) -> Float32:
+        """Returns the logits `[N, K]` of encoded requests.
+
+        Args:
+            inputs: Encoded sides by the names that programs know, and `request_index [N]`.
+            item_vectors: Of the candidates `[N, …]`, in place of their fields.
+        """
+        if self.manifest.is_whole:
+            return self._programs["whole"].run(inputs)
+        request = self._programs["request"].run(inputs) if "request" in self._programs else None
+        candidate = self._programs["candidate"].run(inputs) if item_vectors is None else item_vectors
+        interaction = self.manifest.interaction
+        assert interaction is not None
+        if interaction.type != "program":
+            return combine(interaction, request, candidate, inputs[REQUEST_INDEX])
+        vectors = {CANDIDATE: candidate} if request is None else {CANDIDATE: candidate, REQUEST: request}
+        return self._programs["interact"].run({**inputs, **vectors})
+
+    def request_vectors(self, request: Mapping[str, Values], rows: int) -> Float32:
+        """Returns the vectors of R requests `[R, …]` from raw columns.
+
+        Raises:
+            DataError: See `score`; or the model has none.
+        """
+        return self._vectors(Side.REQUEST, request, rows)
+
+    def item_vectors(self, candidates: Mapping[str, Values] | pa.Table) -> Float32:
+        """Returns the vectors of N candidates `[N, …]` from raw columns.
+
+        Raises:
+            DataError: See `score`; or the model has none.
+        """
+        columns = _columns(candidates)
+        return self._vectors(Side.CANDIDATE, columns, _rows(columns))
+
+    def _vectors(self, side: Side, values: Mapping[str, Values], rows: int) -> Float32:
+        part: Part = "request" if side is Side.REQUEST else "candidate"
+        if part not in self._programs:
+            raise DataError("This model has no vectors of that side.", where=str(self.root), found=part)
+        return self._programs[part].run(self._encode(side, values, rows))
+
+    def _encode(self, side: Side, values: Mapping[str, Values], rows: int) -> Inputs:
+        fields = self.schema.side(side)
+        owner = REQUEST if side is Side.REQUEST else _CANDIDATES
+        columns = as_columns(values, tuple(dict.fromkeys(f.column for f in fields)), rows, owner)
+        return as_inputs(fields, side, encode_fields(fields, self.fitted, columns, rows, owner))
+
+    def _stored(self, keys: Values, rows: int) -> Float32:
+        if self.items is None:
+            raise DataError(
+                "The bundle has no item vectors.",
+                where=str(self.root),
+                remedy="Export them with items=FILE, or give the candidates' raw columns.",
+            )
+        array = as_array(keys, f"items, column {self.items.key!r}")
+        if len(array) != rows:
+            raise DataError("There is one item key for each candidate.", expected=f"{rows}", found=f"{len(array)}")
+        return self.items.of(array)
+
+
+def _columns(candidates: Mapping[str, Values] | pa.Table | None) -> Mapping[str, Values]:
+    if isinstance(candidates, pa.Table):
+        return {name: candidates[name] for name in candidates.column_names}
+    return candidates or {}
+
+
+def _rows(columns: Mapping[str, Values]) -> int:
+    return len(next(iter(columns.values()))) if columns else 0

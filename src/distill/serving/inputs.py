@@ -1,0 +1,92 @@
+"""What a program is fed: arrays by name, the same names wherever it is written or run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distill.encodings import SideArrays
+from distill.encodings.arrow import Int64
+from distill.schema import FieldSpec, Kind, Side
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+REQUEST, CANDIDATE, LOGITS, REQUEST_INDEX = "request", "candidate", "logits", "request_index"
+# Shapes are known to a program from its inputs, and two is the least that it does not take for a constant.
+_LEAST_LENGTH = 2
+
+
+def ids_of(side: Side) -> str:
+    """Names the ids of a side `[B, F]` int64."""
+    return f"{side.value}_ids"
+
+
+def numbers_of(side: Side) -> str:
+    """Names the numbers of a side `[B, M]` float32."""
+    return f"{side.value}_numbers"
+
+
+def vectors_of(spec: FieldSpec) -> str:
+    """Names a vector field `[B, W]` float32."""
+    return f"{spec.side.value}_vector_{spec.name}"
+
+
+def sequence_of(spec: FieldSpec) -> str:
+    """Names the padded ids of a sequence field `[B, L]` int64."""
+    return f"{spec.side.value}_sequence_{spec.name}"
+
+
+def lengths_of(spec: FieldSpec) -> str:
+    """Names the lengths of a sequence field `[B]` int64."""
+    return f"{spec.side.value}_length_{spec.name}"
+
+
+def side_inputs(fields: Sequence[FieldSpec], side: Side) -> list[str]:
+    """Names everything that a side is made of, in the order that programs take it.
+
+    Args:
+        fields: Of the side.
+        side: Which.
+    """
+    names = [ids_of(side), numbers_of(side)]
+    names += [vectors_of(f) for f in fields if f.kind is Kind.VECTOR]
+    for spec in (f for f in fields if f.kind is Kind.SEQUENCE):
+        names += [sequence_of(spec), lengths_of(spec)]
+    return names
+
+
+def as_inputs(fields: Sequence[FieldSpec], side: Side, arrays: SideArrays) -> dict[str, npt.NDArray[Any]]:
+    """Returns the encoded fields of a side by name, sequences padded.
+
+    Args:
+        fields: Of the side.
+        side: Which.
+        arrays: Its encoded fields, B rows.
+    """
+    found: dict[str, npt.NDArray[Any]] = {ids_of(side): arrays.ids, numbers_of(side): arrays.numbers}
+    for spec in fields:
+        if spec.kind is Kind.VECTOR:
+            found[vectors_of(spec)] = arrays.vectors[spec.name]
+        elif spec.kind is Kind.SEQUENCE:
+            values, lengths = arrays.sequences[spec.name]
+            found[sequence_of(spec)], found[lengths_of(spec)] = padded(values, lengths), lengths
+    return found
+
+
+def padded(values: Int64, lengths: Int64) -> Int64:
+    """Pads sequences with zeros behind them.
+
+    Args:
+        values: Of all rows, one row after the other `[sum(lengths)]`.
+        lengths: `[B]`.
+
+    Returns:
+        `[B, L]`; L is at least 2.
+    """
+    longest = max(int(lengths.max()) if len(lengths) else 0, _LEAST_LENGTH)
+    out = np.zeros((len(lengths), longest), np.int64)
+    out[np.arange(longest) < lengths[:, None]] = values
+    return out

@@ -1,0 +1,270 @@
+"""Item vectors that were computed ahead, by raw key; they belong to one version of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from distill.encodings.arrow import Int64, to_plain
+from distill.encodings.place import Place
+from distill.encodings.tables import FittedVocabulary
+from distill.encodings.values import first, to_id_values
+from distill.errors import DataError
+from distill.schema import NUM_RESERVED
+from distill.sealed import read_sealed, write_sealed
+from distill.serving.columns import Values, as_array
+from distill.serving.manifest import check_files
+
+ITEMS_FILE, TABLE, VECTORS, SCALES, REMOVED = (
+    "items.json",
+    "items.parquet",
+    "vectors.npy",
+    "scales.npy",
+    "removed.parquet",
+)
+KEY = "key"
+ItemType = Literal["float32", "float16", "int8"]
+Float32 = npt.NDArray[np.float32]
+
+
+class ItemsManifest(BaseModel):
+    """What `items.json` holds.
+
+    Attributes:
+        version: Of the model that made the vectors.
+        key: Raw column of the item keys.
+        type: How vectors are stored; of int8 each vector of a task has a scale.
+        count: Items.
+        shape: Of a vector.
+        delta: Whether these are changed and new items only, and `removed.parquet` names those that are gone.
+        overlap: Of the best items of golden requests, the share that float32 vectors give too; None if not measured.
+        best: How many best items that is of.
+        files: Hash of each file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal["distill-items"] = "distill-items"
+    format_version: Literal[1] = 1
+    version: str
+    key: str
+    type: ItemType
+    count: int = Field(ge=0)
+    shape: tuple[int, ...]
+    delta: bool = False
+    overlap: float | None = None
+    best: int = 100
+    files: dict[Literal["items.parquet", "vectors.npy", "scales.npy", "removed.parquet"], str]
+
+    def write(self, root: Path) -> None:
+        """Writes `items.json`."""
+        write_sealed(root / ITEMS_FILE, self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Vectors in one file: `[n, …]`, and of int8 the scale of each `[n, …, 1]`."""
+
+    vectors: npt.NDArray[Any]
+    scales: Float32 | None
+
+    def take(self, rows: Int64) -> Float32:
+        found = self.vectors[rows].astype(np.float32)
+        return found if self.scales is None else found * self.scales[rows]
+
+
+@dataclass(frozen=True)
+class ItemVectors:
+    """Vectors of a catalogue.
+
+    Attributes:
+        version: Of the model that made them.
+        key: Raw column of the item keys.
+        type: How they are stored.
+        shape: Of a vector.
+    """
+
+    version: str
+    key: str
+    type: ItemType
+    shape: tuple[int, ...]
+    _known: FittedVocabulary
+    _row: Int64
+    _stored: tuple[_Stored, ...]
+
+    def __len__(self) -> int:
+        return int((self._row >= 0).sum())
+
+    @classmethod
+    def load(cls, root: Path, version: str | None = None, check: bool = True) -> ItemVectors:
+        """Opens the item vectors of a folder; they stay on disk and are read where they are asked for.
+
+        Args:
+            root: The folder; a delta is none.
+            version: Of the model that is to use them.
+            check: Whether the files are compared with their hashes.
+
+        Raises:
+            DataError: They are of another version, or damaged.
+        """
+        found = _read(root, version, check)
+        if found.delta:
+            raise DataError(
+                "These are the changed items of a catalogue, not all of it.",
+                where=str(root),
+                remedy="Load the whole catalogue, then `updated(DELTA)`.",
+            )
+        keys = _keys(root, TABLE)
+        known = FittedVocabulary(keys, np.ones(len(keys), np.int64))
+        stored = (_open(root, found),)
+        return cls(found.version, found.key, found.type, found.shape, known, np.arange(len(keys)), stored)
+
+    def updated(self, delta: Path, check: bool = True) -> ItemVectors:
+        """Returns the vectors with those of a delta in place of and beside the own ones.
+
+        Raises:
+            DataError: The delta is of another version, or of vectors of another shape.
+        """
+        found = _read(delta, self.version, check)
+        if found.shape != self.shape or found.key != self.key:
+            raise DataError(
+                "Item vectors do not go together.",
+                where=str(delta),
+                expected=f"{self.key}, {self.shape}",
+                found=f"{found.key}, {found.shape}",
+            )
+        first_row = sum(len(part.vectors) for part in self._stored)
+        keys = _keys(delta, TABLE)
+        rows = self._row.copy()
+        if found.delta and "removed.parquet" in found.files:
+            gone = self._ids(_keys(delta, REMOVED))
+            rows[gone[gone >= 0]] = -1
+        elif not found.delta:
+            rows[:] = -1
+        place = self._ids(keys)
+        rows[place[place >= 0]] = first_row + np.flatnonzero(place >= 0)
+        new = np.flatnonzero(place < 0)
+        values = pa.concat_arrays([self._known.values, keys.take(pa.array(new))]) if len(new) else self._known.values
+        known = FittedVocabulary(values, np.ones(len(values), np.int64))
+        stored = (*self._stored, _open(delta, found))
+        return replace(self, _known=known, _row=np.concatenate([rows, first_row + new]), _stored=stored)
+
+    def positions(self, keys: Values) -> Int64:
+        """Returns where the vectors of items are `[N]`; -1 of an item without one.
+
+        Args:
+            keys: Raw keys `[N]`.
+
+        Raises:
+            DataError: Keys are of another type than those of the catalogue.
+        """
+        ids = self._ids(as_array(keys, f"items, column {self.key!r}"))
+        return np.where(ids >= 0, self._row[ids], -1) if len(self._row) else ids
+
+    def of(self, keys: Values) -> Float32:
+        """Returns the vectors of items `[N, …]` as float32.
+
+        Raises:
+            DataError: An item has none.
+        """
+        positions = self.positions(keys)
+        if (row := first(positions < 0)) >= 0:
+            raise DataError(
+                "An item has no vector.",
+                where=f"items, column {self.key!r}, row {row}",
+                found=repr(as_array(keys, self.key)[row].as_py()),
+                remedy="Export the catalogue again, or a delta of it; or give the item's raw columns.",
+            )
+        return self.take(positions)
+
+    def take(self, positions: Int64) -> Float32:
+        """Returns vectors by position `[N, …]` as float32."""
+        if len(self._stored) == 1:
+            return self._stored[0].take(positions)
+        out = np.empty((len(positions), *self.shape), np.float32)
+        start = 0
+        for part in self._stored:
+            inside = (positions >= start) & (positions < start + len(part.vectors))
+            out[inside] = part.take(positions[inside] - start)
+            start += len(part.vectors)
+        return out
+
+    def keys(self) -> pa.Array:
+        """Returns the raw keys of all items, in the order of `positions`."""
+        alive = np.flatnonzero(self._row >= 0)
+        return self._known.values.take(pa.array(alive[np.argsort(self._row[alive])]))
+
+    def _ids(self, keys: pa.Array) -> Int64:
+        ids = self._known.encode(keys, Place(self.key, "item key"), "error").astype(np.int64)
+        return np.where(ids >= NUM_RESERVED, ids - NUM_RESERVED, -1)
+
+
+def read_items_manifest(root: Path) -> ItemsManifest:
+    """Reads `items.json`.
+
+    Raises:
+        DataError: There is none, or it is damaged.
+    """
+    path = root / ITEMS_FILE
+    try:
+        return ItemsManifest.model_validate(read_sealed(path, ("format_version", 1)))
+    except (OSError, ValueError, ValidationError) as error:
+        raise DataError(
+            "The folder holds no item vectors.",
+            where=str(path),
+            found="no file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:300],
+            remedy="Export them with scripts/export.py what=items.",
+        ) from error
+
+
+def check_version(found: str, wanted: str, where: str) -> None:
+    """Compares the version of something with that of the model that is to use it.
+
+    Raises:
+        DataError: They differ: vectors of two models do not go together.
+    """
+    if found != wanted:
+        raise DataError(
+            "These vectors are of another version of the model.",
+            where=where,
+            expected=f"version {wanted}",
+            found=f"version {found}",
+            remedy="Export the vectors with the checkpoint that the bundle was made of.",
+        )
+
+
+def _read(root: Path, version: str | None, check: bool) -> ItemsManifest:
+    found = read_items_manifest(root)
+    if version is not None:
+        check_version(found.version, version, str(root / ITEMS_FILE))
+    if check:
+        check_files(root, {str(name): digest for name, digest in found.files.items()})
+    return found
+
+
+def _keys(root: Path, name: str) -> pa.Array:
+    table = pq.read_table(root / name, columns=[KEY])
+    return to_id_values(to_plain(table[KEY]), Place(KEY, "item key"))
+
+
+def _open(root: Path, found: ItemsManifest) -> _Stored:
+    try:
+        vectors = np.load(root / VECTORS, mmap_mode="r" if found.count else None, allow_pickle=False)
+        scales = np.load(root / SCALES, allow_pickle=False) if found.type == "int8" else None
+    except (OSError, ValueError) as error:
+        raise DataError("Item vectors cannot be read.", where=str(root / VECTORS), found=str(error)[:300]) from error
+    expected = (found.count, *found.shape)
+    if vectors.shape != expected or vectors.dtype != np.dtype(found.type):
+        raise DataError(
+            "Item vectors have another shape than their description says.",
+            where=str(root / VECTORS),
+            expected=f"{found.type} {expected}",
+            found=f"{vectors.dtype} {vectors.shape}",
+        )
+    return _Stored(vectors, scales)

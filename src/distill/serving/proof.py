@@ -1,0 +1,99 @@
+"""Golden requests: raw values and what the checkpoint said of them. A bundle that says something else is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distill.errors import DataError
+from distill.serving.manifest import GOLDEN
+
+if TYPE_CHECKING:
+    from distill.serving.bundle import Bundle
+
+TOLERANCE = 1e-5
+REQUEST, CANDIDATES, COUNT, SCORES = "request", "candidates", "count", "scores"
+RANKING_SCORE = "ranking score"  # with a space, as no task has one
+
+
+def check_golden(bundle: Bundle) -> float:
+    """Replays the golden requests of a bundle through the code that serves.
+
+    They go one by one from plain values, as a server gets them, and all together as columns.
+
+    Returns:
+        The largest difference of a logit: absolute, or of a logit beyond 1 relative to it.
+
+    Raises:
+        DataError: A difference is above 1e-5, or the golden requests cannot be read.
+    """
+    table = _read(bundle.root / GOLDEN)
+    counts = table[COUNT].to_numpy()
+    ends = np.cumsum(counts)
+    candidates = _fields(table, CANDIDATES)
+    wanted = _wanted(table, bundle)
+    everything = bundle.score_batch(_fields(table, REQUEST), candidates, counts).logits
+    worst = _difference(everything, wanted, bundle, "all together")
+    requests = table[REQUEST].to_pylist() if REQUEST in table.column_names else [{}] * len(table)
+    rows = table[CANDIDATES].to_pylist() if CANDIDATES in table.column_names else [[]] * len(table)
+    for number, (request, own) in enumerate(zip(requests, rows, strict=True)):
+        first, last = int(ends[number] - counts[number]), int(ends[number])
+        columns = {name: [row[name] for row in own] for name in candidates}
+        logits = bundle.score(request, columns).logits
+        worst = max(worst, _difference(logits, wanted[first:last], bundle, f"request {number}"))
+    return worst
+
+
+def golden_inputs(bundle: Bundle) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
+    """Returns the golden requests encoded, as programs take them, and their logits `[N, K]`."""
+    table = _read(bundle.root / GOLDEN)
+    return (
+        bundle.encode(_fields(table, REQUEST), _fields(table, CANDIDATES), table[COUNT].to_numpy()),
+        _wanted(table, bundle),
+    )
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError("Golden requests cannot be read.", where=str(path), found=str(error)[:200]) from error
+
+
+def _fields(table: pa.Table, name: str) -> dict[str, Any]:
+    """Columns of the structs of a column, of lists of structs those of all structs."""
+    if name not in table.column_names:
+        return {}
+    column = table[name].combine_chunks()
+    structs = column.flatten() if pa.types.is_list(column.type) else column
+    return {field.name: structs.field(position) for position, field in enumerate(structs.type)}
+
+
+def _wanted(table: pa.Table, bundle: Bundle) -> npt.NDArray[np.float32]:
+    scores = _fields(table, SCORES)
+    missing = [task for task in bundle.schema.task_names if task not in scores]
+    if missing:
+        raise DataError("Golden requests have no scores of a task.", where=str(bundle.root / GOLDEN), found=missing[0])
+    return np.stack([scores[task].to_numpy() for task in bundle.schema.task_names], axis=1)
+
+
+def _difference(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], bundle: Bundle, which: str) -> float:
+    if len(wanted) == 0:
+        return 0.0
+    difference = np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))
+    worst = float(difference.max())
+    if not worst <= TOLERANCE:
+        row, task = np.unravel_index(int(np.nanargmax(difference)) if np.isfinite(worst) else 0, difference.shape)
+        raise DataError(
+            "A bundle does not score its golden requests as the checkpoint did.",
+            where=f"{bundle.root / GOLDEN}, {which}, candidate {row}, task {bundle.schema.task_names[task]}",
+            expected=f"logit {wanted[row, task]:.7g} within {TOLERANCE:g}",
+            found=f"{found[row, task]:.7g}",
+            remedy="Do not serve it. Export it again with this release, and report the model if that does not help.",
+        )
+    return worst

@@ -1,0 +1,68 @@
+"""What a bundle says of candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from distill.encodings.arrow import Int64
+from distill.schema import Schema
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of N candidates.
+
+    Attributes:
+        logits: `[N, K]`.
+        ranking_score: By which candidates are ordered `[N]`: the logarithm of Π_k p_k^a_k · Π_c x_c^b_c.
+        schema: Names the tasks.
+    """
+
+    logits: Float32
+    ranking_score: Float32
+    schema: Schema
+
+    @cached_property
+    def predictions(self) -> dict[str, Float32]:
+        """Task to what is predicted of each candidate `[N]`: a probability, or the value of a graded or value task."""
+        return {
+            task.name: sigmoid(self.logits[:, k]) if task.kind == "binary" else self.logits[:, k]
+            for k, task in enumerate(self.schema.tasks)
+        }
+
+    def order(self) -> Int64:
+        """Positions of the candidates `[N]`, the best first; of equal ones the first is before the others."""
+        order: Int64 = np.argsort(-self.ranking_score, kind="stable")
+        return order
+
+
+def sigmoid(z: Float32) -> Float32:
+    """1 / (1 + e^−z), without overflow."""
+    p: Float32 = np.exp(-np.logaddexp(np.float32(0), -z)).astype(np.float32)
+    return p
+
+
+def ranking_score(schema: Schema, logits: Float32, columns: Mapping[str, npt.NDArray[np.float32]]) -> Float32:
+    """Computes Σ_k a_k·log σ(z_k) + Σ_c b_c·log x_c; graded and value tasks enter by z_k.
+
+    Args:
+        schema: Says which powers; every task has 1 if it declares no score.
+        logits: `[N, K]`.
+        columns: Columns of the score `[N]`.
+    """
+    powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
+    score = np.zeros(len(logits), np.float32)
+    for k, task in enumerate(schema.tasks):
+        if task.name in powers:
+            z = logits[:, k]
+            score += np.float32(powers[task.name]) * (-np.logaddexp(np.float32(0), -z) if task.kind == "binary" else z)
+    for name, power in schema.score.columns.items():
+        score += np.float32(power) * np.log(columns[name])
+    return score

@@ -1,0 +1,224 @@
+"""A bundle says of raw requests what the checkpoint says of them prepared; damaged or foreign ones are refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from distill.errors import ConfigError, DataError
+from distill.export import BundleOptions, Trained, write_bundle
+from distill.export.flat import Signature, example
+from distill.models.score import RankingScore
+from distill.sealed import read_sealed, write_sealed
+from distill.serving import Bundle
+from distill.serving.proof import check_golden
+from tests.export.conftest import Log
+from tests.marks import slow_except
+from tests.models.listing import MODELS
+
+ONNX_ALONE = BundleOptions(exported=False)
+OWN_SEQUENCES = ("bst", "din", "logistic", "lr", "quality_score")
+TRANSFORMER = "sequence@model.net.sequence=transformer"
+WITH_TRANSFORMER = [(name, TRANSFORMER) for name in MODELS if name not in OWN_SEQUENCES]
+
+
+def check_raw_rows(log: Log, trained: Trained, bundle: Bundle) -> None:
+    """Scores the new day from raw values, all at once and request by request."""
+    wanted = log.expected(trained)
+    request, candidates, counts = log.raw()
+    found = bundle.score_batch(request, candidates, counts)
+    np.testing.assert_allclose(found.logits, wanted, atol=1e-5, rtol=1e-5)
+    columns = {"bid": torch.from_numpy(candidates["bid"].to_numpy().astype(np.float32))}
+    order = RankingScore(trained.schema)(torch.from_numpy(wanted), columns)
+    np.testing.assert_allclose(found.ranking_score, order.numpy(), atol=1e-4, rtol=1e-5)
+    np.testing.assert_allclose(found.predictions["stars"], wanted[:, 2], atol=1e-5, rtol=1e-5)
+    first = 0
+    for row, count in enumerate(counts[:6].tolist()):
+        one = {name: values[row].as_py() for name, values in request.items()}
+        of_one = {name: values.slice(first, count).to_pylist() for name, values in candidates.items()}
+        alone = bundle.score(one, of_one)
+        np.testing.assert_allclose(alone.logits, wanted[first : first + count], atol=1e-5, rtol=1e-5)
+        assert sorted(alone.order().tolist()) == list(range(count))
+        assert (np.diff(alone.ranking_score[alone.order()]) <= 0).all()
+        first += count
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence"),
+    slow_except(
+        [*((name, None) for name in MODELS), *WITH_TRANSFORMER],
+        ("two_tower", TRANSFORMER), ("din", None), ("quality_score", None),
+    ),
+)  # fmt: skip
+def test_every_model_scores_raw_rows_as_the_checkpoint_scores_prepared_ones(
+    name: str, sequence: str | None, log: Log, tmp_path: Path
+) -> None:
+    trained = log.trained(name, *([] if sequence is None else [sequence]))
+    bundle = write_bundle(trained, tmp_path / "bundle", ONNX_ALONE)
+    check_raw_rows(log, trained, bundle)
+    assert bundle.manifest.difference <= 1e-5
+
+
+@pytest.fixture(scope="module")
+def trained(log: Log) -> Trained:
+    return log.trained("three_tower")
+
+
+@pytest.fixture(scope="module")
+def bundle(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(trained, tmp_path_factory.mktemp("bundle") / "b", BundleOptions())
+
+
+def copied(bundle: Bundle, to: Path) -> Path:
+    return Path(shutil.copytree(bundle.root, to / "copy"))
+
+
+def test_torch_export_programs_take_other_sizes(bundle: Bundle, trained: Trained) -> None:
+    program = torch.export.load(bundle.root / "request.pt2").module()
+    signature = Signature.of("request", trained.schema)
+    tensors = example(trained.schema, signature, {}, seed=4)
+    few = tuple(tensor[:1] for tensor in tensors)
+    torch.testing.assert_close(program(*few), program(*tensors)[:1], atol=1e-6, rtol=1e-5)
+
+
+def test_both_towers_share_their_tables_in_one_file(bundle: Bundle, trained: Trained) -> None:
+    (tables,) = (p for n, p in trained.model.named_parameters() if n == "request_tower.encoder.tables.weights.4")
+    content = (bundle.root / "weights.bin").read_bytes()
+    data = tables.detach().numpy().tobytes()
+    assert len(data) < 4096 or content.count(data) == 1
+
+
+def test_a_request_without_candidates_has_no_scores(bundle: Bundle, log: Log) -> None:
+    request, candidates, _ = log.raw()
+    one = {name: values[0].as_py() for name, values in request.items()}
+    empty = bundle.score(one, {name: [] for name in candidates})
+    assert empty.logits.shape == (0, 3)
+    assert empty.order().tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("city", "Rome", "field 'city'"),
+        ("age", float("inf"), "field 'age'"),
+        ("past", 7, "field 'past'"),
+        ("past", [["i1"]], "field 'past'"),
+        ("taste", "far", "field 'taste'"),
+        ("taste", [1.0, 2.0], "field 'taste'"),
+        ("user", "u7", "field 'user'"),
+        ("user", None, None),
+    ],
+)
+def test_a_wrong_value_is_named(bundle: Bundle, log: Log, column: str, value: object, said: str | None) -> None:
+    request, candidates, counts = log.raw()
+    one = {name: values[0].as_py() for name, values in request.items()} | {column: value}
+    of_one = {name: values.slice(0, int(counts[0])) for name, values in candidates.items()}
+    if said is None:
+        assert np.isfinite(bundle.score(one, of_one).logits).all()
+        return
+    with pytest.raises(DataError, match=said):
+        bundle.score(one, of_one)
+
+
+def test_missing_and_uneven_columns_are_named(bundle: Bundle, log: Log) -> None:
+    request, candidates, counts = log.raw()
+    one = {name: values[0].as_py() for name, values in request.items()}
+    of_one = {name: values.slice(0, int(counts[0])) for name, values in candidates.items()}
+    with pytest.raises(DataError, match="request, column 'city'"):
+        bundle.score({name: value for name, value in one.items() if name != "city"}, of_one)
+    with pytest.raises(DataError, match="candidates, column 'brand'"):
+        bundle.score(one, {**of_one, "brand": [1]} if counts[0] != 1 else {**of_one, "brand": [1, 2]})
+    with pytest.raises(DataError, match="score column"):
+        bundle.score(one, {**of_one, "bid": [0.0] * int(counts[0])})
+
+
+@pytest.mark.parametrize("file", ["weights.bin", "request.onnx", "candidate.pt2", "golden.parquet", "encodings/*"])
+def test_a_flipped_bit_is_refused(bundle: Bundle, file: str, tmp_path: Path) -> None:
+    root = copied(bundle, tmp_path)
+    (path, *_) = root.glob(file)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not the one that was written"):
+        Bundle.load(root)
+
+
+def test_a_manifest_that_was_edited_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    root = copied(bundle, tmp_path)
+    text = (root / "model.json").read_text()
+    (root / "model.json").write_text(text.replace('"kinds"', '"other"'))
+    with pytest.raises(DataError, match="cannot be read"):
+        Bundle.load(root)
+    with pytest.raises(DataError, match="is no bundle"):
+        Bundle.load(tmp_path)
+
+
+def test_another_model_under_the_golden_scores_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """Weights and hashes agree, but the scores are those of another model."""
+    root = copied(bundle, tmp_path)
+    path = root / "golden.parquet"
+    table = pq.read_table(path)
+    rows = table["scores"].to_pylist()
+    rows[3][0]["buy"] += 1e-3
+    table = table.set_column(table.column_names.index("scores"), "scores", pa.array(rows, table["scores"].type))
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match=r"request 3, candidate 0, task buy|all together, candidate \d+, task buy"):
+        check_golden(Bundle.assembled(root, bundle.manifest))
+    content = read_sealed(root / "model.json")
+    content["files"].pop("golden.parquet")
+    write_sealed(root / "model.json", content)
+    with pytest.raises(DataError, match="does not score its golden requests"):
+        Bundle.load(root)
+
+
+def test_nothing_outside_the_folder_is_read(bundle: Bundle, tmp_path: Path) -> None:
+    root = copied(bundle, tmp_path)
+    content = read_sealed(root / "model.json")
+    content["programs"]["request"]["file"] = "../request.onnx"
+    write_sealed(root / "model.json", content)
+    with pytest.raises(DataError, match="does not lie below"):
+        Bundle.load(root)
+
+
+def test_the_version_follows_weights_and_encodings(log: Log, trained: Trained) -> None:
+    again = log.trained("three_tower")
+    assert again.version == trained.version
+    with torch.no_grad():
+        next(again.model.parameters()).view(-1)[0] += 1
+    assert Trained(again.model, again.schema, again.encodings).version != trained.version
+    of_new = log.new.manifest.encodings  # the same encodings in files of another dataset
+    assert trained.encodings.saved.fingerprint(trained.schema.fields) == of_new.of(trained.schema.fields).fingerprint(
+        trained.schema.fields
+    )
+
+
+def test_a_model_that_torch_cannot_export_leaves_nothing(log: Log, tmp_path: Path) -> None:
+    trained = log.trained("two_tower")
+
+    class Odd(torch.nn.Module):
+        def forward(self, batch: object) -> object:
+            raise RuntimeError("no such thing")
+
+    with pytest.raises(ConfigError, match="part `whole` of the model cannot be exported"):
+        write_bundle(Trained(Odd(), trained.schema, trained.encodings), tmp_path / "b", ONNX_ALONE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_programs_hold_no_paths_of_where_they_were_made(bundle: Bundle) -> None:
+    for path in bundle.root.glob("*.onnx"):
+        assert b"site-packages" not in path.read_bytes()
+        assert b"src/distill" not in path.read_bytes()
+
+
+def test_the_card_says_what_is_in_it(bundle: Bundle) -> None:
+    text = (bundle.root / "README.md").read_text()
+    assert bundle.version in text
+    assert all(f"| `{f.column}` | `{f.name}`" in text for f in bundle.schema.fields)
+    assert json.loads((bundle.root / "model.json").read_text())["model"] == "ThreeTower"

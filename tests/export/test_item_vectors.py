@@ -1,0 +1,246 @@
+"""Vectors of a catalogue by raw key: what the bundle computes, stored in some type, whole or as a delta."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from distill.data.prepare.progress import PassProgress
+from distill.errors import ConfigError, DataError
+from distill.export import BundleOptions, Trained, write_bundle
+from distill.export.catalogue import Catalogue
+from distill.export.item_vectors import Written, write_items
+from distill.export.npy import NpyWriter
+from distill.export.overlap import measure_overlap
+from distill.export.quantise import overlap_of_best, restored, store_as
+from distill.serving import Bundle, ItemVectors
+from distill.serving.index import ItemIndex, write_index
+from distill.serving.items import ItemType, read_items_manifest
+from distill.serving.key_value import KeyValueItems, write_key_value
+from tests.export.conftest import Log
+from tests.export.raw import catalogue
+
+
+@pytest.fixture(scope="module")
+def trained(log: Log) -> Trained:
+    return log.trained("two_tower")
+
+
+@pytest.fixture(scope="module")
+def bundle(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(trained, tmp_path_factory.mktemp("bundle") / "b", BundleOptions(exported=False))
+
+
+def written(
+    trained: Trained,
+    root: Path,
+    table: pa.Table,
+    kind: ItemType = "float32",
+    base: ItemVectors | None = None,
+    is_whole: bool = False,
+    rows: int = 7,
+) -> Written:
+    root.mkdir()
+    pq.write_table(table, root.with_suffix(".parquet"))
+    source = Catalogue(trained, str(root.with_suffix(".parquet")), torch.device("cpu"), rows=rows)
+    return write_items(root, source, kind, PassProgress(False), base, is_whole)
+
+
+def own(bundle: Bundle, table: pa.Table) -> np.ndarray:
+    return bundle.item_vectors(table.drop_columns([]))
+
+
+@pytest.mark.parametrize(("kind", "bound"), [("float32", 1e-6), ("float16", 2e-3), ("int8", 1e-2)])
+def test_stored_vectors_are_those_of_the_bundle(
+    trained: Trained, bundle: Bundle, kind: ItemType, bound: float, tmp_path: Path
+) -> None:
+    table = catalogue()
+    assert written(trained, tmp_path / "items", table, kind).count == len(table)
+    items = ItemVectors.load(tmp_path / "items", trained.version)
+    backwards = table["item"].to_pylist()[::-1]
+    wanted = own(bundle, table)[::-1]
+    assert np.abs(items.of(backwards) - wanted).max() <= bound * np.abs(wanted).max()
+    assert items.keys().to_pylist() == table["item"].to_pylist()
+    in_table = pq.read_table(tmp_path / "items" / "items.parquet")
+    first = np.asarray(in_table["vector"][3].as_py(), np.float32).reshape(items.shape)
+    if kind == "int8":
+        first = first * np.asarray(in_table["scale"][3].as_py(), np.float32).reshape(*items.shape[:-1], 1)
+    np.testing.assert_allclose(first, items.of([table["item"][3].as_py()])[0], rtol=1e-6)
+
+
+def test_scores_by_key_are_those_by_raw_columns(trained: Trained, bundle: Bundle, log: Log, tmp_path: Path) -> None:
+    table = catalogue()
+    written(trained, tmp_path / "items", table)
+    with_items = bundle.with_items(ItemVectors.load(tmp_path / "items", bundle.version))
+    request, _, _ = log.raw()
+    one = {name: values[0].as_py() for name, values in request.items()}
+    bids = [1.0] * len(table)
+    by_columns = bundle.score(one, {name: table[name] for name in table.column_names} | {"bid": bids})
+    by_key = with_items.score(one, {"bid": bids}, items=table["item"])
+    np.testing.assert_allclose(by_key.logits, by_columns.logits, atol=1e-5)
+    np.testing.assert_allclose(by_key.ranking_score, by_columns.ranking_score, atol=1e-5)
+    with pytest.raises(DataError, match=r"An item has no vector(.|\n)*row 1(.|\n)*i999"):
+        with_items.score(one, {"bid": [1.0, 1.0]}, items=["i3", "i999"])
+    with pytest.raises(DataError, match="no item vectors"):
+        bundle.score(one, {"bid": [1.0]}, items=["i3"])
+    with pytest.raises(DataError, match="another type"):
+        with_items.score(one, {"bid": [1.0]}, items=[3])
+
+
+def test_a_delta_holds_new_and_changed_items_alone(trained: Trained, bundle: Bundle, tmp_path: Path) -> None:
+    before = catalogue(count=40)
+    written(trained, tmp_path / "base", before)
+    base = ItemVectors.load(tmp_path / "base", trained.version)
+    price = before["price"].to_pylist()
+    price[3] += 100.0
+    after = before.set_column(before.column_names.index("price"), "price", pa.array(price)).slice(2)
+    after = pa.concat_tables([after, catalogue(seed=9, count=5, shift=70)])
+    found = written(trained, tmp_path / "delta", after, base=base, is_whole=True, rows=9)
+    assert (found.count, found.seen, found.removed) == (6, 43, 2)
+    now = base.updated(tmp_path / "delta")
+    assert len(now) == 43
+    assert sorted(now.keys().to_pylist()) == sorted(after["item"].to_pylist())
+    np.testing.assert_allclose(now.of(after["item"]), own(bundle, after), atol=1e-5)
+    assert now.positions(["i0", "i1", "i2", "i71"])[:2].tolist() == [-1, -1]
+    assert len(base) == 40, "the base is what it was"
+    with pytest.raises(DataError, match="not all of it"):
+        ItemVectors.load(tmp_path / "delta")
+
+
+def test_without_the_whole_catalogue_nothing_is_gone(trained: Trained, tmp_path: Path) -> None:
+    written(trained, tmp_path / "base", catalogue(count=10))
+    base = ItemVectors.load(tmp_path / "base")
+    assert written(trained, tmp_path / "delta", catalogue(count=10).slice(0, 3), base=base).count == 0
+    assert len(base.updated(tmp_path / "delta")) == 10
+
+
+def test_other_versions_are_refused_everywhere(log: Log, trained: Trained, bundle: Bundle, tmp_path: Path) -> None:
+    other = log.trained("two_tower")
+    with torch.no_grad():
+        next(other.model.parameters()).view(-1)[0] += 1
+    other = Trained(other.model, other.schema, other.encodings)
+    written(trained, tmp_path / "own", catalogue(count=200))
+    written(other, tmp_path / "other", catalogue(count=200))
+    foreign, mine = ItemVectors.load(tmp_path / "other"), ItemVectors.load(tmp_path / "own")
+    write_key_value(tmp_path / "foreign.lmdb", foreign)
+    (tmp_path / "index").mkdir()
+    write_index(tmp_path / "index", foreign, other.schema.task_names, "flat")
+    refusals = (
+        lambda: ItemVectors.load(tmp_path / "other", bundle.version),
+        lambda: bundle.with_items(foreign),
+        lambda: Bundle.load(bundle.root, items=tmp_path / "other"),
+        lambda: mine.updated(tmp_path / "other"),
+        lambda: written(other, tmp_path / "delta", catalogue(), base=mine),
+        lambda: KeyValueItems(tmp_path / "foreign.lmdb", bundle.version),
+        lambda: ItemIndex.load(tmp_path / "index", bundle.version),
+    )
+    for refused in refusals:
+        with pytest.raises(DataError, match="another version"):
+            refused()
+
+
+def test_a_catalogue_names_each_item_once(trained: Trained, tmp_path: Path) -> None:
+    table = catalogue(count=5)
+    twice = pa.concat_tables([table, table.slice(2, 2)])
+    with pytest.raises(DataError, match=r"more than once(.|\n)*'i2', 2 times; 2 such items"):
+        written(trained, tmp_path / "twice", twice)
+    without = table.set_column(0, "item", pa.array(["i0", None, "i2", "i3", "i4"]))
+    with pytest.raises(DataError, match=r"no key(.|\n)*row 1"):
+        written(trained, tmp_path / "null", without)
+
+
+def test_a_damaged_store_is_refused(trained: Trained, tmp_path: Path) -> None:
+    written(trained, tmp_path / "items", catalogue())
+    path = tmp_path / "items" / "vectors.npy"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not the one that was written"):
+        ItemVectors.load(tmp_path / "items")
+    path.unlink()
+    with pytest.raises(DataError, match="no file"):
+        ItemVectors.load(tmp_path / "items")
+    with pytest.raises(DataError, match="holds no item vectors"):
+        ItemVectors.load(tmp_path)
+
+
+def test_a_ranker_has_no_item_vectors(log: Log, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no item vectors"):
+        written(log.trained("dcn_v2"), tmp_path / "items", catalogue())
+
+
+def test_key_value_file_and_index_hold_the_same_vectors(trained: Trained, bundle: Bundle, tmp_path: Path) -> None:
+    table = catalogue(count=200)
+    written(trained, tmp_path / "items", table)
+    items = ItemVectors.load(tmp_path / "items")
+    assert write_key_value(tmp_path / "items.lmdb", items, rows=33) == 200
+    stored = KeyValueItems(tmp_path / "items.lmdb", trained.version)
+    np.testing.assert_array_equal(stored.of(["i7", "i0"]), items.of(["i7", "i0"]))
+    with pytest.raises(DataError, match="i999"):
+        stored.of(["i999"])
+    stored.close()
+    request = bundle.request_vectors(
+        {"user": [3], "city": [1], "past": [["i3"]], "words": [[]], "taste": [None], "age": [30.0]}, 1
+    )
+    k = trained.schema.task_names.index("buy")
+    exact = (items.of(items.keys())[:, min(k, items.shape[0] - 1)] * request[0, k]).sum(1)
+    best = np.argsort(-exact, kind="stable")[:10]
+    for kind in ("flat", "ivf"):
+        (tmp_path / kind).mkdir()
+        write_index(tmp_path / kind, items, trained.schema.task_names, kind)
+        index = ItemIndex.load(tmp_path / kind, trained.version)
+        scores, found = index.search(request[:, k], "buy", 10)
+        np.testing.assert_allclose(scores[0], exact[found[0]], rtol=1e-5)
+        assert len(np.intersect1d(found[0], best)) >= (10 if kind == "flat" else 5)
+        assert index.keys[int(found[0][0])].as_py() in table["item"].to_pylist()
+
+
+def test_int8_by_hand() -> None:
+    vectors = np.asarray([[[1.27, -0.635, 0.0]], [[0.0, 0.0, 0.0]]], np.float32)
+    stored, scales = store_as(vectors, "int8")
+    assert stored.tolist() == [[[127, -64, 0]], [[0, 0, 0]]]
+    assert scales is not None
+    np.testing.assert_allclose(scales.ravel(), [0.01, 0.0], atol=1e-9)
+    np.testing.assert_allclose(restored(stored, scales)[0, 0], [1.27, -0.64, 0.0], atol=1e-6)
+
+
+def test_overlap_of_the_best_by_hand() -> None:
+    exact = np.asarray([[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]], np.float32)
+    other = np.asarray([[4.0, 1.0, 3.0, 2.0], [1.0, 2.0, 3.0, 4.0]], np.float32)
+    assert overlap_of_best(exact, other, 2) == 0.75
+    assert overlap_of_best(exact, other, 9) == 1.0
+
+
+def test_the_loss_of_fewer_bits_is_measured(trained: Trained, tmp_path: Path) -> None:
+    table = catalogue(count=300)
+    shares = []
+    for kind in ("float32", "float16", "int8"):
+        found = written(trained, tmp_path / kind, table, kind, rows=100)
+        share = measure_overlap(trained, found.exact, found.stored)
+        assert share is not None
+        shares.append(share)
+    assert shares[0] == 1.0
+    assert 1.0 >= shares[1] >= shares[2] > 0.9
+    assert measure_overlap(trained, found.exact[:50], found.stored[:50]) is None
+
+
+def test_npy_files_grow(tmp_path: Path) -> None:
+    with NpyWriter(tmp_path / "x.npy", (2, 3), np.float16) as writer:
+        for size in (0, 4, 1):
+            writer.append(np.full((size, 2, 3), size, np.float16))
+    found = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert found.shape == (5, 2, 3)
+    assert found.sum() == 6 * (4 * 4 + 1)
+
+
+def test_the_manifest_of_items_has_a_seal(trained: Trained, tmp_path: Path) -> None:
+    written(trained, tmp_path / "items", catalogue(count=4))
+    path = tmp_path / "items" / "items.json"
+    path.write_text(path.read_text().replace('"count": 4', '"count": 3'))
+    with pytest.raises(DataError, match="holds no item vectors"):
+        read_items_manifest(tmp_path / "items")

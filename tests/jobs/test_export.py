@@ -1,0 +1,150 @@
+"""A trained student as a bundle, from the command line: served, evaluated, predicted with, and its encodings reused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from distill.data.dataset import load_dataset
+from distill.serving import Bundle, ItemVectors
+from tests.jobs.days import SCHEMA, day, of_day, write_days
+from tests.jobs.entry import path_arguments, run_dirs, run_script, train
+
+SMALL = ["trainer=cpu", "trainer.max_epochs=1", "callbacks.progress_bar=false", "cost.enabled=false"]
+WHOLE = "split@data.adapter.split=whole"
+
+
+def items_of(number: int) -> pa.Table:
+    """The items of a day, once each."""
+    log = day(number)
+    table = pa.table({name: pc.list_flatten(log[name]) for name in ("item", "brand", "price", "age")})
+    firsts = table.group_by("item", use_threads=False).aggregate([(n, "first") for n in ("brand", "price", "age")])
+    return firsts.rename_columns(["item", "brand", "price", "age"])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student of day 1 and its bundle with the items of days 1 and 2."""
+    root = tmp_path_factory.mktemp("export")
+    write_days(root, range(1, 3))
+    train(*of_day(root, 1), *path_arguments(root), *SMALL, "model=two_tower", "name=student")
+    both = pa.concat_tables([items_of(1), items_of(2)])
+    keys = both["item"].to_pylist()
+    pq.write_table(both.take(pa.array([keys.index(k) for k in dict.fromkeys(keys)])), root / "items.parquet")
+    export(root, "bundle", f"items={root / 'items.parquet'}", "item_type=float16")
+    return root
+
+
+def export(root: Path, out: str, *arguments: str) -> None:
+    run = run_dirs(root, "student")[0]
+    run_script(
+        "scripts/export.py", "trainer=cpu", f"path={run}", f"out={root / out}", *path_arguments(root), *arguments
+    )
+
+
+def test_a_process_without_torch_scores_by_key(root: Path, tmp_path: Path) -> None:
+    """What a server does, in a process that has numpy, pyarrow and onnxruntime of the heavy packages alone."""
+    program = """
+import json, sys
+for name in ("torch", "pytorch_lightning", "hydra", "omegaconf", "scipy", "onnx"):
+    sys.modules[name] = None
+from distill.serving import Bundle
+bundle = Bundle.load(sys.argv[1])
+scores = bundle.score({"user": "u6", "past": ["i12"]}, items=["i11", "i12", "i45"])
+print(json.dumps(scores.predictions["click"].tolist()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(root / "bundle")], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    bundle = Bundle.load(root / "bundle")
+    table = pq.read_table(root / "items.parquet")
+    own = table.filter(pc.is_in(table["item"], pa.array(["i11", "i12", "i45"]))).sort_by("item")
+    columns = bundle.score({"user": "u6", "past": ["i12"]}, own).predictions["click"]
+    np.testing.assert_allclose(json.loads(done.stdout), columns, atol=2e-3)  # the vectors are float16
+
+
+def test_bundle_and_checkpoint_measure_alike(root: Path) -> None:
+    run, out = run_dirs(root, "student")[0], root / "evaluated"
+    run_script("scripts/evaluate.py", "trainer=cpu", f"path={{ckpt: {run}, bundle: {root / 'bundle'}}}",
+               *of_day(root, 2), *path_arguments(root), f"hydra.run.dir={out}")  # fmt: skip
+    (found,) = json.loads((out / "evaluation.json").read_text())
+    of = found["metrics"]
+    assert of["ckpt"]["click/auc"] == pytest.approx(of["bundle"]["click/auc"], abs=1e-9)
+    assert of["ckpt"]["click/logloss"] == pytest.approx(of["bundle"]["click/logloss"], abs=1e-6)
+
+
+def test_bundle_and_checkpoint_predict_alike(root: Path) -> None:
+    tables = []
+    for name, path in (("ckpt", run_dirs(root, "student")[0]), ("bundle", root / "bundle")):
+        run_script("scripts/predict.py", "trainer=cpu", f"path={path}", f"source={root / 'days' / '2.parquet'}",
+                   f"out={root / f'by_{name}'}", *path_arguments(root))  # fmt: skip
+        parts = json.loads((root / f"by_{name}" / "predictions.json").read_text())["parts"]
+        tables.append(pa.concat_tables([pq.read_table(root / f"by_{name}" / part["path"]) for part in parts]))
+    assert tables[0]["item"].equals(tables[1]["item"])
+    np.testing.assert_allclose(tables[0]["pred_click"], tables[1]["pred_click"], atol=1e-6)
+
+
+def test_data_is_prepared_with_the_encodings_of_a_bundle(root: Path) -> None:
+    run = run_dirs(root, "student")[0]
+    fields = [f for f in SCHEMA["fields"] if not f.get("privileged")]
+    (root / "served.yaml").write_text(yaml.safe_dump({**SCHEMA, "fields": fields}))
+    for name, path in (("ckpt", run / "checkpoints" / "best.ckpt"), ("bundle", root / "bundle")):
+        run_script("scripts/prepare.py", *of_day(root, 2), f"data.schema={root / 'served.yaml'}", WHOLE,
+                   *path_arguments(root), f"out={root / f'day2_{name}'}", f"encodings={path}")  # fmt: skip
+    by_bundle, by_checkpoint = (load_dataset(root / f"day2_{name}") for name in ("bundle", "ckpt"))
+    fields = by_bundle.schema.serving_view().fields
+    assert by_bundle.manifest.encodings.of(fields) == by_checkpoint.manifest.encodings.of(fields)
+
+
+def test_a_delta_from_the_command_line(root: Path) -> None:
+    table = pq.read_table(root / "items.parquet")
+    price = table["price"].to_pylist()
+    price[0] += 50.0
+    pq.write_table(table.set_column(2, "price", pa.array(price)).slice(0, 20), root / "changed.parquet")
+    export(root, "delta", "what=items", f"items={root / 'changed.parquet'}", f"base={root / 'bundle'}")
+    items = ItemVectors.load(root / "bundle" / "items")
+    now = items.updated(root / "delta")
+    assert len(now) == len(table)
+    key = table["item"][0].as_py()
+    assert not np.allclose(now.of([key]), items.of([key]))
+    assert json.loads((root / "delta" / "items.json").read_text())["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["what=items"], "Name the files of the catalogue"),
+        (["what=items", "items=nowhere.parquet"], "nowhere.parquet"),
+        (["item_type=int4"], "item_type"),
+    ],
+)
+def test_mistakes_end_in_a_message(
+    root: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        export(root, "mistake", *arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not (root / "mistake").exists()
+
+
+def test_a_bundle_is_not_made_of_a_bundle(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_script("scripts/export.py", "trainer=cpu", f"path={root / 'bundle'}", f"out={root / 'again'}",
+                   *path_arguments(root))  # fmt: skip
+    assert "is made of a checkpoint" in capsys.readouterr().err
+
+
+def test_nothing_is_overwritten(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        export(root, "bundle")
+    assert "nothing was overwritten" in capsys.readouterr().err
