@@ -1,4 +1,4 @@
-"""Measures speed: python scripts/benchmark.py benchmark=train|reader|prepare|metrics|losses|scale."""
+"""Measures speed: python scripts/benchmark.py benchmark=train|reader|prepare|predict|bundle|metrics|losses|scale."""
 
 import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
 

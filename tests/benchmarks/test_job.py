@@ -16,6 +16,7 @@ SMALL = {
     "train": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]"],
     "reader": ["benchmark.rows=3000", "benchmark.turns=1"],
     "predict": ["benchmark.rows=20000", "benchmark.turns=1"],
+    "bundle": ["benchmark.models=[two_tower]", "benchmark.turns=2"],
     "metrics": ["benchmark.candidates=2000", "benchmark.requests=200"],
     "losses": ["benchmark.candidates=[50,200]"],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,11 +37,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A student of day 1 and its bundle with the items of days 1 and 2."""
     root = tmp_path_factory.mktemp("export")
     write_days(root, range(1, 3))
-    train(*of_day(root, 1), *path_arguments(root), *SMALL, "model=two_tower", "name=student")
     both = pa.concat_tables([items_of(1), items_of(2)])
     keys = both["item"].to_pylist()
     pq.write_table(both.take(pa.array([keys.index(k) for k in dict.fromkeys(keys)])), root / "items.parquet")
-    export(root, "bundle", f"items={root / 'items.parquet'}", "item_type=float16")
+    train(*of_day(root, 1), *path_arguments(root), *SMALL, "model=two_tower", "name=student", "export=true",
+          f"data.items={root / 'items.parquet'}")  # fmt: skip
+    shutil.copytree(run_dirs(root, "student")[0] / "bundle", root / "bundle")
     return root
 
 
@@ -69,7 +71,19 @@ print(json.dumps(scores.predictions["click"].tolist()))
     table = pq.read_table(root / "items.parquet")
     own = table.filter(pc.is_in(table["item"], pa.array(["i11", "i12", "i45"]))).sort_by("item")
     columns = bundle.score({"user": "u6", "past": ["i12"]}, own).predictions["click"]
-    np.testing.assert_allclose(json.loads(done.stdout), columns, atol=2e-3)  # the vectors are float16
+    np.testing.assert_allclose(json.loads(done.stdout), columns, atol=1e-6)
+
+
+def test_the_script_makes_the_bundle_of_the_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export(root, "again", f"items={root / 'items.parquet'}", "item_type=int8", "exported=false")
+    again, first = Bundle.load(root / "again"), Bundle.load(root / "bundle")
+    assert again.version == first.version
+    assert again.items is not None
+    assert first.items is not None
+    assert again.items.type == "int8"
+    assert len(again.items) == len(first.items) == 40
+    np.testing.assert_allclose(again.items.of(["i12"]), first.items.of(["i12"]), atol=1e-2)
+    assert "vectors of 40 items, golden requests within" in capsys.readouterr().out
 
 
 def test_bundle_and_checkpoint_measure_alike(root: Path) -> None:
@@ -80,6 +94,21 @@ def test_bundle_and_checkpoint_measure_alike(root: Path) -> None:
     of = found["metrics"]
     assert of["ckpt"]["click/auc"] == pytest.approx(of["bundle"]["click/auc"], abs=1e-9)
     assert of["ckpt"]["click/logloss"] == pytest.approx(of["bundle"]["click/logloss"], abs=1e-6)
+
+
+def test_the_loss_of_stored_vectors_is_measured_on_data(root: Path) -> None:
+    run, out = run_dirs(root, "student")[0], root / "stored"
+    run_script("scripts/evaluate.py", "trainer=cpu", f"path={run}", "item_types=[float16,int8]",
+               f"teacher_path={run}", *of_day(root, 2), *path_arguments(root), f"hydra.run.dir={out}",
+               "metrics.metrics.teacher_recall.ks=[4]", "metrics.metrics.teacher_recall.m=3")  # fmt: skip
+    (found,) = json.loads((out / "evaluation.json").read_text())
+    name = next(iter(found["models"]))
+    recalls = [found["metrics"][of]["teacher_recall@4_3"] for of in (name, f"{name} (float16)", f"{name} (int8)")]
+    losses = [found["metrics"][of]["click/logloss"] for of in (name, f"{name} (float16)", f"{name} (int8)")]
+    assert recalls[0] == 1.0
+    assert min(recalls) > 0.9
+    assert losses[0] != losses[2]
+    assert losses[1:] == pytest.approx([losses[0]] * 2, abs=1e-3)
 
 
 def test_bundle_and_checkpoint_predict_alike(root: Path) -> None:
@@ -125,6 +154,7 @@ def test_a_delta_from_the_command_line(root: Path) -> None:
         (["what=items"], "Name the files of the catalogue"),
         (["what=items", "items=nowhere.parquet"], "nowhere.parquet"),
         (["item_type=int4"], "item_type"),
+        (["items=ITEMS", "index=flat", "compile_for=[tpu]"], "compile_for"),
     ],
 )
 def test_mistakes_end_in_a_message(

@@ -22,6 +22,7 @@ from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import build, plain
 from distill.jobs.of_model import dataset_of_model
 from distill.jobs.parts import LoadedModel, load_model
+from distill.jobs.stored_items import with_item_type
 from distill.metrics import MetricState, MetricSuite, ScoredRows, give_exposures, rows_of_batch
 from distill.models.score import RankingScore
 from distill.ops.ranks import rank, world_size
@@ -39,6 +40,9 @@ def run(cfg: DictConfig) -> list[Evaluation]:
         models = _models(agreed)
         teacher = None if agreed.teacher_path in (None, _COLUMN) else checkpoint_of(Path(agreed.teacher_path))
         loaded = {name: load_model(path) for name, path in models.items()}
+        stored = [(name, kind, f"{name} ({kind})") for name in models for kind in plain(agreed.item_types)]
+        loaded |= {new: with_item_type(loaded[name], name, kind) for name, kind, new in stored}
+        models = {**models, **{new: models[name] for name, _, new in stored}}
         judge = None if teacher is None else load_model(teacher)
         found = []
         for one in _sources(agreed):

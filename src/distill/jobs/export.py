@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -27,9 +27,9 @@ from distill.jobs.parts import load_model
 from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
 from distill.serving import ItemVectors
-from distill.serving.index import write_index
-from distill.serving.items import read_items_manifest
-from distill.serving.key_value import write_key_value
+from distill.serving.index import IndexType, faiss, write_index
+from distill.serving.items import ItemType, read_items_manifest
+from distill.serving.key_value import lmdb, write_key_value
 from distill.serving.manifest import ITEMS
 
 KEY_VALUE, INDEX = "items.lmdb", "index"
@@ -61,18 +61,20 @@ def run(cfg: DictConfig) -> Exported | None:
         if rank() != 0:
             return None
         start = time.perf_counter()
-        out = Path(agreed.out)
-        if agreed.what not in ("bundle", "items"):
-            raise ConfigError("There is nothing else to export.", where="what", expected="bundle or items")
-        if agreed.what == "items" and agreed["items"] is None:
-            raise ConfigError("Name the files of the catalogue.", where="items", remedy="items=FILE_OR_FOLDER")
+        out, items = Path(agreed.out), ItemOptions.of(agreed)
         check_exportable(out)
         trained = load_trained(Path(agreed.path))
         with PassProgress(True) as bars:
-            export = export_items if agreed.what == "items" else export_bundle
-            found = export(trained, out, agreed, bars)
-        found = Exported(found.folder, found.version, found.difference, found.items, time.perf_counter() - start)
-        _say(found)
+            if agreed.what == "bundle":
+                options = BundleOptions(bool(agreed.exported), tuple(plain(agreed.compile_for)))
+                found = export_bundle(trained, out, options, items, bars)
+            elif items is None:
+                raise ConfigError("Name the files of the catalogue.", where="items", remedy="items=FILE_OR_FOLDER")
+            else:
+                base = None if agreed.base is None else Path(agreed.base)
+                found = export_items(trained, out, items, base, bool(agreed.whole_catalogue), bars)
+        found = replace(found, seconds=time.perf_counter() - start)
+        say(found)
         return found
 
 
@@ -96,38 +98,74 @@ def load_trained(path: Path) -> Trained:
     return Trained(loaded.model, loaded.schema, loaded.encodings)
 
 
-def export_bundle(trained: Trained, out: Path, cfg: DictConfig, bars: PassProgress) -> Exported:
-    """Writes a bundle, with item vectors if `items` names a catalogue."""
-    count: list[int] = []
-    fill: Callable[[Path], None] | None = None
-    if cfg["items"] is not None:
-        catalogue = _catalogue(trained, cfg)
-        _ = catalogue.key
+@dataclass(frozen=True)
+class ItemOptions:
+    """Which item vectors are written, and how.
 
-        def fill(root: Path) -> None:
-            (root / ITEMS).mkdir()
-            count.append(_items(root / ITEMS, catalogue, cfg, bars, None).count)
-            _extras(root, root / ITEMS, trained, cfg)
+    Attributes:
+        source: Raw files of the catalogue.
+        device: Where the item tower runs.
+        kind: How vectors are stored.
+        key_value: Whether an LMDB file is written too.
+        index: Type of a FAISS index that is written too.
+        memory_bytes: What reading may hold in memory.
+    """
 
-    options = BundleOptions(bool(cfg.exported), tuple(plain(cfg.compile_for)))
+    source: str
+    device: torch.device
+    kind: ItemType = "float32"
+    key_value: bool = False
+    index: IndexType | None = None
+    memory_bytes: int = 1 << 31
+
+    @classmethod
+    def of(cls, cfg: DictConfig) -> ItemOptions | None:
+        """Reads them from the config of an export; None without a catalogue."""
+        source = cfg["items"]  # an attribute of this name is a method
+        if source is None:
+            return None
+        return cls(str(source), device(cfg), cfg.item_type, bool(cfg.key_value), cfg.index, int(cfg.memory_bytes))
+
+    def catalogue(self, trained: Trained) -> Catalogue:
+        """Returns the items as a model reads them."""
+        return Catalogue(trained, self.source, self.device, self.memory_bytes)
+
+
+def export_bundle(
+    trained: Trained, out: Path, options: BundleOptions, items: ItemOptions | None, bars: PassProgress
+) -> Exported:
+    """Writes a bundle, with item vectors if there is a catalogue."""
+    count: int | None = None
+
+    def fill(root: Path) -> None:
+        nonlocal count
+        if items is None:
+            return
+        (root / ITEMS).mkdir()
+        count = _write_items(root / ITEMS, trained, items, bars).count
+        _write_extras(root, root / ITEMS, trained, items)
+
+    _check_items(trained, items)
     bundle = write_bundle(trained, out, options, fill)
-    return Exported(out, trained.version, bundle.manifest.difference, count[0] if count else None, 0.0)
+    return Exported(out, trained.version, bundle.manifest.difference, count, 0.0)
 
 
-def export_items(trained: Trained, out: Path, cfg: DictConfig, bars: PassProgress) -> Exported:
-    """Writes item vectors alone; with `base` those that are new or changed since."""
-    base = None if cfg.base is None else ItemVectors.load(_items_of(Path(cfg.base)), trained.version)
+def export_items(
+    trained: Trained, out: Path, items: ItemOptions, base: Path | None, is_whole: bool, bars: PassProgress
+) -> Exported:
+    """Writes item vectors alone; with a base those that are new or changed since."""
+    _check_items(trained, items)
+    before = None if base is None else ItemVectors.load(_items_of(base), trained.version)
+    if before is not None and (items.key_value or items.index is not None):
+        raise ConfigError(
+            "A delta is item vectors alone.",
+            where="key_value, index",
+            remedy="Export the whole catalogue for these.",
+        )
     with atomic_directory(out) as root:
-        written = _items(root, _catalogue(trained, cfg), cfg, bars, base)
-        if base is None:
-            _extras(root, root, trained, cfg)
-        elif cfg.key_value or cfg.index is not None:
-            raise ConfigError(
-                "A delta is item vectors alone.",
-                where="key_value, index",
-                remedy="Export the whole catalogue for these.",
-            )
-    if base is not None:
+        written = _write_items(root, trained, items, bars, before, is_whole)
+        _write_extras(root, root, trained, items)
+    if before is not None:
         _log.info("Of %d items %d are new or changed; %d are gone.", written.seen, written.count, written.removed)
     return Exported(out, trained.version, None, written.count, 0.0)
 
@@ -136,41 +174,54 @@ def _items_of(folder: Path) -> Path:
     return folder / ITEMS if (folder / ITEMS).is_dir() else folder
 
 
-def _catalogue(trained: Trained, cfg: DictConfig) -> Catalogue:
-    return Catalogue(trained, str(cfg["items"]), device(cfg), int(cfg.memory_bytes))
+def _check_items(trained: Trained, items: ItemOptions | None) -> None:
+    """Refuses what the model cannot have, before any work is done."""
+    if items is None:
+        return
+    _ = items.catalogue(trained).key
+    closed = trained.model.closed_form() if isinstance(trained.model, SplitPreRanker) else None
+    if items.index is not None and (closed is None or closed.type != "dot"):
+        raise ConfigError(
+            "Only vectors that are compared by dot products have an index.",
+            where="index",
+            expected="such as model=two_tower",
+            found=type(trained.model).__name__,
+            remedy="Leave index=null.",
+        )
+    if items.index is not None:
+        faiss()
+    if items.key_value:
+        lmdb()
 
 
-def _items(root: Path, catalogue: Catalogue, cfg: DictConfig, bars: PassProgress, base: ItemVectors | None) -> Written:
-    written = write_items(root, catalogue, cfg.item_type, bars, base, bool(cfg.whole_catalogue))
-    overlap = measure_overlap(catalogue.trained, written.exact, written.stored)
-    manifest = read_items_manifest(root).model_copy(update={"overlap": overlap, "best": BEST})
-    manifest.write(root)
+def _write_items(
+    root: Path,
+    trained: Trained,
+    items: ItemOptions,
+    bars: PassProgress,
+    base: ItemVectors | None = None,
+    is_whole: bool = False,
+) -> Written:
+    written = write_items(root, items.catalogue(trained), items.kind, bars, base, is_whole)
+    overlap = measure_overlap(trained, written.exact, written.stored)
+    read_items_manifest(root).model_copy(update={"overlap": overlap, "best": BEST}).write(root)
     return written
 
 
-def _extras(root: Path, items: Path, trained: Trained, cfg: DictConfig) -> None:
+def _write_extras(root: Path, folder: Path, trained: Trained, items: ItemOptions) -> None:
     """Writes the key-value file and the index, if they are asked for."""
-    if not cfg.key_value and cfg.index is None:
+    if not items.key_value and items.index is None:
         return
-    vectors = ItemVectors.load(items, trained.version, check=False)
-    if cfg.key_value:
+    vectors = ItemVectors.load(folder, trained.version, check=False)
+    if items.key_value:
         write_key_value(root / KEY_VALUE, vectors)
-    if cfg.index is not None:
-        model = trained.model
-        closed = model.closed_form() if isinstance(model, SplitPreRanker) else None
-        if closed is None or closed.type != "dot":
-            raise ConfigError(
-                "Only vectors that are compared by dot products have an index.",
-                where="index",
-                expected="such as model=two_tower",
-                found=type(model).__name__,
-                remedy="Leave index=null.",
-            )
+    if items.index is not None:
         (root / INDEX).mkdir()
-        write_index(root / INDEX, vectors, trained.schema.task_names, cfg.index)
+        write_index(root / INDEX, vectors, trained.schema.task_names, items.index)
 
 
-def _say(found: Exported) -> None:
+def say(found: Exported) -> None:
+    """Says in a line what was written."""
     console = plain_console()
     parts = [] if found.items is None else [f"vectors of {found.items:,} items"]
     if found.difference is not None:

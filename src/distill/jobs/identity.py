@@ -25,6 +25,7 @@ ASIDE = (
     "trusted",
     "logger",
     "cost",
+    "export",
     "study",
     "callbacks.progress_bar",
     "callbacks.checkpoint_every_n_steps",

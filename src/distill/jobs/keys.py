@@ -25,6 +25,7 @@ KEYS: dict[str, Any] = {
     "trusted": list[_Text],
     "resume": _Text | None,
     "privileged": bool,
+    "export": bool,
     "out": _Text | None,
     "paths.*": _Text,
     "logger.tensorboard": bool,
@@ -121,6 +122,7 @@ KEYS: dict[str, Any] = {
     "teacher_path": _Text | None,
     "data_split": Literal["train", "val", "test"],
     "each": bool,
+    "item_types": list[Literal["float32", "float16", "int8"]],
     # scripts/select_fields.py.
     "run": _Text | None,
     "curve": list[str] | None,

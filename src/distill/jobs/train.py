@@ -16,16 +16,19 @@ from omegaconf import DictConfig, OmegaConf
 from distill import __version__
 from distill.console import plain_console
 from distill.data.format import Dataset
+from distill.data.prepare.progress import PassProgress
+from distill.export import BundleOptions, check_exportable
 from distill.files import hash_once
 from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
+from distill.jobs.export import ItemOptions, export_bundle, load_trained, say
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.identity import config_hash, fitting, shards
 from distill.jobs.learnable import check_labels
-from distill.jobs.machine import job_ranks, processes
+from distill.jobs.machine import device, job_ranks, processes
 from distill.jobs.manifest import RunRecord, write_record
 from distill.jobs.monitored import monitored
 from distill.jobs.node import plain
@@ -75,6 +78,8 @@ class _Run:
         self.job_dir = job_dir
         self.composed = composed  # with interpolations: what follows from the seed is found anew for another
         check_config(cfg, raw_schema(cfg))
+        if cfg.export:
+            check_exportable(job_dir / "bundle")
         self.dataset: Dataset = open_dataset(cfg)
         if record is not None:
             check_same_dataset(record, self.dataset)
@@ -99,7 +104,17 @@ class _Run:
         summary = self._summary(rows, main, signals)
         if rank() == 0:
             self._report(summary)
+            if self.cfg.export:
+                self._export(self.results[main].checkpoint)
         return summary
+
+    def _export(self, checkpoint: Path) -> None:
+        """Writes the bundle of the run's model into its folder."""
+        out, catalogue = self.job_dir / "bundle", self.cfg.data.get("items")
+        shutil.rmtree(out, ignore_errors=True)  # of the run before it was resumed
+        items = None if catalogue is None else ItemOptions(str(catalogue), device(self.cfg))
+        with PassProgress(True) as bars:
+            say(export_bundle(load_trained(checkpoint), out, BundleOptions(), items, bars))
 
     def _report(self, summary: Summary) -> None:
         summary.save(self.job_dir)
