@@ -18,6 +18,7 @@ from distill.export.item_vectors import Written, write_items
 from distill.export.npy import NpyWriter
 from distill.export.overlap import measure_overlap
 from distill.export.quantise import overlap_of_best, restored, store_as
+from distill.files import hash_file
 from distill.serving import Bundle, ItemVectors
 from distill.serving.index import ItemIndex, write_index
 from distill.serving.items import ItemType, read_items_manifest
@@ -167,6 +168,24 @@ def test_a_damaged_store_is_refused(trained: Trained, tmp_path: Path) -> None:
         ItemVectors.load(tmp_path / "items")
     with pytest.raises(DataError, match="holds no item vectors"):
         ItemVectors.load(tmp_path)
+
+
+def test_vectors_that_are_not_those_of_the_items_are_refused(trained: Trained, bundle: Bundle, tmp_path: Path) -> None:
+    """Hashes and version agree, but the vectors were made of other rows."""
+    for kind in ("float32", "float16", "int8"):
+        written(trained, tmp_path / kind, catalogue(), kind)
+        assert Bundle.load(bundle.root, items=tmp_path / kind).items is not None
+    root = tmp_path / "float32"
+    table = pq.read_table(root / "golden.parquet")
+    price = [value + (1000.0 if row == 3 else 0.0) for row, value in enumerate(table["price"].to_pylist())]
+    pq.write_table(
+        table.set_column(table.column_names.index("price"), "price", pa.array(price)), root / "golden.parquet"
+    )
+    manifest = read_items_manifest(root)
+    files = {**manifest.files, "golden.parquet": hash_file(root / "golden.parquet")}
+    manifest.model_copy(update={"files": files}).write(root)
+    with pytest.raises(DataError, match=r"not the one that the bundle computes(.|\n)*item 'i3'"):
+        Bundle.load(bundle.root, items=root)
 
 
 def test_a_ranker_has_no_item_vectors(log: Log, tmp_path: Path) -> None:

@@ -39,10 +39,17 @@ class ItemPiece:
     Attributes:
         keys: Raw keys `[n]`.
         vectors: `[n, …]`.
+        raw: The raw columns that they came from, n rows.
     """
 
     keys: pa.Array
     vectors: Float32
+    raw: pa.Table
+
+    def filter(self, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ItemPiece:
+        """Returns some of the items."""
+        mask = pa.array(kept)
+        return ItemPiece(self.keys.filter(mask), self.vectors[kept], self.raw.filter(mask))
 
 
 @dataclass(frozen=True)
@@ -130,10 +137,12 @@ class Catalogue:
                     array, place = features.chunk.column(Side.CANDIDATE, self.key, "keys.item")
                     keys = _checked(array, place)
                     block = features.sides[Side.CANDIDATE]
+                    raw = pa.table({f.column: features.chunk.candidate[f.column] for f in schema.fields})
                     for begin in range(0, len(keys), self.rows):
                         rows = torch.arange(begin, min(begin + self.rows, len(keys)))
                         vectors = tower.encode_candidate(block.select(rows).to(self.device))
-                        yield ItemPiece(keys.slice(begin, len(rows)), vectors.float().cpu().numpy())
+                        piece = raw.slice(begin, len(rows))
+                        yield ItemPiece(keys.slice(begin, len(rows)), vectors.float().cpu().numpy(), piece)
                     bar.advance(features.chunk.num_raw_rows)
 
     @contextmanager

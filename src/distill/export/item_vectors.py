@@ -15,6 +15,7 @@ from distill.export.catalogue import Catalogue, ItemPiece, changed_rows, check_d
 from distill.export.npy import NpyWriter
 from distill.export.quantise import restored, store_as
 from distill.serving.items import (
+    GOLDEN,
     KEY,
     REMOVED,
     SCALES,
@@ -29,6 +30,7 @@ from distill.serving.items import (
 from distill.serving.manifest import hash_files
 
 _SAMPLE = 10_000
+_GOLDEN = 64
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,13 @@ def write_items(
     gone = _gone(base, seen) if base is not None and is_whole else None
     if gone is not None:
         pq.write_table(pa.table({KEY: gone}), root / REMOVED)
-    files = [TABLE, VECTORS, *([SCALES] if kind == "int8" else []), *([] if gone is None else [REMOVED])]
+    files = [
+        TABLE,
+        VECTORS,
+        *([GOLDEN] if writer.count else []),
+        *([SCALES] if kind == "int8" else []),
+        *([] if gone is None else [REMOVED]),
+    ]
     ItemsManifest(
         version=catalogue.trained.version,
         key=key,
@@ -103,7 +111,7 @@ def _changed(piece: ItemPiece, base: ItemVectors) -> ItemPiece:
     if base.type != "float32":  # as they are stored: what rounding makes equal has not changed
         now = restored(*store_as(now, base.type))
     keep[known] = changed_rows(now, before)
-    return ItemPiece(piece.keys.filter(pa.array(keep)), piece.vectors[keep])
+    return piece.filter(keep)
 
 
 def _gone(base: ItemVectors, seen: pa.Array) -> pa.Array:
@@ -134,7 +142,7 @@ class _Writer:
 
     def __exit__(self, *raised: object) -> None:
         if self._table is None and raised[0] is None:
-            self.add(ItemPiece(pa.array([], pa.int64()), np.zeros((0, *self._shape), np.float32)))
+            self.add(ItemPiece(pa.array([], pa.int64()), np.zeros((0, *self._shape), np.float32), pa.table({})))
         if self._table is not None:
             self._table.close()
         self._vectors.__exit__(*raised)
@@ -150,6 +158,8 @@ class _Writer:
             self._scales.append(scales)
             columns["scale"] = _lists(scales)
         table = pa.table(columns)
+        if self.count == 0 and len(piece.keys):
+            pq.write_table(piece.raw.slice(0, _GOLDEN), self._root / GOLDEN)
         if self._table is None:
             self._table = pq.ParquetWriter(self._root / TABLE, table.schema, compression="zstd")
         self._table.write_table(table)

@@ -21,7 +21,7 @@ from distill.serving.interaction import combine
 from distill.serving.items import ItemVectors, check_version
 from distill.serving.manifest import ITEMS, Manifest, Part, check_files, read_manifest
 from distill.serving.program import RunningProgram
-from distill.serving.proof import check_golden
+from distill.serving.proof import check_golden, check_golden_items
 from distill.serving.scores import Float32, Scores, ranking_score
 
 Inputs = dict[str, npt.NDArray[Any]]
@@ -70,6 +70,7 @@ class Bundle:
             bundle = bundle.with_items(ItemVectors.load(folder, found.version, check))
         if check:
             check_golden(bundle)
+            check_golden_items(bundle)
         return bundle
 
     @classmethod

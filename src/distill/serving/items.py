@@ -22,13 +22,8 @@ from distill.sealed import read_sealed, write_sealed
 from distill.serving.columns import Values, as_array
 from distill.serving.manifest import check_files
 
-ITEMS_FILE, TABLE, VECTORS, SCALES, REMOVED = (
-    "items.json",
-    "items.parquet",
-    "vectors.npy",
-    "scales.npy",
-    "removed.parquet",
-)
+ITEMS_FILE, TABLE, VECTORS, SCALES = "items.json", "items.parquet", "vectors.npy", "scales.npy"
+REMOVED, GOLDEN = "removed.parquet", "golden.parquet"
 KEY = "key"
 ItemType = Literal["float32", "float16", "int8"]
 Float32 = npt.NDArray[np.float32]
@@ -60,7 +55,7 @@ class ItemsManifest(BaseModel):
     delta: bool = False
     overlap: float | None = None
     best: int = 100
-    files: dict[Literal["items.parquet", "vectors.npy", "scales.npy", "removed.parquet"], str]
+    files: dict[Literal["items.parquet", "vectors.npy", "scales.npy", "removed.parquet", "golden.parquet"], str]
 
     def write(self, root: Path) -> None:
         """Writes `items.json`."""
@@ -88,12 +83,14 @@ class ItemVectors:
         key: Raw column of the item keys.
         type: How they are stored.
         shape: Of a vector.
+        golden: Raw columns of the first items, by which a bundle proves that these are its vectors.
     """
 
     version: str
     key: str
     type: ItemType
     shape: tuple[int, ...]
+    golden: pa.Table | None
     _known: FittedVocabulary
     _row: Int64
     _stored: tuple[_Stored, ...]
@@ -123,7 +120,8 @@ class ItemVectors:
         keys = _keys(root, TABLE)
         known = FittedVocabulary(keys, np.ones(len(keys), np.int64))
         stored = (_open(root, found),)
-        return cls(found.version, found.key, found.type, found.shape, known, np.arange(len(keys)), stored)
+        golden = pq.read_table(root / GOLDEN) if GOLDEN in found.files else None
+        return cls(found.version, found.key, found.type, found.shape, golden, known, np.arange(len(keys)), stored)
 
     def updated(self, delta: Path, check: bool = True) -> ItemVectors:
         """Returns the vectors with those of a delta in place of and beside the own ones.

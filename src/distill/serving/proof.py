@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from distill.serving.bundle import Bundle
 
 TOLERANCE = 1e-5
+_ROUNDED = {"float32": TOLERANCE, "float16": 2.0**-11, "int8": 1 / 250}  # of the largest value of a vector
 REQUEST, CANDIDATES, COUNT, SCORES = "request", "candidates", "count", "scores"
 RANKING_SCORE = "ranking score"  # with a space, as no task has one
 
@@ -47,6 +48,31 @@ def check_golden(bundle: Bundle) -> float:
         logits = bundle.score(request, columns).logits
         worst = max(worst, _difference(logits, wanted[first:last], bundle, f"request {number}"))
     return worst
+
+
+def check_golden_items(bundle: Bundle) -> None:
+    """Compares stored vectors of the first items with what the bundle makes of their raw columns.
+
+    Raises:
+        DataError: A value differs by more than 1e-5 and more than the type of the store rounds.
+    """
+    items = bundle.items
+    if items is None or items.golden is None:
+        return
+    wanted = bundle.item_vectors(items.golden)
+    stored = items.take(np.arange(len(wanted)))
+    flat = tuple(range(1, wanted.ndim))
+    bound = TOLERANCE + _ROUNDED[items.type] * np.abs(wanted).max(axis=flat, initial=0.0)
+    difference = np.abs(stored - wanted).max(axis=flat, initial=0.0)
+    if not (difference <= bound).all():
+        row = int(np.argmax(difference - bound))
+        raise DataError(
+            "The stored vector of an item is not the one that the bundle computes.",
+            where=f"item {items.keys()[row].as_py()!r}",
+            expected=f"within {bound[row]:.2g}",
+            found=f"a difference of {difference[row]:.2g}",
+            remedy="Export the item vectors again, with the checkpoint that the bundle was made of.",
+        )
 
 
 def golden_inputs(bundle: Bundle) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
