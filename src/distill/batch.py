@@ -107,7 +107,8 @@ class FeatureBlock(TensorStruct):
     @property
     def num_rows(self) -> int:
         """B."""
-        return int(self.ids.shape[0])
+        rows: int = self.ids.shape[0]  # of an exported program it is a symbol, which int() would make a constant
+        return rows
 
     def select(self, rows: Tensor) -> FeatureBlock:
         """Returns the rows at positions `rows [B']`."""

@@ -21,6 +21,7 @@ _MULTIPLY_1 = _U(0x87C37B91114253D5)
 _MULTIPLY_2 = _U(0x4CF5AD432745937F)
 _ADD = _U(0x52DCE729)
 _GAMMA = _U(0x9E3779B97F4A7C15)
+_GAMMA_INT, _MASK = int(_GAMMA), 2**64 - 1
 _WORD = 8
 _LONGEST_BY_WORDS = 1024
 
@@ -60,6 +61,28 @@ def hash_strings(array: pa.Array) -> UInt64:
         digest = hashlib.blake2b(data[start[i] : start[i] + length[i]].data, digest_size=_WORD).digest()
         hashed[i] = int.from_bytes(digest, "little")
     return hashed
+
+
+def hash_integer(value: int) -> int:
+    """Hashes one integer of 64 bits, as `mix64` does an array."""
+    hashed = (value + _GAMMA_INT) & _MASK
+    hashed = ((hashed ^ (hashed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    hashed = ((hashed ^ (hashed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return hashed ^ (hashed >> 31)
+
+
+def hash_text(value: str) -> int:
+    """Hashes one string, as `hash_strings` does an array."""
+    data = value.encode()
+    if len(data) > _LONGEST_BY_WORDS:
+        return int.from_bytes(hashlib.blake2b(data, digest_size=_WORD).digest(), "little")
+    hashed = 0
+    for start in range(0, len(data), _WORD):
+        word = (int.from_bytes(data[start : start + _WORD], "little") * 0x87C37B91114253D5) & _MASK
+        word = (((word << 31) | (word >> 33)) * 0x4CF5AD432745937F) & _MASK
+        hashed ^= word
+        hashed = (((hashed << 27) | (hashed >> 37)) * 5 + 0x52DCE729) & _MASK
+    return hash_integer(hashed ^ len(data))
 
 
 def hash_values(array: pa.Array) -> UInt64:

@@ -20,7 +20,8 @@ Float64 = npt.NDArray[np.float64]
 _EXACT = 2.0**53
 # Where the schema says what NaN means, by the first word of what a column is used for.
 _NAN_OWNERS = {"field": "the field", "label": "the task", "teacher": "`teacher`", "hidden": "`teacher`"}
-_LARGEST = 1e100
+LARGEST = 1e100
+"""Largest number in size that is taken for measured: beyond it sums of squares may not be finite."""
 
 
 def first(mask: Bool) -> int:
@@ -30,7 +31,7 @@ def first(mask: Bool) -> int:
 
 
 def to_numbers(
-    array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error", largest: float = _LARGEST
+    array: pa.Array, place: Place, nan: Literal["error", "missing"] = "error", largest: float = LARGEST
 ) -> tuple[Float64, Bool]:
     """Converts a column of numbers.
 

@@ -68,7 +68,7 @@ def export_part(model: nn.Module, schema: Schema, signature: Signature, vectors:
 def _dynamic(name: str, tensor: Tensor) -> dict[int, Any]:
     """The first size of everything, and the length of a padded sequence."""
     dims = [0, 1] if "_sequence_" in name else [0]
-    return {dim: Dim.AUTO for dim in dims if tensor.numel() or dim == 0}
+    return dict.fromkeys(dims, Dim.DYNAMIC)
 
 
 def write_part(

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from distill.encodings import FittedEncodings, PackedEncodings
 from distill.encodings.arrow import Int64
+from distill.encodings.rows import NotPlainError, RowEncoder
 from distill.errors import DataError
 from distill.schema import Schema, Side
-from distill.serving.columns import Values, as_array, as_columns, encode_fields, score_columns
+from distill.serving.columns import Values, as_columns, encode_fields, score_columns
 from distill.serving.inputs import CANDIDATE, REQUEST, REQUEST_INDEX, as_inputs
 from distill.serving.interaction import combine
 from distill.serving.items import ItemVectors, check_version
@@ -46,6 +47,7 @@ class Bundle:
     fitted: FittedEncodings
     items: ItemVectors | None
     _programs: Mapping[Part, RunningProgram]
+    _rows: RowEncoder
 
     @classmethod
     def load(cls, root: str | Path, threads: int = 1, items: str | Path | None = None, check: bool = True) -> Bundle:
@@ -78,7 +80,9 @@ class Bundle:
         """Puts a bundle together from its files, unchecked."""
         fitted = FittedEncodings.unpacked(PackedEncodings.read(root, manifest.encodings))
         programs = {part: RunningProgram(root, program, threads) for part, program in manifest.programs.items()}
-        return cls(root, manifest, manifest.schema_of(root), fitted, None, programs)
+        schema = manifest.schema_of(root)
+        rows = RowEncoder(schema.side(Side.REQUEST), fitted)
+        return cls(root, manifest, schema, fitted, None, programs, rows)
 
     def with_items(self, items: ItemVectors | None) -> Bundle:
         """Returns the same bundle with other item vectors.
@@ -114,10 +118,14 @@ class Bundle:
         Raises:
             DataError: A column is missing or does not hold what its field says, or an item has no vector.
         """
-        one = {name: [value] for name, value in request.items()}
         columns = _columns(candidates)
         number = len(items) if items is not None else _rows(columns)
-        return self.score_batch(one, columns, np.array([number]), items)
+        if number == 0:
+            return self._no_scores()
+        inputs: Inputs = {REQUEST_INDEX: np.zeros(number, np.int64)}
+        if Side.REQUEST in self.manifest.sides:
+            inputs |= self._encode_row(request)
+        return self._scores(inputs, columns, number, items)
 
     def score_batch(
         self,
@@ -140,10 +148,21 @@ class Bundle:
         sizes = np.asarray(counts, np.int64)
         n = int(sizes.sum())
         if n == 0:
-            empty = np.zeros((0, len(self.schema.tasks)), np.float32)
-            return Scores(empty, empty.sum(1), self.schema)
-        columns = _columns(candidates)
-        inputs = self.encode(request, columns, sizes, with_candidate=items is None)
+            return self._no_scores()
+        inputs: Inputs = {REQUEST_INDEX: np.repeat(np.arange(len(sizes)), sizes)}
+        if Side.REQUEST in self.manifest.sides:
+            inputs |= self._encode(Side.REQUEST, request, len(sizes))
+        return self._scores(inputs, _columns(candidates), n, items)
+
+    def _no_scores(self) -> Scores:
+        empty = np.zeros((0, len(self.schema.tasks)), np.float32)
+        return Scores(empty, empty.sum(1), self.schema)
+
+    def _scores(self, inputs: Inputs, columns: Mapping[str, Values], n: int, items: Values | None) -> Scores:
+        """Scores N candidates of encoded requests."""
+        for side in self.manifest.sides:
+            if side is Side.CROSS or (side is Side.CANDIDATE and items is None):
+                inputs |= self._encode(side, columns, n)
         logits = self.logits(inputs, None if items is None else self._stored(items, n))
         of_score = as_columns(columns, tuple(self.schema.score.columns), n, _CANDIDATES)
         return Scores(logits, ranking_score(self.schema, logits, score_columns(self.schema, of_score)), self.schema)
@@ -153,7 +172,6 @@ class Bundle:
         request: Mapping[str, Values],
         candidates: Mapping[str, Values],
         counts: Int64,
-        with_candidate: bool = True,
     ) -> Inputs:
         """Encodes raw columns as programs take them; see `score_batch`.
 
@@ -161,7 +179,6 @@ class Bundle:
             request: Raw column to the values of the requests.
             candidates: Raw column to the values of the candidates.
             counts: Number of candidates of each request `[R]`.
-            with_candidate: Whether the candidates' own fields are wanted.
 
         Raises:
             DataError: A column is missing or does not hold what its field says.
@@ -169,11 +186,19 @@ class Bundle:
         n = int(counts.sum())
         inputs: Inputs = {REQUEST_INDEX: np.repeat(np.arange(len(counts)), counts)}
         for side in self.manifest.sides:
-            if side is Side.REQUEST:
-                inputs |= self._encode(side, request, len(counts))
-            elif side is Side.CROSS or with_candidate:
-                inputs |= self._encode(side, candidates, n)
+            of_request = side is Side.REQUEST
+            inputs |= self._encode(side, request if of_request else candidates, len(counts) if of_request else n)
         return inputs
+
+    def encode_request(self, request: Mapping[str, Any]) -> Float32:
+        """Returns the vector of one request `[1, …]` from raw values.
+
+        Raises:
+            DataError: See `score`; or the model has none.
+        """
+        if "request" not in self._programs:
+            raise self._without("request")
+        return self._programs["request"].run(self._encode_row(request))
 
     def logits(self, inputs: Inputs, item_vectors: Float32 | None = None) -> Float32:
         """Returns the logits `[N, K]` of encoded requests.
@@ -213,8 +238,18 @@ class Bundle:
     def _vectors(self, side: Side, values: Mapping[str, Values], rows: int) -> Float32:
         part: Part = "request" if side is Side.REQUEST else "candidate"
         if part not in self._programs:
-            raise DataError("This model has no vectors of that side.", where=str(self.root), found=part)
+            raise self._without(part)
         return self._programs[part].run(self._encode(side, values, rows))
+
+    def _without(self, part: str) -> DataError:
+        return DataError("This model has no vectors of that side.", where=str(self.root), found=part)
+
+    def _encode_row(self, request: Mapping[str, Any]) -> Inputs:
+        """Encodes one request; what is not plain goes through columns."""
+        try:
+            return as_inputs(self.schema.side(Side.REQUEST), Side.REQUEST, self._rows.encode(request))
+        except NotPlainError:
+            return self._encode(Side.REQUEST, {name: [value] for name, value in request.items()}, 1)
 
     def _encode(self, side: Side, values: Mapping[str, Values], rows: int) -> Inputs:
         fields = self.schema.side(side)
@@ -229,10 +264,9 @@ class Bundle:
                 where=str(self.root),
                 remedy="Export them with items=FILE, or give the candidates' raw columns.",
             )
-        array = as_array(keys, f"items, column {self.items.key!r}")
-        if len(array) != rows:
-            raise DataError("There is one item key for each candidate.", expected=f"{rows}", found=f"{len(array)}")
-        return self.items.of(array)
+        if len(keys) != rows:
+            raise DataError("There is one item key for each candidate.", expected=f"{rows}", found=f"{len(keys)}")
+        return self.items.of(keys)
 
 
 def _columns(candidates: Mapping[str, Values] | pa.Table | None) -> Mapping[str, Values]:

@@ -18,7 +18,7 @@ def combine(kind: Interaction, request: Float32 | None, candidate: Float32, requ
         kind: Anything but a program.
         request: `[R, K, D]` of `dot`, `[R, K]` of `sum`; None of `item`.
         candidate: `[N, K or 1, D]` of `dot`, else `[N, K]`.
-        request_index: `[N]`.
+        request_index: `[N]`, ascending.
 
     Returns:
         `[N, K]`.
@@ -26,8 +26,11 @@ def combine(kind: Interaction, request: Float32 | None, candidate: Float32, requ
     bias = np.asarray(kind.bias, np.float32)
     if request is None:
         return candidate + bias
-    own = request if len(request) == 1 else request[request_index]
     if kind.type == "sum":
-        return own + candidate + bias
-    logits: Float32 = (own * candidate).sum(-1) + bias
-    return logits
+        return (request if len(request) == 1 else request[request_index]) + candidate + bias
+    logits = np.empty((len(candidate), len(bias)), np.float32)
+    ends = np.searchsorted(request_index, np.arange(len(request)), side="right")
+    for row, (first, last) in enumerate(zip(np.append(0, ends[:-1]).tolist(), ends.tolist(), strict=True)):
+        for k in range(len(bias)):
+            np.matmul(candidate[first:last, min(k, candidate.shape[1] - 1)], request[row, k], out=logits[first:last, k])
+    return logits + bias

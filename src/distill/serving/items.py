@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from distill.encodings.arrow import Int64, to_plain
+from distill.encodings.arrow import Int64, is_text, null_mask, to_plain
+from distill.encodings.key_table import KeyTable
 from distill.encodings.place import Place
-from distill.encodings.tables import FittedVocabulary
 from distill.encodings.values import first, to_id_values
 from distill.errors import DataError
-from distill.schema import NUM_RESERVED
 from distill.sealed import read_sealed, write_sealed
 from distill.serving.columns import Values, as_array
 from distill.serving.manifest import check_files
@@ -70,7 +70,7 @@ class _Stored:
     scales: Float32 | None
 
     def take(self, rows: Int64) -> Float32:
-        found = self.vectors[rows].astype(np.float32)
+        found: Float32 = np.take(self.vectors, rows, axis=0).astype(np.float32, copy=False)
         return found if self.scales is None else found * self.scales[rows]
 
 
@@ -91,7 +91,7 @@ class ItemVectors:
     type: ItemType
     shape: tuple[int, ...]
     golden: pa.Table | None
-    _known: FittedVocabulary
+    _known: KeyTable
     _row: Int64
     _stored: tuple[_Stored, ...]
 
@@ -118,10 +118,11 @@ class ItemVectors:
                 remedy="Load the whole catalogue, then `updated(DELTA)`.",
             )
         keys = _keys(root, TABLE)
-        known = FittedVocabulary(keys, np.ones(len(keys), np.int64))
         stored = (_open(root, found),)
         golden = pq.read_table(root / GOLDEN) if GOLDEN in found.files else None
-        return cls(found.version, found.key, found.type, found.shape, golden, known, np.arange(len(keys)), stored)
+        return cls(
+            found.version, found.key, found.type, found.shape, golden, KeyTable(keys), np.arange(len(keys)), stored
+        )
 
     def updated(self, delta: Path, check: bool = True) -> ItemVectors:
         """Returns the vectors with those of a delta in place of and beside the own ones.
@@ -148,10 +149,9 @@ class ItemVectors:
         place = self._ids(keys)
         rows[place[place >= 0]] = first_row + np.flatnonzero(place >= 0)
         new = np.flatnonzero(place < 0)
-        values = pa.concat_arrays([self._known.values, keys.take(pa.array(new))]) if len(new) else self._known.values
-        known = FittedVocabulary(values, np.ones(len(values), np.int64))
+        values = pa.concat_arrays([self._known.keys, keys.take(pa.array(new))]) if len(new) else self._known.keys
         stored = (*self._stored, _open(delta, found))
-        return replace(self, _known=known, _row=np.concatenate([rows, first_row + new]), _stored=stored)
+        return replace(self, _known=KeyTable(values), _row=np.concatenate([rows, first_row + new]), _stored=stored)
 
     def positions(self, keys: Values) -> Int64:
         """Returns where the vectors of items are `[N]`; -1 of an item without one.
@@ -162,7 +162,11 @@ class ItemVectors:
         Raises:
             DataError: Keys are of another type than those of the catalogue.
         """
-        ids = self._ids(as_array(keys, f"items, column {self.key!r}"))
+        ids = self._plain_integers(keys)
+        if ids is None:
+            ids = self._ids(as_array(keys, f"items, column {self.key!r}"))
+        if len(self._stored) == 1:  # positions are places in the file
+            return ids
         return np.where(ids >= 0, self._row[ids], -1) if len(self._row) else ids
 
     def of(self, keys: Values) -> Float32:
@@ -196,11 +200,32 @@ class ItemVectors:
     def keys(self) -> pa.Array:
         """Returns the raw keys of all items, in the order of `positions`."""
         alive = np.flatnonzero(self._row >= 0)
-        return self._known.values.take(pa.array(alive[np.argsort(self._row[alive])]))
+        return self._known.keys.take(pa.array(alive[np.argsort(self._row[alive])]))
+
+    def _plain_integers(self, keys: Values) -> Int64 | None:
+        """Finds a list of plain integers without a detour; None of anything else."""
+        if self._known.is_text or type(keys) is not list:
+            return None
+        try:
+            return self._known.find_integers(np.frombuffer(array("q", keys), np.int64))
+        except (TypeError, OverflowError):
+            return None
 
     def _ids(self, keys: pa.Array) -> Int64:
-        ids = self._known.encode(keys, Place(self.key, "item key"), "error").astype(np.int64)
-        return np.where(ids >= NUM_RESERVED, ids - NUM_RESERVED, -1)
+        place = Place(self.key, "item key")
+        values = to_id_values(keys, place)
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        if values.null_count:
+            return np.where(null_mask(values), -1, self._ids(values.fill_null("" if is_text(values.type) else 0)))
+        if is_text(values.type) != self._known.is_text and len(values):
+            raise DataError(
+                "Item keys are of another type than those of the catalogue.",
+                where=place.at(0),
+                expected="string" if self._known.is_text else "int",
+                found="string" if is_text(values.type) else "int",
+            )
+        return self._known.find(values)
 
 
 def read_items_manifest(root: Path) -> ItemsManifest:
@@ -253,7 +278,7 @@ def _keys(root: Path, name: str) -> pa.Array:
 
 def _open(root: Path, found: ItemsManifest) -> _Stored:
     try:
-        vectors = np.load(root / VECTORS, mmap_mode="r" if found.count else None, allow_pickle=False)
+        vectors = np.asarray(np.load(root / VECTORS, mmap_mode="r" if found.count else None, allow_pickle=False))
         scales = np.load(root / SCALES, allow_pickle=False) if found.type == "int8" else None
     except (OSError, ValueError) as error:
         raise DataError("Item vectors cannot be read.", where=str(root / VECTORS), found=str(error)[:300]) from error

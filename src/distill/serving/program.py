@@ -32,6 +32,7 @@ class RunningProgram:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
         path = root / program.file
+        self._where = str(path)
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has a class of its own for each cause
@@ -54,10 +55,18 @@ class RunningProgram:
 
         Args:
             arrays: Holds at least what it is fed.
+
+        Raises:
+            DataError: It cannot take them.
         """
-        found: list[npt.NDArray[np.float32]] = self._session.run(
-            [self._output], {name: arrays[name] for name in self._inputs}
-        )
+        try:
+            found: list[npt.NDArray[np.float32]] = self._session.run(
+                [self._output], {name: arrays[name] for name in self._inputs}
+            )
+        except Exception as error:  # ONNX Runtime has a class of its own for each cause
+            raise DataError(
+                "A program of a bundle does not run.", where=self._where, found=" ".join(str(error).split())[:300]
+            ) from error
         return found[0]
 
 

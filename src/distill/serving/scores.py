@@ -45,8 +45,13 @@ class Scores:
 
 def sigmoid(z: Float32) -> Float32:
     """1 / (1 + e^−z), without overflow."""
-    p: Float32 = np.exp(-np.logaddexp(np.float32(0), -z)).astype(np.float32)
-    return p
+    return np.exp(log_sigmoid(z))
+
+
+def log_sigmoid(z: Float32) -> Float32:
+    """log(1 / (1 + e^−z)) = min(z, 0) − log(1 + e^−|z|)."""
+    logs: Float32 = np.minimum(z, np.float32(0)) - np.log1p(np.exp(-np.abs(z)))
+    return logs
 
 
 def ranking_score(schema: Schema, logits: Float32, columns: Mapping[str, npt.NDArray[np.float32]]) -> Float32:
@@ -62,7 +67,7 @@ def ranking_score(schema: Schema, logits: Float32, columns: Mapping[str, npt.NDA
     for k, task in enumerate(schema.tasks):
         if task.name in powers:
             z = logits[:, k]
-            score += np.float32(powers[task.name]) * (-np.logaddexp(np.float32(0), -z) if task.kind == "binary" else z)
+            score += np.float32(powers[task.name]) * (log_sigmoid(z) if task.kind == "binary" else z)
     for name, power in schema.score.columns.items():
         score += np.float32(power) * np.log(columns[name])
     return score

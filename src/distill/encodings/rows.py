@@ -1,0 +1,219 @@
+"""Encodes one row of plain Python values at the speed of a request; says nothing of values that are not plain.
+
+Columns go through Arrow, which costs more for one value than for a thousand. A row of texts, integers, floats, lists
+and nulls is looked up here instead, with the same result. Whatever else it holds (other types, values that are wrong)
+is left to the columns, which name what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distill.encodings.fitted import FittedEncodings
+from distill.encodings.hashing import hash_integer, hash_text
+from distill.encodings.numbers import signed_log
+from distill.encodings.side import SideArrays
+from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.encodings.values import LARGEST
+from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID, FieldSpec, Kind
+
+_MOST_VALUES = 2_000_000  # of a vocabulary as a dictionary: about 100 bytes each
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+Lookup = Callable[[Any], int]
+
+
+class NotPlainError(Exception):
+    """A value that columns must look at."""
+
+
+class RowEncoder:
+    """Encodes rows of one side.
+
+    Args:
+        fields: Of the side.
+        fitted: Their encodings.
+    """
+
+    def __init__(self, fields: Sequence[FieldSpec], fitted: FittedEncodings) -> None:
+        tables: dict[str, Lookup] = {}
+        for spec in fields:
+            if spec.encoding.makes_ids and spec.table not in tables:
+                tables[spec.table] = _lookup(fitted.tables[spec.table])
+        self._ids = [(f.column, _of_field(f, tables[f.table])) for f in fields if f.is_id]
+        self._sequences = [(f.name, f.column, tables[f.table], f.max_length) for f in fields if f.kind is Kind.SEQUENCE]
+        self._vectors = [(f.name, f.column, f.width or 0) for f in fields if f.kind is Kind.VECTOR]
+        self._numbers = [(f.column, f.nan == "missing") for f in fields if f.is_number]
+        scaled = [fitted.numbers[f.name] for f in fields if f.is_number]
+        self._log = np.array([n.log for n in scaled], np.bool_)
+        self._shift, self._scale, self._fill = (
+            np.array([getattr(n, name) for n in scaled], np.float64) for name in ("shift", "scale", "fill")
+        )
+
+    def encode(self, values: Mapping[str, Any]) -> SideArrays:
+        """Encodes one row.
+
+        Args:
+            values: Raw column to its value; columns that no field reads do not matter.
+
+        Raises:
+            NotPlainError: A column is missing, or a value is not plain.
+        """
+        try:
+            ids = np.array([[lookup(values[column]) for column, lookup in self._ids]], np.int64).reshape(1, -1)
+            sequences = {name: _sequence(values[column], look, most) for name, column, look, most in self._sequences}
+            vectors = {name: _vector(values[column], width) for name, column, width in self._vectors}
+            return SideArrays(ids, self._encoded_numbers(values), vectors, sequences)
+        except (KeyError, UnicodeEncodeError) as error:
+            raise NotPlainError from error
+
+    def _encoded_numbers(self, values: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+        if not self._numbers:
+            return np.zeros((1, 0), np.float32)
+        raw = np.array([_number(values[column], missing) for column, missing in self._numbers], np.float64)
+        unknown = np.isnan(raw)
+        if unknown.any():
+            raw[unknown] = 0.0
+        if self._log.any():
+            raw[self._log] = signed_log(raw[self._log])
+        scaled = (raw - self._shift) / self._scale
+        if unknown.any():
+            scaled[unknown] = self._fill[unknown]
+        if np.abs(scaled).max() > _LARGEST_FLOAT32:
+            raise NotPlainError
+        return scaled.astype(np.float32).reshape(1, -1)
+
+
+def _number(value: Any, nan_is_missing: bool) -> float:
+    """Returns a number, NaN for a missing one."""
+    if value is None:
+        return float("nan")
+    kind = type(value)
+    if kind is float:
+        if value != value and nan_is_missing:
+            return value  # type: ignore[no-any-return]
+        if not abs(value) <= LARGEST:
+            raise NotPlainError
+        return value  # type: ignore[no-any-return]
+    if kind is bool or (kind is int and -(2**53) <= value <= 2**53):
+        return float(value)
+    raise NotPlainError
+
+
+def _of_field(spec: FieldSpec, lookup: Lookup) -> Lookup:
+    """A value that is unknown may belong to a group, which other columns say."""
+    if getattr(spec, "cold", None) is None:
+        return lookup
+
+    def look(value: Any) -> int:
+        found = lookup(value)
+        if found == OOV_ID:
+            raise NotPlainError
+        return found
+
+    return look
+
+
+def _lookup(encoder: TableEncoder) -> Lookup:
+    if isinstance(encoder, FittedVocabulary):
+        return _of_vocabulary(encoder)
+    if isinstance(encoder, FittedHash):
+        return _of_hash(encoder)
+    if isinstance(encoder, FittedIds):
+        return _of_ids(encoder)
+    if isinstance(encoder, FittedQuantiles):
+        return _of_quantiles(encoder)
+    raise TypeError(type(encoder).__name__)
+
+
+def _of_vocabulary(encoder: FittedVocabulary) -> Lookup:
+    kind: type[Any] = str if encoder.kind == "string" else int
+    if len(encoder.values) > _MOST_VALUES:
+        return _refuse
+    known: dict[Any, int] = dict(
+        zip(encoder.values.to_pylist(), range(NUM_RESERVED, NUM_RESERVED + len(encoder.values)), strict=True)
+    )
+    get = known.get
+
+    def look(value: Any) -> int:
+        if type(value) is kind and (kind is str or -(2**63) <= value < 2**63):
+            return get(value, OOV_ID)
+        if value is None:
+            return MISSING_ID
+        raise NotPlainError
+
+    return look
+
+
+def _refuse(value: Any) -> int:
+    raise NotPlainError
+
+
+def _of_hash(encoder: FittedHash) -> Lookup:
+    kind: type[Any] = str if encoder.kind == "string" else int
+    hashed: Callable[[Any], int] = hash_text if encoder.kind == "string" else hash_integer
+    buckets = encoder.buckets
+
+    def look(value: Any) -> int:
+        if type(value) is kind and (kind is str or -(2**63) <= value < 2**63):
+            found: int = hashed(value) % buckets + NUM_RESERVED
+            return found
+        if value is None:
+            return MISSING_ID
+        raise NotPlainError
+
+    return look
+
+
+def _of_ids(encoder: FittedIds) -> Lookup:
+    count = encoder.count
+
+    def look(value: Any) -> int:
+        if type(value) is int and -(2**63) <= value < 2**63:
+            found: int = value + NUM_RESERVED if 0 <= value < count else OOV_ID
+            return found
+        if value is None:
+            return MISSING_ID
+        raise NotPlainError
+
+    return look
+
+
+def _of_quantiles(encoder: FittedQuantiles) -> Lookup:
+    boundaries = encoder.boundaries.tolist()
+
+    def look(value: Any) -> int:
+        number = _number(value, False)
+        return MISSING_ID if number != number else bisect_right(boundaries, number) + NUM_RESERVED
+
+    return look
+
+
+def _sequence(value: Any, lookup: Lookup, most: int | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    if value is None:
+        value = ()
+    elif type(value) not in (list, tuple):
+        raise NotPlainError
+    kept = [item for item in value if item is not None]
+    if most is not None:
+        kept = kept[-most:]
+    ids = np.array([lookup(item) for item in kept], np.int64)
+    return ids, np.array([len(ids)], np.int64)
+
+
+def _vector(value: Any, width: int) -> npt.NDArray[np.float32]:
+    if value is None:
+        return np.zeros((1, width), np.float32)
+    if type(value) not in (list, tuple) or len(value) != width:
+        raise NotPlainError
+    if bool in map(type, value):  # a list has one type
+        raise NotPlainError
+    numbers = np.array([_number(item, False) for item in value], np.float64)
+    if not (np.abs(numbers) <= _LARGEST_FLOAT32).all():  # null inside, or too large
+        raise NotPlainError
+    return numbers.astype(np.float32).reshape(1, width)
