@@ -38,14 +38,14 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(INSTALLED): pyproject.toml setup.py constraints.txt
+$(INSTALLED): pyproject.toml setup.py serving/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-compile -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e ./serving -e ".[dev]"
 	touch $@
 
-$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+$(LOWEST)/.installed: pyproject.toml serving/pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install -q --no-compile -c constraints-lowest.txt -e . pytest pytest-timeout pytest-xdist hypothesis
+	$(LOWEST)/bin/pip install -q --no-compile -c constraints-lowest.txt -e ./serving -e . pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
 
 # Files, lines, functions, what the exercises of the contributing guide touch, and how long the start takes.

@@ -20,8 +20,12 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def test_declared_bounds_are_tested() -> None:
-    declared = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
-    bounds = {name.lower(): _release(version) for name, version in BOUND.findall(declared)}
+    bounds: dict[str, tuple[int, ...]] = {}
+    for project in ("pyproject.toml", "serving/pyproject.toml"):
+        declared = (ROOT / project).read_text().partition("dependencies = [")[2].partition("]")[0]
+        own = {name.lower(): _release(version) for name, version in BOUND.findall(declared)}
+        assert all(bounds.get(name, bound) == bound for name, bound in own.items())
+        bounds |= own
     tested = _releases((ROOT / "constraints-lowest.txt").read_text())
     assert bounds.pop("torch") <= tested.pop("torch")
     assert bounds == tested

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
 
+from distill.export import BundleOptions, write_bundle
 from distill.reports.summary import load_summary
+from distill.serving import Bundle
+from tests.export.conftest import write_log
 from tests.jobs.entry import ROOT, tiny_arguments
 
-BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src", "conf")
+BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src", "conf", "serving")
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
+REQUEST = {"user": 3, "city": 1, "past": ["i3", None], "words": ["w1"], "taste": [0.1, 0.2, 0.3], "age": 30.0}
+CANDIDATES = {
+    "item": ["i3", "i99", None], "brand": [2**62, 1, None], "price": [4.0, None, 0.0], "tags": [[1], [], None],
+    "image": [[1.0, 0.0, 0.0, 1.0], None, [0.0] * 4], "stock": [1.0, 2.0, None], "bid": [1.0, 2.0, 0.5],
+}  # fmt: skip
+ALONE = f"""
+import json, sys
+for name in ("torch", "pytorch_lightning", "hydra", "omegaconf", "scipy", "onnx", "tensorboard", "rich"):
+    sys.modules[name] = None
+import distill
+from distill.serving import Bundle
+print(json.dumps(Bundle.load(sys.argv[1]).score({REQUEST!r}, {CANDIDATES!r}).ranking_score.tolist()))
+try:
+    distill.train
+except ImportError as error:
+    print(error)
+"""
 MINE = """# @package _global_
 defaults:
   - /experiment/quickstart
@@ -36,8 +58,8 @@ def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Builds the wheel from a copy, so that nothing is left in the repository; needs no network."""
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Builds both wheels from a copy, so that nothing is left in the repository; needs no network."""
     copy = tmp_path_factory.mktemp("copy")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in BUILT_FROM:
@@ -48,25 +70,51 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(source, copy / name)
     out = copy / "dist"
     offline = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", out)
-    done = _run(sys.executable, *PIP, "wheel", ".", *offline, folder=copy)
+    done = _run(sys.executable, *PIP, "wheel", ".", "./serving", *offline, folder=copy)
     assert done.returncode == 0, done.stderr
-    (built,) = out.glob("*.whl")
-    return built
+    return {path.name.partition("-")[0]: path for path in out.glob("*.whl")}
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel and what it depends on, without the repository; returns its bin folder."""
-    folder = tmp_path_factory.mktemp("environment")
+def installed(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with both wheels and what they depend on; returns its bin folder."""
+    return _environment(tmp_path_factory.mktemp("environment"), *wheels.values())
+
+
+def _environment(folder: Path, *wheels: Path) -> Path:
+    """Makes an environment with wheels and what they depend on, without the repository; returns its bin folder."""
     venv.create(folder, with_pip=False, symlinks=True)
     commands = folder / "bin"
     found = _run(commands / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", folder=folder)
     packages = Path(found.stdout.strip())
     (packages / "dependencies.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")  # .pth files there do not count
     options = ("--no-deps", "--no-index", "--ignore-installed")
-    done = _run(commands / "python", *PIP, "install", *options, wheel, folder=folder)
+    done = _run(commands / "python", *PIP, "install", *options, *wheels, folder=folder)
     assert done.returncode == 0, done.stderr
     return commands
+
+
+def test_the_wheels_share_out_the_package(wheels: dict[str, Path]) -> None:
+    of = {name: {n for n in ZipFile(path).namelist() if n.endswith((".py", ".typed"))} for name, path in wheels.items()}
+    own = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "distill").rglob("*.py")}
+    assert not of["distill_serving"] & of["distill_ranker"]
+    both = of["distill_serving"] | of["distill_ranker"]
+    assert {name for name in both if name.startswith("distill/")} == own | {"distill/py.typed"}
+
+
+def test_the_runtime_alone_scores(wheels: dict[str, Path], tmp_path: Path) -> None:
+    """An environment with the wheel of the runtime alone, in which torch and all of training cannot be imported."""
+    (tmp_path / "environment").mkdir()
+    commands = _environment(tmp_path / "environment", wheels["distill_serving"])
+    log = write_log(tmp_path / "log")
+    write_bundle(log.trained("two_tower"), tmp_path / "bundle", BundleOptions(exported=False))
+    done = _run(commands / "python", "-c", ALONE, tmp_path / "bundle", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    scores, error = done.stdout.splitlines()
+    bundle = Bundle.load(tmp_path / "bundle")
+    wanted = bundle.score(REQUEST, CANDIDATES).ranking_score.tolist()
+    assert json.loads(scores) == pytest.approx(wanted, abs=1e-5)
+    assert error == "distill.train needs the distribution distill-ranker; this is distill-serving."
 
 
 def test_the_wheel_holds_the_configs_of_the_repository(installed: Path, tmp_path: Path) -> None:

@@ -83,7 +83,12 @@ class Log:
 
 @pytest.fixture(scope="session")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    root = tmp_path_factory.mktemp("kinds")
+    return write_log(tmp_path_factory.mktemp("kinds"))
+
+
+def write_log(root: Path) -> Log:
+    """Writes and prepares both days."""
+    root.mkdir(exist_ok=True)
     (root / "schema.yaml").write_text(yaml.safe_dump(SCHEMA))
     pq.write_table(draw_log(0), root / "first.parquet")
     pq.write_table(draw_log(1, new=True), root / "new.parquet")
