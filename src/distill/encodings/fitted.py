@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,12 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.encodings.arrow import Int64, family, from_lengths, to_plain
+from distill.encodings.groups import FittedGroups, Int32
 from distill.encodings.hashing import hash_values
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.place import Place
 from distill.encodings.saved import (
     PackedEncodings,
     SavedEncodings,
+    SavedGroups,
     SavedHash,
     SavedIds,
     SavedNumber,
@@ -43,12 +45,18 @@ class EncodedField:
     Attributes:
         array: `[n]`, of the type that `format.field_type` says.
         missing: Row of each missing value.
-        oov: Row of each value out of vocabulary.
+        oov: Row of each value out of vocabulary, whether or not a group stands for it.
+        grouped: Row of each value that a group stands for.
     """
 
     array: pa.Array
     missing: Int64
     oov: Int64
+    grouped: Int64 = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+RawColumn = tuple[FieldSpec, pa.Array, Place]
+"""A field, its plain raw column `[n]` and the place of that."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class FittedEncodings:
         Raises:
             DataError: A column is missing or does not hold what the field says.
         """
-        columns = {}
+        columns: dict[str, RawColumn] = {}
         for spec in fields:
             if spec.column not in table.column_names:
                 raise DataError(
@@ -84,17 +92,18 @@ class FittedEncodings:
                     where=f"column {spec.column!r} (field {spec.name!r})",
                     found=f"columns {', '.join(table.column_names)}",
                 )
-            place = Place(spec.column, f"field {spec.name!r}")
-            columns[spec.name] = self.encode(spec, to_plain(table[spec.column]), place).array
-        return pa.table(columns)
+            columns[spec.name] = spec, to_plain(table[spec.column]), Place(spec.column, f"field {spec.name!r}")
+        groups = {f.name: [columns[name] for name in f.cold.by] if f.cold is not None else [] for f in fields}
+        return pa.table({name: self.encode(*column, groups[name]).array for name, column in columns.items()})
 
-    def encode(self, spec: FieldSpec, array: pa.Array, place: Place) -> EncodedField:
+    def encode(self, spec: FieldSpec, array: pa.Array, place: Place, by: Sequence[RawColumn] = ()) -> EncodedField:
         """Encodes the column of one field.
 
         Args:
             spec: The field.
             array: Plain raw column `[n]`.
             place: Of the array.
+            by: Of a field that is `cold`: the columns of the fields of its groups (see `Schema.groups_of`), in order.
 
         Raises:
             DataError: The column does not hold what the field says.
@@ -112,9 +121,34 @@ class FittedEncodings:
             return EncodedField(from_lengths(pa.array(ids), lengths), missing, rows[ids == OOV_ID])
         if spec.encoding.makes_ids:
             ids = self.tables[spec.table].encode(array, place, spec.nan)
-            return EncodedField(pa.array(ids), np.flatnonzero(ids == 0), np.flatnonzero(ids == OOV_ID))
+            unknown, grouped = np.flatnonzero(ids == OOV_ID), np.zeros(0, np.int64)
+            if spec.cold is not None:
+                ids, grouped = self._with_groups(spec, ids, unknown, by)
+            return EncodedField(pa.array(ids), np.flatnonzero(ids == 0), unknown, grouped)
         numbers, missing = self.numbers[spec.name].encode(array, place, spec.nan)
         return EncodedField(pa.array(numbers), missing, nothing)
+
+    def _with_groups(
+        self, spec: FieldSpec, ids: Int32, unknown: Int64, by: Sequence[RawColumn]
+    ) -> tuple[Int32, Int64]:
+        """Gives values that are unknown the ids of their groups; says of which rows a group is known."""
+        vocabulary = self.tables[spec.table]
+        assert spec.cold is not None
+        assert isinstance(vocabulary, FittedVocabulary)
+        groups = vocabulary.groups
+        assert groups is not None
+        assert [other.name for other, _, _ in by] == list(spec.cold.by), spec.name
+        if len(unknown) == 0:
+            return ids, unknown
+        columns = [
+            self.tables[other.table].encode(array.take(pa.array(unknown)), place.rows(unknown), other.nan)
+            for other, array, place in by
+        ]
+        found = groups.find(np.stack(columns, axis=1))
+        grouped = unknown[found >= 0]
+        ids = ids.copy()
+        ids[grouped] = vocabulary.first_group + found[found >= 0]
+        return ids, grouped
 
     def sized(self, schema: Schema) -> Schema:
         """Returns the schema with the number of ids of every field filled in."""
@@ -176,12 +210,20 @@ def _file_name(table: str) -> str:
 def _pack(name: str, encoder: TableEncoder, files: dict[str, bytes]) -> SavedTable:
     if isinstance(encoder, FittedVocabulary):
         path = f"{ENCODINGS}/{_file_name(name)}.parquet"
-        table = pa.table({"value": encoder.values, "count": pa.array(encoder.counts)})
+        groups = encoder.groups
+        columns = {} if groups is None else {f"by_{i}": pa.array(ids) for i, ids in enumerate(groups.of_value.T)}
+        table = pa.table({"value": encoder.values, "count": pa.array(encoder.counts), **columns})
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="zstd")
         files[path] = buffer.getvalue().to_pybytes()
         values = hash_bytes(encoder.kind.encode() + hash_values(encoder.values).tobytes())
-        return SavedVocabulary(file=path, blake2b=hash_bytes(files[path]), size=encoder.size, values=values)
+        return SavedVocabulary(
+            file=path,
+            blake2b=hash_bytes(files[path]),
+            size=encoder.size,
+            values=values,
+            groups=None if groups is None else _pack_groups(groups),
+        )
     if isinstance(encoder, FittedHash):
         return SavedHash(buckets=encoder.buckets, values=encoder.kind)
     if isinstance(encoder, FittedQuantiles):
@@ -199,4 +241,16 @@ def _unpack(entry: SavedTable, files: Mapping[str, bytes]) -> TableEncoder:
         return FittedIds(entry.count)
     table = pq.read_table(pa.BufferReader(files[entry.file]))
     counts = table["count"].to_numpy().astype(np.int64)
-    return FittedVocabulary(to_plain(table["value"]), counts)
+    return FittedVocabulary(to_plain(table["value"]), counts, _unpack_groups(entry.groups, table))
+
+
+def _pack_groups(groups: FittedGroups) -> SavedGroups:
+    content = np.ascontiguousarray(groups.of_value, "<i4").tobytes()
+    return SavedGroups(by=groups.by, min_ids=groups.min_ids, members=hash_bytes(content))
+
+
+def _unpack_groups(entry: SavedGroups | None, table: pa.Table) -> FittedGroups | None:
+    if entry is None:
+        return None
+    columns = [table[f"by_{i}"].to_numpy().astype(np.int32) for i in range(len(entry.by))]
+    return FittedGroups(entry.by, entry.min_ids, np.stack(columns, axis=1))

@@ -39,6 +39,10 @@ class Place:
         """Names one position."""
         return f"{self.locate(int(position))}, column {self.column!r} ({self.use})"
 
+    def rows(self, rows: Int64) -> Place:
+        """Returns the place of some positions of the array."""
+        return Place(self.column, self.use, lambda position: self.locate(int(rows[position])))
+
     def nested(self, lengths: Int64) -> Place:
         """Returns the place of the values of lists, of which row i has `lengths[i]`."""
 

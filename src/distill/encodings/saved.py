@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from distill.errors import DataError
 from distill.files import below, hash_bytes
@@ -20,14 +28,29 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SavedGroups(_Model):
+    """Groups of the values of a vocabulary; the ids that make them are columns of its file.
+
+    Attributes:
+        by: Names of the tables of these ids.
+        min_ids: Fewest values of a group.
+        members: Hash of the ids.
+    """
+
+    by: tuple[str, ...] = Field(min_length=1)
+    min_ids: int = Field(ge=1)
+    members: str
+
+
 class SavedVocabulary(_Model):
     """A vocabulary, in a file of its own.
 
     Attributes:
         file: Its path below the folder that holds the encodings.
         blake2b: Hash of the file.
-        size: Number of ids, reserved ones included.
+        size: Number of ids, reserved ones and groups included.
         values: Hash of the values in the order of their ids, whatever file they are in.
+        groups: What stands for unknown values.
     """
 
     type: Literal["vocabulary"] = "vocabulary"
@@ -35,6 +58,13 @@ class SavedVocabulary(_Model):
     blake2b: str
     size: int = Field(ge=NUM_RESERVED)
     values: str
+    groups: SavedGroups | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out groups that are not there: what has none is written, and known, as ever."""
+        content: dict[str, Any] = serialise(self)
+        return {name: value for name, value in content.items() if name != "groups" or value is not None}
 
 
 class SavedHash(_Model):
@@ -132,7 +162,8 @@ class SavedEncodings(_Model):
     def knows(self, spec: FieldSpec) -> bool:
         """Whether there is an encoding of a field; a vector needs none."""
         if spec.encoding.makes_ids:
-            return spec.table in self.tables
+            table = self.tables.get(spec.table)
+            return table is not None and (spec.cold is None or getattr(table, "groups", None) is not None)
         return not spec.is_number or spec.name in self.numbers
 
     def identity(self, spec: FieldSpec) -> str:
@@ -145,10 +176,19 @@ class SavedEncodings(_Model):
         """
         content: dict[str, Any] = {"kind": spec.kind.value, "max_length": spec.max_length, "width": spec.width}
         if spec.encoding.makes_ids:
-            content["table"] = self.tables[spec.table].model_dump(exclude={"file", "blake2b"})
+            content["table"] = self._content(spec.table)
+            table = self.tables[spec.table]
+            if spec.cold is not None and isinstance(table, SavedVocabulary) and table.groups is not None:
+                content["by"] = [self._content(name) for name in table.groups.by]
         elif spec.is_number:
             content["number"] = self.numbers[spec.name].model_dump()
         return hash_bytes(json.dumps(content, sort_keys=True).encode())
+
+    def _content(self, table: str) -> dict[str, Any]:
+        content = self.tables[table].model_dump(exclude={"file", "blake2b"})
+        if "groups" in content:
+            content["groups"] = {**content["groups"], "by": len(content["groups"]["by"])}  # not what they are called
+        return content
 
     def fingerprint(self, fields: Sequence[FieldSpec]) -> str:
         """Hashes the identities of fields, in their order (32 hex digits)."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distill.encodings.arrow import Int64, combine, is_text, null_mask
+from distill.encodings.groups import FittedGroups
 from distill.encodings.hashing import UInt64, hash_strings, hash_values
 from distill.encodings.place import Place
 from distill.encodings.values import Float64, first, to_id_values, to_numbers
@@ -70,14 +71,21 @@ class FittedVocabulary:
     Attributes:
         values: int64 or string array; the value of id 2 first.
         counts: How often each was seen in the training split.
+        groups: What stands for values that are not known; their ids lie behind those of the values.
     """
 
     values: pa.Array
     counts: Int64
+    groups: FittedGroups | None = None
 
     @property
     def size(self) -> int:
-        """Number of ids, reserved ones included."""
+        """Number of ids, reserved ones and groups included."""
+        return self.first_group + (0 if self.groups is None else self.groups.count)
+
+    @property
+    def first_group(self) -> int:
+        """Id of the first group."""
         return len(self.values) + NUM_RESERVED
 
     @property

@@ -4,6 +4,7 @@ from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.schema import (
+    Cold,
     FieldSpec,
     HiddenColumn,
     Kind,
@@ -18,6 +19,7 @@ __all__ = [
     "MISSING_ID",
     "NUM_RESERVED",
     "OOV_ID",
+    "Cold",
     "FieldSpec",
     "HiddenColumn",
     "Keys",

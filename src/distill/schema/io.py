@@ -17,6 +17,7 @@ from distill.errors import SchemaError
 from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.plain_yaml import read_yaml
 from distill.schema.schema import (
+    Cold,
     FieldSpec,
     HiddenColumn,
     Schema,
@@ -30,6 +31,7 @@ _MOST_SHOWN = 5  # mistakes of a schema in one message
 
 _KNOWN: dict[str, type[BaseModel]] = {
     "fields": FieldSpec,
+    "cold": Cold,
     "tasks": Task,
     "keys": Keys,
     "score": Score,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from distill.schema.encoding import AnyEncoding, Identity, Standardise, Vocabulary
+from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Keys, Model, RawColumns
 
 MAX_WIDTH = 1 << 16
@@ -32,6 +32,19 @@ class Kind(str, Enum):
     SEQUENCE = "sequence"
 
 
+class Cold(Model):
+    """What stands for the ids of a field that the training split does not have, or has too seldom.
+
+    Attributes:
+        by: Fields of the same side with an id for each row, coarse ones first. Values that agree in the first of them,
+            in the first two, … are groups; an unknown value has the id of the smallest group that is known.
+        min_ids: Fewest known values of a group.
+    """
+
+    by: tuple[str, ...] = Field(min_length=1)
+    min_ids: int = Field(default=1, ge=1)
+
+
 class FieldSpec(Model):
     """One input of the models.
 
@@ -47,7 +60,8 @@ class FieldSpec(Model):
         max_length: Of a sequence: only the last `max_length` values are kept.
         width: Of a vector.
         nan: What a NaN in a number means: an error, or a missing value.
-        size: Number of ids of the encoded field, reserved ones included; filled in by `prepare`.
+        cold: Of an id with a vocabulary: groups that stand for unknown values; the names of their fields are enough.
+        size: Number of ids of the encoded field, reserved ones and groups included; filled in by `prepare`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
@@ -61,6 +75,7 @@ class FieldSpec(Model):
     max_length: int | None = Field(default=None, ge=1, le=2**31 - 1)
     width: int | None = Field(default=None, ge=1, le=MAX_WIDTH)
     nan: Literal["error", "missing"] = "error"
+    cold: Cold | None = None
     size: int | None = Field(default=None, ge=1, le=2**31 - 1)
 
     @model_validator(mode="before")
@@ -78,6 +93,8 @@ class FieldSpec(Model):
             filled["encoding"] = by_kind.get(str(getattr(kind, "value", kind)), Identity())
         elif isinstance(filled["encoding"], str):
             filled["encoding"] = {"type": filled["encoding"]}
+        if isinstance(filled.get("cold"), list | tuple):
+            filled["cold"] = {"by": filled["cold"]}
         return filled
 
     @model_validator(mode="after")
@@ -93,6 +110,8 @@ class FieldSpec(Model):
             raise ValueError("`width` belongs to vectors only; of an embedding it is `embedding_dim`")
         if self.max_length is not None and not is_sequence:
             raise ValueError("`max_length` belongs to sequences only")
+        if self.cold is not None and not (self.kind is Kind.ID and isinstance(self.encoding, Vocabulary)):
+            raise ValueError("`cold` belongs to fields of kind id with a vocabulary: others know no unknown values")
         return self
 
     @property
@@ -211,6 +230,7 @@ class Schema(Model):
         _check_unique([f.name for f in self.fields], "field")
         _check_unique([t.name for t in self.tasks], "task")
         _check_tables(self.fields)
+        _check_cold(self.fields)
         _check_unique(list(self.evaluation), "evaluation column")
         known = {t.name for t in self.tasks}
         for task in self.tasks:
@@ -259,6 +279,10 @@ class Schema(Model):
         """
         return {f.name: f for f in self.fields}[name]
 
+    def groups_of(self, spec: FieldSpec) -> tuple[FieldSpec, ...]:
+        """Returns the fields that say to which groups the values of a field belong; none without `cold`."""
+        return tuple(self.field(name) for name in (spec.cold.by if spec.cold is not None else ()))
+
     def serving_view(self) -> Schema:
         """Returns the schema without privileged fields: all that a pre-ranker may see."""
         return self.model_copy(update={"fields": tuple(f for f in self.fields if not f.privileged)})
@@ -285,3 +309,36 @@ def _check_tables(fields: tuple[FieldSpec, ...]) -> None:
             raise ValueError(
                 f"fields {other.name!r} and {spec.name!r} share table {spec.table!r} but differ in embedding_dim"
             )
+
+
+def _check_cold(fields: tuple[FieldSpec, ...]) -> None:
+    """Groups are of fields that each row has, and fields that share a table have the same."""
+    known = {f.name: f for f in fields}
+    first: dict[str, FieldSpec] = {}
+    for spec in (f for f in fields if f.cold is not None):
+        assert spec.cold is not None
+        _check_unique(list(spec.cold.by), f"field {spec.name!r}, cold.by: field")
+        for name in spec.cold.by:
+            _check_group(spec, name, known.get(name))
+        other = first.setdefault(spec.table, spec)
+        if _groups(other, known) != _groups(spec, known):
+            raise ValueError(f"fields {other.name!r} and {spec.name!r} share table {spec.table!r} but differ in `cold`")
+
+
+def _groups(spec: FieldSpec, known: dict[str, FieldSpec]) -> tuple[list[str], int]:
+    assert spec.cold is not None
+    return [known[name].table for name in spec.cold.by], spec.cold.min_ids
+
+
+def _check_group(spec: FieldSpec, name: str, group: FieldSpec | None) -> None:
+    where = f"field {spec.name!r}, cold.by"
+    if group is None:
+        raise ValueError(f"{where}: there is no field {name!r}")
+    if group.side is not spec.side or not group.is_id or isinstance(group.encoding, QuantileBuckets):
+        raise ValueError(
+            f"{where}: {name!r} must be a field of kind id of the same side ({spec.side.value}), with an id by value"
+        )
+    if group.table == spec.table:
+        raise ValueError(f"{where}: {name!r} has the table of the field itself")
+    if group.privileged and not spec.privileged:
+        raise ValueError(f"{where}: {name!r} is privileged, so that it is not known where the field is served")

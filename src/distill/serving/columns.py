@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from distill.encodings import EncodedField, FittedEncodings, SideArrays
 from distill.encodings.arrow import combine, to_plain
+from distill.encodings.fitted import RawColumn
 from distill.encodings.place import Place
 from distill.encodings.values import first, to_float32, to_numbers
 from distill.errors import DataError
@@ -95,10 +96,18 @@ def encode_fields(
     Raises:
         DataError: A column does not hold what its field says.
     """
+    raw: dict[str, RawColumn] = {
+        spec.name: (
+            spec,
+            columns[spec.column],
+            Place(spec.column, f"field {spec.name!r}", lambda row: f"{owner}, row {row}"),
+        )
+        for spec in fields
+    }
     encoded: dict[str, EncodedField] = {}
     for spec in fields:
-        place = Place(spec.column, f"field {spec.name!r}", lambda row: f"{owner}, row {row}")
-        encoded[spec.name] = fitted.encode(spec, columns[spec.column], place)
+        groups = [raw[name] for name in spec.cold.by] if spec.cold is not None else []
+        encoded[spec.name] = fitted.encode(*raw[spec.name], by=groups)
     return SideArrays.of(fields, encoded, rows)
 
 

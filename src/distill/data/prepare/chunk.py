@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from distill.encodings.arrow import Bool, Int64
+from distill.encodings.fitted import RawColumn
 from distill.encodings.place import Place
-from distill.schema import Side
+from distill.schema import FieldSpec, Side
 
 Int8 = npt.NDArray[np.int8]
 
@@ -85,6 +86,10 @@ class Chunk:
         if side is Side.REQUEST:
             return self.request[name], self.request_place(name, purpose)
         return self.candidate[name], self.candidate_place(name, purpose)
+
+    def of_field(self, spec: FieldSpec) -> RawColumn:
+        """Returns a field with its raw column and the place of that."""
+        return spec, *self.column(spec.side, spec.column, f"field {spec.name!r}")
 
     def request_place(self, name: str, purpose: str) -> Place:
         """Returns the place of an array `[R]`."""

@@ -79,6 +79,7 @@ class ChunkEncoder:
             split = chunk.split if spec.side is Side.REQUEST else candidate_split
             self.counts.add_rows("missing", spec.name, encoded.missing, split)
             unknown = self.counts.add_rows("oov", spec.name, encoded.oov, split)
+            self.counts.add_rows("grouped", spec.name, encoded.grouped, split)
             self.survey.add_field(spec.name, encoded, split, rows[spec.side is Side.REQUEST], unknown)
             side = columns if spec.side is Side.REQUEST else per_candidate
             side[field_column(spec.name)] = encoded.array
@@ -91,8 +92,7 @@ class ChunkEncoder:
 
     def _field_job(self, chunk: Chunk, spec: FieldSpec) -> Callable[[], EncodedField]:
         def run() -> EncodedField:
-            array, place = chunk.column(spec.side, spec.column, f"field {spec.name!r}")
-            return self.fitted.encode(spec, array, place)
+            return self.fitted.encode(*chunk.of_field(spec), by=[*map(chunk.of_field, self.schema.groups_of(spec))])
 
         return run
 

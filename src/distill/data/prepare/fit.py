@@ -12,6 +12,7 @@ import pyarrow as pa
 from distill.data.format import SPLITS
 from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueCounter, quantile_boundaries
 from distill.data.prepare.chunk import Chunk
+from distill.data.prepare.membership import PairCounter, with_members
 from distill.encodings.arrow import Bool
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.numbers import FittedNumber, number_from_moments, signed_log
@@ -70,6 +71,8 @@ class Fitter:
             for f in schema.fields
             if isinstance(f.encoding, QuantileBuckets)
         }
+        self._cold = [f for f in schema.fields if f.cold is not None]
+        self._pairs = {f.table: PairCounter([kinds.get(t, "int") for t in _tables(schema, f)]) for f in self._cold}
         self._moments = {f.name: Moments() for f in self._numbers}
         self._extremes = {f.name: Extremes() for f in schema.fields if f.is_number or f.name in self._reservoirs}
 
@@ -79,6 +82,7 @@ class Fitter:
         if train.is_empty:
             return
         jobs: list[Callable[[], None]] = [self._table_job(train, table) for table in self._counters]
+        jobs += [self._pairs_job(train, table) for table in self._pairs]
         jobs += [self._number_job(train, spec) for spec in self._schema.fields if spec.name in self._extremes]
         for done in [pool.submit(job) for job in jobs]:
             done.result()
@@ -88,7 +92,9 @@ class Fitter:
         tables = {table: self._finish_table(table, specs[0]) for table, specs in self._tables.items()}
         numbers = {spec.name: self._finish_number(spec) for spec in self._numbers}
         ranges = {n: (e.low, e.high) for n, e in self._extremes.items() if e.low <= e.high}
-        return FittedEncodings(tables, numbers), ranges
+        fitted = FittedEncodings(tables, numbers)
+        grouped = {spec.table: self._with_groups(fitted, spec) for spec in self._cold}
+        return FittedEncodings({**tables, **grouped}, numbers), ranges
 
     def _table_job(self, train: _TrainingRows, table: str) -> Callable[[], None]:
         def run() -> None:
@@ -97,6 +103,22 @@ class Fitter:
                 self._counters[table].add(to_id_values(array, place, spec.nan), keep)
 
         return run
+
+    def _pairs_job(self, train: _TrainingRows, table: str) -> Callable[[], None]:
+        def run() -> None:
+            for spec in (f for f in self._cold if f.table == table):
+                columns = []
+                for own in (spec, *self._schema.groups_of(spec)):
+                    array, keep, place = train.values(own)
+                    columns.append(to_id_values(array, place, own.nan))
+                self._pairs[table].add(columns, keep)
+
+        return run
+
+    def _with_groups(self, fitted: FittedEncodings, spec: FieldSpec) -> TableEncoder:
+        assert spec.cold is not None
+        _, *by = _tables(self._schema, spec)
+        return with_members(fitted, spec.table, by, spec.cold.min_ids, self._pairs[spec.table].result())
 
     def _number_job(self, train: _TrainingRows, spec: FieldSpec) -> Callable[[], None]:
         def run() -> None:
@@ -135,3 +157,8 @@ class Fitter:
         if extremes.low == extremes.high:
             deviation = 0.0  # exactly: rounding must not become the scale of a constant column
         return number_from_moments(spec.encoding, mean, deviation)
+
+
+def _tables(schema: Schema, spec: FieldSpec) -> list[str]:
+    """The table of a field, and those of the fields of its groups."""
+    return [spec.table, *(other.table for other in schema.groups_of(spec))]

@@ -15,10 +15,10 @@ from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.writer import PartWriter
 from distill.encodings.arrow import Int64, family, plain_type
-from distill.encodings.fitted import FittedEncodings
+from distill.encodings.fitted import FittedEncodings, RawColumn
 from distill.encodings.values import first
 from distill.errors import DataError, SchemaError
-from distill.schema import Schema, Side
+from distill.schema import FieldSpec, Schema, Side
 
 
 def item_uses(schema: Schema) -> tuple[Use, ...]:
@@ -99,12 +99,17 @@ def _encode(
     if (position := first(missing)) >= 0:
         raise DataError("An item of the catalogue has no key.", where=place.at(position), found="null")
     columns = {ITEM_KEY: pa.array(keys)}
+
+    def column(spec: FieldSpec) -> RawColumn:
+        return spec, batch.columns[spec.column], raw_place(batch, spec.column, f"field {spec.name!r}", files)
+
     for spec in schema.side(Side.CANDIDATE):
-        place = raw_place(batch, spec.column, f"field {spec.name!r}", files)
-        encoded = fitted.encode(spec, batch.columns[spec.column], place)
+        encoded = fitted.encode(*column(spec), by=[*map(column, schema.groups_of(spec))])
         columns[field_column(spec.name)] = encoded.array
         counts.add(f"missing/items/{spec.name}", len(encoded.missing))
         counts.add(f"oov/items/{spec.name}", len(encoded.oov))
+        if spec.cold is not None:
+            counts.add(f"grouped/items/{spec.name}", len(encoded.grouped))
     target = items_schema(schema)
     return pa.RecordBatch.from_arrays([columns[name] for name in target.names], schema=target)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from distill.data.prepare.membership import grown_members
 from distill.encodings import FittedEncodings
 from distill.encodings.arrow import Int64
 from distill.encodings.numbers import FittedNumber
@@ -44,7 +46,7 @@ class KnownEncodings:
         """
         for spec in schema.fields:
             found = self._found(spec)
-            wanted = _described(spec)
+            wanted = _described(spec) + (_groups(schema, spec.table) if spec.encoding.makes_ids else "")
             if found != wanted:
                 raise DataError(
                     "The encodings do not know this field."
@@ -68,9 +70,12 @@ class KnownEncodings:
         if not self.grow or fresh is None:
             return FittedEncodings(tables, numbers)
         limits = {f.table: f.encoding.max_size for f in schema.fields if isinstance(f.encoding, Vocabulary)}
-        return FittedEncodings(
+        grown = FittedEncodings(
             {name: _grown(table, fresh.tables[name], limits.get(name)) for name, table in tables.items()}, numbers
         )
+        cold = {f.table for f in schema.fields if f.cold is not None}
+        members = {name: grown_members(grown, self.fitted, fresh, name) for name in cold}
+        return FittedEncodings({**grown.tables, **members}, numbers)
 
     def _found(self, spec: FieldSpec) -> str:
         if spec.encoding.makes_ids:
@@ -100,6 +105,18 @@ def _described(spec: FieldSpec) -> str:
     return "number, log" if isinstance(encoding, Log) else "number"
 
 
+def _groups(schema: Schema, table: str) -> str:
+    """Describes the groups of a table, as the schema says them."""
+    for spec in schema.fields:
+        if spec.cold is not None and spec.table == table:
+            return _cold([other.table for other in schema.groups_of(spec)], spec.cold.min_ids)
+    return ""
+
+
+def _cold(by: Sequence[str], min_ids: int) -> str:
+    return f", cold by {' and '.join(by)} from {min_ids} ids"
+
+
 def _of_table(table: TableEncoder) -> str:
     if isinstance(table, FittedHash):
         return f"hash into {table.buckets} buckets"
@@ -107,7 +124,8 @@ def _of_table(table: TableEncoder) -> str:
         return f"{table.buckets} quantile buckets"
     if isinstance(table, FittedIds):
         return f"ids below {table.count}"
-    return "vocabulary"
+    groups = table.groups if isinstance(table, FittedVocabulary) else None
+    return "vocabulary" if groups is None else "vocabulary" + _cold(groups.by, groups.min_ids)
 
 
 def _of_number(number: FittedNumber) -> str:
@@ -119,14 +137,14 @@ def _grown(old: TableEncoder, fresh: TableEncoder, limit: int | None) -> TableEn
     if not isinstance(old, FittedVocabulary) or not isinstance(fresh, FittedVocabulary) or len(fresh.values) == 0:
         return old
     if len(old.values) == 0:
-        return fresh
+        return replace(fresh, groups=old.groups)
     if old.kind != fresh.kind:
         return old  # the first row that is encoded raises, and says where
     is_new = pc.invert(pc.is_in(fresh.values, value_set=old.values))
     values, counts = fresh.values.filter(is_new), fresh.counts[is_new.to_numpy(zero_copy_only=False)]
     room = len(values) if limit is None else max(0, limit - len(old.values))
     seen = np.concatenate([_with_counts(old, fresh), counts[:room]])
-    return FittedVocabulary(pa.concat_arrays([old.values, values.slice(0, room)]), seen)
+    return FittedVocabulary(pa.concat_arrays([old.values, values.slice(0, room)]), seen, old.groups)
 
 
 def _with_counts(old: FittedVocabulary, fresh: FittedVocabulary) -> Int64:

@@ -108,8 +108,7 @@ class FeatureEncoder:
         )
 
     def _encoded(self, chunk: Chunk, spec: FieldSpec) -> EncodedField:
-        array, place = chunk.column(spec.side, spec.column, f"field {spec.name!r}")
-        return self.fitted.encode(spec, array, place)
+        return self.fitted.encode(*chunk.of_field(spec), by=[*map(chunk.of_field, self.schema.groups_of(spec))])
 
 
 def block_of(arrays: SideArrays) -> FeatureBlock:
