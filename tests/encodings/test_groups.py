@@ -132,7 +132,9 @@ def test_rows_follow_their_groups_wherever_ids_are_now() -> None:
 
 def test_ids_of_groups_may_be_hashed_or_numbers() -> None:
     spec = schema(
-        ITEM, {**CATEGORY, "encoding": {"type": "ids", "size": 3}}, {**BRAND, "encoding": {"type": "hash", "buckets": 1}}
+        ITEM,
+        {**CATEGORY, "encoding": {"type": "ids", "size": 3}},
+        {**BRAND, "encoding": {"type": "hash", "buckets": 1}},
     )
     fitted = FittedEncodings(
         {"item": words("a", groups=groups((2, 2))), "category": FittedIds(3), "brand": FittedHash(1, "string")}, {}

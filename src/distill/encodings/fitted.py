@@ -128,9 +128,7 @@ class FittedEncodings:
         numbers, missing = self.numbers[spec.name].encode(array, place, spec.nan)
         return EncodedField(pa.array(numbers), missing, nothing)
 
-    def _with_groups(
-        self, spec: FieldSpec, ids: Int32, unknown: Int64, by: Sequence[RawColumn]
-    ) -> tuple[Int32, Int64]:
+    def _with_groups(self, spec: FieldSpec, ids: Int32, unknown: Int64, by: Sequence[RawColumn]) -> tuple[Int32, Int64]:
         """Gives values that are unknown the ids of their groups; says of which rows a group is known."""
         vocabulary = self.tables[spec.table]
         assert spec.cold is not None

@@ -40,7 +40,8 @@ class _Level:
 
 
 def _joined(parents: Int64, ids: Int64) -> Int64:
-    return (parents << np.int64(32)) | ids
+    joined: Int64 = (parents << np.int64(32)) | ids
+    return joined
 
 
 @dataclass(frozen=True)

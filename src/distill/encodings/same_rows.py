@@ -28,7 +28,9 @@ def same_rows(new: TableEncoder, old: TableEncoder) -> Int64:
         if new.kind == old.kind and len(old.values):
             place = pc.index_in(new.values, value_set=old.values)
             known = place.is_valid().to_numpy(zero_copy_only=False)
-            found[NUM_RESERVED : new.first_group][known] = place.drop_null().to_numpy(zero_copy_only=False) + NUM_RESERVED
+            found[NUM_RESERVED : new.first_group][known] = (
+                place.drop_null().to_numpy(zero_copy_only=False) + NUM_RESERVED
+            )
     elif isinstance(new, FittedIds) and isinstance(old, FittedIds):
         both = min(new.size, old.size)
         found[:both] = np.arange(both)

@@ -4,6 +4,7 @@ from distill.features.borrowed import BorrowedTables
 from distill.features.distinct import distinct_rows
 from distill.features.encoder import SideEncoder
 from distill.features.features import Features
+from distill.features.groups import TableGroups
 from distill.features.layout import FieldLayout
 from distill.features.placement import TableFactory, TableSharing, table_factory
 from distill.features.sequence import (
@@ -32,6 +33,7 @@ __all__ = [
     "ShardedTables",
     "SideEncoder",
     "TableFactory",
+    "TableGroups",
     "TableSharing",
     "TargetAttentionEncoding",
     "TargetEncoding",

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from distill.errors import ConfigError
 from distill.features.shards import KINDS, ShardedTable
 from distill.features.tables import EmbeddingTables
 from distill.schema import Schema
@@ -36,6 +37,14 @@ class ShardedTables(EmbeddingTables):
     def __init__(self, schema: Schema, embedding_dim: int, init_std: float, kind: str) -> None:
         self._kind = kind  # needed when the base class allocates
         super().__init__(schema, embedding_dim, init_std)
+        if self.groups.tables:
+            raise ConfigError(
+                "Tables that are divided over ranks have no rows of groups.",
+                where="embedding.sharding",
+                expected="null, or a schema without `cold`",
+                found=f"cold fields of table {', '.join(self.groups.tables)}",
+                remedy="Set embedding=default, or prepare the data without `cold`.",
+            )
 
     def _allocate(self, rows: dict[int, int], init_std: float) -> None:
         gc.collect()  # TorchRec's modules are cycles: the tables of an earlier model may still take their room

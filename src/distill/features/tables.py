@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from distill.errors import SchemaError
+from distill.features.groups import TableGroups, is_group, set_group_rows
 from distill.features.lookup import embedding_mean, embedding_rows
 from distill.schema import FieldSpec, Schema
 
@@ -27,7 +29,8 @@ class EmbeddingTables(nn.Module):
     """All embedding tables of a model, fused by width.
 
     Fields that name the same table share its rows, whatever their side (a history and the candidate's id, say).
-    Gradients are sparse: an optimiser can update the touched rows only.
+    Gradients are sparse: an optimiser can update the touched rows only. Rows of groups (`cold` fields) are the mean of
+    their members' rows whenever the tables go from training to evaluation; in between they stay as they are.
 
     Args:
         schema: Prepared schema: every id field knows its `size`.
@@ -51,7 +54,46 @@ class EmbeddingTables(nn.Module):
             width = spec.embedding_dim or embedding_dim
             self._places[spec.table] = TablePlace(width, rows.get(width, 0), spec.size)
             rows[width] = rows.get(width, 0) + spec.size
+        self.groups = TableGroups(schema)
+        self._frozen: dict[str, Tensor] = {}
         self._allocate(rows, init_std)
+
+    def train(self, mode: bool = True) -> Self:
+        """Goes into training or evaluation, where groups stand for ids that training does not have."""
+        if self.training and not mode:
+            self.set_group_rows()
+        return super().train(mode)
+
+    def set_group_rows(self) -> None:
+        """Sets the rows of groups to the mean of their members' rows."""
+        for table, of in self.groups.items():
+            set_group_rows(self.rows_of(table), of)
+
+    def rows_of(self, table: str) -> Tensor:
+        """Returns the rows of a table `[size, width]`, without gradient: what is written there is in the table."""
+        place = self._places[table]
+        rows: Tensor = self.weights[str(place.width)].detach()[place.first : place.first + place.size]
+        return rows
+
+    def freeze(self, table: str, ids: Tensor) -> None:
+        """Lets some rows of a table, given by their ids, learn no more."""
+        self._frozen[table] = ids
+
+    def held_rows(self) -> dict[int, Tensor]:
+        """Returns which rows of the fused tables do not learn, by width `[rows]` bool; of widths that have such."""
+        found: dict[int, Tensor] = {}
+
+        def of(table: str) -> Tensor:
+            place = self._places[table]
+            weight = self.weights[str(place.width)]
+            every = found.setdefault(place.width, weight.new_zeros(weight.shape[0], dtype=torch.bool))
+            return every[place.first : place.first + place.size]
+
+        for table, groups in self.groups.items():
+            of(table).logical_or_(is_group(groups).to(self.weights[str(self._places[table].width)].device))
+        for table, ids in self._frozen.items():
+            of(table)[ids] = True
+        return found
 
     def _allocate(self, rows: dict[int, int], init_std: float) -> None:
         weights = {str(width): nn.Parameter(torch.randn(count, width) * init_std) for width, count in rows.items()}

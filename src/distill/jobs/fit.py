@@ -22,6 +22,7 @@ from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, DistillError
 from distill.features import EmbeddingTables, TableFactory, TableSharing, table_factory
 from distill.files import remove_leftovers_below
+from distill.jobs.cold import tell_groups
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.node import build, plain
@@ -242,6 +243,7 @@ class FitJob:
         """Puts together what is trained on the data."""
         schema, total_steps = data.schema, self._total_steps(data)
         model, source = self._models(total_steps)
+        tell_groups((model, source), self.dataset)
         loss, sampling = self.plan.build_loss(), self.plan.build_sampling()
         taught = schema.task_names if source is None or source.tasks is None else source.tasks
         setting = LossSetting(

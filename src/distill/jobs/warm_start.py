@@ -12,7 +12,7 @@ from torch import nn
 
 from distill.data.format import Dataset
 from distill.encodings import FittedEncodings
-from distill.encodings.same_rows import same_rows
+from distill.encodings.same_rows import rows_of_groups, same_rows
 from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.jobs.parts import load_model
@@ -27,18 +27,22 @@ class Taken:
         dense: Names of its weights outside tables that it took.
         fresh: Names of those that the other does not have, or has in another shape.
         rows: Table to the number of rows that it took, and of all that it has (reserved ones included).
+        grouped: Table to the number of values that the other does not know and whose group it does.
     """
 
     dense: tuple[str, ...]
     fresh: tuple[str, ...]
     rows: Mapping[str, tuple[int, int]]
+    grouped: Mapping[str, int]
 
     def lines(self, origin: Path) -> list[str]:
         """Says it, in a line for the dense weights and one for the tables."""
         shown = ", ".join(self.fresh[:8]) + (", …" if len(self.fresh) > 8 else "")
         new = f"; new: {shown}" if self.fresh else ""
         tables = ", ".join(
-            f"{name} {taken:,} of {rows:,}" + (" (encoded in another way)" if taken <= 2 < rows else "")
+            f"{name} {taken:,} of {rows:,}"
+            + (" (encoded in another way)" if taken <= 2 < rows else "")
+            + (f" and {self.grouped[name]:,} from their group" if self.grouped.get(name) else "")
             for name, (taken, rows) in self.rows.items()
         )
         return [
@@ -53,7 +57,8 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
 
     A dense weight or buffer is taken if the checkpoint has one of the same name and shape. A row of an embedding table
     is taken if the table of that name is equally wide there and has a row of the same raw value; the reserved rows
-    (missing, unknown) stand for the same in any table. What is not taken keeps its initial value.
+    (missing, unknown) stand for the same in any table. A value that the checkpoint does not know begins with the row of
+    its group there, if it has one. What is not taken keeps its initial value.
 
     Args:
         model: Built for the dataset.
@@ -75,7 +80,7 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
     old = load_model(checkpoint)
     mapping = _Rows(old.fitted(checkpoint), dataset)
     others = {name: m for name, m in old.model.named_modules() if isinstance(m, EmbeddingTables)}
-    in_tables, rows = set[str](), dict[str, tuple[int, int]]()
+    in_tables, rows, grouped = set[str](), dict[str, tuple[int, int]](), dict[str, int]()
     for name, tables in model.named_modules(remove_duplicate=False):
         if not isinstance(tables, EmbeddingTables):
             continue
@@ -87,7 +92,8 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
                 found=str(checkpoint),
             )
         in_tables |= {f"{name}.{parameter}" if name else parameter for parameter in tables.state_dict()}
-        _take_rows(tables, others.get(name), mapping, rows)
+        _take_rows(tables, others.get(name), mapping, rows, grouped)
+        tables.set_group_rows()
     dense, fresh = _take_dense(model, old.model, in_tables)
     if not dense and not any(taken > 0 for taken, _ in rows.values()):
         raise ConfigError(
@@ -97,7 +103,7 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
             found=f"{checkpoint}: {type(old.model).__name__}",
             remedy="Name a checkpoint of the same kind of model, or leave it out.",
         )
-    return Taken(tuple(dense), tuple(fresh), rows)
+    return Taken(tuple(dense), tuple(fresh), rows, grouped)
 
 
 class _Rows:
@@ -113,19 +119,30 @@ class _Rows:
             return None
         return torch.from_numpy(same_rows(self._new.tables[table], self._old.tables[table]).astype(np.int64))
 
+    def of_groups(self, table: str) -> torch.Tensor:
+        """Returns the old row of each new one's group `[size]` int64, -1 where there is none."""
+        return torch.from_numpy(rows_of_groups(self._new, self._old, table).astype(np.int64))
+
 
 def _take_rows(
-    tables: EmbeddingTables, other: EmbeddingTables | None, mapping: _Rows, rows: dict[str, tuple[int, int]]
+    tables: EmbeddingTables,
+    other: EmbeddingTables | None,
+    mapping: _Rows,
+    rows: dict[str, tuple[int, int]],
+    grouped: dict[str, int],
 ) -> None:
     for table, place in tables.places.items():
         taken = 0
         before = None if other is None else other.places.get(table)
         source = mapping.of(table) if before is not None and before.width == place.width else None
         if source is not None and other is not None and before is not None:
+            groups = mapping.of_groups(table)
+            grouped[table] = int(((source < 0) & (groups >= 0)).sum())
+            source = torch.where(source >= 0, source, groups)
             known = (source >= 0).nonzero().flatten()
             weight, old = tables.weights[str(place.width)], other.weights[str(place.width)]
             weight[place.first + known] = old[before.first + source[known]].to(weight)
-            taken = len(known)
+            taken = len(known) - grouped[table]
         rows[table] = max(rows.get(table, (0, 0)), (taken, place.size))
 
 

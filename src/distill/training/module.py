@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from distill.batch import Batch, FeatureBlock, LossReport, RankerOutput, TeacherSignals
-from distill.features import ServingProjection
+from distill.features import ServingProjection, TableGroups
 from distill.losses import CompositeLoss, LossInputs
 from distill.metrics import MetricState, MetricSuite, ScoredRows, rows_of_batch, teacher_rows
 from distill.models.prerankers.base import SplitPreRanker
@@ -23,6 +23,7 @@ from distill.ops.ranks import mean_over_ranks
 from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
+from distill.training.held_rows import Held, forget_gradients, held_rows
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
 from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, sum_sparse_gradients
@@ -75,6 +76,7 @@ class RankingModule(pl.LightningModule):
         self._schedule = schedule
         self.total_steps = total_steps
         self._rows = MetricState()
+        self._held: list[Held] = []
         self._told: set[str] = set()
         self.test_rows: ScoredRows | None = None
         self.last_report: LossReport | None = None
@@ -99,6 +101,10 @@ class RankingModule(pl.LightningModule):
             broadcast_tables(table_parameters(self))
             for loss in (module for module in self.modules() if isinstance(module, CompositeLoss)):
                 loss.reduce_denominators = mean_over_ranks
+
+    def on_train_start(self) -> None:
+        """Looks which rows do not learn."""
+        self._held = held_rows(self)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
@@ -144,6 +150,7 @@ class RankingModule(pl.LightningModule):
         sum_sparse_gradients(tables)
         if self.trainer.world_size > 1:
             average_sparse_gradients(tables)
+        forget_gradients(self._held)
         clip = self._optimizer_factory.clip_norm
         if clip > 0:
             in_tables = {id(p) for p in tables}
@@ -236,7 +243,11 @@ class RankingModule(pl.LightningModule):
     def _leave_tables_out_of_ddp(self) -> None:
         tables = {id(p) for p in table_parameters(self)}
         named = self.named_parameters(remove_duplicate=False)
-        self._ddp_params_and_buffers_to_ignore = [name for name, p in named if id(p) in tables]
+        groups = {id(of) for m in self.modules() if isinstance(m, TableGroups) for _, of in m.items()}
+        self._ddp_params_and_buffers_to_ignore = [
+            *(name for name, p in named if id(p) in tables),
+            *(name for name, b in self.named_buffers(remove_duplicate=False) if id(b) in groups),
+        ]
 
 
 def item_tower(model: nn.Module, device: torch.device) -> Callable[[FeatureBlock], Tensor] | None:

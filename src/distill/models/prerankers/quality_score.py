@@ -10,6 +10,8 @@ from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, RankerOutput
 from distill.errors import ConfigError
+from distill.features import TableGroups
+from distill.features.groups import set_group_rows
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.models.prerankers.id_field import id_field
 from distill.ops.ranks import sum_over_ranks
@@ -24,7 +26,8 @@ class QualityScore(FittedPreRanker):
 
     rate: (positives + m·r_k) / (rows + m), with r_k the rate of all items and m the prior rows. popularity:
     log(1 + rows), standardised over the items that were seen. An item that was not seen has the score of no rows: r_k,
-    or that of log 1. It is counted on observed rows of the training split, in one pass; nothing is trained.
+    or that of log 1; if the field is `cold`, the mean of its group's scores. It is counted on observed rows of the
+    training split, in one pass; nothing is trained.
 
     Args:
         schema: Serving view of a prepared schema.
@@ -51,6 +54,7 @@ class QualityScore(FittedPreRanker):
         spec, self._column = id_field(schema, Side.CANDIDATE, item_field, schema.keys.item, "model.net.item_field")
         shape = (spec.size or 0, len(schema.tasks))
         self.register_buffer("logits", torch.zeros(shape))
+        self._table, self.groups = spec.table, TableGroups(schema)
 
     def fit(self, batches: Iterable[Batch]) -> None:
         """Counts rows and positives of each item and task, and fixes the scores; see `FittedPreRanker.fit`."""
@@ -62,6 +66,9 @@ class QualityScore(FittedPreRanker):
             positives.index_add_(0, item, weight * batch.labels.double())
         counts, positives = sum_over_ranks(counts), sum_over_ranks(positives)
         self.logits.copy_(self._rates(counts, positives) if self.kind == "rate" else _popularity(counts))
+        for table, of in self.groups.items():
+            if table == self._table:
+                set_group_rows(self.logits, of)
 
     def _rates(self, counts: Tensor, positives: Tensor) -> Tensor:
         overall = positives.sum(0) / counts.sum(0).clamp(min=1)
