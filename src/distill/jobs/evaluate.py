@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from distill.console import plain_console
 from distill.data.format import Dataset, Split
+from distill.data.known_items import known_items
 from distill.data.popularity import item_exposures
 from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoch
 from distill.errors import ConfigError, DataError
@@ -23,7 +25,7 @@ from distill.jobs.node import build, plain
 from distill.jobs.of_model import dataset_of_model
 from distill.jobs.parts import LoadedModel, load_model
 from distill.jobs.stored_items import with_item_type
-from distill.metrics import MetricState, MetricSuite, ScoredRows, give_exposures, rows_of_batch
+from distill.metrics import MetricState, MetricSuite, ScoredRows, give_exposures, give_known_items, rows_of_batch
 from distill.models.score import RankingScore
 from distill.ops.ranks import rank, world_size
 from distill.reports.evaluation import TEACHER, Evaluation, print_days, print_evaluation, save_evaluations
@@ -115,7 +117,7 @@ def _evaluate(
         path, judge = teacher
         own = _scored(cfg, dataset_of_model(cfg, judge, path), judge)
         tables = {name: _with_teacher(table, own) for name, table in tables.items()}
-    return _measured(cfg, dataset, models, tables)
+    return _measured(cfg, dataset, models, loaded, tables)
 
 
 def _scored(cfg: DictConfig, dataset: Dataset, loaded: LoadedModel) -> ScoredRows:
@@ -163,11 +165,16 @@ def _with_teacher(table: ScoredRows, teacher: ScoredRows) -> ScoredRows:
 
 
 def _measured(
-    cfg: DictConfig, dataset: Dataset, models: Mapping[str, Path], tables: Mapping[str, ScoredRows]
+    cfg: DictConfig,
+    dataset: Dataset,
+    models: Mapping[str, Path],
+    loaded: Mapping[str, LoadedModel],
+    tables: Mapping[str, ScoredRows],
 ) -> Evaluation:
     suite: MetricSuite = build(cfg.metrics, "metrics", MetricSuite)
     if dataset.manifest.splits.get("train"):
         give_exposures(suite.metrics, item_exposures(dataset))
+    give_known_items(suite.metrics, _known_items(models, loaded))
     tasks = dataset.schema.task_names
     measured = {name: suite.measure(table, tasks) for name, table in tables.items()}
     first, *others = models
@@ -192,6 +199,14 @@ def _measured(
         differences={other: paired_differences(measured[first][1], measured[other][1]) for other in others},
         unknown={name: found.unknown / found.values for name, found in fields.items() if found.unknown},
     )
+
+
+def _known_items(models: Mapping[str, Path], loaded: Mapping[str, LoadedModel]) -> Tensor | None:
+    """Returns the items that the first model knows: which are new must not depend on the model that is measured."""
+    name, path = next(iter(models.items()))
+    if loaded[name].encodings is None:
+        return None
+    return known_items(loaded[name].schema, loaded[name].fitted(path))
 
 
 def _data_name(cfg: DictConfig) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from distill.arguments import parameters
 from distill.batch import Batch
 from distill.data.format import Dataset
+from distill.data.known_items import known_items
 from distill.data.popularity import item_exposures
 from distill.encodings import FittedEncodings, PackedEncodings
 from distill.errors import ConfigError, DataError
@@ -24,7 +25,7 @@ from distill.jobs.construct import OF_BUILDER, TARGET, construct, nodes
 from distill.jobs.node import build
 from distill.jobs.trust import is_trusted, trusted
 from distill.losses.composite import CompositeLoss
-from distill.metrics import MetricSuite, give_exposures
+from distill.metrics import MetricSuite, NewItems, give_exposures, give_known_items
 from distill.models.prerankers.base import PreRanker
 from distill.plain import plain_data
 from distill.schema import Schema, parse_schema
@@ -38,6 +39,9 @@ def build_metrics(node: DictConfig | Mapping[str, Any], dataset: Dataset) -> Met
     """Builds the metrics of a run, and tells them what they need to know of the dataset."""
     suite: MetricSuite = build(node, "metrics", MetricSuite)
     give_exposures(suite.metrics, item_exposures(dataset))
+    if any(isinstance(metric, NewItems) for metric in suite.metrics.values()):
+        encodings = FittedEncodings.load(dataset.root, dataset.manifest.encodings)
+        give_known_items(suite.metrics, known_items(dataset.schema, encodings))
     return suite
 
 

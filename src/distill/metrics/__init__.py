@@ -5,6 +5,7 @@ from distill.metrics.base import Metric, Sampled
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.goal import Goal
 from distill.metrics.long_tail import PassedOn, PopularityBands, give_exposures
+from distill.metrics.new_items import NewItems, give_known_items
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
 from distill.metrics.ranking import NDCG, HitRate, Recall
 from distill.metrics.rows import (
@@ -34,6 +35,7 @@ __all__ = [
     "Metric",
     "MetricState",
     "MetricSuite",
+    "NewItems",
     "OrderAgreement",
     "OverlapWithColumn",
     "OverlapWithTeacher",
@@ -47,6 +49,7 @@ __all__ = [
     "canonical",
     "concatenate",
     "give_exposures",
+    "give_known_items",
     "request_ids",
     "request_index",
     "rows_of_batch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from distill.batch import MISSING_KEY
 from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError
 from distill.metrics import functional
-from distill.metrics.agreement import covered_orders, teacher_reference
+from distill.metrics.agreement import Reference, covered_orders, teacher_reference
 from distill.metrics.base import Sampled, cutoffs
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.inequality import gini
@@ -74,20 +74,14 @@ class PopularityBands:
             return {}
         band = self._bands(self.exposures, evaluation.rows.item_id)
         recalls = {name: float(result.value) for name, result in self._recalls(evaluation, band).items()}
-        return {**self._aucs(evaluation, band), **recalls}
+        return {**aucs(evaluation, rows_of_bands(evaluation, band, BANDS, self.tasks)), **recalls}
 
     def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
         """Returns the results, moved by requests; nothing before the exposures are known."""
         if self.exposures is None:
             return {}
-        rows, (index, num_requests) = evaluation.rows, evaluation.requests
-        band = self._bands(self.exposures, rows.item_id)
-        aucs = {
-            name: auc_influence(
-                rows.logits[kept, column], rows.labels[kept, column], index[kept], num_requests, rows.weight[kept]
-            )
-            for name, kept, column in self._of_bands(evaluation, band)
-        }
+        band = self._bands(self.exposures, evaluation.rows.item_id)
+        aucs = sampled_aucs(evaluation, rows_of_bands(evaluation, band, BANDS, self.tasks))
         return {**aucs, **self._recalls(evaluation, band)}
 
     def missing(self, evaluation: Evaluation) -> str | None:
@@ -100,38 +94,78 @@ class PopularityBands:
         band = (count < head).to(torch.int64) + (count < torso)
         return band.masked_fill(item_id == MISSING_KEY, len(BANDS))  # of none
 
-    def _aucs(self, evaluation: Evaluation, band: Tensor) -> dict[str, float]:
-        rows, values = evaluation.rows, {}
-        for name, kept, column in self._of_bands(evaluation, band):
-            found = functional.auc(rows.logits[kept, column], rows.labels[kept, column], rows.weight[kept])
-            values[name] = float(found)
-        return values
-
-    def _of_bands(self, evaluation: Evaluation, band: Tensor) -> Iterator[tuple[str, Tensor, int]]:
-        """The name of each AUC, its rows by position, and the column of its task."""
-        for task, column in evaluation.columns(self.tasks).items():
-            if evaluation.observed_rows(column).is_binary:
-                for number, name in enumerate(BANDS):
-                    (kept,) = (evaluation.rows.observed[:, column] & (band == number)).nonzero(as_tuple=True)
-                    yield f"{task}/auc_{name}", kept, column
-
     def _recalls(self, evaluation: Evaluation, band: Tensor) -> Mapping[str, Influence]:
         """The recalls, moved by requests."""
         reference = teacher_reference(evaluation.rows)
         if reference is None:
             return {}
-        student, teacher = covered_orders(evaluation, reference)
-        (band,) = reference.covered(band)
-        large = student.request_size()[student.index]
-        values = {}
-        for k in self.ks:
-            (rows,) = (large > max(k, self.m)).nonzero(as_tuple=True)
-            wanted, passed = membership(teacher, self.m)[rows], membership(student, k)[rows]
-            for number, name in enumerate(BANDS):
-                own = wanted * (band[rows] == number)
-                found = ratio_influence(own * passed, own, student.index[rows], student.num_requests)
-                values[f"teacher_recall@{k}_{self.m}_{name}"] = found
-        return values
+        return recalls_of_bands("teacher_recall", evaluation, reference, band, BANDS, self.ks, self.m)
+
+
+def rows_of_bands(
+    evaluation: Evaluation, band: Tensor, names: Sequence[str], tasks: Sequence[str] | None
+) -> Iterator[tuple[str, Tensor, int]]:
+    """Yields the name of each AUC of a band, its observed rows by position, and the column of its task.
+
+    Args:
+        evaluation: What is measured.
+        band: Number of the band of each row `[N]`.
+        names: Of the bands.
+        tasks: Which; None for all that are binary.
+    """
+    for task, column in evaluation.columns(tasks).items():
+        if evaluation.observed_rows(column).is_binary:
+            for number, name in enumerate(names):
+                (kept,) = (evaluation.rows.observed[:, column] & (band == number)).nonzero(as_tuple=True)
+                yield f"{task}/auc_{name}", kept, column
+
+
+def aucs(evaluation: Evaluation, parts: Iterable[tuple[str, Tensor, int]]) -> dict[str, float]:
+    """Returns the AUC of each part of the rows; see `rows_of_bands`."""
+    rows = evaluation.rows
+    return {
+        name: float(functional.auc(rows.logits[kept, column], rows.labels[kept, column], rows.weight[kept]))
+        for name, kept, column in parts
+    }
+
+
+def sampled_aucs(evaluation: Evaluation, parts: Iterable[tuple[str, Tensor, int]]) -> dict[str, Influence]:
+    """Returns the AUC of each part of the rows, moved by requests."""
+    rows, (index, num_requests) = evaluation.rows, evaluation.requests
+    return {
+        name: auc_influence(
+            rows.logits[kept, column], rows.labels[kept, column], index[kept], num_requests, rows.weight[kept]
+        )
+        for name, kept, column in parts
+    }
+
+
+def recalls_of_bands(
+    stem: str,
+    evaluation: Evaluation,
+    reference: Reference,
+    band: Tensor,
+    names: Sequence[str],
+    ks: Sequence[int],
+    m: int,
+) -> dict[str, Influence]:
+    """Returns `<stem>@<k>_<m>_<band>`: the share of the reference's top-m that are of the band in the student's top-k.
+
+    Over all requests of more than k and more than m candidates together, moved by requests.
+    """
+    student, wanted_order = covered_orders(evaluation, reference)
+    (band,) = reference.covered(band)
+    large = student.request_size()[student.index]
+    values = {}
+    for k in ks:
+        (rows,) = (large > max(k, m)).nonzero(as_tuple=True)
+        wanted, passed = membership(wanted_order, m)[rows], membership(student, k)[rows]
+        for number, name in enumerate(names):
+            own = wanted * (band[rows] == number)
+            values[f"{stem}@{k}_{m}_{name}"] = ratio_influence(
+                own * passed, own, student.index[rows], student.num_requests
+            )
+    return values
 
 
 class PassedOn:

@@ -65,6 +65,8 @@ class FunnelSource:
         arrivals: Share of the items that arrive while the log is written, one by one.
         only_days: First and last day that is written, from 0; all if not given. The days before are gone through, so
             that a day holds the same rows whatever else is written.
+        cold: Fields of the item that say what stands for an unknown one (`cold` of the schema); none by default.
+        min_count: Rarer items have no id of their own.
         val: Share of the requests in the val split, before the test split.
         test: Share of the requests in the test split, the last ones.
         seed: Of everything.
@@ -86,6 +88,8 @@ class FunnelSource:
     drift: float = 0.0
     arrivals: float = 0.0
     only_days: tuple[int, int] | None = None
+    cold: tuple[str, ...] = ()
+    min_count: int = 1
     val: float = 0.1
     test: float = 0.1
     seed: int = 0
@@ -143,7 +147,14 @@ class FunnelSource:
     def fingerprint(self) -> str:
         """Hash of the arguments and of the version of the generator."""
         content = asdict(self)
-        still = {"drift": 0.0, "arrivals": 0.0, "only_days": None}  # which older versions did not have
+        still = {
+            "drift": 0.0,
+            "arrivals": 0.0,
+            "only_days": None,
+            "cold": (),
+            "min_count": 1,
+        }  # which older versions did not have
+        content["cold"] = tuple(self.cold)
         content = {name: value for name, value in content.items() if name not in still or value != still[name]}
         text = json.dumps([GENERATOR_VERSION, BLOCK_REQUESTS, content], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -166,7 +177,7 @@ class FunnelSource:
 
     def raw_schema(self) -> Schema:
         """What the log holds."""
-        return funnel_schema(self.name, self.max_history)
+        return funnel_schema(self.name, self.max_history, self.cold, self.min_count)
 
     def world(self) -> World:
         """Draws the catalogue and the users."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from distill.data.funnel.behaviour import SCORE_POWERS
 from distill.data.funnel.cascade import Outcome, Requests
 from distill.data.funnel.state import UserState
 from distill.data.funnel.world import AGES, DEVICES, GENDERS, Ints, World
-from distill.schema import FieldSpec, Keys, Kind, Schema, Score, Side, StageKey, Task
+from distill.errors import SchemaError
+from distill.schema import Cold, FieldSpec, Keys, Kind, Schema, Score, Side, StageKey, Task
 from distill.schema.encoding import IdentityIds, Log, QuantileBuckets, Standardise, Vocabulary
 
 UTILITY = "utility"
@@ -18,8 +22,24 @@ SPLIT = "split"
 FIRST_ID = 1
 
 
-def funnel_schema(name: str, max_history: int) -> Schema:
-    """Returns the schema of the synthetic log."""
+def funnel_schema(name: str, max_history: int, cold: Sequence[str] = (), min_count: int = 1) -> Schema:
+    """Returns the schema of the synthetic log; see `FunnelSource`.
+
+    Raises:
+        SchemaError: Items have no such groups.
+    """
+    try:
+        return _schema(name, max_history, cold, Vocabulary(min_count=min_count))
+    except ValidationError as error:
+        raise SchemaError(
+            "Items have no such groups.",
+            where="data.adapter.cold, data.adapter.min_count",
+            expected="cold: [category, brand] or one of them; min_count of at least 1",
+            found=f"cold: {list(cold)}, min_count: {min_count}",
+        ) from error
+
+
+def _schema(name: str, max_history: int, cold: Sequence[str], items: Vocabulary) -> Schema:
     request, candidate, cross = Side.REQUEST, Side.CANDIDATE, Side.CROSS
     number = Kind.NUMBER
     return Schema(
@@ -41,11 +61,17 @@ def funnel_schema(name: str, max_history: int) -> Schema:
                 name="history",
                 side=request,
                 kind=Kind.SEQUENCE,
-                encoding=Vocabulary(),
+                encoding=items,
                 table="item_id",
                 max_length=max_history,
             ),
-            _id("item_id", candidate),
+            FieldSpec(
+                name="item_id",
+                side=candidate,
+                kind=Kind.ID,
+                encoding=items,
+                cold=Cold(by=tuple(cold)) if cold else None,
+            ),
             _id("category", candidate),
             _id("brand", candidate),
             FieldSpec(name="price", side=candidate, kind=number, encoding=Log()),
