@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,23 +16,61 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from distill.console import plain_console
 from distill.data.dataset import load_dataset
 from distill.errors import ConfigError, DataError
+from distill.files import write_text_atomic
 from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
 from distill.jobs.planned_folder import begin
-from distill.reports.evaluation import Evaluation, print_days, save_evaluations
+from distill.reports.backtest import Backtest, print_backtests, save_backtests
+from distill.reports.evaluation import Evaluation, save_evaluations
 
 _GENERATED = "funnel_drift"
+_TIMES = "seconds.json"
 
 
-def run(options: argparse.Namespace) -> list[Evaluation]:
+def run(options: argparse.Namespace) -> list[Backtest]:
     """Trains and measures; everything is a dataset, a run or an evaluation of the commands of that name.
 
+    Returns:
+        What each seed measured.
+
     Raises:
-        ConfigError: There are not enough days.
+        ConfigError: There are not enough days, or seeds are given twice.
         DataError: A day cannot be read.
     """
-    log = _Log.of(options.overrides, options.out)
+    found = [_of_seed(options, seed) for seed in _seeds(options)]
+    metric = options.metric or f"{_Log.of(options.overrides, options.out).main_task}/auc"
+    options.out.mkdir(parents=True, exist_ok=True)
+    save_backtests(found, options.out, metric)
+    print_backtests(found, metric, plain_console())
+    plain_console().print(f"Backtest: {options.out}", soft_wrap=True)
+    return found
+
+
+def _seeds(options: argparse.Namespace) -> list[int | None]:
+    """The seeds to go through; None for that of the overrides.
+
+    Raises:
+        ConfigError: One is there twice, or the overrides name one too.
+    """
+    seeds: list[int | None] = list(options.seeds or [None])
+    given = [o for o in options.overrides if o.startswith("seed=")]
+    if len(set(seeds)) < len(seeds) or (options.seeds and given):
+        raise ConfigError(
+            "The seeds of a backtest are different, and named once.",
+            where="--seeds",
+            expected="such as --seeds 0 1 2, without seed=",
+            found=" ".join([*map(str, seeds), *given]),
+        )
+    return seeds
+
+
+def _of_seed(options: argparse.Namespace, seed: int | None) -> Backtest:
+    own = argparse.Namespace(**vars(options))
+    if seed is not None:
+        own.out, own.overrides = options.out / f"seed-{seed}", [*options.overrides, f"seed={seed}"]
+    log = _Log.of(own.overrides, own.out)
+    options = own
     if not 1 <= options.first < log.num_days:
         raise ConfigError(
             "A backtest wants days to train on, and days after them.",
@@ -41,12 +80,10 @@ def run(options: argparse.Namespace) -> list[Evaluation]:
         )
     plan = {"first": options.first, "days": [str(day) for day in log.days], "overrides": list(options.overrides)}
     begin(options.out, plan, "backtests")
-    found = _Backtest(log, options).run()
-    metric = options.metric or f"{log.main_task}/auc"
-    save_evaluations(found, options.out, metric)
-    print_days(found, metric, plain_console())
-    plain_console().print(f"Backtest: {options.out}", soft_wrap=True)
-    return found
+    backtest = _Backtest(log, options)
+    found = backtest.run()
+    save_evaluations(found, options.out, options.metric or f"{log.main_task}/auc")
+    return Backtest(seed, found, backtest.seconds)
 
 
 @dataclass(frozen=True)
@@ -126,6 +163,21 @@ def _quoted(path: Path) -> str:
     return f"'{path}'"
 
 
+class _Times:
+    """How long each part took, when it was made: a backtest that goes on where it was does not make it again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+
+    def of(self, part: str, seconds: float) -> float:
+        """Returns the time of a part, which is that of now if it was not known."""
+        if part not in self._known:
+            self._known[part] = seconds
+            write_text_atomic(self._path, json.dumps(self._known))
+        return self._known[part]
+
+
 class _Backtest:
     def __init__(self, log: _Log, options: argparse.Namespace) -> None:
         self.log = log
@@ -134,21 +186,21 @@ class _Backtest:
         self.arms: list[str] = options.arms
         self.paths = [f"paths.{name}={_quoted(self.out / name)}" for name in ("data", "cache", "runs")]
         self.seconds = dict.fromkeys(self.arms, 0.0)
+        self.times = _Times(self.out / _TIMES)
         self.daily = Path()  # the last dataset whose vocabularies grew
 
     def run(self) -> list[Evaluation]:
         start = time.perf_counter()
         self.daily = self._prepare("first", 0, self.first - 1)
         base = self._train("first", self.daily, None)
-        spent = time.perf_counter() - start
+        spent = self.times.of("first", time.perf_counter() - start)
         models = dict.fromkeys(self.arms, base)
         found = []
         for day in range(self.first, self.log.num_days):
             if day > self.first:
                 models = {arm: self._next(arm, day, models[arm]) for arm in self.arms}
             found.append(self._measured(day, models))
-        lines = ", ".join(f"{arm} {seconds:.0f} s" for arm, seconds in self.seconds.items())
-        plain_console().print(f"Preparing and training after the first {spent:.0f} s: {lines}.", soft_wrap=True)
+        plain_console().print(f"Preparing and training at first: {spent:.0f} s.", soft_wrap=True)
         return found
 
     def _next(self, arm: str, day: int, before: Path) -> Path:
@@ -160,7 +212,7 @@ class _Backtest:
             before = self._train(f"daily-{day:03d}", self.daily, before)
         elif arm == "scratch":
             before = self._train(f"scratch-{day:03d}", self._prepare(f"scratch-{day - 1:03d}", 0, day - 1), None)
-        self.seconds[arm] += time.perf_counter() - start
+        self.seconds[arm] += self.times.of(f"{arm}-{day:03d}", time.perf_counter() - start)
         return before
 
     def _prepare(self, name: str, first: int, last: int, *known: str) -> Path:
@@ -182,7 +234,7 @@ class _Backtest:
     def _measured(self, day: int, models: dict[str, Path]) -> Evaluation:
         """Measures a day; arms whose model is the same are one."""
         named = ", ".join(f"{arm}: {_quoted(path)}" for arm, path in models.items())
-        trainer = [o for o in self.log.others if o.startswith(("trainer", "threads"))]
+        trainer = [o for o in self.log.others if o.startswith(("trainer", "threads", "metrics"))]
         own = [*self.log.source(day, day), *self.paths, *_of_evaluation(trainer), f"path={{{named}}}"]
         (found,) = run_in_process(COMMANDS["evaluate"], own)
         assert isinstance(found, Evaluation)

@@ -21,6 +21,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--first", type=int, required=True, help="number of days that the first training takes")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="what to compare; all by default")
+    parser.add_argument("--seeds", nargs="+", type=int, help="go through all of it for each seed; mean ± deviation")
     parser.add_argument("--metric", help="of the table and the picture; by default the AUC of data.main_task")
     parser.add_argument("--out", type=Path, required=True, help="folder of the datasets, the runs and the picture")
     options, overrides = parser.parse_known_args(given)
