@@ -36,6 +36,10 @@ class EmbeddingTables(nn.Module):
         schema: Prepared schema: every id field knows its `size`.
         embedding_dim: Width of fields that do not name their own.
         init_std: Standard deviation of the initial rows.
+
+    Attributes:
+        init_std: As given.
+        groups: Groups of the ids of `cold` fields.
     """
 
     def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05) -> None:
@@ -55,6 +59,7 @@ class EmbeddingTables(nn.Module):
             self._places[spec.table] = TablePlace(width, rows.get(width, 0), spec.size)
             rows[width] = rows.get(width, 0) + spec.size
         self.groups = TableGroups(schema)
+        self.init_std = init_std
         self._frozen: dict[str, Tensor] = {}
         self._allocate(rows, init_std)
 

@@ -26,6 +26,7 @@ from distill.training.optim import OptimizerFactory
 _log = logging.getLogger(__name__)
 _FEW_STEPS = 500
 _SMALL_BATCH = 128
+_TRAINED = ("trained", "cotrained")
 
 
 def check_config(cfg: DictConfig, schema: Schema | None) -> None:
@@ -40,6 +41,7 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     """
     _check_teacher_files(cfg)
     _check_parts(cfg)
+    _check_vectors(cfg)
     if schema is not None:
         check_measured(cfg, schema)
         if cfg.teacher.source == "column" and cfg.teacher.path is None and schema.teacher is None:
@@ -76,13 +78,31 @@ def _check_teacher_files(cfg: DictConfig) -> None:
             raise ConfigError("The teacher does not exist.", where=where, found=str(path), remedy="Check the path.")
 
 
+def _check_vectors(cfg: DictConfig) -> None:
+    """Refuses start vectors that are not there; a run that goes on needs those of frozen rows only.
+
+    Raises:
+        ConfigError: A path leads nowhere.
+    """
+    plans = [FitPlan.main(cfg), *([FitPlan.of(cfg, "teacher")] if cfg.teacher.source in _TRAINED else [])]
+    for plan in plans:
+        for table, file in plan.vectors.items():
+            if not file.path.is_file() and (cfg.resume is None or file.frozen):
+                raise ConfigError(
+                    "The file of start vectors does not exist.",
+                    where=plan.key(f"model.vectors.{table}.path"),
+                    found=str(file.path),
+                    remedy="Check the path.",
+                )
+
+
 def _check_parts(cfg: DictConfig) -> None:
     """Builds what can be built without data, to find what cannot."""
     _check_model(cfg, "")
     build(cfg.metrics, "metrics", MetricSuite)
     if cfg.control.optimizer is not None:
         build(cfg.control.optimizer, "control.optimizer", OptimizerFactory)
-    if cfg.teacher.source in ("trained", "cotrained"):
+    if cfg.teacher.source in _TRAINED:
         _check_model(cfg.teacher, "teacher.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
+from distill.jobs.start_vectors import start_vectors
 from distill.jobs.told import told_of_dataset
 from distill.jobs.warm_start import warm_start
 from distill.losses.setting import LossSetting, task_infos
@@ -96,8 +98,7 @@ class FitJob:
         trainer = self._trainer(callbacks, self._logger())
         last = self.folder / "last.ckpt"
         resumed = self.resume and last.exists()
-        if not resumed:
-            self._warm_start(module)
+        self._start(module, resumed)
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
         start = time.perf_counter()
@@ -116,17 +117,29 @@ class FitJob:
         parameters = count_weights(module.model if alone else load_model(best).model)
         return self._result(best, parameters, time.perf_counter() - start, trainer, self.plan.max_epochs)
 
-    def _warm_start(self, module: RankingModule) -> None:
-        """Lets the model, and a teacher that learns beside it, begin with the weights of other checkpoints."""
+    def _start(self, module: RankingModule, resumed: bool) -> None:
+        """Lets the model, and a teacher that learns beside it, begin with vectors and the weights of other checkpoints;
+        a resumed one has its weights already, but must know which rows are frozen."""
         teacher = None if self.plan.cotraining is None else self.plan.cotraining.teacher
         for plan, model in ((self.plan, module.model), (teacher, None if teacher is None else module.signals)):
-            if plan is None or plan.init_from is None:
-                continue
             model = model.model if isinstance(model, SignalSource) else model
-            assert model is not None
+            if plan is None or model is None:
+                continue
+            frozen = {table: file for table, file in plan.vectors.items() if file.frozen}
+            tuned = {table: file for table, file in plan.vectors.items() if not file.frozen}
+            if not resumed:
+                self._say_lines(plan, start_vectors(model, self.dataset, tuned, plan.key("model.vectors")))
+                self._warm_start(plan, model)
+            self._say_lines(plan, start_vectors(model, self.dataset, frozen, plan.key("model.vectors")))
+
+    def _warm_start(self, plan: FitPlan, model: nn.Module) -> None:
+        if plan.init_from is not None:
             taken = warm_start(model, self.dataset, plan.init_from, plan.key("model.init_from"))
-            for line in taken.lines(plan.init_from):
-                self._say("The %s: %s", plan.role, line)
+            self._say_lines(plan, taken.lines(plan.init_from))
+
+    def _say_lines(self, plan: FitPlan, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._say("The %s: %s", plan.role, line)
 
     def _fit_in_one_pass(
         self, module: RankingModule, model: FittedPreRanker, data: RankingDataModule, trainer: pl.Trainer

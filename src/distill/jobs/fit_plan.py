@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from distill.errors import ConfigError
 from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss, is_preranker
+from distill.jobs.start_vectors import VectorFile, vector_files
 from distill.losses.composite import CompositeLoss
 from distill.losses.setting import task_infos
 from distill.losses.terms.base import LossTerm
@@ -22,6 +23,7 @@ from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import Ending
 
+_VECTORS = "model.vectors"
 Role = Literal["teacher", "control", "student", "model"]
 
 
@@ -38,6 +40,7 @@ class FitPlan:
         serving: Whether the model must not see privileged fields.
         cotraining: The teacher that learns in the same steps, if any.
         init_from: A checkpoint that the model begins with, if any.
+        vectors: Table to the vectors that its rows begin with.
     """
 
     role: Role
@@ -50,6 +53,7 @@ class FitPlan:
     serving: bool
     cotraining: Cotraining | None = None
     init_from: Path | None = None
+    vectors: Mapping[str, VectorFile] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cfg: DictConfig, role: Role) -> FitPlan:
@@ -75,6 +79,7 @@ class FitPlan:
             max_epochs=int(cfg.trainer.max_epochs if own is cfg else own.max_epochs),
             serving=role in ("student", "control") or not node.privileged,
             init_from=None if node.model.init_from is None else checkpoint_of(Path(str(node.model.init_from))),
+            vectors=vector_files(plain(node.model.vectors), "teacher.model.vectors" if node is not cfg else _VECTORS),
         )
         if role == "control":
             return plan._alone(cfg.control)

@@ -99,6 +99,21 @@ def teacher_files(teacher: DictConfig) -> dict[str, str]:
     return {key: hash_once(file) if file.is_file() else ABSENT for key, file in files.items()}
 
 
+def given_files(cfg: DictConfig) -> dict[str, str]:
+    """Hashes what a run is given as files and goes on reading, teachers and vectors of frozen rows: key of the config
+    to the hash of what it names."""
+    models = {"model": cfg.model, "teacher.model": cfg.teacher.get("model")}
+    vectors = {
+        f"{key}.vectors.{table}": Path(str(file["path"])).expanduser()
+        for key, model in models.items()
+        if model is not None
+        for table, file in model.get("vectors", {}).items()
+        if isinstance(file, Mapping | DictConfig) and file.get("frozen")
+    }
+    found = {key: hash_once(file) if file.is_file() else ABSENT for key, file in vectors.items()}
+    return {**teacher_files(cfg.teacher), **found}
+
+
 def _without(config: Mapping[str, Any], keys: tuple[str, ...], prefix: str = "") -> dict[str, Any]:
     kept = {}
     for name, value in config.items():

@@ -60,6 +60,10 @@ KEYS: dict[str, Any] = {
     "teacher.model.name": _Text,
     "model.init_from": _Text | None,
     "teacher.model.init_from": _Text | None,
+    "model.vectors": Mapping[str, Any],
+    "teacher.model.vectors": Mapping[str, Any],
+    "model.vectors.*": Any,  # files by table, which FitPlan reads
+    "teacher.model.vectors.*": Any,
     "sampling": Mapping[str, Any],
     "loss.terms": Mapping[str, Any],
     # Callbacks.

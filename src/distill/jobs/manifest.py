@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.data.format import Dataset
 from distill.errors import DataError
 from distill.files import write_text_atomic
-from distill.jobs.identity import config_hash, teacher_files
+from distill.jobs.identity import config_hash, given_files
 from distill.jobs.program import command_line
 from distill.ops.ranks import world_size
 from distill.plain import plain_data
@@ -102,7 +102,7 @@ def write_record(folder: Path, composed: DictConfig, cfg: DictConfig, dataset: D
     content = {
         **start,
         "dataset": {"root": str(dataset.root), "fingerprint": dataset.fingerprint},
-        "teachers": teacher_files(cfg.teacher),
+        "teachers": given_files(cfg),
         "config_hash": config_hash(composed),
     }
     if earlier:

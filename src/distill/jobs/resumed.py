@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from distill.data.format import Dataset
 from distill.errors import ConfigError, DataError
-from distill.jobs.identity import LENGTH, SHARDS, differences, shard_counts, teacher_files
+from distill.jobs.identity import LENGTH, SHARDS, differences, given_files, shard_counts
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss
@@ -53,7 +53,7 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
     before, here = shard_counts(record.config, record.processes, cfg)
     if before != here:
         found[SHARDS] = (before, here)
-    found |= _other_teachers(record.teachers, teacher_files(cfg.teacher))
+    found |= _other_teachers(record.teachers, given_files(cfg))
     if found:
         raise _another({**found, **length}, folder, f"Give the values of then, or {_NEW}.")
     if length:

@@ -47,6 +47,7 @@ from distill.training.checkpoint_io import read_checkpoint
 from distill.training.optim import count_weights
 
 _log = logging.getLogger(__name__)
+_FILES = ("init_from", "vectors")  # known by their content
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,9 @@ class _Run:
         config = fitting(plain(self.cfg))
         content = {
             "version": __version__,
-            "plan": {n: getattr(plan, n) for n in (*plan.__dataclass_fields__, "taught") if n != "init_from"},
+            "plan": {n: getattr(plan, n) for n in (*plan.__dataclass_fields__, "taught") if n not in _FILES},
             "init_from": None if plan.init_from is None else hash_once(plan.init_from),
+            **({"vectors": {name: file.identity() for name, file in plan.vectors.items()}} if plan.vectors else {}),
             "trainer": {name: value for name, value in config["trainer"].items() if name != "max_epochs"},  # the plan's
             "stopping": config["callbacks"],
             "loader": config["data"]["loader"],
