@@ -46,8 +46,40 @@ def test_files_of_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "by raw value" in log
     said = capsys.readouterr().out
     assert "click/auc" in said
+    content = json.loads((out / "backtest.json").read_text())
+    values = [one["metrics"]["daily"]["click/auc"] for one in found]
+    assert content["metrics"]["click/auc"]["daily"]["days"] == [[value, None] for value in values]
+    assert content["metrics"]["click/auc"]["daily"]["mean"] == [pytest.approx(sum(values) / 3), None]
+    assert content["seconds"]["frozen"][0] < 0.1 < content["seconds"]["daily"][0]
+    assert json.loads((out / "seconds.json").read_text()).keys() >= {"first", "daily-004", "scratch-003"}
     encodings = json.loads((out / "datasets" / "daily-003" / "manifest.json").read_text())["source"]["encodings"]
     assert encodings["grown"]
+
+
+@pytest.mark.slow
+def test_seeds_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_days(tmp_path, range(1, 5))
+    data = [
+        "data=parquet",
+        f"data.schema={tmp_path / 'schema.yaml'}",
+        f"data.source='{tmp_path / 'days' / '*.parquet'}'",
+    ]
+    out = tmp_path / "out"
+    command = ["--first", "2", "--arms", "frozen", "daily", "--seeds", "0", "1", "--out", str(out), *data, *SMALL]
+    run_script("scripts/backtest.py", *command)
+    each = [evaluated(out / f"seed-{seed}") for seed in (0, 1)]
+    content = json.loads((out / "backtest.json").read_text())
+    assert content["seeds"] == [0, 1]
+    one, other = (found[1]["metrics"]["daily"]["click/auc"] for found in each)
+    mean, deviation = content["metrics"]["click/auc"]["daily"]["days"][1]
+    assert mean == pytest.approx((one + other) / 2)
+    assert deviation == pytest.approx(abs(one - other) / 2**0.5)
+    assert (out / "over_days.png").stat().st_size > 5000
+    assert "±" in capsys.readouterr().out
+    before = content["seconds"]
+    run_script("scripts/backtest.py", *command)
+    assert json.loads((out / "backtest.json").read_text())["seconds"] == before  # not those of looking at what is there
+    assert "named once" in message_of(capsys, "scripts/backtest.py", *command, "seed=3")
 
 
 @pytest.mark.slow

@@ -46,7 +46,9 @@ class Backtest:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Returns mean and sample deviation."""
+    """Returns mean and sample deviation; NaN if a value is not there."""
+    if not all(map(math.isfinite, values)):
+        return math.nan, math.nan
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
 
