@@ -17,6 +17,7 @@ from distill.features import EmbeddingTables
 from distill.jobs.cold import tell_groups
 from distill.jobs.parts import build_model, load_model
 from distill.jobs.start_vectors import VectorFile, start_vectors
+from distill.jobs.warm_start import warm_start
 from distill.reports.summary import load_summary
 from tests.jobs.entry import run_dirs, train
 from tests.jobs.test_cold import SMALL, best, on, root, vocabulary  # noqa: F401
@@ -99,6 +100,25 @@ def test_a_value_without_a_vector_begins_with_the_mean_of_its_group(root: Path, 
     torch.testing.assert_close(
         rows[table.first_group + group[0]], rows[2 : table.first_group][group == group[0]].mean(0)
     )
+
+
+def test_a_new_value_with_a_vector_does_not_begin_with_its_group(root: Path, tmp_path: Path) -> None:  # noqa: F811
+    dataset, table = load_dataset(root / "grown"), vocabulary(root, "grown")
+    new = [value for value in table.values.to_pylist() if value not in vocabulary(root).values.to_pylist()]
+    assert len(new) > 2
+    net = dict(torch.load(best(root), weights_only=True)["distill"]["net"])
+    model = build_model(net, dataset.schema.serving_view(), "net")
+    tell_groups([model], dataset)
+    file = write(tmp_path / "v.parquet", ["i10", *new[:2]], drawn(3, 16))
+    start_vectors(model, dataset, {"item": file}, "model.vectors")
+    (tables,) = {id(m): m for m in model.modules() if isinstance(m, EmbeddingTables)}.values()
+    begun = tables.rows_of("item").clone()
+    taken = warm_start(model, dataset, best(root), "model.init_from")
+    rows = tables.rows_of("item")
+    first, second, third = (2 + table.values.to_pylist().index(value) for value in new[:3])
+    assert torch.equal(rows[[first, second]], begun[[first, second]])
+    assert not torch.equal(rows[third], begun[third])
+    assert taken.grouped["item"] > 0
 
 
 def arguments(root: Path, path: Path, *more: str) -> list[str]:  # noqa: F811

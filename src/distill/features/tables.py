@@ -40,6 +40,7 @@ class EmbeddingTables(nn.Module):
     Attributes:
         init_std: As given.
         groups: Groups of the ids of `cold` fields.
+        started: Table to the ids whose rows begin with something of their own.
     """
 
     def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05) -> None:
@@ -60,6 +61,7 @@ class EmbeddingTables(nn.Module):
             rows[width] = rows.get(width, 0) + spec.size
         self.groups = TableGroups(schema)
         self.init_std = init_std
+        self.started: dict[str, Tensor] = {}
         self._frozen: dict[str, Tensor] = {}
         self._allocate(rows, init_std)
 

@@ -249,6 +249,7 @@ def _start(model: nn.Module, table: str, vectors: _Vectors, where: str) -> str:
         groups = dict(tables.groups.items()).get(table)
         grouped = 0 if groups is None else _from_groups(rows, groups, vectors.ids)
         size = rows.shape[0] - NUM_RESERVED - (0 if groups is None else int(is_group(groups).sum()))
+        tables.started[table] = vectors.ids
         if vectors.file.frozen:
             tables.freeze(table, vectors.ids)
         tables.set_group_rows()

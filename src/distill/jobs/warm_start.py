@@ -58,7 +58,7 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
     A dense weight or buffer is taken if the checkpoint has one of the same name and shape. A row of an embedding table
     is taken if the table of that name is equally wide there and has a row of the same raw value; the reserved rows
     (missing, unknown) stand for the same in any table. A value that the checkpoint does not know begins with the row of
-    its group there, if it has one. What is not taken keeps its initial value.
+    its group there, if it has one and no start vector of its own. What is not taken keeps its initial value.
 
     Args:
         model: Built for the dataset.
@@ -137,6 +137,7 @@ def _take_rows(
         source = mapping.of(table) if before is not None and before.width == place.width else None
         if source is not None and other is not None and before is not None:
             groups = mapping.of_groups(table)
+            groups[tables.started.get(table, groups.new_empty(0))] = -1
             grouped[table] = int(((source < 0) & (groups >= 0)).sum())
             source = torch.where(source >= 0, source, groups)
             known = (source >= 0).nonzero().flatten()
