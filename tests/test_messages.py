@@ -18,6 +18,7 @@ WORDS = {
     "--metrics",
     "--sort",
     "--first",
+    "--seeds",
     "overrides",
     "srun",
     "torchrun or srun around a study",

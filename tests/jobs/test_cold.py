@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -17,6 +21,7 @@ from distill.encodings.tables import FittedVocabulary
 from distill.features import EmbeddingTables
 from distill.jobs.parts import load_model
 from distill.models.prerankers.quality_score import QualityScore
+from distill.serving import Bundle
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
 from tests.jobs.days import SCHEMA, day, of_day, write_days
@@ -101,6 +106,33 @@ def test_new_items_are_their_group_in_predictions_as_in_prepared_rows(root: Path
     assert int(grouped.sum()) > 100
     assert int((found == 1).sum()) == load_dataset(root / "day2").manifest.counts["oov/test/item"] - int(grouped.sum())
     check(root, predict(root, root / "pairs.parquet", tmp_path / "out"))
+
+
+def test_a_bundle_gives_new_items_the_same(root: Path, tmp_path: Path) -> None:
+    """It encodes and predicts as the checkpoint does, in files and with item vectors of a catalogue."""
+    pairs = pq.read_table(root / "pairs.parquet")
+    names = ["item", "brand", "price", "age"]
+    keys = pairs["item"].to_pylist()
+    items = pairs.select(names).take(pa.array([keys.index(key) for key in dict.fromkeys(keys)]))
+    pq.write_table(items, tmp_path / "items.parquet")
+    out = tmp_path / "bundle"
+    run_script("scripts/export.py", "trainer=cpu", f"path={best(root)}", f"out={out}", *path_arguments(root),
+               f"items={tmp_path / 'items.parquet'}")  # fmt: skip
+    tables = []
+    for name, path in (("ckpt", best(root)), ("bundle", out)):
+        run_script("scripts/predict.py", "trainer=cpu", f"path={path}", f"source={root / 'pairs.parquet'}",
+                   f"out={tmp_path / name}_predicted", *path_arguments(root))  # fmt: skip
+        parts = json.loads((tmp_path / f"{name}_predicted" / "predictions.json").read_text())["parts"]
+        tables.append(pa.concat_tables([pq.read_table(tmp_path / f"{name}_predicted" / p["path"]) for p in parts]))
+    np.testing.assert_allclose(tables[0]["pred_click"], tables[1]["pred_click"], atol=1e-6)
+    bundle = Bundle.load(out)
+    known = set(vocabulary(root).values.to_pylist())
+    new = [key for key in items["item"].to_pylist() if key not in known][:4]
+    rows = items.filter(pc.is_in(items["item"], pa.array(new)))
+    by_key = bundle.score({"user": "u6", "past": []}, items=rows["item"].to_pylist()).predictions["click"]
+    by_columns = bundle.score({"user": "u6", "past": []}, rows).predictions["click"]
+    np.testing.assert_allclose(by_key, by_columns, atol=1e-6)
+    assert len(set(np.round(by_columns, 6))) > 1
 
 
 def test_a_warm_start_gives_new_items_the_row_of_their_group(root: Path) -> None:
