@@ -10,11 +10,12 @@ import pytest
 
 from distill.encodings import FittedEncodings
 from distill.encodings.groups import FittedGroups, group_table
+from distill.encodings.rows import NotPlainError, RowEncoder
 from distill.encodings.same_rows import rows_of_groups, same_rows
 from distill.encodings.saved import differing
 from distill.encodings.tables import FittedHash, FittedIds, FittedVocabulary
 from distill.errors import SchemaError
-from distill.schema import Schema, parse_schema
+from distill.schema import Schema, Side, parse_schema
 
 ITEM = {"name": "item", "side": "candidate", "kind": "id", "cold": ["category", "brand"]}
 CATEGORY = {"name": "category", "side": "candidate", "kind": "id"}
@@ -174,3 +175,12 @@ def test_the_names_of_the_fields_are_enough() -> None:
     assert item.cold is not None
     assert (item.cold.by, item.cold.min_ids) == (("category", "brand"), 1)
     assert replace(groups(*OF_VALUE), min_ids=2).count == 2
+
+
+def test_one_row_of_plain_values_leaves_groups_to_columns() -> None:
+    """The quick way of a server does not know groups: it hands such a row on, and encodes known values alone."""
+    fields = schema(ITEM, CATEGORY, BRAND).side(Side.CANDIDATE)
+    encoder = RowEncoder(fields, encodings())
+    assert encoder.encode({"item": "a", "category": "x", "brand": "p"}).ids.tolist() == [[2, 2, 2]]
+    with pytest.raises(NotPlainError):
+        encoder.encode({"item": "new", "category": "x", "brand": "p"})

@@ -107,7 +107,7 @@ def _number(value: Any, nan_is_missing: bool) -> float:
 
 def _of_field(spec: FieldSpec, lookup: Lookup) -> Lookup:
     """A value that is unknown may belong to a group, which other columns say."""
-    if getattr(spec, "cold", None) is None:
+    if spec.cold is None:
         return lookup
 
     def look(value: Any) -> int:
