@@ -55,7 +55,7 @@ class BundleBenchmark(Part):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return [row for name in names for row in self._rows(name, _trained(name, dataset))]
+            return [row for name in names for row in self._rows(name, random_model(name, dataset))]
         finally:
             torch.set_num_threads(threads)
 
@@ -78,10 +78,11 @@ class BundleBenchmark(Part):
         drawn = draw_requests(trained.schema, trained.fitted, seed=0)
         place = np.resize(np.arange(int(drawn.counts.sum())), self.candidates)
         request = {name: values.slice(0, 1) for name, values in drawn.request.items()}
+        plain_request = {name: values[0].as_py() for name, values in request.items()}
         candidates = {name: values.take(place) for name, values in drawn.candidate.items()}
         one = RawRequests(request, candidates, np.array([self.candidates]))
         ways: dict[str, Callable[[], Any]] = {
-            "bundle": lambda: bundle.score_batch(request, candidates, one.counts),
+            "bundle": lambda: bundle.score(plain_request, candidates),
             "eager": lambda: score_requests(trained.model, trained.schema, trained.fitted, one),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
@@ -93,8 +94,8 @@ class BundleBenchmark(Part):
         return float(np.median(times["bundle"])), float(np.median(times["eager"]))
 
 
-def _trained(name: str, dataset: Dataset) -> Trained:
-    """A model whose weights are not those of a beginning; how good it is does not matter."""
+def random_model(name: str, dataset: Dataset) -> Trained:
+    """Returns a model whose weights are not those of a beginning; how good it is does not matter."""
     net = plain(compose("config", [f"model={name}"]).model.net)
     schema = dataset.schema.serving_view() if is_preranker(net, "model.net") else dataset.schema
     torch.manual_seed(0)

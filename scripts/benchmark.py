@@ -1,4 +1,4 @@
-"""Measures speed: python scripts/benchmark.py benchmark=train|reader|prepare|predict|bundle|metrics|losses|scale."""
+"""Measures speed: python scripts/benchmark.py benchmark=NAME, a file of benchmarks/conf/benchmark."""
 
 import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
 

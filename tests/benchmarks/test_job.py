@@ -16,6 +16,12 @@ SMALL = {
     "train": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]"],
     "reader": ["benchmark.rows=3000", "benchmark.turns=1"],
     "predict": ["benchmark.rows=20000", "benchmark.turns=1"],
+    "serving": [
+        "benchmark.models=[two_tower]",
+        "benchmark.items=500",
+        "benchmark.candidates=[20]",
+        "benchmark.turns=3",
+    ],
     "bundle": ["benchmark.models=[two_tower]", "benchmark.turns=2"],
     "metrics": ["benchmark.candidates=2000", "benchmark.requests=200"],
     "losses": ["benchmark.candidates=[50,200]"],

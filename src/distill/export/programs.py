@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from distill.errors import ConfigError
+from distill.export.columns import rewrite_column_gathers
 from distill.export.flat import FlatPart, Signature, example
 from distill.export.weights import SharedWeights
 from distill.schema import Schema
@@ -88,6 +89,7 @@ def write_part(
     """
     name = part.signature.part
     onnx = _onnx_program(part)
+    rewrite_column_gathers(onnx.model)
     weights.save(onnx.model, root / f"{name}.onnx")
     found: dict[str, str] = {}
     if exported:

@@ -124,7 +124,7 @@ class Bundle:
             return self._no_scores()
         inputs: Inputs = {REQUEST_INDEX: np.zeros(number, np.int64)}
         if Side.REQUEST in self.manifest.sides:
-            inputs |= self._encode_row(request)
+            inputs |= self.encode_row(request)
         return self._scores(inputs, columns, number, items)
 
     def score_batch(
@@ -198,7 +198,7 @@ class Bundle:
         """
         if "request" not in self._programs:
             raise self._without("request")
-        return self._programs["request"].run(self._encode_row(request))
+        return self._programs["request"].run(self.encode_row(request))
 
     def logits(self, inputs: Inputs, item_vectors: Float32 | None = None) -> Float32:
         """Returns the logits `[N, K]` of encoded requests.
@@ -244,8 +244,12 @@ class Bundle:
     def _without(self, part: str) -> DataError:
         return DataError("This model has no vectors of that side.", where=str(self.root), found=part)
 
-    def _encode_row(self, request: Mapping[str, Any]) -> Inputs:
-        """Encodes one request; what is not plain goes through columns."""
+    def encode_row(self, request: Mapping[str, Any]) -> Inputs:
+        """Encodes one request as programs take it; what is not plain goes through columns.
+
+        Raises:
+            DataError: A column is missing or does not hold what its field says.
+        """
         try:
             return as_inputs(self.schema.side(Side.REQUEST), Side.REQUEST, self._rows.encode(request))
         except NotPlainError:

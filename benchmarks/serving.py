@@ -1,0 +1,196 @@
+"""How long a raw request takes in a bundle, part by part, against eager PyTorch and an exact FAISS search."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from omegaconf import DictConfig
+
+from benchmarks.bundle import random_model
+from benchmarks.data import RequestBenchmark
+from benchmarks.rows import BenchmarkRow
+from distill.data.build import build_dataset
+from distill.data.format import Dataset
+from distill.data.prepare.progress import PassProgress
+from distill.export import BundleOptions, Trained, write_bundle
+from distill.export.catalogue import Catalogue
+from distill.export.golden import RawRequests, score_requests
+from distill.export.item_vectors import write_items
+from distill.files import raw_sibling, remove_leftovers
+from distill.jobs.targets import Part
+from distill.lock import locked
+from distill.models.prerankers.base import SplitPreRanker
+from distill.schema import Side
+from distill.serving import Bundle, ItemVectors
+from distill.serving.index import faiss
+from distill.serving.inputs import REQUEST_INDEX
+from distill.serving.items import ItemType
+
+_REQUESTS = 50
+_BATCH = 64
+_BEST = 200
+_TARGETS = {"two_tower": "≤ 0.30", "cold": "≤ 3"}  # milliseconds of 1,000 candidates
+
+
+@dataclass(frozen=True)
+class ServingBenchmark(Part):
+    """Scores raw requests of 13 ids and a sequence of 50, on one thread.
+
+    Attributes:
+        models: Names of `conf/model`, with random weights.
+        items: Of the catalogue, whose vectors are stored.
+        candidates: Of a request; several sizes.
+        turns: How often a request is timed.
+    """
+
+    models: Sequence[str]
+    items: int
+    candidates: Sequence[int]
+    turns: int
+
+    def run(self, paths: DictConfig) -> list[BenchmarkRow]:
+        """Measures one model after the other."""
+        root = Path(paths.data)
+        source = RequestBenchmark(2_000, items=self.items)
+        dataset = build_dataset(source, root)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with locked(root / ".serving.lock"):
+                remove_leftovers(root / "serving")
+                with raw_sibling(root / "serving") as folder:
+                    raw = pq.read_table(source.write_raw(folder / "raw").files[0])
+                    return [row for name in self.models for row in self._of_model(name, dataset, raw)]
+        finally:
+            torch.set_num_threads(threads)
+
+    def _of_model(self, name: str, dataset: Dataset, raw: pa.Table) -> list[BenchmarkRow]:
+        trained = random_model(name, dataset)
+        with tempfile.TemporaryDirectory() as scratch:
+            bundle = write_bundle(trained, Path(scratch) / "bundle", BundleOptions(exported=False))
+            catalogue = _catalogue(trained, self.items)
+            case = _Case(name, trained, bundle, catalogue, raw, self.turns)
+            if isinstance(trained.model, SplitPreRanker):
+                case.stores = {kind: _stored(case, Path(scratch), kind) for kind in ("float32", "int8")}
+            return case.rows(self.candidates)
+
+
+@dataclass
+class _Case:
+    """A model, and requests of it."""
+
+    name: str
+    trained: Trained
+    bundle: Bundle
+    catalogue: pa.Table
+    raw: pa.Table
+    turns: int
+    stores: dict[str, ItemVectors] | None = None
+
+    def rows(self, sizes: Sequence[int]) -> list[BenchmarkRow]:
+        names = list(dict.fromkeys(f.column for f in self.bundle.schema.side(Side.REQUEST)))
+        requests = [{n: self.raw[n][row].as_py() for n in names} for row in range(_REQUESTS)]
+        rng = np.random.default_rng(0)
+        found = []
+        for size in sizes:
+            keys = [rng.integers(0, len(self.catalogue), size).tolist() for _ in range(_REQUESTS)]
+            ways = self._by_id(requests, keys) if self.stores is not None else self._by_columns(requests, keys)
+            found += self._measured(size, ways)
+        return found
+
+    def _measured(self, size: int, ways: dict[str, Callable[[int], Any]]) -> list[BenchmarkRow]:
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for turn in range(self.turns):
+            for way, call in ways.items():
+                start = time.perf_counter()
+                call(turn % _REQUESTS)
+                times[way].append(1000 * (time.perf_counter() - start))
+        whole = float(np.median(times["raw request to scores"]))
+        rows = []
+        for way, taken in times.items():
+            median, tail = np.percentile(taken, [50, 99])
+            title = f"{self.name}/{size}/{way}"
+            target = _TARGETS.get(self.name) if size == 1000 and way == "raw request to scores" else None
+            rows.append(BenchmarkRow(f"{title}, p50", float(median), "ms", float(median) / whole, "whole", target))
+            rows.append(BenchmarkRow(f"{title}, p99", float(tail), "ms"))
+        return rows
+
+    def _by_id(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> dict[str, Callable[[int], Any]]:
+        assert self.stores is not None
+        exact, small = (self.bundle.with_items(self.stores[kind]) for kind in ("float32", "int8"))
+        vectors = exact.items
+        assert vectors is not None
+        encoded = [exact.encode_row(request) for request in requests]
+        own, size = vectors.of(keys[0]), len(keys[0])
+        inputs = {**encoded[0], REQUEST_INDEX: np.zeros(size, np.int64)}
+        many = {name: [request[name] for request in (requests * 2)[:_BATCH]] for name in requests[0]}
+        all_keys = [key for row in (keys * 2)[:_BATCH] for key in row]
+        return {
+            "raw request to scores": lambda i: exact.score(requests[i], items=keys[i]),
+            "encoding the request": lambda i: exact.encode_row(requests[i]),
+            "request tower": lambda i: exact.encode_request(requests[i]),
+            "fetching item vectors": lambda i: vectors.of(keys[i]),
+            "tower and interaction": lambda i: exact.logits(inputs, own),
+            "with vectors of int8": lambda i: small.score(requests[i], items=keys[i]),
+            f"batch of {_BATCH}": lambda i: exact.score_batch(many, None, [size] * _BATCH, all_keys),
+            "encoding and eager PyTorch": self._eager(requests, keys),
+            f"exact search for {_BEST} of all items (FAISS)": self._search(exact, requests[0]),
+        }
+
+    def _by_columns(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> dict[str, Callable[[int], Any]]:
+        tables = [self.catalogue.take(pa.array(row)).combine_chunks() for row in keys]
+        return {
+            "raw request to scores": lambda i: self.bundle.score(requests[i], tables[i]),
+            "encoding the request": lambda i: self.bundle.encode_row(requests[i]),
+            "encoding and eager PyTorch": self._eager(requests, keys),
+        }
+
+    def _eager(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> Callable[[int], Any]:
+        """All columns encoded in each request, and the module as it was trained."""
+        ones = [
+            RawRequests(
+                {name: pa.array([value]) for name, value in request.items()},
+                {
+                    name: self.catalogue[name].take(pa.array(row)).combine_chunks()
+                    for name in self.catalogue.column_names
+                },
+                np.array([len(row)]),
+            )
+            for request, row in zip(requests, keys, strict=True)
+        ]
+        trained = self.trained
+        return lambda i: score_requests(trained.model, trained.schema, trained.fitted, ones[i])
+
+    def _search(self, bundle: Bundle, request: dict[str, Any]) -> Callable[[int], Any]:
+        assert bundle.items is not None
+        vectors = bundle.items.of(bundle.items.keys())[:, 0]
+        index = faiss().IndexFlatIP(vectors.shape[1])
+        faiss().omp_set_num_threads(1)
+        index.add(np.ascontiguousarray(vectors))
+        query = np.ascontiguousarray(bundle.encode_request(request)[:, 0])
+        return lambda i: index.search(query, _BEST)
+
+
+def _catalogue(trained: Trained, count: int) -> pa.Table:
+    key = trained.schema.keys.item
+    rng = np.random.default_rng(0)
+    names = dict.fromkeys([str(key), *(f.column for f in trained.schema.side(Side.CANDIDATE))])
+    return pa.table({n: np.arange(count) if n == key else rng.integers(0, 1000, count) for n in names})
+
+
+def _stored(case: _Case, scratch: Path, kind: ItemType) -> ItemVectors:
+    folder = scratch / kind
+    folder.mkdir()
+    pq.write_table(case.catalogue, scratch / "items.parquet")
+    source = Catalogue(case.trained, str(scratch / "items.parquet"), torch.device("cpu"))
+    write_items(folder, source, kind, PassProgress(False), None, False)
+    return ItemVectors.load(folder, case.trained.version)
