@@ -17,12 +17,14 @@ from distill import __version__
 from distill.console import plain_console
 from distill.data.format import Dataset
 from distill.data.prepare.progress import PassProgress
+from distill.encodings import FittedEncodings
 from distill.export import BundleOptions, check_exportable
 from distill.files import hash_once
 from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
+from distill.jobs.encoding_cost import encoding_milliseconds
 from distill.jobs.export import ItemOptions, export_bundle, load_trained, say
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
@@ -195,7 +197,14 @@ class _Run:
     def _costs(self) -> dict[str, dict[str, float]]:
         seconds = float(self.cfg.cost.seconds)
         models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
-        return {role: measure_cost(m.model, m.schema, seconds).as_numbers() for role, m in models.items()}
+        fitted = FittedEncodings.load(self.dataset.root, self.dataset.manifest.encodings)
+        return {
+            role: {
+                **measure_cost(m.model, m.schema, seconds).as_numbers(),
+                **encoding_milliseconds(m.schema, fitted, seconds / 4),
+            }
+            for role, m in models.items()
+        }
 
     def _summary(self, rows: Mapping[str, ScoredRows], main: str, signals: Signals | None) -> Summary:
         suite = build_metrics(self.cfg.metrics, self.dataset)

@@ -21,6 +21,7 @@ _COST_ROWS = (
     ("bytes/item", "item_bytes", 1.0, 0),
     ("ms for 1,000, p50", "ms_p50@1000", 1.0, 2),
     ("ms for 1,000, p99", "ms_p99@1000", 1.0, 2),
+    ("ms to encode a request", "encode_ms_p50", 1.0, 3),
 )
 
 
