@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from benchmarks.conf_folder import WITH_BENCHMARKS
 from distill.batch import Batch
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.data.format import Dataset
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob
@@ -89,7 +89,7 @@ class Case:
 
     def batches(self) -> list[Batch]:
         """The shuffled batches of an epoch, in memory."""
-        data = RankingDataModule(root=self.dataset.root, view="serving", **plain(self.cfg.data.loader))
+        data = RankingDataModule(self.dataset.root, Loading(**plain(self.cfg.data.loader)), view="serving")
         return list(data.loader("train", shuffle=True))
 
     def framework(self) -> float:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, OnExceptionCheckpoint
 
 from distill.batch import Batch
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.errors import ConfigError, SignalError
 
 from .stream.builders import make_dataset, make_sidecar
@@ -66,8 +67,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def module(root: Path, **changes: Any) -> RankingDataModule:
-    settings: dict[str, Any] = {"batch_candidates": 12, "shuffle_buffer": 60, "seed": 3, "num_shards": 2}
-    return RankingDataModule(root, **{**settings, **changes})
+    settings: dict[str, Any] = {"batch_candidates": 12, "shuffle_buffer": 60, "num_shards": 2}
+    loading = {f.name: changes.pop(f.name) for f in fields(Loading) if f.name in changes}
+    return RankingDataModule(root, Loading(**{**settings, **loading}), **{"seed": 3, **changes})
 
 
 def fit(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.data.dataset import load_dataset
 from distill.data.format import NUM_CANDIDATES, teacher_column
 from distill.jobs.parts import load_model
@@ -167,7 +167,7 @@ def test_hidden_vectors_are_written_and_read_row_by_row(root: Path, capsys: pyte
     loaded = load_model(_checkpoint(root))
     folders = [path.parent for path in (root / "data").glob("*/schema.yaml")]
     (data,) = (path for path in folders if load_dataset(path).fingerprint == provenance["dataset"])
-    module = RankingDataModule(data, 256, 256, view="serving", signals={"train": str(folder)})
+    module = RankingDataModule(data, Loading(256, 256), view="serving", signals={"train": str(folder)})
     seen = 0
     for batch in module.loader("train"):
         assert batch.signals is not None
@@ -194,7 +194,8 @@ def test_hidden_vectors_in_half_the_bytes(root: Path, capsys: pytest.CaptureFixt
     folders = [path.parent for path in (root / "data").glob("*/schema.yaml")]
     (data,) = (path for path in folders if load_dataset(path).fingerprint == scored)
     batches = [
-        next(iter(RankingDataModule(data, 256, signals={"val": str(folder)}).loader("val"))) for folder in (half, full)
+        next(iter(RankingDataModule(data, Loading(256), signals={"val": str(folder)}).loader("val")))
+        for folder in (half, full)
     ]
     found, expected = (batch.signals.hidden["body"] for batch in batches)
     assert found.dtype == torch.float32

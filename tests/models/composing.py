@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.conf_folder import WITH_BENCHMARKS
 from distill.batch import Batch
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.jobs.app import register_resolvers
 from distill.jobs.datasets import open_dataset
 from distill.jobs.node import plain
@@ -70,7 +70,7 @@ def prepare_data(kind: str, root: Path) -> tuple[Schema, Batch]:
     with composing():
         cfg: DictConfig = compose("config", [*arguments, f"paths.data={root / 'data'}"])
         dataset = open_dataset(cfg)
-    data = RankingDataModule(dataset.root, batch_candidates=256, prefetch=False)
+    data = RankingDataModule(dataset.root, Loading(256, prefetch=False))
     data.setup("fit")
     return dataset.schema, next(iter(data.train_dataloader()))
 

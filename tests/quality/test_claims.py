@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distill.data.build import build_dataset
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.data.datasets.movielens import MovieLensSource
 from distill.metrics.functional import auc
 from distill.reports.compare import Statistic
@@ -52,7 +52,7 @@ def test_quickstart_recovers_the_gap(tmp_path: Path) -> None:
 def test_item_means_on_movielens(tmp_path: Path) -> None:
     """The baseline of the README: each film's share of likes in the training split, smoothed by ten ratings."""
     dataset = build_dataset(MovieLensSource("100k", str(movielens())), tmp_path)
-    data = RankingDataModule(dataset.root, 65_536)
+    data = RankingDataModule(dataset.root, Loading(65_536))
     likes, ratings = torch.zeros(2, 2000, dtype=torch.float64)
     for batch in data.loader("train"):
         seen = batch.observed[:, 0]

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from distill.arguments import gathered
 from distill.batch import Batch, Origin, TeacherSignals
 from distill.errors import ConfigError, SignalError
 from distill.losses.setting import LossSetting, TaskInfo
-from distill.sampling import PseudoLabels, Sampling, StageNegatives
+from distill.sampling import PseudoLabels, Sampling, StageNegatives, Sure
 from tests.batches import make_batch, make_schema
 
 TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 1.0)]
@@ -81,7 +82,9 @@ def test_tasks_are_ranked_each_by_its_own_logit_and_exposed_rows_only_if_asked()
     ],
 )
 def test_options(options: dict[str, float], expected: dict[int, float]) -> None:
-    found = labels_of(ready(PseudoLabels(tasks=["click"], **options))(with_signals(make()), 0), 0)
+    found = labels_of(
+        ready(PseudoLabels(**gathered(PseudoLabels, {"tasks": ["click"], **options})))(with_signals(make()), 0), 0
+    )
     if options.get("label") == "soft":
         expected = {row: float(torch.tensor(logit).sigmoid()) for row, logit in expected.items()}
     assert found == pytest.approx({0: 0, 1: 0, **expected})
@@ -145,7 +148,7 @@ def test_rules_follow_one_another_and_never_touch_an_observed_label() -> None:
         (lambda: PseudoLabels(top=1.5), "PseudoLabels.top"),
         (lambda: PseudoLabels(top=0, bottom=0), "PseudoLabels.top, PseudoLabels.bottom"),
         (lambda: PseudoLabels(label="probability"), "PseudoLabels.label"),
-        (lambda: PseudoLabels(max_probability=2.0), "PseudoLabels.max_probability"),
+        (lambda: PseudoLabels(sure=Sure(max_probability=2.0)), "PseudoLabels.max_probability"),
         (lambda: PseudoLabels(weight=0.0), "PseudoLabels.weight"),
         (lambda: StageNegatives(stages=["shown"]), "StageNegatives.stages"),
         (lambda: StageNegatives(per_request=0), "StageNegatives.per_request"),

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.data import FlatBenchmark
 from distill.data.build import build_dataset
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.errors import ConfigError
 from distill.losses.terms.hard_bce import HardBCE
 from distill.training.lr_schedule import LRSchedule
@@ -63,11 +63,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("change", [{"eval_batch_candidates": 0}, {"eval_batch_candidates": []}, {"prefetch": "no"}])
 def test_loader(change: dict[str, Any], prepared: Path) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        _first_batch({"root": prepared, "batch_candidates": 8, **change})
+        _first_batch(prepared, {"batch_candidates": 8, **change})
 
 
-def _first_batch(options: dict[str, Any]) -> None:
-    RankingDataModule(**options).val_dataloader()
+def _first_batch(root: Path, options: dict[str, Any]) -> None:
+    RankingDataModule(root, Loading(**options)).val_dataloader()
 
 
 @pytest.mark.parametrize("change", [{"rows": 3}, {"rows": [None]}, {"rows": []}, {"tasks": "click"}, {"tasks": [1]}])

@@ -33,7 +33,7 @@ from distill.sampling.stage_negatives import StageNegatives
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.lr_schedule import LRSchedule
-from distill.training.module import RankingModule
+from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory
 from tests.batches import make_batch, make_schema
 from tests.models.building import MEAN
@@ -113,14 +113,16 @@ def _penalties(name: str, terms: dict[str, LossTerm], samplers: dict[str, Sample
     sampling.setup(LossSetting(TASKS, has_signals=True))
     module = RankingModule(
         model=_model(name),
-        loss=_loss(**terms),
-        sampling=sampling,
-        optimizer=OptimizerFactory(0.1, 0.0, (0.9, 0.999), "rowwise_adagrad", 0.1, 0.0),
-        schedule=LRSchedule("constant", 0, 0.0),
+        recipe=Recipe(
+            loss=_loss(**terms),
+            sampling=sampling,
+            optimizer=OptimizerFactory(0.1, 0.0, (0.9, 0.999), "rowwise_adagrad", 0.1, 0.0),
+            schedule=LRSchedule("constant", 0, 0.0),
+            total_steps=10,
+        ),
         schema=SCHEMA,
         metrics=MetricSuite({}),
         signals=_Teacher(),
-        total_steps=10,
         card={},
         serving=True,
     ).train()

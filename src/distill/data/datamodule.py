@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +26,30 @@ View = Literal["full", "serving"]
 _KEYS = {"fingerprint": "data", "seed": "seed"}  # of what an epoch's order depends on, where not data.loader.*
 
 
+@dataclass(frozen=True)
+class Loading:
+    """Sizes of batches, and how they are read: `data.loader` of a config.
+
+    Attributes:
+        batch_candidates: Most candidates in a shard's training batch; a longer request is a batch alone.
+        eval_batch_candidates: The same in evaluation; as in training if not given.
+        shuffle_buffer: Least candidates within which requests are shuffled; bounds memory.
+        num_shards: Batches that make up a global step; the number of processes if not given.
+        prefetch: Whether to read on a background thread.
+    """
+
+    batch_candidates: int
+    eval_batch_candidates: int | None = None
+    shuffle_buffer: int = 262144
+    num_shards: int | None = None
+    prefetch: bool = True
+
+    def batch_of(self, split: Split) -> int:
+        """Returns the most candidates in a batch of a split."""
+        in_evaluation = self.eval_batch_candidates
+        return self.batch_candidates if split == "train" or in_evaluation is None else in_evaluation
+
+
 class RankingDataModule(LightningDataModule):
     """Batches of a prepared dataset; works with and without a trainer.
 
@@ -35,45 +59,33 @@ class RankingDataModule(LightningDataModule):
 
     Args:
         root: Folder of the prepared dataset.
-        batch_candidates: Most candidates in a shard's training batch; a longer request is a batch alone.
-        eval_batch_candidates: The same in evaluation; as in training if not given.
-        shuffle_buffer: Least candidates within which requests are shuffled; bounds memory.
+        loading: Sizes of batches, and how they are read.
         seed: Of the shuffling.
-        num_shards: Batches that make up a global step; the number of processes if not given.
         view: `full`, or `serving` to leave privileged fields on disk.
         signals: Split to `dataset` (its teacher columns) or to a folder of aligned signal files.
         hidden: Names of the hidden vectors of the signals that training reads, while evaluation reads none; in every
             split all there are if not given.
-        prefetch: Whether to read on a background thread.
     """
 
     def __init__(
         self,
         root: str | Path,
-        batch_candidates: int,
-        eval_batch_candidates: int | None = None,
-        shuffle_buffer: int = 262144,
+        loading: Loading,
         seed: int = 0,
-        num_shards: int | None = None,
         view: View = "full",
         signals: Mapping[str, str | None] | None = None,
         hidden: Sequence[str] | None = None,
-        prefetch: bool = True,
     ) -> None:
         super().__init__()
         _check_choice("view", [view], get_args(View))
-        _check_choice("data.loader.prefetch", [str(prefetch)], ("True", "False"))
+        _check_choice("data.loader.prefetch", [str(loading.prefetch)], ("True", "False"))
         _check_choice("signals", list(signals or {}), SPLITS)
         self._root = Path(root)
-        self._batch_candidates = batch_candidates
-        self._eval_batch_candidates = batch_candidates if eval_batch_candidates is None else eval_batch_candidates
-        self._shuffle_buffer = shuffle_buffer
+        self._loading = loading
         self._seed = seed
-        self._num_shards = num_shards
         self._view = view
         self._signals = dict(signals or {})
         self._hidden = hidden
-        self._prefetch = prefetch
         self._readers: dict[Split, SplitReader] = {}
         self._plans: dict[Split, EpochPlan] = {}
         self._training: TrainingLoader | None = None
@@ -122,7 +134,7 @@ class RankingDataModule(LightningDataModule):
         rank = here[0] if rank is None else rank
         world_size = here[1] if world_size is None else world_size
         plan = self._plan(split, shuffle, epoch, world_size)
-        return BatchLoader(self._reader(split), plan, rank, world_size, self._prefetch, self._on_cuda())
+        return BatchLoader(self._reader(split), plan, rank, world_size, self._loading.prefetch, self._on_cuda())
 
     def train_dataloader(self) -> TrainingLoader:
         """Returns the shuffled batches of the trainer's epoch, from the restored position on."""
@@ -192,9 +204,9 @@ class RankingDataModule(LightningDataModule):
 
     def _plan(self, split: Split, shuffle: bool, epoch: int, world_size: int) -> EpochPlan:
         order = StreamOrder(
-            self._batch_candidates if split == "train" else self._eval_batch_candidates,
-            self._shuffle_buffer,
-            world_size if self._num_shards is None else self._num_shards,
+            self._loading.batch_of(split),
+            self._loading.shuffle_buffer,
+            world_size if self._loading.num_shards is None else self._loading.num_shards,
             self._seed,
             shuffle,
         )

@@ -22,6 +22,7 @@ from distill.data.prepare.source import BATCH_BYTES
 from distill.data.unlabelled import FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import scoring_uses
 from distill.encodings.arrow import null_mask
+from distill.encodings.hashing import hash_values
 from distill.encodings.place import Place
 from distill.encodings.values import first, to_id_values
 from distill.errors import ConfigError, DataError
@@ -169,17 +170,19 @@ def _checked(array: pa.Array, place: Place) -> pa.Array:
     return keys
 
 
-def check_distinct(keys: pa.Array, source: str, column: str) -> None:
+def check_distinct(keys: pa.ChunkedArray, source: str, column: str) -> None:
     """Refuses a catalogue in which an item stands twice.
 
     Raises:
         DataError: It does.
     """
-    distinct = keys.unique()
-    if len(distinct) == len(keys):
+    hashes = np.sort(np.concatenate([np.zeros(0, np.uint64), *map(hash_values, keys.chunks)]))
+    if not (hashes[1:] == hashes[:-1]).any():  # far less memory than a table of all keys
         return
     counts = keys.value_counts()
     twice = counts.filter(pa.array(counts.field("counts").to_numpy() > 1))
+    if len(twice) == 0:
+        return
     raise DataError(
         "An item stands in the catalogue more than once.",
         where=f"{source}, column {column!r}",

@@ -77,7 +77,7 @@ def write_items(
         for piece in catalogue.pieces(bars):
             keys.append(piece.keys)
             writer.add(piece if base is None else _changed(piece, base))
-    seen = pa.concat_arrays(keys) if keys else pa.array([], pa.int64())
+    seen = pa.chunked_array(keys) if keys else pa.chunked_array([], pa.int64())
     check_distinct(seen, catalogue.source, key)
     gone = _gone(base, seen) if base is not None and is_whole else None
     if gone is not None:
@@ -114,7 +114,7 @@ def _changed(piece: ItemPiece, base: ItemVectors) -> ItemPiece:
     return piece.filter(keep)
 
 
-def _gone(base: ItemVectors, seen: pa.Array) -> pa.Array:
+def _gone(base: ItemVectors, seen: pa.ChunkedArray) -> pa.Array:
     own = base.keys()
     if len(seen) == 0:
         return own

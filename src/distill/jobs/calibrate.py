@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy.special import expit
 
-from distill.data.datamodule import RankingDataModule, View
+from distill.data.datamodule import Loading, RankingDataModule, View
 from distill.data.format import Dataset
 from distill.jobs.fit_plan import Signals
 from distill.ops.ranks import rank
@@ -60,7 +60,7 @@ def _scored_labels(
 ) -> list[tuple[Floats, Floats, Floats]]:
     """Returns logits, labels and weights of the scored and labelled validation rows of every task."""
     view: View = "full" if signals.privileged else "serving"
-    data = RankingDataModule(dataset.root, view=view, signals={"val": signals.reader}, hidden=(), **loader)
+    data = RankingDataModule(dataset.root, Loading(**loader), view=view, signals={"val": signals.reader}, hidden=())
     parts: list[list[tuple[Floats, Floats, Floats]]] = [[] for _ in dataset.schema.tasks]
     for batch in data.loader("val", rank=0, world_size=1):
         given = signals.source(batch)

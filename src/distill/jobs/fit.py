@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import nn
 
-from distill.data.datamodule import RankingDataModule, View
+from distill.data.datamodule import Loading, RankingDataModule, View
 from distill.data.format import Dataset
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
@@ -50,7 +50,7 @@ from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher, cotrained_setting
 from distill.training.lr_schedule import LRSchedule
-from distill.training.module import RankingModule
+from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory, count_weights
 
 _log = logging.getLogger(__name__)
@@ -241,11 +241,11 @@ class FitJob:
         """Puts together what is read."""
         return RankingDataModule(
             root=self.dataset.root,
+            loading=Loading(**plain(self.cfg.data.loader)),
             view=self._view,
             signals=None if self.signals is None else self._reader_signals(self.signals.reader),
             hidden=self.plan.teacher_vectors,
             seed=self.cfg.seed,
-            **plain(self.cfg.data.loader),
         )
 
     def _reader_signals(self, reader: str | None) -> dict[str, str | None]:
@@ -270,16 +270,19 @@ class FitJob:
         setting = told_of_dataset(setting, lambda: self.dataset, schema, self._schema(self.plan))
         loss.setup(setting)
         sampling.setup(setting)
-        return RankingModule(
-            model=model,
+        recipe = Recipe(
             loss=loss,
             sampling=sampling,
             optimizer=build(self.plan.optimizer, self.plan.key("optimizer"), OptimizerFactory),
             schedule=build(self.plan.scheduler, self.plan.key("scheduler"), LRSchedule),
+            total_steps=total_steps,
+        )
+        return RankingModule(
+            model=model,
+            recipe=recipe,
             schema=schema,
             metrics=build_metrics(self.cfg.metrics, self.dataset),
             signals=source,
-            total_steps=total_steps,
             card=self._card(self.plan),
             serving=self.plan.serving,
         )

@@ -18,7 +18,7 @@ from rich import box
 from rich.table import Table
 
 from distill.console import plain_console
-from distill.data.datamodule import RankingDataModule
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.errors import ConfigError, DataError
 from distill.files import write_text_atomic
 from distill.jobs.manifest import CONFIG_FILE, MANIFEST_FILE, read_config
@@ -156,7 +156,7 @@ class _Selection:
             root = Path(json.loads(manifest.read_text(encoding="utf-8"))["dataset"]["root"])
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DataError("The run does not say which data it read.", where=str(manifest)) from error
-        data = RankingDataModule(root, int(self._of_run("data", "loader", "batch_candidates")), view="serving")
+        data = RankingDataModule(root, Loading(int(self._of_run("data", "loader", "batch_candidates"))), view="serving")
         total, rows = torch.zeros(len(self.model.fields.groups), dtype=torch.float64), 0
         with torch.no_grad():
             for batch in data.loader("val"):

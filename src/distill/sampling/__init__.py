@@ -2,8 +2,8 @@
 
 from distill.sampling.base import Sampler, Sampling
 from distill.sampling.in_batch_negatives import InBatchNegatives
-from distill.sampling.pseudo_labels import PseudoLabels
+from distill.sampling.pseudo_labels import PseudoLabels, Sure
 from distill.sampling.random_negatives import RandomNegatives
 from distill.sampling.stage_negatives import StageNegatives
 
-__all__ = ["InBatchNegatives", "PseudoLabels", "RandomNegatives", "Sampler", "Sampling", "StageNegatives"]
+__all__ = ["InBatchNegatives", "PseudoLabels", "RandomNegatives", "Sampler", "Sampling", "StageNegatives", "Sure"]

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from distill.arguments import Bundle
 from distill.batch import Batch, Origin, Stage
 from distill.errors import ConfigError, SignalError
 from distill.ops.segment import segment_count, segment_mean, segment_rank
 from distill.sampling.base import Sampler
+
+
+@dataclass(frozen=True)
+class Sure(Bundle):
+    """How sure a teacher must be of a candidate.
+
+    Attributes:
+        min_margin: Logits by which a pseudo-label must be above or below the mean of the ranked candidates; 0 asks for
+            nothing.
+        min_probability: Positives need at least this probability.
+        max_probability: Negatives need at most this probability.
+    """
+
+    min_margin: float = 0.0
+    min_probability: float = 0.0
+    max_probability: float = 1.0
 
 
 class PseudoLabels(Sampler):
@@ -28,10 +46,7 @@ class PseudoLabels(Sampler):
         label: `hard` (1 and 0) or `soft` (the teacher's probability), the value that pointwise terms learn. Terms on
             order and on positives take the first `top` for positives and the last `bottom` for negatives in both.
         unexposed: Whether exposed candidates are left out, even without a label of the task.
-        min_margin: Logits by which a pseudo-label must be above or below the mean of the ranked candidates; 0 asks for
-            nothing.
-        min_probability: Positives need at least this probability.
-        max_probability: Negatives need at most this probability.
+        sure: How sure the teacher must be.
 
     Raises:
         ConfigError: An option is out of its range.
@@ -50,18 +65,16 @@ class PseudoLabels(Sampler):
         bottom: float = 3,
         label: Literal["hard", "soft"] = "hard",
         unexposed: bool = True,
-        min_margin: float = 0.0,
-        min_probability: float = 0.0,
-        max_probability: float = 1.0,
+        sure: Sure = Sure(),
     ) -> None:
         super().__init__(tasks, weight)
         problems = {
             "top": _amount(top),
             "bottom": _amount(bottom),
             "label": label in ("hard", "soft"),
-            "min_margin": min_margin >= 0,
-            "min_probability": 0 <= min_probability <= 1,
-            "max_probability": 0 <= max_probability <= 1,
+            "min_margin": sure.min_margin >= 0,
+            "min_probability": 0 <= sure.min_probability <= 1,
+            "max_probability": 0 <= sure.max_probability <= 1,
         }
         wrong = [name for name, fine in problems.items() if not fine] or (
             ["top", "bottom"] if top == bottom == 0 else []
@@ -72,11 +85,11 @@ class PseudoLabels(Sampler):
                 where=", ".join(f"PseudoLabels.{name}" for name in wrong),
                 expected="top, bottom: whole numbers or shares in (0, 1), not both 0; label: hard or soft; "
                 "min_margin ≥ 0; probabilities in [0, 1]",
-                found=f"top={top}, bottom={bottom}, label={label}, min_margin={min_margin}, "
-                f"min_probability={min_probability}, max_probability={max_probability}",
+                found=f"top={top}, bottom={bottom}, label={label}, min_margin={sure.min_margin}, "
+                f"min_probability={sure.min_probability}, max_probability={sure.max_probability}",
             )
         self.top, self.bottom, self.label, self.unexposed = top, bottom, label, unexposed
-        self.min_margin, self.min_probability, self.max_probability = min_margin, min_probability, max_probability
+        self.sure = sure
 
     def forward(self, batch: Batch, step: int) -> Batch:
         """Returns the batch with pseudo-labels.
@@ -106,12 +119,12 @@ class PseudoLabels(Sampler):
         first = _number(self.top, size)
         above = scores - segment_mean(scores, index, num_lists).index_select(0, index)
         probability = scores.sigmoid()
-        best = (rank < first) & (probability >= self.min_probability)
+        best = (rank < first) & (probability >= self.sure.min_probability)
         worst = (rank >= torch.maximum(first, size - _number(self.bottom, size))) & (
-            probability <= self.max_probability
+            probability <= self.sure.max_probability
         )
-        if self.min_margin > 0:
-            best, worst = best & (above >= self.min_margin), worst & (-above >= self.min_margin)
+        if self.sure.min_margin > 0:
+            best, worst = best & (above >= self.sure.min_margin), worst & (-above >= self.sure.min_margin)
         positive, negative = torch.zeros_like(eligible), torch.zeros_like(eligible)
         positive[row, column], negative[row, column] = best, worst
         return positive, negative

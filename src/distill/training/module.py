@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -31,19 +31,34 @@ from distill.training.sparse_sync import average_sparse_gradients, broadcast_tab
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What a model learns from, and how.
+
+    Attributes:
+        loss: Terms, weighted and scheduled; set up.
+        sampling: Labels training rows that the log did not label, and adds others; set up.
+        optimizer: Builds the optimiser.
+        schedule: Learning rate by step.
+        total_steps: Optimiser steps of the whole training, for the schedule.
+    """
+
+    loss: CompositeLoss
+    sampling: Sampling
+    optimizer: OptimizerFactory
+    schedule: LRSchedule
+    total_steps: int
+
+
 class RankingModule(pl.LightningModule):
     """Trains a model with a composite loss, with or without a teacher, and measures it.
 
     Args:
         model: Ranker or pre-ranker; a pre-ranker never sees privileged fields.
-        loss: Terms, weighted and scheduled; set up.
-        sampling: Labels training rows that the log did not label, and adds others; set up.
-        optimizer: Builds the optimiser.
-        schedule: Learning rate by step.
+        recipe: What it learns from, and how.
         schema: The view that batches are read with.
         metrics: What validation and test measure.
         signals: Teacher signals, for the loss and for the metrics of agreement; the teacher may learn with the model.
-        total_steps: Optimiser steps of the whole training, for the schedule.
         card: Plain data that a checkpoint must carry to be loaded alone: model config, schema, dataset fingerprint.
         serving: Whether the model must not see privileged fields, as every student; they are removed from its batches.
     """
@@ -51,30 +66,26 @@ class RankingModule(pl.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        loss: CompositeLoss,
-        sampling: Sampling,
-        optimizer: OptimizerFactory,
-        schedule: LRSchedule,
+        recipe: Recipe,
         schema: Schema,
         metrics: MetricSuite,
         signals: SignalSource | None,
-        total_steps: int,
         card: Mapping[str, Any],
         serving: bool,
     ) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
-        self.sampling = sampling
+        self.loss = recipe.loss
+        self.sampling = recipe.sampling
         self.signals = signals
         self.metrics = metrics
         self.card = dict(card)
         self.tasks: Sequence[str] = schema.task_names
         self.score = RankingScore(schema)
         self.projection = ServingProjection(schema) if serving else nn.Identity()
-        self._optimizer_factory = optimizer
-        self._schedule = schedule
-        self.total_steps = total_steps
+        self._optimizer_factory = recipe.optimizer
+        self._schedule = recipe.schedule
+        self.total_steps = recipe.total_steps
         self._rows = MetricState()
         self._held: list[Held] = []
         self._told: set[str] = set()
@@ -84,7 +95,7 @@ class RankingModule(pl.LightningModule):
         self.last_signals: TeacherSignals | None = None
         taught = schema.task_names if signals is None or signals.tasks is None else signals.tasks
         self.teacher_score = RankingScore(schema, taught)
-        self._wants_hidden = bool(loss.teacher_vectors)
+        self._wants_hidden = bool(recipe.loss.teacher_vectors)
         self._leave_tables_out_of_ddp()
 
     def forward(self, batch: Batch) -> RankerOutput:
