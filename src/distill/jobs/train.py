@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -52,15 +52,8 @@ _log = logging.getLogger(__name__)
 _FILES = ("init_from", "vectors")  # known by their content
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """What is left of a trial that the study gave up: how many validations there were."""
-
-    validations: int
-
-
-def run(cfg: DictConfig) -> Summary | Pruned:
-    """Trains and tests everything that a config asks for, in as many processes."""
+def run(cfg: DictConfig) -> Summary:
+    """Trains and tests everything that a config asks for, in as many processes; a pruned trial is not tested."""
     job_dir = Path(HydraConfig.get().runtime.output_dir)
     record = None if cfg.resume is None else check_resumed(job_dir, cfg)
     with job_ranks(cfg, job_dir) as (agreed, shared_dir):
@@ -70,7 +63,7 @@ def run(cfg: DictConfig) -> Summary | Pruned:
         except TrialPruned as stop:  # on all ranks: they end together as after any run
             if rank() == 0:
                 _log.info("Trial %s is %s; it is not tested.", agreed.study.trial, stop)
-            return Pruned(stop.validations)
+            return Summary.of_pruned(str(agreed.name), int(agreed.seed), stop.validations)
 
 
 class _Run:

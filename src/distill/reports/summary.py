@@ -72,6 +72,8 @@ class Summary:
         main_task: Of the run; empty if not known.
         data_of_seed: Whether the dataset follows from the seed (a synthetic world, a random split), so that the seeds
             of one configuration have datasets of their own; None if not known.
+        pruned: Validations after which a study gave the trial up, which is not tested then and has no metrics; None of
+            every other run.
     """
 
     name: str
@@ -97,6 +99,12 @@ class Summary:
     scored: float | None = None
     main_task: str = ""
     data_of_seed: bool | None = None
+    pruned: int | None = None
+
+    @classmethod
+    def of_pruned(cls, name: str, seed: int, validations: int) -> Summary:
+        """Returns what is known of a trial that a study gave up."""
+        return cls(name, seed, {}, {}, {}, {}, {}, {}, [], "", "", pruned=validations)
 
     def goal(self, metric: str) -> Goal:
         """What the metric said is better; of summaries that do not tell, what it is known for by its name."""

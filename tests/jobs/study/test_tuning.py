@@ -15,7 +15,6 @@ from optuna.trial import FrozenTrial, TrialState
 from distill.errors import ConfigError
 from distill.jobs.study.storage import Reporter, open_study
 from distill.jobs.study.tuning import Tuning
-from distill.jobs.train import Pruned
 from distill.reports.summary import Summary
 
 OBJECTIVE = "val/click/auc"
@@ -93,7 +92,7 @@ def test_pruned_is_neither_complete_nor_failed(tmp_path: Path) -> None:
     def answer(job: Job) -> Any:
         node = config(tmp_path, trial=int(job["study.trial"]), storage=str(tmp_path / "study.journal")).study
         value = [0.9, 0.4, 0.6][int(job["study.trial"])]
-        return Pruned(1) if Reporter(node)(1, value) else summary(value)
+        return Summary.of_pruned("trial", 0, 1) if Reporter(node)(1, value) else summary(value)
 
     _, trials = tune(tmp_path, answer)
     assert [t.state for t in trials] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
@@ -118,7 +117,7 @@ def test_a_study_of_failures_only_stops_at_once(tmp_path: Path) -> None:
 def test_mean_over_seeds_and_no_more_seeds_for_what_is_pruned(tmp_path: Path) -> None:
     def answer(job: Job) -> Any:
         if job.get("study.trial") == "1":
-            return Pruned(1)
+            return Summary.of_pruned("trial", 0, 1)
         return summary({"3": 0.5, "5": 0.6, "8": 1.0}[job["seed"]])
 
     launcher, trials = tune(tmp_path, answer, seeds=[3, 5, 8], n_trials=2, n_jobs=2)

@@ -20,12 +20,15 @@ from distill.jobs.node import build
 from distill.jobs.study.settings import FOLDER, check_same_settings, check_study, resolved_study
 from distill.jobs.study.space import read_space
 from distill.jobs.study.storage import open_study
-from distill.jobs.train import Pruned
 from distill.lock import locked
 from distill.reports.summary import SUMMARY_FILE, Summary, load_summary
 
 _log = logging.getLogger(__name__)
 _Launch = Callable[[Sequence[Sequence[str]], int], Sequence[JobReturn]]
+
+
+class _Pruned:
+    """In the place of the value of a trial that was given up."""
 
 
 class Tuning:
@@ -105,9 +108,9 @@ class Tuning:
                 remedy="See the messages of its jobs above; mend the settings and begin a new study.",
             )
 
-    def _tell(self, trial: FrozenTrial, results: Sequence[float | Pruned | None]) -> None:
+    def _tell(self, trial: FrozenTrial, results: Sequence[float | _Pruned | None]) -> None:
         values = [value for value in results if isinstance(value, float)]
-        if isinstance(results[0], Pruned):
+        if isinstance(results[0], _Pruned):
             self.study.tell(trial.number, state=TrialState.PRUNED)
             _log.info("Trial %d: pruned", trial.number)
         elif len(values) == len(results) and all(value == value for value in values):
@@ -120,9 +123,9 @@ class Tuning:
             self.study.tell(trial.number, state=TrialState.FAIL)
             _log.warning("Trial %d: failed", trial.number)
 
-    def _results(self, jobs: Sequence[tuple[FrozenTrial, int]]) -> list[float | Pruned | None]:
+    def _results(self, jobs: Sequence[tuple[FrozenTrial, int]]) -> list[float | _Pruned | None]:
         """Runs jobs of (trial, seed) that have no summary yet; a value, pruned, or None for one that failed."""
-        found: dict[tuple[int, int], float | Pruned | None] = {}
+        found: dict[tuple[int, int], float | _Pruned | None] = {}
         todo = []
         for trial, seed in jobs:
             folder = self.folder / _name(trial, seed)
@@ -136,10 +139,10 @@ class Tuning:
                 found[trial.number, seed] = self._value(_returned(result, _name(trial, seed)))
         return [found[trial.number, seed] for trial, seed in jobs]
 
-    def _value(self, result: Any) -> float | Pruned | None:
-        if isinstance(result, Summary):
-            return _objective(result, str(self.node.objective))
-        return result if isinstance(result, Pruned) else None
+    def _value(self, result: Any) -> float | _Pruned | None:
+        if not isinstance(result, Summary):
+            return None
+        return _Pruned() if result.pruned is not None else _objective(result, str(self.node.objective))
 
     def _overrides(self, trial: FrozenTrial, seed: int) -> list[str]:
         name = _name(trial, seed)
