@@ -20,10 +20,12 @@ from distill.encodings.numbers import signed_log
 from distill.encodings.side import SideArrays
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
 from distill.encodings.values import LARGEST
-from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID, FieldSpec, Kind
+from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID, FieldSpec, Kind, RawColumns
 
 _MOST_VALUES = 2_000_000  # of a vocabulary as a dictionary: about 100 bytes each
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+_PLAIN: dict[str, type[Any]] = {"text": str, "integer": int, "number": float, "boolean": bool, "time": object}
 
 Lookup = Callable[[Any], int]
 
@@ -38,9 +40,18 @@ class RowEncoder:
     Args:
         fields: Of the side.
         fitted: Their encodings.
+        raw: What the schema declares of raw columns.
     """
 
-    def __init__(self, fields: Sequence[FieldSpec], fitted: FittedEncodings) -> None:
+    def __init__(self, fields: Sequence[FieldSpec], fitted: FittedEncodings, raw: RawColumns | None = None) -> None:
+        raw = raw or RawColumns()
+        self._nulls = frozenset(raw.null_values or ())
+        columns = dict.fromkeys(f.column for f in fields)
+        self._declared = [
+            (name, _PLAIN[raw.columns[name]] if name in raw.columns else None)
+            for name in columns
+            if self._nulls or name in raw.columns
+        ]
         tables: dict[str, Lookup] = {}
         for spec in fields:
             if spec.encoding.makes_ids and spec.table not in tables:
@@ -65,12 +76,23 @@ class RowEncoder:
             NotPlainError: A column is missing, or a value is not plain.
         """
         try:
+            for column, kind in self._declared:
+                self._check_declared(values[column], kind)
             ids = np.array([[lookup(values[column]) for column, lookup in self._ids]], np.int64).reshape(1, -1)
             sequences = {name: _sequence(values[column], look, most) for name, column, look, most in self._sequences}
             vectors = {name: _vector(values[column], width) for name, column, width in self._vectors}
             return SideArrays(ids, self._encoded_numbers(values), vectors, sequences)
         except (KeyError, UnicodeEncodeError) as error:
             raise NotPlainError from error
+
+    def _check_declared(self, value: Any, kind: type[Any] | None) -> None:
+        """Leaves to the columns what is not of the type that is declared, and words for null."""
+        for item in value if type(value) in (list, tuple) else (value,):
+            if item is not None and ((kind is not None and type(item) is not kind) or self._is_word_for_null(item)):
+                raise NotPlainError
+
+    def _is_word_for_null(self, value: Any) -> bool:
+        return type(value) is str and value in self._nulls
 
     def _encoded_numbers(self, values: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         if not self._numbers:

@@ -16,12 +16,14 @@ from distill.encodings import FittedEncodings
 from distill.encodings.arrow import Int64
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
+from distill.encodings.values import LARGEST
 from distill.models.cost import random_batch
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.serving.columns import encode_fields
 from distill.serving.proof import CANDIDATES, COUNT, RANKING_SCORE, REQUEST, SCORES
 
 _REQUESTS, _MOST_CANDIDATES, _LONGEST = 32, 20, 24
+_EXACT = 2**50  # whole numbers that floating-point ones hold, with room
 _RARE = 0.1  # share of values that are null, and of those that no vocabulary knows
 
 Draw = Callable[[int], list[Any]]
@@ -72,11 +74,13 @@ def draw_requests(schema: Schema, fitted: FittedEncodings, seed: int = 0) -> Raw
     counts = rng.integers(1, _MOST_CANDIDATES + 1, _REQUESTS)
     counts[:2] = (0, 1)
     n = int(counts.sum())
-    request = _columns(schema.side(Side.REQUEST), fitted, _REQUESTS, rng)
+    types = {} if schema.raw is None else schema.raw.columns
+    request = _columns(schema.side(Side.REQUEST), fitted, types, _REQUESTS, rng)
     pairs = (*schema.side(Side.CANDIDATE), *schema.side(Side.CROSS))
-    candidate = _columns(pairs, fitted, n, rng)
+    candidate = _columns(pairs, fitted, types, n, rng)
     for name in schema.score.columns:
-        candidate[name] = pa.array(rng.uniform(0.1, 10.0, n))
+        drawn = candidate.get(name, _as_declared(pa.array(rng.uniform(0.1, 10.0, n)), types.get(name)))
+        candidate[name] = _positive(drawn)
     return RawRequests(request, candidate, counts)
 
 
@@ -97,28 +101,57 @@ def _struct(columns: Columns) -> pa.StructArray:
     return pa.StructArray.from_arrays(list(columns.values()), list(columns))
 
 
-def _columns(fields: Sequence[FieldSpec], fitted: FittedEncodings, rows: int, rng: np.random.Generator) -> Columns:
+def _columns(
+    fields: Sequence[FieldSpec], fitted: FittedEncodings, types: Mapping[str, str], rows: int, rng: np.random.Generator
+) -> Columns:
     by_column: dict[str, list[FieldSpec]] = {}
     for spec in fields:
         by_column.setdefault(spec.column, []).append(spec)
-    return {name: _column(specs, fitted, rows, rng) for name, specs in by_column.items()}
+    return {name: _column(specs, fitted, types.get(name), rows, rng) for name, specs in by_column.items()}
 
 
-def _column(specs: Sequence[FieldSpec], fitted: FittedEncodings, rows: int, rng: np.random.Generator) -> pa.Array:
+def _column(
+    specs: Sequence[FieldSpec], fitted: FittedEncodings, declared: str | None, rows: int, rng: np.random.Generator
+) -> pa.Array:
     """Values of a column that all fields which read it can take: ids are also numbers, but not the other way round."""
-    spec = min(specs, key=lambda s: _Values(s, fitted, rng).rank)
-    values = _Values(spec, fitted, rng)
-    if spec.kind is Kind.VECTOR:
-        vectors = rng.standard_normal((rows, spec.width or 0)).astype(np.float32)
-        cells: list[Any] = [None if rng.random() < _RARE else row.tolist() for row in vectors]
-        return pa.array(cells, pa.list_(pa.float32()))
+    nan = all(spec.nan == "missing" for spec in specs)
+    spec = min(specs, key=lambda s: _Values(s, fitted, nan, declared, rng).rank)
+    values = _Values(spec, fitted, nan, declared, rng)
+    width = next((s.width for s in specs if s.kind is Kind.VECTOR), None)
+    if width is not None:
+        flat = iter(values.draw(rows * width, nulls=False).to_pylist())
+        vectors: list[Any] = [[next(flat) for _ in range(width)] for _ in range(rows)]
+        return pa.array([None if rng.random() < _RARE else row for row in vectors], pa.list_(values.type))
     if spec.kind is Kind.SEQUENCE:
         most = min(spec.max_length or _LONGEST, _LONGEST) + 2
         lengths = rng.integers(0, most + 1, rows)
-        flat = iter(values.draw(int(lengths.sum())))
+        flat = iter(values.draw(int(lengths.sum())).to_pylist())
         lists: list[Any] = [[next(flat) for _ in range(length)] for length in lengths]
         return pa.array([None if rng.random() < _RARE else row for row in lists], pa.list_(values.type))
-    return pa.array(values.draw(rows), values.type)
+    return values.draw(rows)
+
+
+def _positive(drawn: pa.Array) -> pa.Array:
+    """Numbers above 0, of the same type."""
+    if pa.types.is_boolean(drawn.type):
+        return pa.array([True] * len(drawn))
+    numbers = [1 if value is None or not abs(value) > 0 else abs(value) for value in drawn.to_pylist()]
+    return pa.array(numbers, drawn.type)
+
+
+def _as_declared(drawn: pa.Array, declared: str | None) -> pa.Array:
+    """Values as a column has them that the schema declares to be of a type."""
+    values = drawn.to_pylist()
+    if declared == "boolean":
+        return pa.array([None if value is None else value > 0 for value in values], pa.bool_())
+    if declared == "integer" and pa.types.is_floating(drawn.type):
+        whole = [
+            None if value is None or value != value else round(max(-_EXACT, min(value, _EXACT))) for value in values
+        ]
+        return pa.array(whole, pa.int64())
+    if declared == "number" and pa.types.is_integer(drawn.type):
+        return pa.array([None if value is None else float(value % _EXACT) for value in values], pa.float64())
+    return drawn
 
 
 class _Values:
@@ -127,21 +160,27 @@ class _Values:
     Args:
         spec: The field.
         fitted: Its encodings.
+        nan: Whether numbers may be NaN.
+        declared: Type of the column that the schema declares.
         rng: Of the draws.
     """
 
-    def __init__(self, spec: FieldSpec, fitted: FittedEncodings, rng: np.random.Generator) -> None:
-        self._rng, self._nan = rng, spec.nan == "missing"
+    def __init__(
+        self, spec: FieldSpec, fitted: FittedEncodings, nan: bool, declared: str | None, rng: np.random.Generator
+    ) -> None:
+        self._rng, self._nan, self._declared = rng, nan, declared
         self._encoder: Any = fitted.tables.get(spec.table) if spec.encoding.makes_ids else fitted.numbers.get(spec.name)
         kind = getattr(self._encoder, "kind", "int" if isinstance(self._encoder, FittedIds) else "float")
-        self.type = {"int": pa.int64(), "string": pa.string(), "float": pa.float64()}[kind]
+        self._stored = {"int": pa.int64(), "string": pa.string(), "float": pa.float64()}[kind]
+        self.type = _as_declared(pa.array([], self._stored), declared).type
         self.rank = {"string": 0, "int": 1, "float": 2}[kind]
 
-    def draw(self, count: int) -> list[Any]:
-        """Draws values, some of them null."""
+    def draw(self, count: int, nulls: bool = True) -> pa.Array:
+        """Draws values, some of them null if they may be."""
         known = self._known(count)
-        null = self._rng.random(count) < _RARE
-        return [None if gone else value for gone, value in zip(null, known, strict=True)]
+        null = self._rng.random(count) < (_RARE if nulls else 0.0)
+        values = [None if gone else value for gone, value in zip(null, known, strict=True)]
+        return _as_declared(pa.array(values, self._stored), self._declared)
 
     def _known(self, count: int) -> list[Any]:
         encoder, rng = self._encoder, self._rng
@@ -172,7 +211,7 @@ class _Values:
             return list(self._rng.standard_normal(count).tolist())
         at = encoder.boundaries[self._rng.integers(0, len(encoder.boundaries), count)]
         beside = self._rng.choice([-1.0, -0.25, 0.0, 0.25, 1.0], count) * (1 + np.abs(at))
-        return list((at + beside).tolist())
+        return list(np.clip(at + beside, -LARGEST, LARGEST).tolist())
 
     def _numbers(self, encoder: FittedNumber | None, count: int) -> list[float]:
         log, shift, scale = (False, 0.0, 1.0) if encoder is None else (encoder.log, encoder.shift, encoder.scale)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,20 @@ import pyarrow as pa
 
 from distill.encodings import FittedEncodings, PackedEncodings
 from distill.encodings.arrow import Int64
+from distill.encodings.declared import DeclaredColumns
 from distill.encodings.rows import NotPlainError, RowEncoder
 from distill.errors import DataError
 from distill.schema import Schema, Side
-from distill.serving.columns import Values, as_columns, encode_fields, score_columns
+from distill.serving.columns import (
+    Values,
+    as_columns,
+    as_counts,
+    as_mapping,
+    count_values,
+    encode_fields,
+    read_column,
+    score_columns,
+)
 from distill.serving.inputs import CANDIDATE, REQUEST, REQUEST_INDEX, as_inputs
 from distill.serving.interaction import combine
 from distill.serving.items import ItemVectors, check_version
@@ -81,7 +92,7 @@ class Bundle:
         fitted = FittedEncodings.unpacked(PackedEncodings.read(root, manifest.encodings))
         programs = {part: RunningProgram(root, program, threads) for part, program in manifest.programs.items()}
         schema = manifest.schema_of(root)
-        rows = RowEncoder(schema.side(Side.REQUEST), fitted)
+        rows = RowEncoder(schema.side(Side.REQUEST), fitted, schema.raw)
         return cls(root, manifest, schema, fitted, None, programs, rows)
 
     def with_items(self, items: ItemVectors | None) -> Bundle:
@@ -101,6 +112,10 @@ class Bundle:
         """Hash of weights and encodings."""
         return self.manifest.version
 
+    @cached_property
+    def _declared(self) -> DeclaredColumns:
+        return DeclaredColumns(self.schema.raw)
+
     def score(
         self,
         request: Mapping[str, Any],
@@ -118,13 +133,13 @@ class Bundle:
         Raises:
             DataError: A column is missing or does not hold what its field says, or an item has no vector.
         """
-        columns = _columns(candidates)
-        number = len(items) if items is not None else _rows(columns)
+        columns = as_mapping(candidates, _CANDIDATES)
+        number = _rows(columns) if items is None else count_values(items, "items")
         if number == 0:
             return self._no_scores()
         inputs: Inputs = {REQUEST_INDEX: np.zeros(number, np.int64)}
         if Side.REQUEST in self.manifest.sides:
-            inputs |= self.encode_row(request)
+            inputs |= self.encode_row(as_mapping(request, REQUEST))
         return self._scores(inputs, columns, number, items)
 
     def score_batch(
@@ -145,14 +160,14 @@ class Bundle:
         Raises:
             DataError: See `score`.
         """
-        sizes = np.asarray(counts, np.int64)
+        sizes = as_counts(counts)
         n = int(sizes.sum())
         if n == 0:
             return self._no_scores()
         inputs: Inputs = {REQUEST_INDEX: np.repeat(np.arange(len(sizes)), sizes)}
         if Side.REQUEST in self.manifest.sides:
-            inputs |= self._encode(Side.REQUEST, request, len(sizes))
-        return self._scores(inputs, _columns(candidates), n, items)
+            inputs |= self._encode(Side.REQUEST, as_mapping(request, REQUEST), len(sizes))
+        return self._scores(inputs, as_mapping(candidates, _CANDIDATES), n, items)
 
     def _no_scores(self) -> Scores:
         empty = np.zeros((0, len(self.schema.tasks)), np.float32)
@@ -164,7 +179,7 @@ class Bundle:
             if side is Side.CROSS or (side is Side.CANDIDATE and items is None):
                 inputs |= self._encode(side, columns, n)
         logits = self.logits(inputs, None if items is None else self._stored(items, n))
-        of_score = as_columns(columns, tuple(self.schema.score.columns), n, _CANDIDATES)
+        of_score = as_columns(columns, tuple(self.schema.score.columns), n, _CANDIDATES, self._declared)
         return Scores(logits, ranking_score(self.schema, logits, score_columns(self.schema, of_score)), self.schema)
 
     def encode(
@@ -198,7 +213,7 @@ class Bundle:
         """
         if "request" not in self._programs:
             raise self._without("request")
-        return self._programs["request"].run(self.encode_row(request))
+        return self._programs["request"].run(self.encode_row(as_mapping(request, REQUEST)))
 
     def logits(self, inputs: Inputs, item_vectors: Float32 | None = None) -> Float32:
         """Returns the logits `[N, K]` of encoded requests.
@@ -232,7 +247,7 @@ class Bundle:
         Raises:
             DataError: See `score`; or the model has none.
         """
-        columns = _columns(candidates)
+        columns = as_mapping(candidates, _CANDIDATES)
         return self._vectors(Side.CANDIDATE, columns, _rows(columns))
 
     def _vectors(self, side: Side, values: Mapping[str, Values], rows: int) -> Float32:
@@ -258,7 +273,7 @@ class Bundle:
     def _encode(self, side: Side, values: Mapping[str, Values], rows: int) -> Inputs:
         fields = self.schema.side(side)
         owner = REQUEST if side is Side.REQUEST else _CANDIDATES
-        columns = as_columns(values, tuple(dict.fromkeys(f.column for f in fields)), rows, owner)
+        columns = as_columns(values, tuple(dict.fromkeys(f.column for f in fields)), rows, owner, self._declared)
         return as_inputs(fields, side, encode_fields(fields, self.fitted, columns, rows, owner))
 
     def _stored(self, keys: Values, rows: int) -> Float32:
@@ -268,16 +283,13 @@ class Bundle:
                 where=str(self.root),
                 remedy="Export them with items=FILE, or give the candidates' raw columns.",
             )
-        if len(keys) != rows:
-            raise DataError("There is one item key for each candidate.", expected=f"{rows}", found=f"{len(keys)}")
-        return self.items.of(keys)
-
-
-def _columns(candidates: Mapping[str, Values] | pa.Table | None) -> Mapping[str, Values]:
-    if isinstance(candidates, pa.Table):
-        return {name: candidates[name] for name in candidates.column_names}
-    return candidates or {}
+        if (given := count_values(keys, "items")) != rows:
+            raise DataError(
+                "There is one item key for each candidate.", where="items", expected=f"{rows}", found=f"{given}"
+            )
+        key = self.items.key
+        return self.items.of(read_column(key, keys, "items", self._declared) if self._declared.concerns(key) else keys)
 
 
 def _rows(columns: Mapping[str, Values]) -> int:
-    return len(next(iter(columns.values()))) if columns else 0
+    return next((count_values(values, f"{_CANDIDATES}, column {name!r}") for name, values in columns.items()), 0)

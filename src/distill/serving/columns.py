@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from distill.encodings import EncodedField, FittedEncodings, SideArrays
-from distill.encodings.arrow import combine, to_plain
+from distill.encodings.arrow import Int64, combine, to_plain
+from distill.encodings.declared import DeclaredColumns
 from distill.encodings.fitted import RawColumn
 from distill.encodings.place import Place
 from distill.encodings.values import first, to_float32, to_numbers
@@ -21,8 +23,59 @@ Values: TypeAlias = "Sequence[Any] | pa.Array | pa.ChunkedArray"
 Columns = Mapping[str, pa.Array]
 
 
+def as_mapping(values: object, owner: str) -> Mapping[str, Any]:
+    """Returns columns by name.
+
+    Args:
+        values: A mapping, or a table of Arrow's; None is no column.
+        owner: What has them, for errors.
+
+    Raises:
+        DataError: They are something else.
+    """
+    if isinstance(values, pa.Table | pa.RecordBatch):
+        return dict(zip(values.schema.names, values.columns, strict=True))
+    if values is None or isinstance(values, Mapping):
+        return values or {}
+    raise DataError(
+        "Raw values are given by column.",
+        where=owner,
+        expected="a mapping of column to values, or an Arrow table",
+        found=type(values).__name__,
+        remedy="Of a data frame that is dict(frame).",
+    )
+
+
+def count_values(values: Values, where: str) -> int:
+    """Counts the values of a column.
+
+    Raises:
+        DataError: It is no list, or a text, which has a length too.
+    """
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+        raise DataError("A column is one value.", where=where, expected="a list of values", found=type(values).__name__)
+    return len(values)
+
+
+def as_counts(counts: Sequence[int] | npt.NDArray[Any]) -> Int64:
+    """Returns the number of candidates of each request `[R]`.
+
+    Raises:
+        DataError: They are no whole numbers from 0 on.
+    """
+    found = np.asarray(counts)
+    if found.ndim == 1 and (len(found) == 0 or (found.dtype.kind in "iu" and int(found.min()) >= 0)):
+        return found.astype(np.int64)
+    raise DataError(
+        "The numbers of candidates of requests cannot be read.",
+        where="counts",
+        expected="a whole number from 0 on for each request",
+        found=f"{counts!r:.100}",
+    )
+
+
 def as_columns(
-    values: Mapping[str, Values], wanted: Sequence[str], rows: int | None, owner: str
+    values: Mapping[str, Values], wanted: Sequence[str], rows: int | None, owner: str, declared: DeclaredColumns
 ) -> dict[str, pa.Array]:
     """Returns the raw columns that a model reads.
 
@@ -31,9 +84,11 @@ def as_columns(
         wanted: Which.
         rows: How many values each has; None if the first says it.
         owner: What has them, for errors: `request` or `candidates`.
+        declared: What the schema declares of raw columns.
 
     Raises:
-        DataError: A column is missing, has another number of values, or values of several types.
+        DataError: A column is missing, has another number of values, values of several types, or one that cannot be
+            taken as what the column is declared to be.
     """
     found = {}
     for name in wanted:
@@ -45,7 +100,7 @@ def as_columns(
                 found=", ".join(values) or "none",
                 remedy="Give the column; a value that is not known is null.",
             )
-        found[name] = as_array(values[name], f"{owner}, column {name!r}")
+        found[name] = read_column(name, values[name], owner, declared)
         rows = len(found[name]) if rows is None else rows
         if len(found[name]) != rows:
             raise DataError(
@@ -57,20 +112,40 @@ def as_columns(
     return found
 
 
+def read_column(name: str, values: Values, owner: str, declared: DeclaredColumns) -> pa.Array:
+    """Returns the values of a column as those of a log are read.
+
+    Args:
+        name: Of the column.
+        values: Its values.
+        owner: What has it, for errors.
+        declared: What the schema declares of raw columns.
+
+    Raises:
+        DataError: See `as_columns`.
+    """
+    array = as_array(values, f"{owner}, column {name!r}")
+    if not declared.concerns(name):
+        return array
+    return declared.read(name, array, Place(name, "raw.columns", lambda row: f"{owner}, row {row}"))
+
+
 def as_array(values: Values, where: str) -> pa.Array:
     """Returns values as a plain Arrow array; unsigned integers beyond 2⁶³ stay what they are.
 
     Raises:
         DataError: They are of several types, or of none that Arrow knows.
     """
+    count_values(values, where)
     try:
         return to_plain(values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(list(values)))
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise DataError(
-            "The values of a column are not of one type.",
+            "The values of a column cannot be taken together.",
             where=where,
+            expected="numbers of 64 bits, texts or lists of these, all of one type",
             found=" ".join(str(error).split())[:200],
-            remedy="Give numbers, texts or lists of these, of one type, and null where a value is not known.",
+            remedy="Give values of one type, and null where one is not known.",
         ) from error
 
 
@@ -78,7 +153,8 @@ def _array(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except OverflowError:
-        return pa.array(values, pa.uint64())
+        in_lists = any(isinstance(value, list | tuple | np.ndarray) for value in values)
+        return pa.array(values, pa.list_(pa.uint64()) if in_lists else pa.uint64())
 
 
 def encode_fields(

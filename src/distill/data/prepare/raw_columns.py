@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from distill.data.prepare.raw_file import FoundTypes, RawFile
-from distill.encodings.arrow import explode, family, is_list, map_values, plain_type, to_plain
+from distill.encodings.arrow import to_plain
+from distill.encodings.declared import DeclaredColumns
 from distill.encodings.place import Place
-from distill.encodings.text import DECLARED, Evidence, convert, convert_declared, first_failing
+from distill.encodings.text import DECLARED, Evidence, convert, convert_declared
 from distill.errors import DataError
 from distill.schema import RawColumns
 
@@ -28,10 +28,9 @@ class DeclaredFile:
     def __init__(self, file: RawFile, raw: RawColumns) -> None:
         self._file = file
         self.path = file.path
-        self._declared = {name: DECLARED[kind] for name, kind in raw.columns.items()}
-        self._nulls = pa.array(raw.null_values or (), pa.string())
+        self._declared = DeclaredColumns(raw)
         self.num_rows = file.num_rows
-        fields = [pa.field(f.name, self._type(f)) for f in file.schema]
+        fields = [pa.field(f.name, self._declared.type_of(f.name, f.type)) for f in file.schema]
         self.schema = pa.schema(fields)
 
     def memory(self, columns: Sequence[str]) -> int:
@@ -50,23 +49,19 @@ class DeclaredFile:
         Raises:
             DataError: The file cannot be read, or a value cannot be taken as what its column is declared to be.
         """
-        plain = [] if len(self._nulls) else [name for name in dictionaries if name not in self._declared]
+        plain = [name for name in dictionaries if not self._declared.concerns(name)]
         row = start
         for batch in self._file.batches(columns, batch_bytes, plain, start):
             arrays = [self._read(name, batch.column(name), row) for name in columns]
             row += batch.num_rows
             yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
-    def _type(self, field: pa.Field) -> pa.DataType:
-        kind = self._declared.get(field.name)
-        return field.type if kind is None else _with_values_of(plain_type(field.type), kind)
-
     def _read(self, name: str, array: pa.Array, row: int) -> pa.Array:
-        if name not in self._declared and not len(self._nulls):
+        if not self._declared.concerns(name):
             return array
         place = Place(name, "raw.columns", lambda position: self.locate(row + position))
         try:
-            return self._values(to_plain(array), self._declared.get(name), place)
+            return self._declared.read(name, to_plain(array), place)
         except pa.ArrowInvalid as error:
             raise DataError(
                 "Values of this column cannot be taken.",
@@ -74,57 +69,6 @@ class DeclaredFile:
                 found=str(error).splitlines()[0],
                 remedy="Integers must fit into 64 bits, text must be UTF-8.",
             ) from error
-
-    def _values(self, array: pa.Array, kind: pa.DataType | None, place: Place) -> pa.Array:
-        if is_list(array.type):
-            inside = place.nested(explode(array)[1])
-            return map_values(array, lambda values: self._values(values, kind, inside))
-        if pa.types.is_string(array.type) and len(self._nulls):
-            array = pc.if_else(pc.is_in(array, value_set=self._nulls), pa.scalar(None, pa.string()), array)
-        return array if kind is None or array.type == kind else _as_declared(array, kind, place)
-
-
-def _with_values_of(stored: pa.DataType, kind: pa.DataType) -> pa.DataType:
-    return pa.list_(_with_values_of(stored.value_type, kind)) if is_list(stored) else kind
-
-
-def _as_declared(array: pa.Array, kind: pa.DataType, place: Place) -> pa.Array:
-    """Converts values that are not of the declared type.
-
-    Raises:
-        DataError: A value cannot be taken so.
-    """
-    found, wanted = family(array.type), next(name for name, declared in DECLARED.items() if declared == kind)
-    exact = {
-        "text": ("int", "bool", "time"),
-        "time": ("time",),
-        "boolean": ("int",),
-        "integer": ("int", "bool", "float"),
-    }
-
-    def change(values: pa.Array) -> pa.Array:
-        if found == "string":
-            return convert_declared(values, kind)
-        if wanted == "boolean":
-            if len(wrong := values.filter(pc.invert(pc.is_in(values, value_set=pa.array([0, 1, None], values.type))))):
-                raise pa.ArrowInvalid(f"{wrong[0]} is neither 0 nor 1")
-            return values.cast(kind)
-        return to_plain(values, kind)
-
-    if found == "null":
-        return pa.nulls(len(array), kind)
-    try:
-        if found != "string" and found not in exact.get(wanted, ("int", "float", "bool")):
-            raise pa.ArrowInvalid(f"the file holds {found}")
-        return change(array)
-    except pa.ArrowInvalid as error:
-        position = first_failing(len(array), lambda low, high: change(array.slice(low, high - low)))
-        raise DataError(
-            f"A value cannot be taken as {wanted}, which the schema declares.",
-            where=place.at(position),
-            found=f"{array[position].as_py()!r:.200}: {str(error).splitlines()[0]:.200}",
-            remedy=f"Correct the value, or `raw.columns` in the schema: {place.column} is stored as {found}.",
-        ) from error
 
 
 class PartitionFile:

@@ -1,0 +1,98 @@
+"""Raw columns as a schema declares them: read from files and given to a server alike."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from distill.encodings.arrow import explode, family, is_list, map_values, plain_type, to_plain
+from distill.encodings.place import Place
+from distill.encodings.text import DECLARED, convert_declared, first_failing
+from distill.errors import DataError
+from distill.schema import RawColumns
+
+
+class DeclaredColumns:
+    """Converts columns to the types that a schema declares, and text that means missing to null.
+
+    Args:
+        raw: What the schema declares; None if nothing.
+    """
+
+    def __init__(self, raw: RawColumns | None) -> None:
+        raw = raw or RawColumns()
+        self._types = {name: DECLARED[kind] for name, kind in raw.columns.items()}
+        self._nulls = pa.array(raw.null_values or (), pa.string())
+
+    def concerns(self, name: str) -> bool:
+        """Whether a column may be another one once it is read."""
+        return name in self._types or len(self._nulls) > 0
+
+    def type_of(self, name: str, stored: pa.DataType) -> pa.DataType:
+        """Returns the type that a column of some stored type is read as."""
+        kind = self._types.get(name)
+        return stored if kind is None else _with_values_of(plain_type(stored), kind)
+
+    def read(self, name: str, array: pa.Array, place: Place) -> pa.Array:
+        """Converts a column.
+
+        Args:
+            name: Of the column.
+            array: Its values, of a plain type.
+            place: Of the array.
+
+        Raises:
+            DataError: A value cannot be taken as what the column is declared to be.
+        """
+        return self._values(array, self._types.get(name), place)
+
+    def _values(self, array: pa.Array, kind: pa.DataType | None, place: Place) -> pa.Array:
+        if is_list(array.type):
+            inside = place.nested(explode(array)[1])
+            return map_values(array, lambda values: self._values(values, kind, inside))
+        if pa.types.is_string(array.type) and len(self._nulls):
+            array = pc.if_else(pc.is_in(array, value_set=self._nulls), pa.scalar(None, pa.string()), array)
+        return array if kind is None or array.type == kind else _as_declared(array, kind, place)
+
+
+def _with_values_of(stored: pa.DataType, kind: pa.DataType) -> pa.DataType:
+    return pa.list_(_with_values_of(stored.value_type, kind)) if is_list(stored) else kind
+
+
+def _as_declared(array: pa.Array, kind: pa.DataType, place: Place) -> pa.Array:
+    """Converts values that are not of the declared type.
+
+    Raises:
+        DataError: A value cannot be taken so.
+    """
+    found, wanted = family(array.type), next(name for name, declared in DECLARED.items() if declared == kind)
+    exact = {
+        "text": ("int", "bool", "time"),
+        "time": ("time",),
+        "boolean": ("int",),
+        "integer": ("int", "bool", "float"),
+    }
+
+    def change(values: pa.Array) -> pa.Array:
+        if found == "string":
+            return convert_declared(values, kind)
+        if wanted == "boolean":
+            if len(wrong := values.filter(pc.invert(pc.is_in(values, value_set=pa.array([0, 1, None], values.type))))):
+                raise pa.ArrowInvalid(f"{wrong[0]} is neither 0 nor 1")
+            return values.cast(kind)
+        return to_plain(values, kind)
+
+    if found == "null":
+        return pa.nulls(len(array), kind)
+    try:
+        if found != "string" and found not in exact.get(wanted, ("int", "float", "bool")):
+            raise pa.ArrowInvalid(f"the file holds {found}")
+        return change(array)
+    except pa.ArrowInvalid as error:
+        position = first_failing(len(array), lambda low, high: change(array.slice(low, high - low)))
+        raise DataError(
+            f"A value cannot be taken as {wanted}, which the schema declares.",
+            where=place.at(position),
+            found=f"{array[position].as_py()!r:.200}: {str(error).splitlines()[0]:.200}",
+            remedy=f"Correct the value, or `raw.columns` in the schema: {place.column} is stored as {found}.",
+        ) from error
