@@ -19,10 +19,11 @@ from distill.export.npy import NpyWriter
 from distill.export.overlap import measure_overlap
 from distill.export.quantise import overlap_of_best, restored, store_as
 from distill.files import hash_file
+from distill.sealed import read_sealed, write_sealed
 from distill.serving import Bundle, ItemVectors
 from distill.serving.index import ItemIndex, write_index
 from distill.serving.items import ItemType, read_items_manifest
-from distill.serving.key_value import KeyValueItems, write_key_value
+from distill.serving.key_value import KeyValueItems, key_bytes, write_key_value
 from tests.export.conftest import Log
 from tests.export.raw import catalogue
 
@@ -263,3 +264,108 @@ def test_the_manifest_of_items_has_a_seal(trained: Trained, tmp_path: Path) -> N
     path.write_text(path.read_text().replace('"count": 4', '"count": 3'))
     with pytest.raises(DataError, match="holds no item vectors"):
         read_items_manifest(tmp_path / "items")
+
+
+def test_a_delta_belongs_to_its_base(trained: Trained, tmp_path: Path) -> None:
+    """Items that a delta does not name are those of its base: under others they would be out of date."""
+    for name, seed in (("base", 5), ("other", 6)):
+        written(trained, tmp_path / name, catalogue(seed=seed, count=10))
+    base, other = (ItemVectors.load(str(tmp_path / name)) for name in ("base", "other"))
+    written(trained, tmp_path / "first", catalogue(count=10, seed=7).slice(0, 3), base=base)
+    with pytest.raises(DataError, match="changes other item vectors"):
+        other.updated(tmp_path / "first")
+    once = base.updated(str(tmp_path / "first"))
+    written(trained, tmp_path / "second", catalogue(count=12, seed=8), base=once)
+    with pytest.raises(DataError, match="changes other item vectors"):
+        base.updated(tmp_path / "second")
+    assert len(once.updated(tmp_path / "second")) == 12
+
+
+def test_an_empty_catalogue(trained: Trained, tmp_path: Path) -> None:
+    table = catalogue(count=5)
+    written(trained, tmp_path / "empty", table.slice(0, 0))
+    empty = ItemVectors.load(tmp_path / "empty")
+    assert len(empty) == 0
+    assert empty.of([]).shape == (0, *empty.shape)
+    with pytest.raises(DataError, match="has no vector"):
+        empty.of(["i0"])
+    written(trained, tmp_path / "delta", table, base=empty, is_whole=True)
+    assert empty.updated(tmp_path / "delta").keys().to_pylist() == table["item"].to_pylist()
+    assert write_key_value(tmp_path / "items.lmdb", empty) == 0
+    for kind in ("flat", "ivf"):
+        (tmp_path / kind).mkdir()
+        write_index(tmp_path / kind, empty, trained.schema.task_names, kind)
+        index = ItemIndex.load(str(tmp_path / kind))
+        assert index.search(np.zeros((1, empty.shape[1]), np.float32), "buy", 2)[1].tolist() == [[-1, -1]]
+
+
+def test_an_index_names_what_it_cannot_search(trained: Trained, tmp_path: Path) -> None:
+    written(trained, tmp_path / "items", catalogue(count=5))
+    items = ItemVectors.load(tmp_path / "items")
+    write_index(tmp_path, items, trained.schema.task_names, "flat")
+    index = ItemIndex.load(tmp_path)
+    with pytest.raises(DataError, match=r"no such task(.|\n)*click, buy, stars(.|\n)*like"):
+        index.search(np.zeros((1, items.shape[1]), np.float32), "like", 2)
+    for shape in ((1, items.shape[1] + 1), (1, 3, items.shape[1])):
+        with pytest.raises(DataError, match="another shape than the index"):
+            index.search(np.zeros(shape, np.float32), "buy", 2)
+    content = read_sealed(tmp_path / "index.json")
+    content["tasks"]["buy"] = "../buy.faiss"
+    write_sealed(tmp_path / "index.json", content)
+    with pytest.raises(DataError, match="does not lie below"):
+        ItemIndex.load(tmp_path)
+    with pytest.raises(DataError, match=r"holds no index(.|\n)*no file"):
+        ItemIndex.load(tmp_path / "items")
+
+
+def test_keys_of_a_key_value_file(trained: Trained, tmp_path: Path) -> None:
+    assert key_bytes(-1) == b"i" + b"\xff" * 8 == key_bytes(2**64 - 1)
+    assert key_bytes(np.int64(7)) == key_bytes(7)  # type: ignore[arg-type]
+    for wrong in (None, 2**64, 1.5, b"i1"):
+        with pytest.raises(DataError, match="no key of an item"):
+            key_bytes(wrong)  # type: ignore[arg-type]
+    written(trained, tmp_path / "items", catalogue(count=200))
+    items = ItemVectors.load(tmp_path / "items")
+    write_key_value(tmp_path / "items.lmdb", items)
+    stored = KeyValueItems(str(tmp_path / "items.lmdb"))
+    np.testing.assert_array_equal(stored.of(pa.array(["i7", "i0"])), items.of(["i7", "i0"]))
+    stored.close()
+    content = (tmp_path / "items.lmdb").read_bytes()
+    (tmp_path / "cut.lmdb").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="is cut off"):  # to read it would end the process
+        KeyValueItems(tmp_path / "cut.lmdb")
+    table = catalogue(count=2)
+    long = table.set_column(0, "item", pa.array(["i" * 600, "j"]))
+    written(trained, tmp_path / "long", long)
+    with pytest.raises(DataError, match=r"too long for a key-value file(.|\n)*600 bytes"):
+        write_key_value(tmp_path / "long.lmdb", ItemVectors.load(tmp_path / "long"))
+
+
+@pytest.mark.parametrize("file", ["items.parquet", "golden.parquet", "vectors.npy"])
+def test_a_file_that_was_cut_off_is_named_without_its_hash_too(trained: Trained, file: str, tmp_path: Path) -> None:
+    written(trained, tmp_path / "items", catalogue(count=5))
+    path = tmp_path / "items" / file
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=f"cannot be read(.|\n)*{file}"):
+        ItemVectors.load(tmp_path / "items", check=False)
+
+
+def test_keys_that_are_not_those_of_the_vectors_are_refused(trained: Trained, tmp_path: Path) -> None:
+    written(trained, tmp_path / "items", catalogue(count=5))
+    path = tmp_path / "items" / "items.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(DataError, match=r"other keys(.|\n)*5 keys(.|\n)*4"):
+        ItemVectors.load(tmp_path / "items", check=False)
+    pq.write_table(table.rename_columns(["name", *table.column_names[1:]]), path)
+    with pytest.raises(DataError, match="cannot be read"):
+        ItemVectors.load(tmp_path / "items", check=False)
+
+
+def test_vectors_that_float16_cannot_hold_are_refused(log: Log, tmp_path: Path) -> None:
+    trained = log.trained("logistic")
+    with torch.no_grad():
+        for parameter in trained.model.parameters():
+            parameter.mul_(1e6)
+    with pytest.raises(DataError, match=r"not finite as float16(.|\n)*item_type=float32"):
+        written(Trained(trained.model, trained.schema, trained.encodings), tmp_path / "items", catalogue(), "float16")

@@ -194,7 +194,8 @@ def check_distinct(keys: pa.ChunkedArray, source: str, column: str) -> None:
 
 def changed_rows(vectors: Float32, before: Float32) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Says which vectors `[n, …]` differ from those before by more than rounding in another batch does."""
-    flat, old = vectors.reshape(len(vectors), -1), before.reshape(len(before), -1)
-    largest = np.maximum(1.0, np.abs(old).max(axis=1, initial=0.0))
-    changed: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.abs(flat - old).max(axis=1, initial=0.0) > 1e-5 * largest
+    of_each = tuple(range(1, vectors.ndim))
+    largest = np.maximum(1.0, np.abs(before).max(axis=of_each, initial=0.0))
+    difference = np.abs(vectors - before).max(axis=of_each, initial=0.0)
+    changed: np.ndarray[tuple[int], np.dtype[np.bool_]] = difference > 1e-5 * largest
     return changed

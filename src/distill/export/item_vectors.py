@@ -96,6 +96,7 @@ def write_items(
         count=writer.count,
         shape=shape,
         delta=base is not None,
+        base=None if base is None else base.fingerprint,
         files=hash_files(root, files),
     ).write(root)
     exact = np.concatenate([np.zeros((0, *shape), np.float32), *writer.sample])[:_SAMPLE]
@@ -118,8 +119,12 @@ def _gone(base: ItemVectors, seen: pa.ChunkedArray) -> pa.Array:
     own = base.keys()
     if len(seen) == 0:
         return own
+    if len(own) == 0:
+        return own
     if own.type != seen.type:
-        raise DataError("Item keys have another type than before.", found=str(seen.type), expected=str(own.type))
+        raise DataError(
+            "Item keys have another type than before.", where="items", found=str(seen.type), expected=str(own.type)
+        )
     return own.filter(pa.compute.invert(pa.compute.is_in(own, value_set=seen)))
 
 
@@ -151,7 +156,9 @@ class _Writer:
 
     def add(self, piece: ItemPiece) -> None:
         """Adds items."""
-        stored, scales = store_as(piece.vectors, self._kind)
+        with np.errstate(over="ignore", invalid="ignore"):
+            stored, scales = store_as(piece.vectors, self._kind)
+        self._check_finite(piece, stored if scales is None else scales)
         self._vectors.append(stored)
         columns = {KEY: piece.keys, "vector": _lists(stored)}
         if self._scales is not None and scales is not None:
@@ -166,6 +173,18 @@ class _Writer:
         if sum(map(len, self.sample)) < _SAMPLE:
             self.sample.append(piece.vectors[:_SAMPLE])
         self.count += len(piece.keys)
+
+    def _check_finite(self, piece: ItemPiece, stored: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
+        finite = np.isfinite(stored).all(axis=tuple(range(1, stored.ndim)))
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise DataError(
+                f"The vector of an item is not finite as {self._kind}.",
+                where=f"item {piece.keys[row].as_py()!r}",
+                expected="numbers up to 65504 in size" if self._kind == "float16" else "finite numbers",
+                found=f"{np.abs(piece.vectors[row]).max():g}",
+                remedy="Use item_type=float32." if self._kind == "float16" else "Check the model.",
+            )
 
 
 def _lists(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> pa.Array:

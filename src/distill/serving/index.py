@@ -17,7 +17,7 @@ from distill.encodings.arrow import Int64, to_plain
 from distill.errors import ConfigError, DataError
 from distill.sealed import read_sealed, write_sealed
 from distill.serving.items import KEY, Float32, ItemVectors, check_version
-from distill.serving.manifest import check_files, hash_files
+from distill.serving.manifest import Below, check_files, hash_files
 
 INDEX_FILE, KEYS = "index.json", "keys.parquet"
 IndexType = Literal["flat", "ivf"]
@@ -42,9 +42,9 @@ class IndexManifest(BaseModel):
     version: str
     key: str
     type: IndexType
-    tasks: dict[str, str]
+    tasks: dict[str, Below]
     count: int
-    files: dict[str, str]
+    files: dict[Below, str]
 
 
 def faiss() -> Any:
@@ -99,7 +99,7 @@ def write_index(root: Path, items: ItemVectors, tasks: Sequence[str], kind: Inde
 def _built(items: ItemVectors, keys: pa.Array, k: int, kind: IndexType, rows: int) -> Any:
     width = items.shape[1]
     index = faiss().IndexFlatIP(width)
-    if kind == "ivf":
+    if kind == "ivf" and len(keys):
         cells = max(1, min(int(4 * np.sqrt(len(keys))), len(keys) // 39))  # FAISS wants 39 vectors for each cell
         index = faiss().IndexIVFFlat(index, width, cells, faiss().METRIC_INNER_PRODUCT)
         sample = np.random.default_rng(0).permutation(len(keys))[: 256 * cells]
@@ -124,7 +124,7 @@ class ItemIndex:
     _indexes: dict[str, Any]
 
     @classmethod
-    def load(cls, root: Path, version: str | None = None) -> ItemIndex:
+    def load(cls, root: str | Path, version: str | None = None) -> ItemIndex:
         """Opens an index.
 
         Args:
@@ -134,17 +134,20 @@ class ItemIndex:
         Raises:
             DataError: It is damaged or of another version.
         """
+        root = Path(root)
         try:
             found = IndexManifest.model_validate(read_sealed(root / INDEX_FILE, ("format_version", 1)))
         except (OSError, ValueError, ValidationError) as error:
             raise DataError(
-                "The folder holds no index.", where=str(root / INDEX_FILE), found=" ".join(str(error).split())[:200]
+                "The folder holds no index.",
+                where=str(root / INDEX_FILE),
+                found="no file" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())[:200],
+                remedy="Export one with scripts/export.py index=flat.",
             ) from error
         if version is not None:
             check_version(found.version, version, str(root / INDEX_FILE))
         check_files(root, found.files)
-        names = {name for name in found.tasks.values() if name in found.files}
-        indexes = {name: faiss().read_index(str(root / name)) for name in names}
+        indexes = {name: faiss().read_index(str(root / name)) for name in dict.fromkeys(found.tasks.values())}
         return cls(found, to_plain(pq.read_table(root / KEYS)[KEY]), {t: indexes[n] for t, n in found.tasks.items()})
 
     def search(self, request: Float32, task: str, best: int) -> tuple[Float32, Int64]:
@@ -157,6 +160,20 @@ class ItemIndex:
 
         Returns:
             Dot products, and positions in `keys`; `[R, best]` each, −1 where there are no more items.
+
+        Raises:
+            DataError: There is no such task, or vectors have another width.
         """
-        scores, positions = self._indexes[task].search(np.ascontiguousarray(request, np.float32), best)
+        if task not in self._indexes:
+            raise DataError("There is no such task.", where="task", expected=", ".join(self._indexes), found=task)
+        index, vectors = self._indexes[task], np.ascontiguousarray(request, np.float32)
+        if vectors.ndim != 2 or vectors.shape[1] != index.d:
+            raise DataError(
+                "Request vectors have another shape than the index.",
+                where="request",
+                expected=f"(requests, {index.d})",
+                found=str(vectors.shape),
+                remedy="Give those of the task alone: bundle.request_vectors(…)[:, k].",
+            )
+        scores, positions = index.search(vectors, best)
         return scores, positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from distill.encodings.key_table import KeyTable
 from distill.encodings.place import Place
 from distill.encodings.values import first, to_id_values
 from distill.errors import DataError
+from distill.files import hash_bytes
 from distill.sealed import read_sealed, write_sealed
 from distill.serving.columns import Values, as_array
 from distill.serving.manifest import check_files
@@ -39,6 +41,7 @@ class ItemsManifest(BaseModel):
         count: Items.
         shape: Of a vector.
         delta: Whether these are changed and new items only, and `removed.parquet` names those that are gone.
+        base: Of a delta: fingerprint of the vectors that it changes.
         overlap: Of the best items of golden requests, the share that float32 vectors give too; None if not measured.
         best: How many best items that is of.
         files: Hash of each file.
@@ -53,9 +56,15 @@ class ItemsManifest(BaseModel):
     count: int = Field(ge=0)
     shape: tuple[int, ...]
     delta: bool = False
+    base: str | None = None
     overlap: float | None = None
     best: int = 100
     files: dict[Literal["items.parquet", "vectors.npy", "scales.npy", "removed.parquet", "golden.parquet"], str]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content of all files."""
+        return hash_bytes(json.dumps(self.files, sort_keys=True).encode())
 
     def write(self, root: Path) -> None:
         """Writes `items.json`."""
@@ -84,6 +93,7 @@ class ItemVectors:
         type: How they are stored.
         shape: Of a vector.
         golden: Raw columns of the first items, by which a bundle proves that these are its vectors.
+        fingerprint: Of their files; a delta names that of the vectors which it changes.
     """
 
     version: str
@@ -91,6 +101,7 @@ class ItemVectors:
     type: ItemType
     shape: tuple[int, ...]
     golden: pa.Table | None
+    fingerprint: str
     _known: KeyTable
     _row: Int64
     _stored: tuple[_Stored, ...]
@@ -99,7 +110,7 @@ class ItemVectors:
         return int((self._row >= 0).sum())
 
     @classmethod
-    def load(cls, root: Path, version: str | None = None, check: bool = True) -> ItemVectors:
+    def load(cls, root: str | Path, version: str | None = None, check: bool = True) -> ItemVectors:
         """Opens the item vectors of a folder; they stay on disk and are read where they are asked for.
 
         Args:
@@ -110,6 +121,7 @@ class ItemVectors:
         Raises:
             DataError: They are of another version, or damaged.
         """
+        root = Path(root)
         found = _read(root, version, check)
         if found.delta:
             raise DataError(
@@ -118,18 +130,19 @@ class ItemVectors:
                 remedy="Load the whole catalogue, then `updated(DELTA)`.",
             )
         keys = _keys(root, TABLE)
+        _check_count(root, found, keys)
         stored = (_open(root, found),)
-        golden = pq.read_table(root / GOLDEN) if GOLDEN in found.files else None
-        return cls(
-            found.version, found.key, found.type, found.shape, golden, KeyTable(keys), np.arange(len(keys)), stored
-        )
+        golden = _table(root / GOLDEN) if GOLDEN in found.files else None
+        own = (found.version, found.key, found.type, found.shape, golden, found.fingerprint)
+        return cls(*own, KeyTable(keys), np.arange(len(keys)), stored)
 
-    def updated(self, delta: Path, check: bool = True) -> ItemVectors:
+    def updated(self, delta: str | Path, check: bool = True) -> ItemVectors:
         """Returns the vectors with those of a delta in place of and beside the own ones.
 
         Raises:
-            DataError: The delta is of another version, or of vectors of another shape.
+            DataError: The delta is of another version, of vectors of another shape, or of other vectors than these.
         """
+        delta = Path(delta)
         found = _read(delta, self.version, check)
         if found.shape != self.shape or found.key != self.key:
             raise DataError(
@@ -138,8 +151,17 @@ class ItemVectors:
                 expected=f"{self.key}, {self.shape}",
                 found=f"{found.key}, {found.shape}",
             )
+        if found.delta and found.base != self.fingerprint:
+            raise DataError(
+                "A delta changes other item vectors than these: items that it does not name may be out of date.",
+                where=str(delta),
+                expected=f"a delta of {self.fingerprint}",
+                found=f"a delta of {found.base}",
+                remedy="Apply it to the vectors that were its base=, or export the whole catalogue.",
+            )
         first_row = sum(len(part.vectors) for part in self._stored)
         keys = _keys(delta, TABLE)
+        _check_count(delta, found, keys)
         rows = self._row.copy()
         if found.delta and "removed.parquet" in found.files:
             gone = self._ids(_keys(delta, REMOVED))
@@ -149,9 +171,16 @@ class ItemVectors:
         place = self._ids(keys)
         rows[place[place >= 0]] = first_row + np.flatnonzero(place >= 0)
         new = np.flatnonzero(place < 0)
-        values = pa.concat_arrays([self._known.keys, keys.take(pa.array(new))]) if len(new) else self._known.keys
+        own = self._known.keys
+        values = pa.concat_arrays([own, keys.take(pa.array(new))][0 if len(own) else 1 :]) if len(new) else own
         stored = (*self._stored, _open(delta, found))
-        return replace(self, _known=KeyTable(values), _row=np.concatenate([rows, first_row + new]), _stored=stored)
+        return replace(
+            self,
+            fingerprint=hash_bytes(f"{self.fingerprint} {found.fingerprint}".encode()),
+            _known=KeyTable(values),
+            _row=np.concatenate([rows, first_row + new]),
+            _stored=stored,
+        )
 
     def positions(self, keys: Values) -> Int64:
         """Returns where the vectors of items are `[N]`; -1 of an item without one.
@@ -219,6 +248,8 @@ class ItemVectors:
         if values.null_count:
             return np.where(null_mask(values), -1, self._ids(values.fill_null("" if is_text(values.type) else 0)))
         if is_text(values.type) != self._known.is_text and len(values):
+            if len(self._known.keys) == 0:
+                return np.full(len(values), -1, np.int64)
             raise DataError(
                 "Item keys are of another type than those of the catalogue.",
                 where=place.at(0),
@@ -272,8 +303,27 @@ def _read(root: Path, version: str | None, check: bool) -> ItemsManifest:
 
 
 def _keys(root: Path, name: str) -> pa.Array:
-    table = pq.read_table(root / name, columns=[KEY])
+    table = _table(root / name, [KEY])
     return to_id_values(to_plain(table[KEY]), Place(KEY, "item key"))
+
+
+def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            "Item vectors cannot be read.", where=str(path), found=" ".join(str(error).split())[:300]
+        ) from error
+
+
+def _check_count(root: Path, found: ItemsManifest, keys: pa.Array) -> None:
+    if len(keys) != found.count or keys.null_count:
+        raise DataError(
+            "Item vectors have other keys than their description says.",
+            where=str(root / TABLE),
+            expected=f"{found.count} keys",
+            found=f"{len(keys)}, {keys.null_count} of them null",
+        )
 
 
 def _open(root: Path, found: ItemsManifest) -> _Stored:

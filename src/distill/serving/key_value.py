@@ -35,8 +35,23 @@ def lmdb() -> Any:
 
 
 def key_bytes(key: int | str) -> bytes:
-    """Returns the key of an item in the file: `s` and UTF-8 text, or `i` and 8 bytes, big-endian, of an integer."""
-    return b"s" + key.encode() if isinstance(key, str) else b"i" + key.to_bytes(8, "big", signed=True)
+    """Returns the key of an item in the file: `s` and UTF-8 text, or `i` and 8 bytes, big-endian, of an integer.
+
+    Integers from 2⁶³ on are taken by their bits, as unsigned ids are.
+
+    Raises:
+        DataError: It is neither text nor an integer of 64 bits.
+    """
+    if isinstance(key, str):
+        return b"s" + key.encode()
+    if not isinstance(key, int | np.integer) or not -(2**63) <= key < 2**64:
+        raise DataError(
+            "This is no key of an item.",
+            where="items",
+            expected="text, or an integer of 64 bits",
+            found=f"{key!r:.100}",
+        )
+    return b"i" + (int(key) % 2**64).to_bytes(8, "big")
 
 
 def write_key_value(path: Path, items: ItemVectors, rows: int = 1 << 14) -> int:
@@ -58,9 +73,21 @@ def write_key_value(path: Path, items: ItemVectors, rows: int = 1 << 14) -> int:
         for keys, vectors in _pieces(items, rows):
             with env.begin(write=True) as write:
                 for key, vector in zip(keys.to_pylist(), vectors, strict=True):
-                    write.put(key_bytes(key), vector.tobytes())
+                    write.put(_short_enough(key_bytes(key), env.max_key_size(), items.key), vector.tobytes())
         env.sync(True)
     return len(items)
+
+
+def _short_enough(key: bytes, most: int, column: str) -> bytes:
+    if len(key) > most:
+        raise DataError(
+            "The key of an item is too long for a key-value file.",
+            where=f"key_value, column {column!r}",
+            expected=f"at most {most - 1} bytes",
+            found=f"{len(key) - 1} bytes: {key[1:41].decode(errors='replace')!r}…",
+            remedy="Leave key_value=false; the other item vectors take it.",
+        )
+    return key
 
 
 def _pieces(items: ItemVectors, rows: int) -> Iterator[tuple[pa.Array, Float32]]:
@@ -81,12 +108,14 @@ class KeyValueItems:
         DataError: It is no file of item vectors, or of another version.
     """
 
-    def __init__(self, path: Path, version: str | None = None) -> None:
+    def __init__(self, path: str | Path, version: str | None = None) -> None:
+        path = Path(path)
         if not path.is_file():
             raise DataError("There is no key-value file.", where=str(path))
         module = lmdb()
         try:
             self._env = module.open(str(path), subdir=False, readonly=True, lock=False)
+            _check_whole(path, self._env)
             with self._env.begin() as read:
                 self._stamp = json.loads(read.get(STAMP))
             self.version, self.key = str(self._stamp["version"]), str(self._stamp["key"])
@@ -98,24 +127,43 @@ class KeyValueItems:
         if version is not None:
             check_version(self.version, version, str(path))
 
-    def of(self, keys: Sequence[int | str]) -> Float32:
+    def of(self, keys: Sequence[int | str] | pa.Array) -> Float32:
         """Returns the vectors of items `[N, …]`.
 
         Raises:
             DataError: An item has none.
         """
+        keys = keys.to_pylist() if isinstance(keys, pa.Array | pa.ChunkedArray) else keys
         out = np.empty((len(keys), *self.shape), np.float32)
         with self._env.begin() as read:
             for row, key in enumerate(keys):
                 found = read.get(key_bytes(key))
                 if found is None:
-                    raise DataError("An item has no vector.", where=f"row {row}", found=repr(key))
+                    raise DataError(
+                        "An item has no vector.",
+                        where=f"items, column {self.key!r}, row {row}",
+                        found=f"{key!r:.200}",
+                        remedy="Export the catalogue again.",
+                    )
                 out[row] = _vector(found, self.shape)
         return out
 
     def close(self) -> None:
         """Closes the file."""
         self._env.close()
+
+
+def _check_whole(path: Path, env: Any) -> None:
+    """Refuses a file that was cut off: to read beyond its end would end the process."""
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if path.stat().st_size < needed:
+        raise DataError(
+            "A key-value file is cut off.",
+            where=str(path),
+            expected=f"{needed:,} bytes",
+            found=f"{path.stat().st_size:,}",
+            remedy="Copy or export it again.",
+        )
 
 
 def _vector(content: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ MANIFEST, GOLDEN, ITEMS, CARD = "model.json", "golden.parquet", "items", "README
 FORMAT_VERSION = 1
 
 Part = Literal["request", "candidate", "interact", "whole"]
-_Below = Annotated[str, AfterValidator(below)]
+Below = Annotated[str, AfterValidator(below)]
 
 
 class _Model(BaseModel):
@@ -36,11 +36,11 @@ class Program(_Model):
         compiled: Device to the same part as an AOTInductor package.
     """
 
-    file: _Below
+    file: Below
     inputs: tuple[str, ...]
     output: str
-    exported: _Below | None = None
-    compiled: dict[str, _Below] = Field(default_factory=dict)
+    exported: Below | None = None
+    compiled: dict[str, Below] = Field(default_factory=dict)
 
 
 class Interaction(_Model):
@@ -79,7 +79,7 @@ class Manifest(_Model):
     encodings: SavedEncodings
     programs: dict[Part, Program]
     interaction: Interaction | None
-    files: dict[_Below, str]
+    files: dict[Below, str]
     difference: float = 0.0
     made_with: dict[str, str] = Field(default_factory=dict)
 
