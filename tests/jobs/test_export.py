@@ -174,6 +174,17 @@ def test_a_bundle_is_not_made_of_a_bundle(root: Path, capsys: pytest.CaptureFixt
     assert "is made of a checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_ranker_ends_with_a_bundle_without_item_vectors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its data may have a catalogue for other reasons; hours of training do not end in a refusal."""
+    train(*of_day(root, 1), *path_arguments(root), *SMALL, "model=dnn", "name=ranker", "export=true",
+          f"data.items={root / 'items.parquet'}")  # fmt: skip
+    bundle = Bundle.load(run_dirs(root, "ranker")[0] / "bundle")
+    assert bundle.manifest.is_whole
+    assert bundle.items is None
+    assert "of the checkpoint (0 s)" not in capsys.readouterr().out
+
+
 def test_nothing_is_overwritten(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         export(root, "bundle")

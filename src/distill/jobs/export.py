@@ -98,6 +98,11 @@ def load_trained(path: Path) -> Trained:
     return Trained(loaded.model, loaded.schema, loaded.encodings)
 
 
+def has_item_vectors(trained: Trained) -> bool:
+    """Whether vectors of items can be computed ahead, and a column names the items."""
+    return isinstance(trained.model, SplitPreRanker) and trained.schema.keys.item is not None
+
+
 @dataclass(frozen=True)
 class ItemOptions:
     """Which item vectors are written, and how.

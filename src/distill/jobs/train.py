@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,7 +26,7 @@ from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
 from distill.jobs.encoding_cost import encoding_milliseconds
-from distill.jobs.export import ItemOptions, export_bundle, load_trained, say
+from distill.jobs.export import ItemOptions, export_bundle, has_item_vectors, load_trained, say
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.identity import config_hash, fitting, shards
@@ -108,9 +109,12 @@ class _Run:
         """Writes the bundle of the run's model into its folder."""
         out, catalogue = self.job_dir / "bundle", self.cfg.data.get("items")
         shutil.rmtree(out, ignore_errors=True)  # of the run before it was resumed
-        items = None if catalogue is None else ItemOptions(str(catalogue), device(self.cfg))
+        start, trained = time.perf_counter(), load_trained(checkpoint)
+        with_items = catalogue is not None and has_item_vectors(trained)
+        items = ItemOptions(str(catalogue), device(self.cfg)) if with_items else None
         with PassProgress(True) as bars:
-            say(export_bundle(load_trained(checkpoint), out, BundleOptions(), items, bars))
+            found = export_bundle(trained, out, BundleOptions(), items, bars)
+        say(replace(found, seconds=time.perf_counter() - start))
 
     def _report(self, summary: Summary) -> None:
         summary.save(self.job_dir)
