@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from distill.export.flat import Signature, example
 from distill.models.score import RankingScore
 from distill.sealed import read_sealed, write_sealed
 from distill.serving import Bundle
-from distill.serving.proof import check_golden
+from distill.serving.program import RunningProgram
+from distill.serving.proof import check_golden, golden_inputs
 from tests.export.conftest import Log
 from tests.marks import slow_except
 from tests.models.listing import MODELS
@@ -86,6 +88,23 @@ def test_torch_export_programs_take_other_sizes(bundle: Bundle, trained: Trained
     tensors = example(trained.schema, signature, {}, seed=4)
     few = tuple(tensor[:1] for tensor in tensors)
     torch.testing.assert_close(program(*few), program(*tensors)[:1], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_programs_say_the_same_and_name_their_device(trained: Trained, tmp_path: Path) -> None:
+    """AOTInductor with the C++ compiler of this machine; their inputs are those of the ONNX programs."""
+    bundle = write_bundle(trained, tmp_path / "b", BundleOptions(exported=False, compile_for=("cpu",)))
+    inputs, _ = golden_inputs(bundle)
+    for part in ("request", "candidate"):
+        program = bundle.manifest.programs[part]
+        assert program.compiled == {"cpu": f"{part}.cpu-{platform.machine()}.pt2"}
+        assert program.compiled["cpu"] in bundle.manifest.files
+        compiled = torch._inductor.aoti_load_package(str(bundle.root / program.compiled["cpu"]))
+        for rows in (1, None):
+            given = {name: inputs[name][:rows] for name in program.inputs}
+            found = compiled(*(torch.from_numpy(array) for array in given.values()))
+            wanted = RunningProgram(bundle.root, program, 1).run(given)
+            np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_both_towers_share_their_tables_in_one_file(bundle: Bundle, trained: Trained) -> None:

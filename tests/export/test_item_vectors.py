@@ -320,7 +320,7 @@ def test_an_index_names_what_it_cannot_search(trained: Trained, tmp_path: Path) 
 
 def test_keys_of_a_key_value_file(trained: Trained, tmp_path: Path) -> None:
     assert key_bytes(-1) == b"i" + b"\xff" * 8 == key_bytes(2**64 - 1)
-    assert key_bytes(np.int64(7)) == key_bytes(7)  # type: ignore[arg-type]
+    assert key_bytes(np.int64(7)) == key_bytes(7)
     for wrong in (None, 2**64, 1.5, b"i1"):
         with pytest.raises(DataError, match="no key of an item"):
             key_bytes(wrong)  # type: ignore[arg-type]

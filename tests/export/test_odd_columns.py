@@ -166,7 +166,7 @@ def test_what_is_no_mapping_is_named(bundle: Bundle) -> None:
     np.testing.assert_allclose(bundle.score_batch(batch, few, [5]).logits, wanted, atol=1e-6)
     for wrong in (table.to_pylist(), "item"):
         with pytest.raises(DataError, match="Raw values are given by column"):
-            bundle.score(one, wrong)  # type: ignore[arg-type]
+            bundle.score(one, wrong)
     with pytest.raises(DataError, match=r"given by column(.|\n)*request"):
         bundle.score([one], table)  # type: ignore[arg-type]
 
