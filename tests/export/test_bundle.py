@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +91,27 @@ def test_torch_export_programs_take_other_sizes(bundle: Bundle, trained: Trained
     tensors = example(trained.schema, signature, {}, seed=4)
     few = tuple(tensor[:1] for tensor in tensors)
     torch.testing.assert_close(program(*few), program(*tensors)[:1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_disk_that_fills_up_under_a_torch_program_is_an_error(tmp_path: Path) -> None:
+    """In a process of its own: its files may have 4 KiB each, and torch ended such a process in C++."""
+    program = """
+import resource, signal, sys, torch
+from pathlib import Path
+from distill.export.programs import save_exported
+module = torch.nn.Linear(64, 64)
+exported = torch.export.export(module, (torch.zeros(2, 64),))
+save_exported(exported, Path(sys.argv[1], "whole.pt2"))
+assert torch.export.load(Path(sys.argv[1], "whole.pt2")).module()(torch.ones(2, 64)).shape == (2, 64)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    save_exported(exported, Path(sys.argv[1], "cut.pt2"))
+except OSError as error:
+    print(error.errno)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(errno.EFBIG)]
 
 
 @pytest.mark.slow

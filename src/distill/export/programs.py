@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -93,8 +94,7 @@ def write_part(
     weights.save(onnx.model, root / f"{name}.onnx")
     found: dict[str, str] = {}
     if exported:
-        with quiet():
-            torch.export.save(part.program, root / f"{name}.pt2")
+        save_exported(part.program, root / f"{name}.pt2")
     for device in compiled:
         found[device] = _compile(root, part, device)
     return Program(
@@ -104,6 +104,39 @@ def write_part(
         exported=f"{name}.pt2" if exported else None,
         compiled=found,
     )
+
+
+def save_exported(program: ExportedProgram, path: Path) -> None:
+    """Writes a `torch.export` program.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    with path.open("wb") as file:
+        stream = _Stream(file)
+        with quiet():
+            torch.export.save(program, stream)
+        if stream.error is not None:
+            raise stream.error
+
+
+class _Stream(io.BytesIO):
+    """Passes everything on to a file, and keeps its error for later: one in the middle ends torch's writer, and the
+    process with it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Writes bytes; returns how many."""
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
 
 
 def _onnx_program(part: ExportedPart) -> Any:
