@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from distill.encodings.arrow import Int64
 from distill.errors import DataError
+from distill.schema import Schema
+from distill.serving.items import ItemVectors
 from distill.serving.manifest import GOLDEN
-
-if TYPE_CHECKING:
-    from distill.serving.bundle import Bundle
+from distill.serving.scores import Float32, Scores
 
 TOLERANCE = 1e-5
 _ROUNDED = {"float32": TOLERANCE, "float16": 2.0**-11, "int8": 1 / 250}  # of the largest value of a vector
@@ -22,7 +24,30 @@ REQUEST, CANDIDATES, COUNT, SCORES = "request", "candidates", "count", "scores"
 RANKING_SCORE = "ranking score"  # with a space, as no task has one
 
 
-def check_golden(bundle: Bundle) -> float:
+class Provable(Protocol):
+    """What is proven: of a bundle, where it is, what it reads, and how it scores and encodes (see `Bundle`)."""
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def schema(self) -> Schema: ...
+
+    @property
+    def items(self) -> ItemVectors | None: ...
+
+    def score(self, request: Mapping[str, Any], candidates: Mapping[str, Any], /) -> Scores: ...
+
+    def score_batch(self, request: Mapping[str, Any], candidates: Mapping[str, Any], counts: Int64, /) -> Scores: ...
+
+    def encode(
+        self, request: Mapping[str, Any], candidates: Mapping[str, Any], counts: Int64, /
+    ) -> dict[str, npt.NDArray[Any]]: ...
+
+    def item_vectors(self, candidates: pa.Table, /) -> Float32: ...
+
+
+def check_golden(bundle: Provable) -> float:
     """Replays the golden requests of a bundle through the code that serves.
 
     They go one by one from plain values, as a server gets them, and all together as columns.
@@ -50,7 +75,7 @@ def check_golden(bundle: Bundle) -> float:
     return worst
 
 
-def check_golden_items(bundle: Bundle) -> None:
+def check_golden_items(bundle: Provable) -> None:
     """Compares stored vectors of the first items with what the bundle makes of their raw columns.
 
     Raises:
@@ -75,7 +100,7 @@ def check_golden_items(bundle: Bundle) -> None:
         )
 
 
-def golden_inputs(bundle: Bundle) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
+def golden_inputs(bundle: Provable) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
     """Returns the golden requests encoded, as programs take them, and their logits `[N, K]`."""
     table = _read(bundle.root / GOLDEN)
     return (
@@ -100,7 +125,7 @@ def _fields(table: pa.Table, name: str) -> dict[str, Any]:
     return {field.name: structs.field(position) for position, field in enumerate(structs.type)}
 
 
-def _wanted(table: pa.Table, bundle: Bundle) -> npt.NDArray[np.float32]:
+def _wanted(table: pa.Table, bundle: Provable) -> npt.NDArray[np.float32]:
     scores = _fields(table, SCORES)
     missing = [task for task in bundle.schema.task_names if task not in scores]
     if missing:
@@ -108,7 +133,7 @@ def _wanted(table: pa.Table, bundle: Bundle) -> npt.NDArray[np.float32]:
     return np.stack([scores[task].to_numpy() for task in bundle.schema.task_names], axis=1)
 
 
-def _difference(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], bundle: Bundle, which: str) -> float:
+def _difference(found: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], bundle: Provable, which: str) -> float:
     if len(wanted) == 0:
         return 0.0
     difference = np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))
