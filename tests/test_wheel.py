@@ -149,6 +149,7 @@ def _write_experiment(folder: Path) -> list[str]:
     return ["--config-dir", "configs", "+experiment=mine"]
 
 
+@pytest.mark.slow
 def test_training_with_an_experiment_of_ones_own(installed: Path, tmp_path: Path) -> None:
     own = _write_experiment(tmp_path)
     tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith("paths.")]

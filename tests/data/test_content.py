@@ -163,6 +163,7 @@ def test_a_flipped_bit_of_any_file_is_an_error_that_names_it_or_changes_nothing(
     assert outcomes["error"] > 150
 
 
+@pytest.mark.slow
 def test_a_dataset_of_an_adapter_is_mended(written: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
     root, signals = written
     expected = everything(root, signals)

@@ -56,6 +56,7 @@ def leftovers(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(("what", "count"), slow_except([("raw", 1), ("prepare", 2)], ("prepare", 2)))
+@pytest.mark.slow
 def test_a_killed_preparation(tmp_path: Path, what: str, count: int) -> None:
     assert len(killed(what, tmp_path)) == count
     (tmp_path / ".shop-0123456789abc.raw-x").mkdir()  # of another dataset, whose name begins alike

@@ -21,6 +21,7 @@ def evaluated(out: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_files_of_days(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_days(tmp_path, range(1, 6))
     out = tmp_path / "out"

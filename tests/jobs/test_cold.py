@@ -108,6 +108,7 @@ def test_new_items_are_their_group_in_predictions_as_in_prepared_rows(root: Path
     check(root, predict(root, root / "pairs.parquet", tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_new_items_the_same(root: Path, tmp_path: Path) -> None:
     """It encodes and predicts as the checkpoint does, in files and with item vectors of a catalogue."""
     pairs = pq.read_table(root / "pairs.parquet")

@@ -65,6 +65,7 @@ def test_both_checkpoints_are_those_of_models_alone(root: Path) -> None:
     assert _summary(root, "next").metrics["teacher"] == pytest.approx(_summary(root, "whole").metrics["teacher"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_it_would_have(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training_step = RankingModule.training_step
     arguments = _arguments(root, "stopped", "callbacks.checkpoint_every_n_steps=3")
@@ -114,6 +115,7 @@ def test_two_processes_learn_what_one_does(root: Path) -> None:
         (["+loss_term@teacher.loss.terms.more=item_contrast"], "labels and its logits alone"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_is_refused(root: Path, extra: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train(*_arguments(root, "wrong"), *extra)

@@ -98,6 +98,7 @@ def test_a_step_that_is_not_finite_is_replayed(root: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("model", ["cold", "fscd", "logistic", "quality_score", "dcn_v2"])
+@pytest.mark.slow
 def test_models_without_item_vectors_are_refused(model: str, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = [a for a in tiny_arguments(root) if not a.startswith("teacher.")]
     term = "+loss_term@loss.terms.item_contrast=item_contrast"

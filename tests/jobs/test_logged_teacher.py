@@ -141,6 +141,7 @@ def test_a_teacher_of_no_task_of_the_score_is_measured_without_order(
 
 
 @pytest.mark.parametrize("layout", ["requests", "flat"])
+@pytest.mark.slow
 def test_hidden_vectors_teach(root: Path, layout: str) -> None:
     terms = [f"+loss_term@loss.terms.{name}={name}" for name in ("hint", "relational", "de")]
     terms = terms if layout == "requests" else [terms[0], terms[2]]

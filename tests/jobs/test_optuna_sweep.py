@@ -18,6 +18,7 @@ def few(root: Path) -> list[str]:
     return ["-m", "+sweep=optuna", *tiny_arguments(root), *small]
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [*few(tmp_path), "+experiment=funnel/two_tower_from_dcn_v2-softmax_kl", "study.seeds=[0,1]"]
     command += ["data.adapter.seed=0", "teacher.loss.terms.hard.weight=1.0", "optimizer.embedding_lr=0.1"]

@@ -105,6 +105,7 @@ def test_a_prepared_folder_is_used_as_it_is(root: Path) -> None:
     assert list(load_summary(run_dirs(root, "prepared")[0]).metrics) == ["model"]
 
 
+@pytest.mark.slow
 def test_flat_logs_train_too(root: Path) -> None:
     flat = {**SCHEMA, "layout": "flat", "keys": {"user": "user", "time": "ts"}, "tasks": [{"name": "click"}]}
     (root / "flat.yaml").write_text(yaml.safe_dump(flat))

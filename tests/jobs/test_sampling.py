@@ -28,6 +28,7 @@ from tests.jobs.entry import path_arguments, run_dirs, train
         ),
     ],
 )
+@pytest.mark.slow
 def test_rows_that_each_role_learns_from(
     arguments: list[str], expected: dict[str, set[Origin]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

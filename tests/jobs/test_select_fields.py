@@ -106,6 +106,7 @@ def test_what_cannot_be_selected_from_is_refused(
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_cost_of_every_role_is_in_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train("+experiment=quickstart", *tiny_arguments(tmp_path), *_COSTS)
     run = run_dirs(tmp_path, "quickstart")[0]

@@ -60,6 +60,7 @@ def test_signals_lie_row_by_row_beside_the_data(root: Path) -> None:
             assert [len(row) for row in column] == lengths.tolist()
 
 
+@pytest.mark.slow
 def test_column_gives_the_same_student_as_the_checkpoint_that_was_scored(root: Path) -> None:
     _distil(root, "column", "teacher=column", f"teacher.path={root / 'signals'}", "control.enabled=false")
     _distil(root, "checkpoint", "teacher=checkpoint", f"teacher.path={_checkpoint(root)}", "control.enabled=false")
@@ -211,6 +212,7 @@ def test_hidden_vectors_in_half_the_bytes(root: Path, capsys: pytest.CaptureFixt
     assert "hidden_type expected: float32, float16 found: 'int8'" in _failure(capsys)
 
 
+@pytest.mark.slow
 def test_hidden_vectors_reduced_to_principal_components(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are orthogonal images of the whole vectors, the same on every part, and a student learns from them."""
     full, reduced = root / "whole", root / "reduced"

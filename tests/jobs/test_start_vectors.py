@@ -158,6 +158,7 @@ def rows_of(root: Path, name: str, which: str = "best") -> torch.Tensor:  # noqa
     return tables.rows_of("item").clone()
 
 
+@pytest.mark.slow
 def test_other_vectors_are_another_teacher(root: Path, tmp_path: Path) -> None:  # noqa: F811
     known = vocabulary(root).values.to_pylist()
     common = [*on(root, "day1"), *SMALL, "teacher=trained", "teacher.max_epochs=1", "trainer.max_epochs=1",

@@ -75,6 +75,7 @@ def test_sweep_over_experiments_compares_them_all(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_leaves_the_others_their_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = [argument for argument in tiny_arguments(tmp_path) if not argument.startswith("teacher.")]
     sweep = ["model.net.vector_dim=8,-1,4", "name=sweep", f"hydra.sweep.dir={tmp_path / 'sweep'}"]

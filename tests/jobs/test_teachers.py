@@ -49,6 +49,7 @@ def scores(folder: Path) -> np.ndarray:
     return np.concatenate([c.to_numpy() for c in columns])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_and_a_folder_teach_together(root: Path) -> None:
     members = f"teacher.members=[{checkpoint(root, 'one')},{root / 'signals'}]"
     summary = distil(root, "ensemble", "teacher=ensemble", members, "teacher.weights=[1,3]")

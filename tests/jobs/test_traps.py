@@ -155,6 +155,7 @@ def test_runs_that_are_compared(runs: Path, tmp_path: Path, trap: Path, capsys: 
     assert not trap.exists()
 
 
+@pytest.mark.slow
 def test_a_cached_teacher(tmp_path: Path, trap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The entry is forged whole: its hash is that of the file."""
     arguments = ("+experiment=quickstart", "control.enabled=false", *tiny_arguments(tmp_path))

@@ -107,6 +107,7 @@ def test_student_control_and_teacher_each_begin_with_their_own(root: Path) -> No
         assert str(best(root, path)) in log
 
 
+@pytest.mark.slow
 def test_a_cotrained_teacher_too(root: Path) -> None:
     if not (root / "runs" / "ranker").exists():
         train(*on(root, "day1"), *SMALL, "trainer.max_epochs=1", "model=dcn_v2", "name=ranker")

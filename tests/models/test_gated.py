@@ -128,6 +128,7 @@ def _informative(schema: Schema, rows: int) -> Batch:
     return replace(batch, labels=labels)
 
 
+@pytest.mark.slow
 def test_fscd_drops_costly_noise_and_keeps_what_informs() -> None:
     torch.manual_seed(0)
     schema = _schema()

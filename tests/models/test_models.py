@@ -44,6 +44,7 @@ def test_shapes_and_a_batch_of_one(build: Callable[[Schema], nn.Module]) -> None
     assert build(single)(make_batch(single, (1,))).logits.shape == (1, 1)
 
 
+@pytest.mark.slow
 def test_overfits(build: Callable[[Schema], nn.Module]) -> None:
     torch.manual_seed(0)
     schema = make_schema()

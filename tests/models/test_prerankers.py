@@ -38,7 +38,7 @@ def _schema(tasks: tuple[str, ...] = ("click", "like")) -> Schema:
     return make_schema(tasks).serving_view()
 
 
-@pytest.mark.parametrize("name", some_fast(PRERANKERS, 2))
+@pytest.mark.parametrize("name", some_fast(PRERANKERS, 3))
 def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Batch]) -> None:
     schema, batch = data
     if name in WITHOUT_CROSS and not any(field.side.value == "cross" for field in schema.fields):
@@ -65,7 +65,7 @@ def test_overfits(name: str) -> None:
     assert min(aucs.values()) > 0.99
 
 
-@pytest.mark.parametrize("name", PRERANKERS)
+@pytest.mark.parametrize("name", some_fast(PRERANKERS, 3))
 @pytest.mark.parametrize("tasks", [("click",), ("click", "like", "buy")])
 def test_a_batch_of_one_and_any_number_of_tasks(name: str, tasks: tuple[str, ...]) -> None:
     schema = _schema(tasks)
@@ -102,7 +102,7 @@ def test_item_vectors_computed_alone_and_stored_give_the_same_logits(name: str, 
     assert not torch.allclose(logits, model.interact(request, stored.flip(0), batch.cross, batch.request_index).logits)
 
 
-@pytest.mark.parametrize("name", some_fast(PRERANKERS, 2))
+@pytest.mark.parametrize("name", some_fast(PRERANKERS, 3))
 def test_is_a_student_that_saves_loads_and_scores_identically(name: str, tmp_path: Path) -> None:
     schema, net = _schema(), composed_net(name)
     assert is_preranker(net, "model.net")

@@ -26,7 +26,7 @@ def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return prepare_data(request.param, tmp_path_factory.mktemp(request.param))
 
 
-@pytest.mark.parametrize("name", some_fast(RANKERS, 2))
+@pytest.mark.parametrize("name", some_fast(RANKERS, 3))
 def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Batch]) -> None:
     schema, batch = data
     model = build(name, schema)
@@ -37,7 +37,7 @@ def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Bat
     assert not without
 
 
-@pytest.mark.parametrize("name", slow_except(RANKERS, "dcn_v2", "fibinet", "mmoe"))
+@pytest.mark.parametrize("name", slow_except(RANKERS, "dcn_v2", "mmoe"))
 def test_overfits(name: str) -> None:
     schema = make_schema()
     batch = make_batch(schema, (16, 16, 1, 31), seed=1)
@@ -48,7 +48,7 @@ def test_overfits(name: str) -> None:
     assert min(aucs.values()) > 0.99
 
 
-@pytest.mark.parametrize("name", some_fast(RANKERS, 2))
+@pytest.mark.parametrize("name", some_fast(RANKERS, 3))
 @pytest.mark.parametrize("tasks", [("click",), ("click", "like", "buy")])
 def test_a_batch_of_one_and_any_number_of_tasks(name: str, tasks: tuple[str, ...]) -> None:
     schema = make_schema(tasks)
@@ -57,7 +57,7 @@ def test_a_batch_of_one_and_any_number_of_tasks(name: str, tasks: tuple[str, ...
     assert model(make_batch(schema)).logits.shape == (8, len(tasks))
 
 
-@pytest.mark.parametrize("name", some_fast(RANKERS, 2))
+@pytest.mark.parametrize("name", some_fast(RANKERS, 3))
 def test_scores_each_pair_for_itself(name: str) -> None:
     schema = make_schema()
     model = build(name, schema).eval()
@@ -67,7 +67,7 @@ def test_scores_each_pair_for_itself(name: str) -> None:
     torch.testing.assert_close(model(batch.select(rows)).logits, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", some_fast(RANKERS, 2))
+@pytest.mark.parametrize("name", some_fast(RANKERS, 3))
 def test_saves_loads_and_scores_identically(name: str, tmp_path: Path) -> None:
     schema, net = make_schema(), composed_net(name)
     model = build(name, schema).eval()

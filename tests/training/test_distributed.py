@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -32,6 +33,7 @@ def _worker(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_table_gradients_are_the_mean_over_ranks_and_equal_everywhere(tmp_path: Path) -> None:
     workers = mp.spawn(_worker, args=(str(tmp_path),), nprocs=2, join=False, daemon=True)
     deadline = time.monotonic() + 100

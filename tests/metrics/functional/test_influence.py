@@ -45,6 +45,7 @@ def test_a_standard_error_of_a_mean_is_the_classical_one() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.slow
 def test_auc_and_its_paired_difference_agree_with_a_bootstrap_over_units(weighted: bool) -> None:
     one, other, labels, unit = clustered(150, 6)
     weight = torch.where(torch.arange(900) % 3 == 0, 2.0, 0.5) if weighted else None
