@@ -133,18 +133,18 @@ class Catalogue:
         with self._opened(schema, bars) as units, ThreadPoolExecutor(2) as pool:
             encoder = FeatureEncoder(schema, self.trained.fitted, pool)
             bar = bars.begin("item vectors", units.files.num_rows)
-            for number in range(len(units)):
-                for features in ahead(map(encoder.encode, ahead(units.chunks(number)))):
-                    array, place = features.chunk.column(Side.CANDIDATE, self.key, "keys.item")
-                    keys = _checked(array, place)
-                    block = features.sides[Side.CANDIDATE]
-                    raw = pa.table({f.column: features.chunk.candidate[f.column] for f in schema.fields})
-                    for begin in range(0, len(keys), self.rows):
-                        rows = torch.arange(begin, min(begin + self.rows, len(keys)))
-                        vectors = tower.encode_candidate(block.select(rows).to(self.device))
-                        piece = raw.slice(begin, len(rows))
-                        yield ItemPiece(keys.slice(begin, len(rows)), vectors.float().cpu().numpy(), piece)
-                    bar.advance(features.chunk.num_raw_rows)
+            chunks = (chunk for _, chunk in units.stream(range(len(units))))
+            for features in ahead(map(encoder.encode, ahead(chunks))):
+                array, place = features.chunk.column(Side.CANDIDATE, self.key, "keys.item")
+                keys = _checked(array, place)
+                block = features.sides[Side.CANDIDATE]
+                raw = pa.table({f.column: features.chunk.candidate[f.column] for f in schema.fields})
+                for begin in range(0, len(keys), self.rows):
+                    rows = torch.arange(begin, min(begin + self.rows, len(keys)))
+                    vectors = tower.encode_candidate(block.select(rows).to(self.device))
+                    piece = raw.slice(begin, len(rows))
+                    yield ItemPiece(keys.slice(begin, len(rows)), vectors.float().cpu().numpy(), piece)
+                bar.advance(features.chunk.num_raw_rows)
 
     @contextmanager
     def _opened(self, schema: Schema, bars: PassProgress) -> Iterator[RawUnits]:

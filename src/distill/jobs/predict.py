@@ -4,44 +4,42 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from torch import Tensor
 
+from distill.batch import Batch
 from distill.console import plain_console
 from distill.data.found import find_files, source_root
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.plan import Use, check_columns, open_files
-from distill.data.prepare.progress import PassProgress
+from distill.data.prepare.progress import Pass, PassProgress
 from distill.data.prepare.source import BATCH_BYTES
 from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
-from distill.files import atomic_file, hash_file, raw_sibling
+from distill.files import hash_file, raw_sibling
+from distill.jobs.behind import Behind
 from distill.jobs.cache import exclusive
 from distill.jobs.checkpoints import checkpoint_of, file_of_model
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import plain
 from distill.jobs.parts import LoadedModel, load_model
-from distill.jobs.predictions import PredictionFolder, with_counts
+from distill.jobs.prediction_table import RANK, PredictionTable
+from distill.jobs.predictions import PredictionFolder, PredictionWriter
 from distill.models.score import RankingScore
 from distill.ops.ranks import barrier, rank, world_size
 from distill.schema import Schema
 
-SCORE, RANK, ROW, CANDIDATE = "ranking_score", "rank", "row", "candidate"
-_PREDICTED = "pred_"
 _log = logging.getLogger(__name__)
 
 
@@ -108,15 +106,11 @@ class _Prediction:
         if rank() == 0:
             folder.begin()
         barrier()
-        own = [number for number in range(len(units)) if number % world_size() == rank()]
+        missing = [number for number in _own_units(len(units)) if not folder.part(number).exists()]
         bar = bars.begin("predict", units.files.num_rows)
-        now = 0
-        with ThreadPoolExecutor(2) as pool:
-            encoder = FeatureEncoder(self._schema, self.fitted, pool)
-            model = self.loaded.model.to(device(self.cfg))
-            for number in own:
-                if not folder.part(number).exists():
-                    now += self._write(folder, units, number, encoder, model, kept, bar.advance)
+        tables = self._tables(kept)
+        with PredictionWriter(folder, tables.made) as files:
+            now = self._write(files, units, missing, tables, bar)
         barrier()
         counts: dict[str, int] = folder.finish()["counts"] if rank() == 0 else {"candidates": 0, "requests": 0}
         return counts, now
@@ -140,9 +134,13 @@ class _Prediction:
         )
         return units, kept, list(found.read)
 
+    def _tables(self, kept: Sequence[Use]) -> PredictionTable:
+        of_candidate = {use.column: use.per_candidate for use in (*kept, *scoring_uses(self._schema))}
+        return PredictionTable(self._schema, plain(self.cfg.keep), of_candidate, self.cfg.top_k)
+
     def _check_names(self, flat: bool) -> None:
         """Refuses kept columns with the names of those that are made."""
-        made = {SCORE, RANK, *(_PREDICTED + task for task in self._schema.task_names)}
+        made = {RANK, *self._tables(()).made}
         clash = sorted(made & {*plain(self.cfg.keep), self._schema.keys.request, self._schema.keys.item} - {None})
         if clash:
             raise ConfigError("A raw column has the name of one that is made.", where="keep", found=", ".join(clash))
@@ -167,89 +165,56 @@ class _Prediction:
         }
 
     def _write(
-        self,
-        folder: PredictionFolder,
-        units: RawUnits,
-        number: int,
-        encoder: FeatureEncoder,
-        model: torch.nn.Module,
-        kept: Sequence[Use],
-        advance: Callable[[int], None],
+        self, files: PredictionWriter, units: RawUnits, numbers: Sequence[int], tables: PredictionTable, bar: Pass
     ) -> int:
-        """Writes the file of a unit, whole or not at all; returns its candidates."""
-        counts: Counter[str] = Counter(candidates=0, requests=0)
-        tables: list[pa.Table] = []
-        encoded = ahead(map(encoder.encode, ahead(units.chunks(number))))
-        for features in encoded:
-            tables.append(self._table(features, model, kept))
-            counts.update(_counted(features))
-            advance(features.chunk.num_raw_rows)
-        table = pa.concat_tables(tables, promote_options="permissive")
-        with atomic_file(folder.part(number)) as beside:
-            pq.write_table(
-                table.replace_schema_metadata(with_counts(table.schema, counts).metadata),
-                beside,
-                row_group_size=1 << 17,
-                compression="zstd",
-            )
-        return counts["candidates"]
+        """Writes the files of units; returns their candidates.
+
+        One thread reads, one encodes, this one runs the model, and one makes tables and writes them.
+        """
+        written, model = 0, self.loaded.model.to(device(self.cfg))
+        with ThreadPoolExecutor(2) as pool, Behind() as behind:
+            encoder = FeatureEncoder(self._schema, self.fitted, pool)
+            for ready in ahead(self._encoded(ahead(units.stream(numbers)), encoder)):
+                logits, score = self._scored(model, ready.batches)
+                behind(partial(_add, files, tables, ready, logits, score))
+                written += ready.features.chunk.num_candidates
+                bar.advance(ready.features.chunk.num_raw_rows)
+            behind(files.finish)
+        return written
+
+    def _encoded(self, chunks: Iterator[tuple[int, Chunk]], encoder: FeatureEncoder) -> Iterator[_Ready]:
+        for number, chunk in chunks:
+            features = encoder.encode(chunk)
+            yield _Ready(number, features, list(features.batches(int(self.cfg.batch_candidates))))
 
     @torch.no_grad()
-    def _table(self, features: ChunkFeatures, model: torch.nn.Module, kept: Sequence[Use]) -> pa.Table:
-        """Scores a chunk, and puts the scores beside the raw keys."""
-        chunk, target = features.chunk, device(self.cfg)
-        score, logits, scores = RankingScore(self._schema), [], []
-        for batch in features.batches(int(self.cfg.batch_candidates)):
-            found = model(batch.to(target)).logits.float()
-            logits.append(found.cpu())
+    def _scored(self, model: torch.nn.Module, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Returns the logits of the candidates of a chunk `[N, K]` and their ranking score `[N]`."""
+        score, target = RankingScore(self._schema), device(self.cfg)
+        logits, scores = [torch.zeros(0, len(self._schema.tasks))], [torch.zeros(0)]
+        for batch in batches:
+            logits.append(model(batch.to(target)).logits.float().cpu())
             scores.append(score(logits[-1], batch.columns))
-        k = len(self._schema.tasks)
-        all_logits = torch.cat(logits) if logits else torch.zeros(0, k)
-        order = torch.cat(scores).numpy() if scores else np.zeros(0, np.float32)
-        columns = self._keys(chunk, kept)
-        for position, task in enumerate(self._schema.tasks):
-            of_task = all_logits[:, position]
-            columns[_PREDICTED + task.name] = pa.array(
-                (of_task.sigmoid() if task.kind == "binary" else of_task).numpy()
-            )
-        columns[SCORE] = pa.array(order)
-        if self._schema.layout == "flat":
-            return pa.table(columns)
-        ranks = _ranks(order, chunk.counts)
-        columns[RANK] = pa.array(ranks)
-        table = pa.table(columns)
-        return table if self.cfg.top_k is None else table.filter(pa.array(ranks <= self.cfg.top_k))
-
-    def _keys(self, chunk: Chunk, kept: Sequence[Use]) -> dict[str, pa.Array]:
-        """The raw keys of the candidates, and the columns that are kept."""
-        keys, request = self._schema.keys, pa.array(np.repeat(np.arange(len(chunk.counts)), chunk.counts))
-        columns: dict[str, pa.Array] = {}
-        if keys.request is not None:
-            columns[keys.request] = chunk.request[keys.request].take(request)
-        else:
-            columns[ROW] = pa.array(chunk.candidate_row)
-        if keys.item is not None:
-            columns[keys.item] = chunk.candidate[keys.item]
-        elif self._schema.layout != "flat":
-            columns[CANDIDATE] = pa.array(chunk.numbers)
-        of_candidate = {use.column: use.per_candidate for use in (*kept, *scoring_uses(self._schema))}
-        for name in plain(self.cfg.keep):
-            columns[name] = chunk.candidate[name] if of_candidate[name] else chunk.request[name].take(request)
-        return {name: _decoded(column) for name, column in columns.items()}
+        return torch.cat(logits), torch.cat(scores)
 
 
-def _decoded(column: pa.Array) -> pa.Array:
-    """Text as text: some batches of a file may come as dictionaries, and others not."""
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+@dataclass(frozen=True)
+class _Ready:
+    """A chunk of a unit, ready for the model."""
+
+    number: int
+    features: ChunkFeatures
+    batches: Sequence[Batch]
 
 
-def _ranks(score: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Places within each request, 1 for the highest score; of equal ones the first row is before the others."""
-    request = np.repeat(np.arange(len(counts)), counts)
-    order = np.lexsort((-score, request))
-    ranks = np.empty(len(score), np.int32)
-    ranks[order] = np.arange(len(score)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
-    return ranks
+def _own_units(number: int) -> range:
+    """Units of this rank: those of a rank follow one another, so that it reads its rows in one go."""
+    return range(number * rank() // world_size(), number * (rank() + 1) // world_size())
+
+
+def _add(files: PredictionWriter, tables: PredictionTable, ready: _Ready, logits: Tensor, score: Tensor) -> None:
+    table = tables.table(ready.features.chunk, logits, score.numpy())
+    files.add(ready.number, table, _counted(ready.features))
 
 
 def _counted(features: ChunkFeatures) -> dict[str, int]:

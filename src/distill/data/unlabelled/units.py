@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from distill.data.prepare.grouping import (
 from distill.data.prepare.keys import keys_of, raw_place, row_keys
 from distill.data.prepare.plan import RawShape, Use, id_columns, read_columns
 from distill.data.prepare.progress import PassProgress
-from distill.data.prepare.source import RawFiles
+from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.stream import explode_candidates
 from distill.encodings.arrow import Int64
 from distill.schema import Schema
@@ -109,51 +110,94 @@ class RawUnits:
         Raises:
             DataError: A file cannot be read, or does not hold what the schema says.
         """
+        return (chunk for _, chunk in self.stream([number]))
+
+    def stream(self, numbers: Sequence[int]) -> Iterator[tuple[int, Chunk]]:
+        """Streams the requests of several units, each with the number of its unit.
+
+        Units that follow one another are read in one go: to start within a file means to read what lies before.
+
+        Args:
+            numbers: Which, in ascending order.
+
+        Raises:
+            DataError: As of `chunks`.
+        """
         if self.grouped is not None:
-            yield from self.grouped.chunks_of(number)
+            for number in numbers:
+                yield from ((number, chunk) for chunk in self.grouped.chunks_of(number))
             return
-        start, stop = self._edges[number : number + 2].tolist()
-        yield from self._pairs(start, stop) if self.shape == "pairs" else self._straight(start, stop)
+        for first, last in runs(numbers):
+            for number, batches in groupby(self._batches(first, last), key=lambda found: found[0]):
+                own = (batch for _, batch in batches)
+                chunks = self._pairs(own, number) if self.shape == "pairs" else map(self._straight, own)
+                yield from ((number, chunk) for chunk in chunks)
 
-    def _straight(self, start: int, stop: int) -> Iterator[Chunk]:
-        nested = self.shape == "requests"
+    def _batches(self, first: int, last: int) -> Iterator[tuple[int, RawBatch]]:
+        """Reads units that follow one another, in batches that are cut where a unit ends."""
+        start, stop = int(self._edges[first]), int(self._edges[last + 1])
         for batch in self.files.batches(read_columns(self.uses), self._dictionaries, start, stop):
-            keys = row_keys(batch, self.schema, self.files)
-            rows = np.arange(batch.start, batch.start + batch.num_rows)
-            candidate, counts = batch.columns, np.ones(batch.num_rows, np.int64)
-            if nested:
-                candidate, counts = explode_candidates(batch, self.uses, self.files.locate)
-            yield Chunk(
-                request=batch.columns,
-                candidate=candidate,
-                counts=counts,
-                split=np.full(batch.num_rows, _ALL.code, np.int8),
-                request_key=keys.request,
-                user_key=keys.user,
-                request_row=rows,
-                candidate_row=np.repeat(rows, counts),
-                nested=nested,
-                locate=self.files.locate,
-            )
+            end = batch.start + batch.num_rows
+            inner = self._edges[(self._edges > batch.start) & (self._edges < end)].tolist()
+            for low, high in pairwise([batch.start, *inner, end]):
+                yield int(np.searchsorted(self._edges, low, side="right")) - 1, _cut(batch, low, high)
 
-    def _pairs(self, start: int, stop: int) -> Iterator[Chunk]:
+    def _straight(self, batch: RawBatch) -> Chunk:
+        nested = self.shape == "requests"
+        keys = row_keys(batch, self.schema, self.files)
+        rows = np.arange(batch.start, batch.start + batch.num_rows)
+        candidate, counts = batch.columns, np.ones(batch.num_rows, np.int64)
+        if nested:
+            candidate, counts = explode_candidates(batch, self.uses, self.files.locate)
+        return Chunk(
+            request=batch.columns,
+            candidate=candidate,
+            counts=counts,
+            split=np.full(batch.num_rows, _ALL.code, np.int8),
+            request_key=keys.request,
+            user_key=keys.user,
+            request_row=rows,
+            candidate_row=np.repeat(rows, counts),
+            nested=nested,
+            locate=self.files.locate,
+        )
+
+    def _pairs(self, batches: Iterator[RawBatch], number: int) -> Iterator[Chunk]:
         rest: pa.Table | None = None
-        for batch in self.files.batches(read_columns(self.uses), (), start, stop):
+        for batch in batches:
             table = with_keys(batch, self.schema, self.files, _ALL)
             if rest is not None:
                 table = pa.concat_tables([rest, table], promote_options="permissive")
             whole = len(table)
-            if batch.start + batch.num_rows < stop:  # the last request may go on
+            if batch.start + batch.num_rows < self._edges[number + 1]:  # the last request may go on
                 whole = int(request_starts(_requests(table))[-1])
             rest = table.slice(whole)
             yield from self._whole(table.slice(0, whole))
-        if rest is not None and len(rest):
+        if rest is not None:
             yield from self._whole(rest)
 
     def _whole(self, table: pa.Table) -> Iterator[Chunk]:
         if len(table):
             check_constant(table, self.uses, self.schema, self.files)
             yield from chunks_of_table(table, self.uses, self.files)
+
+
+def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns the first and the last of every run of numbers that follow one another."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def _cut(batch: RawBatch, start: int, stop: int) -> RawBatch:
+    """Returns the rows of a batch between two numbers of rows."""
+    low, size = start - batch.start, stop - start
+    columns = {name: column.slice(low, size) for name, column in batch.columns.items()}
+    return RawBatch(columns, start, size)
 
 
 def _requests(table: pa.Table) -> Int64:
