@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,21 @@ from distill.errors import SchemaError
 from distill.features.groups import TableGroups, is_group, set_group_rows
 from distill.features.lookup import embedding_mean, embedding_rows
 from distill.schema import FieldSpec, Schema
+
+_drawn = ContextVar("_drawn", default=True)
+
+
+@contextmanager
+def without_initial_rows() -> Iterator[None]:
+    """Within the block the rows of new tables are not drawn: memory as it is, for models whose weights are loaded.
+
+    To draw the rows of large tables takes longer than to read them. Nothing is drawn from torch's generator for them.
+    """
+    token = _drawn.set(False)
+    try:
+        yield
+    finally:
+        _drawn.reset(token)
 
 
 @dataclass(frozen=True)
@@ -103,7 +120,7 @@ class EmbeddingTables(nn.Module):
         return found
 
     def _allocate(self, rows: dict[int, int], init_std: float) -> None:
-        weights = {str(width): nn.Parameter(torch.randn(count, width) * init_std) for width, count in rows.items()}
+        weights = {str(width): nn.Parameter(_initial(count, width, init_std)) for width, count in rows.items()}
         self.weights = nn.ParameterDict(OrderedDict(weights))  # of a plain dict it would sort the widths as text
 
     def width(self, spec: FieldSpec) -> int:
@@ -145,3 +162,7 @@ class EmbeddingTables(nn.Module):
         """
         weight = self.weights[str(width)]
         return embedding_mean(weight, ids, lengths)
+
+
+def _initial(count: int, width: int, std: float) -> Tensor:
+    return torch.randn(count, width) * std if _drawn.get() else torch.empty(count, width)

@@ -68,14 +68,17 @@ def _run(command: Command, overrides: list[str], config_dir: Path | None) -> Any
             raise ConfigError("There is no such folder.", where="config_dir", found=str(folder))
         search.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     hydra = Hydra.create_main_hydra2(command.name, search)
-    if hydra.get_mode(command.config, overrides) == RunMode.MULTIRUN:
-        raise ConfigError(
-            "A sweep is started from the command line.",
-            where="overrides",
-            found="hydra.mode=MULTIRUN",
-            remedy=f"Type distill {command.name} -m and the overrides.",
-        )
-    return hydra.run(command.config, app.Task(command), overrides).return_value
+    try:
+        return hydra.run(command.config, app.Task(command), overrides).return_value
+    except AssertionError:  # Hydra's own; to ask for the mode first would be to compose the config twice
+        if hydra.get_mode(command.config, overrides) != RunMode.MULTIRUN:
+            raise
+    raise ConfigError(
+        "A sweep is started from the command line.",
+        where="overrides",
+        found="hydra.mode=MULTIRUN",
+        remedy=f"Type distill {command.name} -m and the overrides.",
+    )
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
+from distill.features.tables import without_initial_rows
 from distill.files import hash_file, raw_sibling
 from distill.jobs.behind import Behind
 from distill.jobs.cache import exclusive
@@ -59,11 +60,13 @@ def run(cfg: DictConfig) -> Predicted:
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (agreed, _):
         start = time.perf_counter()
         path = checkpoint_of(Path(agreed.path))
-        loaded = load_model(path)
+        with ThreadPoolExecutor(1) as aside, without_initial_rows():
+            content = aside.submit(hash_file, file_of_model(path))
+            loaded = load_model(path)
         out = Path(agreed.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with raw_sibling(out) as scratch, PassProgress(rank() == 0) as bars:  # there is room for the result too
-            job = _Prediction(agreed, path, loaded, loaded.fitted(path))
+            job = _Prediction(agreed, content.result(), loaded, loaded.fitted(path))
             with exclusive(out.with_suffix(".lock")):
                 counts, now = job.run(scratch, bars)
         found = Predicted(out, counts["candidates"], counts["requests"], now, time.perf_counter() - start)
@@ -91,7 +94,7 @@ def _say(found: Predicted, counts: dict[str, int]) -> None:
 @dataclass(frozen=True)
 class _Prediction:
     cfg: DictConfig
-    path: Path
+    content: str  # of the file of the model
     loaded: LoadedModel
     fitted: FittedEncodings
 
@@ -156,7 +159,7 @@ class _Prediction:
         """What makes the files what they are."""
         files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in raw]
         return {
-            "model": hash_file(file_of_model(self.path)),
+            "model": self.content,
             "files": files,
             "keep": list(plain(self.cfg.keep)),
             "top_k": self.cfg.top_k,
