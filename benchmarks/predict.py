@@ -85,12 +85,11 @@ def _measured(
         def read() -> float:
             nonlocal candidates
             start, candidates = time.perf_counter(), 0
-            for number in range(len(units)):
-                for features in map(encoder.encode, units.chunks(number)):
-                    for batch in features.batches(_BATCH):
-                        candidates += batch.num_candidates
-                        if len(sample) < _WARM_BATCHES:
-                            sample.append(batch)
+            for _, chunk in units.stream(range(len(units))):
+                for batch in encoder.encode(chunk).batches(_BATCH):
+                    candidates += batch.num_candidates
+                    if len(sample) < _WARM_BATCHES:
+                        sample.append(batch)
             return time.perf_counter() - start
 
         @torch.no_grad()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ import torch
 import yaml
 
 from distill.data.dataset import load_dataset
+from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.stream import iterate_part
 from distill.jobs.parts import load_model
 from tests.jobs.days import SCHEMA, day, of_day, write_days
@@ -147,6 +151,58 @@ def test_a_killed_job_goes_on(root: Path, tmp_path: Path, capsys: pytest.Capture
     assert again.equals(whole)
     assert all((out / name).stat().st_mtime_ns == time for name, time in times.items())
     assert not list(out.glob(".*"))
+
+
+@pytest.mark.parametrize("place", ["write_table", "close"])
+def test_an_error_of_the_thread_that_writes_is_the_message(
+    root: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files before are there, no half one is, and the same command goes on."""
+    arguments = ["trainer=cpu", f"path={best(root)}", f"source={root / 'pairs.parquet'}", f"out={tmp_path / 'out'}",
+                 *path_arguments(tmp_path), "unit_rows=40"]  # fmt: skip
+    real, threads = getattr(pq.ParquetWriter, place), set[str]()
+
+    def full(self: pq.ParquetWriter, *given: object, **named: object) -> None:
+        if (tmp_path / "out" / "part-00003.parquet").exists():
+            threads.add(threading.current_thread().name)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(self, *given, **named)
+
+    monkeypatch.setattr(pq.ParquetWriter, place, full)
+    said = message_of(capsys, "scripts/predict.py", *arguments)
+    monkeypatch.undo()
+    assert "room" in said or "space" in said, said
+    assert threading.main_thread().name not in threads
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [*(f"part-{number:05d}.parquet" for number in range(4)), "plan.json"]
+    again = predict(root, root / "pairs.parquet", tmp_path / "out", "unit_rows=40")
+    assert again["search"].to_pylist() == pq.read_table(root / "pairs.parquet")["search"].to_pylist()
+
+
+@pytest.mark.parametrize("shape", ["requests", "pairs"])
+def test_units_are_read_in_one_go_and_give_what_each_gives_alone(
+    root: Path, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a file is missing in between, and in text, whose rows are only found by reading."""
+    size = "unit_rows=9" if shape == "requests" else "unit_rows=70"
+    whole = predict(root, root / f"{shape}.parquet", tmp_path / "out", size)
+    reads: list[int] = []
+    real = RawFiles.batches
+
+    def counted(self: RawFiles, columns: Sequence[str], dictionaries: Sequence[str] = (), start: int = 0,
+                stop: int | None = None) -> Iterator[RawBatch]:  # fmt: skip
+        reads.append(start)
+        return real(self, columns, dictionaries, start, stop)
+
+    monkeypatch.setattr(RawFiles, "batches", counted)
+    of_plan = 0 if shape == "requests" else 1  # finds the requests
+    assert predict(root, root / f"{shape}.parquet", tmp_path / "again", size).equals(whole)
+    assert len(reads) == 1 + of_plan
+    for number in (0, 2, 3):
+        (tmp_path / "out" / f"part-{number:05d}.parquet").unlink()
+    reads.clear()
+    assert predict(root, root / f"{shape}.parquet", tmp_path / "out", size).equals(whole)
+    assert len(reads) == 2 + of_plan
 
 
 @pytest.mark.slow

@@ -104,30 +104,25 @@ class RawUnits:
         assert self.edges is not None
         return self.edges
 
-    def chunks(self, number: int) -> Iterator[Chunk]:
-        """Streams the requests of a unit, in the order of the files, or by the hash of their key if they were gathered.
-
-        Raises:
-            DataError: A file cannot be read, or does not hold what the schema says.
-        """
-        return (chunk for _, chunk in self.stream([number]))
-
     def stream(self, numbers: Sequence[int]) -> Iterator[tuple[int, Chunk]]:
-        """Streams the requests of several units, each with the number of its unit.
+        """Streams the requests of units, in the order of the files, or by the hash of their key if they were gathered.
 
         Units that follow one another are read in one go: to start within a file means to read what lies before.
 
         Args:
             numbers: Which, in ascending order.
 
+        Returns:
+            Number of a unit and some whole requests of it.
+
         Raises:
-            DataError: As of `chunks`.
+            DataError: A file cannot be read, or does not hold what the schema says.
         """
         if self.grouped is not None:
             for number in numbers:
                 yield from ((number, chunk) for chunk in self.grouped.chunks_of(number))
             return
-        for first, last in runs(numbers):
+        for first, last in _runs(numbers):
             for number, batches in groupby(self._batches(first, last), key=lambda found: found[0]):
                 own = (batch for _, batch in batches)
                 chunks = self._pairs(own, number) if self.shape == "pairs" else map(self._straight, own)
@@ -182,7 +177,7 @@ class RawUnits:
             yield from chunks_of_table(table, self.uses, self.files)
 
 
-def runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """Returns the first and the last of every run of numbers that follow one another."""
     found: list[tuple[int, int]] = []
     for number in numbers:
