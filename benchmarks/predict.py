@@ -34,7 +34,7 @@ from distill.lock import locked
 
 TARGET = 0.9
 _BATCH = 32_768
-_WARM_BATCHES = 32
+_WARM_BATCHES = 8
 
 
 @dataclass(frozen=True)
