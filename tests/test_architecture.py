@@ -15,6 +15,7 @@ FLOORS = [
     {"schema", "layers"},
     {"encodings"},
     {"serving"},
+    {"service"},
     {"data"},
     {"features"},
     {"models"},

@@ -36,6 +36,12 @@ COMMANDS = {
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
         Command("predict", "scores raw files, labelled or not", "distill.jobs.predict", "predict"),
         Command("export", "makes a bundle that a server uses without torch", "distill.jobs.export", "export"),
+        Command(
+            "serve",
+            "answers requests with a bundle over HTTP",
+            "distill.service.program",
+            options="distill.service.options",
+        ),
         Command("evaluate", "measures checkpoints on any data, a new day say", "distill.jobs.evaluate", "evaluate"),
         Command(
             "backtest",

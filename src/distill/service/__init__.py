@@ -1,0 +1,1 @@
+"""The reference service: a bundle behind HTTP, without torch, Lightning or Hydra."""

@@ -1,0 +1,153 @@
+"""The routes of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from distill import __version__
+from distill.errors import DataError
+from distill.service.body import read_body
+from distill.service.gate import Gate
+from distill.service.metrics import CONTENT_TYPE, Metrics
+from distill.service.openapi import DESCRIBED, described
+from distill.service.options import Options
+from distill.service.refusals import Refusal, error_body
+from distill.service.scoring import Scorer
+
+_SWITCH_SECONDS = 0.001  # the loop wants the interpreter back soon from the thread that scores
+_log = logging.getLogger(__name__)
+
+
+class Service:
+    """A worker: what its routes share.
+
+    Args:
+        options: Limits, and where bundles are.
+        folder: Shared by the workers.
+        token: Bearer token, if requests must carry one.
+    """
+
+    def __init__(self, options: Options, folder: Path, token: bytes | None) -> None:
+        self.options, self.token = options, token
+        self.metrics = Metrics()
+        self.scorer = Scorer(options, folder, self.metrics.watched())
+        self._threads = ThreadPoolExecutor(1, "score")
+
+    async def work(self, job: Callable[[bytes], bytes], request: Request) -> Response:
+        """Reads a body and does a job of the scorer with it in the thread that scores.
+
+        Raises:
+            Refusal: See `Scorer` and `read_body`; or it waited too long.
+        """
+        body = await read_body(request, self.options.body_bytes, self.options.body_seconds)
+        asked = time.monotonic()
+
+        def run() -> bytes:
+            if time.monotonic() - asked > self.options.wait_seconds:
+                self.metrics.shed.labels("waited").inc()
+                error = DataError("The request waited too long.", remedy="Try again, or another instance.")
+                raise Refusal(503, error, {"retry-after": "1"})
+            return job(body)
+
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return Response(found, media_type="application/json")
+
+    def ready(self) -> Response:
+        """Answers /readyz."""
+        generations = self.scorer.generations
+        current, refused = generations.current, generations.refused
+        said = {
+            "status": "no bundle" if current is None else "ready",
+            "bundle": None if current is None else current.name,
+            "version": None if current is None else current.version,
+            "kept": [kept.version for kept in generations.kept],
+            "refused": None if refused is None else {"bundle": refused.name, "problem": refused.problem},
+        }
+        return Response(orjson.dumps(said), 503 if current is None else 200, media_type="application/json")
+
+    @asynccontextmanager
+    async def running(self, _: FastAPI) -> AsyncIterator[None]:
+        """Watches `current.json` until the service ends."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        watch = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.poll_seconds)
+            try:
+                await asyncio.to_thread(self.scorer.refresh)
+            except OSError as error:
+                _log.error("The folder of bundles cannot be read: %s", error)
+
+
+def create_app(service: Service) -> Gate:
+    """Returns the service as an ASGI application."""
+    routes = FastAPI(
+        title="distill", version=__version__, lifespan=service.running, docs_url=None, redoc_url=None, openapi_url=None
+    )
+    routes.add_exception_handler(HTTPException, _http_error)
+    _add_work(routes, service)
+    _add_state(routes, service)
+    return Gate(routes, service.metrics, service.options.in_flight, service.token)
+
+
+def _add_work(routes: FastAPI, service: Service) -> None:
+    scorer = service.scorer
+
+    @routes.post("/score", **DESCRIBED["score"])
+    async def score(request: Request) -> Response:
+        return await service.work(scorer.score, request)
+
+    @routes.post("/top_k", **DESCRIBED["top_k"])
+    async def top_k(request: Request) -> Response:
+        return await service.work(scorer.top_k, request)
+
+    @routes.post("/items", **DESCRIBED["items"])
+    async def items(request: Request) -> Response:
+        return await service.work(scorer.put_items, request)
+
+
+def _add_state(routes: FastAPI, service: Service) -> None:
+    @routes.get("/healthz", **DESCRIBED["healthz"])
+    async def healthz() -> Response:
+        return Response(b'{"status":"ok"}', media_type="application/json")
+
+    @routes.get("/readyz", **DESCRIBED["readyz"])
+    async def readyz() -> Response:
+        return service.ready()
+
+    @routes.get("/metrics", **DESCRIBED["metrics"])
+    async def metrics() -> Response:
+        return Response(await asyncio.to_thread(service.metrics.text), media_type=CONTENT_TYPE)
+
+    @routes.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        current = service.scorer.generations.current
+        said: dict[str, Any] = described(routes.openapi(), None if current is None else current.bundle, service.options)
+        return Response(orjson.dumps(said), media_type="application/json")
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = error_body(DataError(f"{error.detail}."))
+    return Response(body, error.status_code, headers=dict(error.headers or {}), media_type="application/json")
