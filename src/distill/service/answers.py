@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,13 @@ from distill.serving import Scores
 Int64 = npt.NDArray[np.int64]
 
 
-def answer(
-    scores: Scores, places: Int64 | None, fields: Sequence[str] | None, extra: dict[str, Any], rows: Int64 | None = None
-) -> bytes:
+def answer(scores: Scores, fields: Sequence[str] | None, extra: dict[str, Any]) -> bytes:
     """Returns the JSON of some candidates.
 
     Args:
-        scores: Of N candidates.
-        places: Which of them, in which order; None for all.
+        scores: Of the candidates.
         fields: What is said of each; see `ScoreRequest`.
         extra: What is sent beside it.
-        rows: Their rows in the request, if some of these were left out.
 
     Raises:
         DataError: A field is not known.
@@ -41,16 +38,16 @@ def answer(
             found=repr(unknown[0][:100]),
         )
     out = dict(extra)
-    if places is not None:
-        out["positions"] = places if rows is None else rows[places]
     if RANKING_SCORE in wanted:
-        out[RANKING_SCORE] = _taken(scores.ranking_score, places)
+        out[RANKING_SCORE] = scores.ranking_score
     if LOGITS in wanted:
-        out[LOGITS] = _taken(scores.logits, places)
+        out[LOGITS] = np.ascontiguousarray(scores.logits)
     if named := [task for task in tasks if task in wanted]:
-        out["predictions"] = {task: _taken(scores.predictions[task], places) for task in named}
+        out["predictions"] = {task: np.ascontiguousarray(scores.predictions[task]) for task in named}
     return orjson.dumps(out, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _taken(values: npt.NDArray[np.float32], places: Int64 | None) -> npt.NDArray[np.float32]:
-    return np.ascontiguousarray(values if places is None else values[places])
+def best(scores: Scores, k: int) -> tuple[Scores, Int64]:
+    """Returns the best k candidates, the best first, and where they were; of equal ones the first comes first."""
+    places = scores.order()[:k]
+    return replace(scores, logits=scores.logits[places], ranking_score=scores.ranking_score[places]), places

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
+import anyio
 from starlette.requests import ClientDisconnect, Request
 
 from distill.errors import DataError
@@ -27,8 +26,9 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
     if length.isdecimal() and int(length) > most:
         raise _too_large(most)
     try:
-        return await asyncio.wait_for(_read(request, most), seconds)
-    except asyncio.TimeoutError:  # of its own class in Python 3.10
+        with anyio.fail_after(seconds):
+            return await _read(request, most)
+    except TimeoutError:
         error = DataError("The body did not arrive in time.", where="body", expected=f"within {seconds:g} s")
         raise Refusal(408, error, _CLOSE) from None
     except ClientDisconnect:

@@ -1,4 +1,4 @@
-"""What stands before the routes: the token, the bound on requests in flight, metrics, and an answer whatever happens."""
+"""What stands before the routes: the token, the bound on requests in flight, metrics, an answer whatever happens."""
 
 from __future__ import annotations
 

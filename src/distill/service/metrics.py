@@ -53,7 +53,7 @@ class Metrics:
         if FOLDER_VARIABLE not in os.environ:
             return generate_latest(self._own)
         registry = CollectorRegistry()
-        multiprocess.MultiProcessCollector(registry)
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     def _swapped(self, new: Generation, old: Generation | None) -> None:

@@ -93,18 +93,21 @@ class NewItems:
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
         self._known: dict[str, tuple[_Identity, Layer]] = {}
+        self._paths: dict[str, str] = {}
 
     def of(self, version: str) -> Layer | None:
         """Returns the new items of a version; None if there are none."""
-        path = self._path(version)
+        path = self._paths.get(version)
+        if path is None:
+            path = self._paths[version] = str(self._path(version))
         try:
-            stat = path.stat()
+            stat = os.stat(path)  # noqa: PTH116, for each request: a text is faster
         except FileNotFoundError:
             return None
         identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         known = self._known.get(version)
         if known is None or known[0] != identity:
-            known = identity, Layer.read(path)
+            known = identity, Layer.read(Path(path))
             self._known[version] = known
         return known[1]
 

@@ -94,7 +94,7 @@ _HELP = {
     "host": "address to listen on",
     "port": "port to listen on; 0 takes a free one",
     "workers": "processes; one for each core",
-    "token_file": f"file of the bearer token that requests must carry; by default the variable {TOKEN_VARIABLE}, if set",
+    "token_file": f"file of the bearer token that requests must carry; else it is {TOKEN_VARIABLE} in the environment",
     "keep": "versions that stay loaded, the current one included",
     "poll_seconds": "between two looks at current.json",
     "in_flight": "requests of a worker that are worked on or wait; more get 429",

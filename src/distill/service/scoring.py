@@ -13,13 +13,16 @@ import numpy.typing as npt
 import orjson
 
 from distill.errors import DataError, DistillError
-from distill.service.answers import answer
+from distill.service.answers import answer, best
 from distill.service.generations import Generation, Generations, Watched
 from distill.service.new_items import LayeredItems, NewItems
 from distill.service.options import Options
 from distill.service.refusals import Refusal, error_body
 from distill.service.requests import Limits, ScoreRequest, check_keys, read_columns, read_object
 from distill.serving import Bundle, ItemVectors
+
+_SHORT_BYTES = 1 << 16
+_COLUMNS = b'"candidates"'
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ class Scorer:
         if self.generations.current is not before:
             self._new_items.forget({kept.version for kept in self.generations.kept})
 
+    def is_short(self, body: bytes) -> bool:
+        """Whether scoring takes no longer than handing it to a thread: items by key, compared by dot products."""
+        current = self.generations.current
+        if current is None or len(body) > _SHORT_BYTES or _COLUMNS in body:
+            return False
+        interaction = current.bundle.manifest.interaction
+        return interaction is not None and interaction.type != "program"
+
     def score(self, body: bytes) -> bytes:
         """Answers /score.
 
@@ -122,11 +133,12 @@ class Scorer:
         if asked.k is None:
             if found.rows is not None:
                 extra["positions"] = found.rows
-            return answer(scores, None, asked.fields, extra)
-        places = scores.order()[: asked.k]
+            return answer(scores, asked.fields, extra)
+        scores, places = best(scores, asked.k)
+        extra["positions"] = places if found.rows is None else found.rows[places]
         if found.items is not None:
             extra["items"] = [found.items[place] for place in places.tolist()]
-        return answer(scores, places, asked.fields, extra, found.rows)
+        return answer(scores, asked.fields, extra)
 
     def _generation(self, version: object) -> Generation:
         current = self.generations.current
@@ -145,11 +157,9 @@ class Scorer:
             raise Refusal(409, error)
         return found
 
-    def _with_new_items(self, generation: Generation) -> tuple[Bundle, LayeredItems | None]:
+    def _with_new_items(self, generation: Generation) -> tuple[Bundle, LayeredItems]:
         bundle = generation.bundle
         layer = self._new_items.of(bundle.version)
-        if layer is None and bundle.items is None:
-            return bundle, None
         layered = LayeredItems(bundle.version, bundle.items, layer)
         return (bundle if layer is None else bundle.with_items(cast(ItemVectors, layered))), layered
 
@@ -164,9 +174,9 @@ class Scorer:
         return Refusal(400, error, body=error_body(error, str(generation.bundle.root), generation.name))
 
 
-def _with_vectors(asked: ScoreRequest, layered: LayeredItems | None) -> _Asked:
+def _with_vectors(asked: ScoreRequest, layered: LayeredItems) -> _Asked:
     """Leaves out items without a vector, if that is wanted."""
-    if asked.items is None or not asked.skip_missing or layered is None:
+    if asked.items is None or not asked.skip_missing or (layered.layer is None and layered.stored is None):
         return _Asked(asked.items, asked.candidates, None, [])
     known = layered.known(asked.items)
     if known.all():

@@ -1,4 +1,4 @@
-"""One process of the service: python -m distill.service.worker SOCKET LIFE FOLDER OPTIONS, as the supervisor starts it."""
+"""One process of the service, as the supervisor starts it: the arguments are SOCKET LIFE FOLDER OPTIONS."""
 
 from __future__ import annotations
 
