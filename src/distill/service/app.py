@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from distill import __version__
 from distill.errors import DataError
 from distill.service.body import read_body
-from distill.service.gate import Gate
+from distill.service.gate import MISTAKE, Gate
 from distill.service.metrics import CONTENT_TYPE, Metrics
 from distill.service.openapi import DESCRIBED, described
 from distill.service.options import Options
@@ -47,11 +47,14 @@ class Service:
         self._threads = ThreadPoolExecutor(1, "score")
 
     async def work(self, job: Callable[[bytes], bytes], request: Request) -> Response:
-        """Reads a body and does a job of the scorer with it: at once if it is short, else in the thread that scores.
+        """Reads a body and does a job of the scorer with it: at once if it is short, else in the thread that scores."""
+        try:
+            found = await self._worked(job, request)
+        except Refusal as refusal:
+            return Response(refusal.body, refusal.status, refusal.headers, "application/json")
+        return Response(found, media_type="application/json")
 
-        Raises:
-            Refusal: See `Scorer` and `read_body`; or it waited too long.
-        """
+    async def _worked(self, job: Callable[[bytes], bytes], request: Request) -> bytes:
         body = await read_body(request, self.options.body_bytes, self.options.body_seconds)
         asked = time.monotonic()
 
@@ -64,10 +67,8 @@ class Service:
 
         if self.scorer.is_short(body):
             await asyncio.sleep(0)  # so that who came meanwhile is let in, or refused
-            found = run()
-        else:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, run)
-        return Response(found, media_type="application/json")
+            return run()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     def ready(self) -> Response:
         """Answers /readyz."""
@@ -110,6 +111,7 @@ def create_app(service: Service) -> Gate:
         title="distill", version=__version__, lifespan=service.running, docs_url=None, redoc_url=None, openapi_url=None
     )
     routes.add_exception_handler(HTTPException, _http_error)
+    routes.add_exception_handler(Exception, _mistake)  # which the gate gets too, and reports
     _add_work(routes, service)
     _add_state(routes, service)
     return Gate(routes, service.metrics, service.options.in_flight, service.token)
@@ -149,6 +151,10 @@ def _add_state(routes: FastAPI, service: Service) -> None:
         current = service.scorer.generations.current
         said: dict[str, Any] = described(routes.openapi(), None if current is None else current.bundle, service.options)
         return Response(orjson.dumps(said), media_type="application/json")
+
+
+async def _mistake(_: Request, error: Exception) -> Response:
+    return Response(error_body(DataError(MISTAKE)), 500, media_type="application/json")
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

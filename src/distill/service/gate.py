@@ -21,6 +21,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 WORK = ("/score", "/top_k", "/items")
 OPEN = ("/healthz", "/readyz")
 _ROUTES = frozenset((*WORK, *OPEN, "/metrics", "/openapi.json"))
+MISTAKE = "The service made a mistake; its log says which."
 _SCHEME = b"bearer "
 _log = logging.getLogger(__name__)
 
@@ -61,9 +62,7 @@ class Gate:
         except Exception as error:
             _report(route, error)
             if status == 0:
-                await respond(
-                    observed, 500, error_body(DataError("The service made a mistake; its log says which.")), {}
-                )
+                await respond(observed, 500, error_body(DataError(MISTAKE)), {})
         finally:
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.perf_counter() - start)

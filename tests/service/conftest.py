@@ -1,0 +1,128 @@
+"""Bundles of three models that differ in their weights, with a catalogue, and services of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from starlette.testclient import TestClient
+
+from distill.data.prepare.progress import PassProgress
+from distill.export import BundleOptions
+from distill.jobs.export import ItemOptions, export_bundle
+from distill.sealed import write_sealed
+from distill.service.app import Service, create_app
+from distill.service.options import Options
+from distill.serving.items import read_items_manifest
+from distill.serving.manifest import GOLDEN, ITEMS, hash_files, read_manifest
+from distill.serving.proof import SCORES
+from tests.export.conftest import Log, log  # noqa: F401, a fixture
+from tests.export.raw import catalogue
+
+REQUEST: dict[str, Any] = {
+    "user": 3,
+    "city": 2,
+    "past": ["i1", "i2"],
+    "words": ["w1"],
+    "taste": [0.1, 0.2, 0.3],
+    "age": 41.0,
+}
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """Folders of bundles: `b0` is a two-tower with stored vectors of `i0` … `i49`, `b1` another version of it.
+
+    Attributes:
+        root: Folder of all.
+    """
+
+    root: Path
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def served(self, folder: Path) -> Path:
+        """Copies all to a folder of a test's own."""
+        return Path(shutil.copytree(self.root, folder / "bundles"))
+
+
+@pytest.fixture(scope="session")
+def bundles(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Bundles:  # noqa: F811
+    root = tmp_path_factory.mktemp("served")
+    pq.write_table(catalogue(), root / "items.parquet")
+    with PassProgress(False) as bars:
+        items = ItemOptions(str(root / "items.parquet"), torch.device("cpu"))
+        export_bundle(log.trained("two_tower"), root / "b0", BundleOptions(exported=False), items, bars)
+    (root / "items.parquet").unlink()
+    another_version(root / "b0", root / "b1", 0.25)
+    return Bundles(root)
+
+
+@pytest.fixture(scope="session")
+def whole(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """A bundle of a model of which nothing can be computed ahead."""
+    root = tmp_path_factory.mktemp("whole") / "bundle"
+    with PassProgress(False) as bars:
+        export_bundle(log.trained("cold"), root, BundleOptions(exported=False), None, bars)
+    return root
+
+
+def another_version(bundle: Path, to: Path, more: float, proof: float | None = None) -> None:
+    """Copies a bundle with a bias that is larger by `more`; its golden logits by `proof`, if that is another number."""
+    shutil.copytree(bundle, to)
+    table = pq.read_table(to / GOLDEN)
+    added = more if proof is None else proof
+    scores = [
+        [{task: value + added for task, value in row.items()} for row in rows] for rows in table[SCORES].to_pylist()
+    ]
+    column = pa.array(scores, table[SCORES].type)
+    pq.write_table(table.set_column(table.column_names.index(SCORES), SCORES, column), to / GOLDEN)
+    manifest = read_manifest(to)
+    assert manifest.interaction is not None
+    bias = [value + more for value in manifest.interaction.bias]
+    changed = {
+        "version": hashlib.blake2b(f"{manifest.version} {more}".encode(), digest_size=16).hexdigest(),
+        "interaction": manifest.interaction.model_copy(update={"bias": bias}),
+        "files": {**manifest.files, **hash_files(to, [GOLDEN])},
+    }
+    manifest.model_copy(update=changed).write(to)
+    read_items_manifest(to / ITEMS).model_copy(update={"version": changed["version"]}).write(to / ITEMS)
+
+
+Client = Callable[..., TestClient]
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    """Starts services in this process: `client(bundle=…, token=…, …)`."""
+    with ExitStack() as stack:
+
+        def start(token: bytes | None = None, **options: Any) -> TestClient:
+            given = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+            folder = tmp_path / f"state{len(os.listdir(tmp_path))}"  # noqa: PTH208
+            folder.mkdir()
+            service = Service(Options(**given).checked(), folder, token)
+            service.scorer.start()
+            found = TestClient(create_app(service), raise_server_exceptions=False)
+            found.app_state["service"] = service
+            return stack.enter_context(found)
+
+        yield start
+
+
+def point_to(root: Path, name: str) -> None:
+    """Names the bundle that is to be served."""
+    temporary = root / ".current.json"
+    write_sealed(temporary, {"bundle": name})
+    temporary.replace(root / "current.json")
