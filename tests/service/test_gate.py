@@ -43,7 +43,13 @@ async def post(gate: Gate, messages: list[dict[str, Any]] | None = None) -> tupl
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/score", "raw_path": b"/score", "query_string": b""}
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/score",
+        "raw_path": b"/score",
+        "query_string": b"",
+    }
     scope |= {"http_version": "1.1", "scheme": "http", "root_path": "", "server": ("x", 1), "client": ("x", 1)}
     scope |= {"headers": []}
     await gate(scope, receive, send)
