@@ -88,7 +88,9 @@ class Gate:
             return
         if self._token is None:
             if route == "/items":
-                raise Refusal(403, DataError("/items is open with a token only.", remedy="Start the service with one."))
+                raise Refusal(
+                    403, DataError("The route /items is open with a token only.", remedy="Start the service with one.")
+                )
             return
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         is_bearer = given[: len(_SCHEME)].lower() == _SCHEME

@@ -185,7 +185,7 @@ def check_keys(keys: Sequence[Any]) -> None:
 def _k(given: Any, most: int) -> int:
     k: int = _of_kind(given, int, "k", f"a number from 1 to {most}")
     if not 1 <= k <= most:
-        raise DataError("k is out of bounds.", where="body, k", expected=f"1 to {most}", found=str(k))
+        raise DataError("The number k is out of bounds.", where="body, k", expected=f"1 to {most}", found=str(k))
     return k
 
 
