@@ -23,6 +23,7 @@ from distill.jobs.export import ItemOptions, export_bundle
 from distill.sealed import write_sealed
 from distill.service.app import Service, create_app
 from distill.service.options import Options
+from distill.serving import Bundle
 from distill.serving.items import read_items_manifest
 from distill.serving.manifest import GOLDEN, ITEMS, hash_files, read_manifest
 from distill.serving.proof import SCORES
@@ -98,6 +99,11 @@ def another_version(bundle: Path, to: Path, more: float, proof: float | None = N
     }
     manifest.model_copy(update=changed).write(to)
     read_items_manifest(to / ITEMS).model_copy(update={"version": changed["version"]}).write(to / ITEMS)
+
+
+@pytest.fixture(scope="session")
+def bundle(bundles: Bundles) -> Bundle:
+    return Bundle.load(bundles.path("b0"))
 
 
 Client = Callable[..., TestClient]

@@ -140,11 +140,13 @@ class LayeredItems:
 
     Attributes:
         version: Of the model.
+        key: Raw column of the item keys.
         stored: Of the catalogue, if there is one.
         layer: New ones, if there are any.
     """
 
     version: str
+    key: str
     stored: ItemVectors | None
     layer: Layer | None
 
@@ -157,12 +159,14 @@ class LayeredItems:
         found = np.zeros(len(keys), np.bool_) if self.stored is None else self.stored.positions(keys) >= 0
         return found if self.layer is None else found | (self._rows(self.layer, keys) >= 0)
 
-    def of(self, keys: Sequence[Any]) -> Float32:
+    def of(self, keys: Sequence[Any] | pa.Array | pa.ChunkedArray) -> Float32:
         """Returns the vectors of items `[N, …]`.
 
         Raises:
             DataError: An item has none.
         """
+        if isinstance(keys, pa.Array | pa.ChunkedArray):  # a column whose type is declared
+            keys = keys.to_pylist()
         if self.layer is None:
             assert self.stored is not None
             return self.stored.of(keys)

@@ -160,7 +160,7 @@ class Scorer:
     def _with_new_items(self, generation: Generation) -> tuple[Bundle, LayeredItems]:
         bundle = generation.bundle
         layer = self._new_items.of(bundle.version)
-        layered = LayeredItems(bundle.version, bundle.items, layer)
+        layered = LayeredItems(bundle.version, _key_of(bundle) or "", bundle.items, layer)
         return (bundle if layer is None else bundle.with_items(cast(ItemVectors, layered))), layered
 
     def _checked_type(self, generation: Generation, keys: Sequence[Any]) -> None:
@@ -190,13 +190,17 @@ def _with_vectors(asked: ScoreRequest, layered: LayeredItems) -> _Asked:
     )
 
 
+def _key_of(bundle: Bundle) -> str | None:
+    return bundle.schema.keys.item if bundle.items is None else bundle.items.key
+
+
 def _item_keys(columns: Mapping[str, list[Any]], bundle: Bundle) -> list[Any]:
     """Returns the keys of raw rows of items.
 
     Raises:
         DataError: They are not there, null, of two types or twice.
     """
-    name = bundle.schema.keys.item if bundle.items is None else bundle.items.key
+    name = _key_of(bundle)
     if name is None or name not in columns:
         raise DataError(
             "The rows of items have no keys.",
