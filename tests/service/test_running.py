@@ -99,6 +99,22 @@ def test_a_bundle_that_is_refused_ends_the_service(root: Path, tmp_path: Path) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+@NO_WRK
+def test_a_thousand_candidates_under_load(services: list[Running], root: Path, tmp_path: Path) -> None:
+    """Prints requests a second and milliseconds; the target (1,000 at a p99 of 10 ms) wants an idle machine."""
+    service = serve(services, tmp_path, f"root={root}", "workers=2")
+    rng = random.Random(0)
+    items = [[f"i{rng.randrange(50)}" for _ in range(1000)] for _ in range(20)]
+    bodies = [{**BODY, "items": keys, "candidates": {"bid": [1.0] * 1000}, "k": 100} for keys in items]
+    finished(wrk(service, tmp_path, bodies, seconds=2, connections=4))
+    for connections in (2, 4, 8):
+        found = finished(wrk(service, tmp_path, bodies, seconds=8, connections=connections))
+        rate = found["requests"] / found["seconds"]
+        print(f"{connections} connections: {rate:.0f} a second, p50 {found['p50']:.1f} ms, p99 {found['p99']:.1f} ms")
+        assert found["socket"] == found["status"] == 0
+
+
 def wait_for(service: Running, counter: str, value: int) -> None:
     """Waits until a counter, summed over the workers, has a value."""
     deadline = time.monotonic() + 30
