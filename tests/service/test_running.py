@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -210,24 +211,26 @@ LISTS: list[Any] = [[], [None], ["i1", None], [[1]], [1, "a"], [0.1, 0.2, 0.3], 
 VALUES: list[Any] = [None, "", "i3", "ü\U0001f600", "\0", "x" * 5000, {}, {"a": 1}, *NUMBERS, *LISTS]
 
 
+def _value(rng: random.Random) -> Any:
+    return copy.deepcopy(rng.choice(VALUES))
+
+
 def _fuzzed(rng: random.Random) -> bytes:
     body: dict[str, Any] = json.loads(json.dumps({**BODY, "items": ["i3", "i4"], "candidates": {"bid": [1.0, 2.0]}}))
     for _ in range(rng.randint(1, 3)):
         where = rng.choice(["top", "request", "candidates", "value", "items"])
         if where == "top":
-            body[rng.choice([*body, "missing", "fields", "version"])] = rng.choice(VALUES)
+            body[rng.choice([*body, "missing", "fields", "version"])] = _value(rng)
         elif where == "items" and type(body.get("items")) is list:
-            body["items"] = [rng.choice(VALUES) for _ in range(2)]
+            body["items"] = [_value(rng) for _ in range(2)]
         elif type(body.get("request")) is dict and where == "request":
-            body["request"][rng.choice([*REQUEST, "other"])] = rng.choice(VALUES)
+            body["request"][rng.choice([*REQUEST, "other"])] = _value(rng)
         elif type(body.get("candidates")) is dict:
             names = ["bid", "item", "brand", "price", "tags", "image", "stock"]
-            body["candidates"][rng.choice(names)] = (
-                [rng.choice(VALUES), rng.choice(VALUES)] if where == "value" else rng.choice(VALUES)
-            )
+            body["candidates"][rng.choice(names)] = [_value(rng), _value(rng)] if where == "value" else _value(rng)
             if rng.random() < 0.3:
                 body.pop("items", None)
-                body["candidates"] |= {name: [rng.choice(VALUES), rng.choice(VALUES)] for name in names}
+                body["candidates"] |= {name: [_value(rng), _value(rng)] for name in names}
     text = bytearray(json.dumps(body).encode())
     if rng.random() < 0.3:
         for _ in range(rng.randint(1, 4)):
