@@ -122,6 +122,7 @@ def test_what_cannot_be_is_refused(root: Path, extra: list[str], said: str, caps
     assert said in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_a_student_never_changes_a_teacher_with_its_own_tables(root: Path) -> None:
     """Not through gradients, nor through the length to which they are clipped."""
     apart = ["teacher.share_embeddings=false", "teacher.own_embeddings=[]", "control.enabled=false"]
@@ -137,6 +138,7 @@ def test_a_student_never_changes_a_teacher_with_its_own_tables(root: Path) -> No
     assert difference(student, other_student) is not None
 
 
+@pytest.mark.slow
 def test_a_teacher_of_its_own_tables_and_hidden_vectors(root: Path) -> None:
     apart = ["teacher.share_embeddings=false", "teacher.own_embeddings=[]", "+loss_term@loss.terms.hint=hint"]
     train(*_arguments(root, "apart", *apart, "sampling=pseudo_labels", "control.enabled=false"))

@@ -84,6 +84,7 @@ def test_two_processes_learn_what_one_does(root: Path) -> None:
     assert two == pytest.approx(one, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_replayed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = [*_arguments(root, "broken", "control.enabled=false"), "loss.terms.item_contrast.weight=1e39"]
     with pytest.raises(SystemExit):
@@ -109,6 +110,7 @@ def test_models_without_item_vectors_are_refused(model: str, root: Path, capsys:
     assert "loss.terms.item_contrast" in said
 
 
+@pytest.mark.slow
 def test_data_without_a_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_logs(tmp_path / "logs", requests=60)
     schema = {k: v for k, v in SCHEMA.items() if k != "teacher"}

@@ -107,6 +107,7 @@ def by_request(row: Any) -> Any:
         (lambda row: row % 2, "val/click/recall@10", {}, None),
     ],
 )
+@pytest.mark.slow
 def test_a_monitored_metric_without_a_value_is_refused(
     tmp_path: Path, label: Any, monitor: str, task: dict[str, str], says: str | None
 ) -> None:

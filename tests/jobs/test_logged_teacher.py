@@ -151,6 +151,7 @@ def test_hidden_vectors_teach(root: Path, layout: str) -> None:
     assert state["loss.terms.hint.project.weight"].shape[0] == 3
 
 
+@pytest.mark.slow
 def test_prepare_and_run_warn_of_columns_that_look_wrong(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     as_logits = {"columns": {"click": "score"}, "kind": "logit"}
     run_script("scripts/prepare.py", *arguments(root, "logits", teacher=as_logits)[:6])
@@ -181,6 +182,7 @@ def test_written_signals_are_described_too(root: Path, capsys: pytest.CaptureFix
     assert "orders candidates by" not in text
 
 
+@pytest.mark.slow
 def test_a_broken_step_is_replayed_without_the_tasks_that_have_no_teacher(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,6 +89,7 @@ def test_same_seed_same_result_and_caches_are_used(distilled: Path, tmp_path: Pa
     assert _finite(again) == _finite(load_summary(distilled))
 
 
+@pytest.mark.slow
 def test_online_teacher_equals_cached_signals(distilled: Path) -> None:
     root = distilled.parent.parent.parent
     train("+experiment=quickstart", *tiny_arguments(root), "name=online", "teacher.signals=online")
@@ -98,6 +99,7 @@ def test_online_teacher_equals_cached_signals(distilled: Path) -> None:
         assert value == pytest.approx(_finite(cached)["distilled"][name], abs=2e-3), name
 
 
+@pytest.mark.slow
 def test_a_privileged_field_cannot_reach_a_student(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     widths: dict[type[torch.nn.Module], set[int]] = {TwoTower: set(), InteractionRanker: set()}
 

@@ -88,6 +88,7 @@ def test_a_students_checkpoint_knows_the_fields_that_are_served(root: Path, caps
     assert not (root / "refused").exists()
 
 
+@pytest.mark.slow
 def test_a_ranker_of_yesterday_teaches_today(root: Path) -> None:
     prepare(root, 2, "today", f"encodings={best(root, 'ranker')}")
     data = ["data=prepared", f"data.root={root / 'today'}", *path_arguments(root)]

@@ -71,6 +71,7 @@ def test_replay_names_the_module_and_the_rows(saved: tuple[Path, Path], capsys: 
     assert "batch.candidate.numbers" in report
 
 
+@pytest.mark.slow
 def test_replay_of_something_else(saved: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     root, path = saved
     other = path.with_name("other.pt")

@@ -87,6 +87,7 @@ def test_prepare_says_what_it_found(root: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("teacher", ["column", "trained"])
+@pytest.mark.slow
 def test_logs_become_a_distilled_student(root: Path, teacher: str) -> None:
     chosen = [f"teacher={teacher}", *(["teacher.max_epochs=1"] if teacher == "trained" else [])]
     train(*arguments(root), *small(root, teacher), *chosen, "loss=listwise")
@@ -169,6 +170,7 @@ def test_an_order_alone_teaches(root: Path) -> None:
     assert not {"click/logloss", "click/pcoc", "click/ece"} & summary.metrics["teacher"].keys()
 
 
+@pytest.mark.slow
 def test_an_order_alone_is_no_probability_until_it_is_calibrated(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,6 +105,7 @@ def test_flat_logs_have_no_recall_of_requests(root: Path) -> None:
     assert found.data_of_seed is False
 
 
+@pytest.mark.slow
 def test_a_sweep_on_graded_labels_ends_with_its_table_and_picture(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

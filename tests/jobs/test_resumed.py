@@ -151,6 +151,7 @@ def test_config_hash_is_one_value_and_leaves_the_seed_out(root: Path) -> None:
     assert len({*manifests, *(load_summary(folder).config_hash for folder in folders)}) == 1
 
 
+@pytest.mark.slow
 def test_a_run_becomes_longer_where_its_schedule_does_not_follow_its_length(root: Path) -> None:
     constant = "scheduler=constant"
     train(*_arguments(root, "long", constant))
@@ -172,6 +173,7 @@ def test_a_run_whose_weights_follow_its_length_cannot_become_longer(
     assert "loss.terms.hard.weight would have been another from the first step on" in message
 
 
+@pytest.mark.slow
 def test_a_moved_folder_goes_on_as_if_it_had_always_been_there(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +199,7 @@ def test_a_moved_folder_goes_on_as_if_it_had_always_been_there(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_had_ended_early_trains_no_further_when_it_is_resumed(root: Path) -> None:
     still = ["optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12", "optimizer.weight_decay=0"]
     arguments = _arguments(root, "ended", *still, "trainer.max_epochs=5", "callbacks.patience=1")

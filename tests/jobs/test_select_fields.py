@@ -40,6 +40,7 @@ def _groups(run: Path) -> list[str]:
     return list(model.fields.groups)  # type: ignore[union-attr, arg-type]
 
 
+@pytest.mark.slow
 def test_selects_trains_again_and_draws(trained: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     root, run = trained
     out = _select(root, f"run={run}", "name=few")

@@ -128,6 +128,7 @@ def test_dataset_without_production_scores_is_refused(root: Path, capsys: pytest
     assert "teacher_click" in _failure(capsys)
 
 
+@pytest.mark.slow
 def test_damaged_cache_entry_is_noticed_and_trained_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["teacher=trained", "teacher.max_epochs=1", "control.enabled=false"]
     _distil(root, "first", *arguments)

@@ -126,6 +126,7 @@ def arguments(root: Path, path: Path, *more: str) -> list[str]:  # noqa: F811
     return [*on(root, "day1"), *SMALL, "trainer.max_epochs=2", "scheduler=constant", f"+{file}"]
 
 
+@pytest.mark.slow
 def test_frozen_rows_stay_and_others_learn_and_a_run_goes_on(root: Path, tmp_path: Path) -> None:  # noqa: F811
     known = vocabulary(root).values.to_pylist()
     half = known[: len(known) // 2]

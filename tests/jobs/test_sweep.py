@@ -37,6 +37,7 @@ def custom_scalars(folder: Path) -> str:
     return str(layout_pb2.Layout.FromString(event.tensor_proto.string_val[0]))
 
 
+@pytest.mark.slow
 def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = ["loss.terms.soft.temperature=1,2", "seed=0,1", "name=sweep", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     train("-m", "+experiment=quickstart", *tiny_arguments(tmp_path), "trainer.limit_train_batches=2", *sweep)

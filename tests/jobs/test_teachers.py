@@ -99,6 +99,7 @@ def test_what_is_no_ensemble_is_refused(
     ("method", "signals"),
     slow_except(product(["temperature", "platt", "isotonic"], ["cached", "online"]), ("platt", "cached")),
 )
+@pytest.mark.slow
 def test_a_calibrated_teacher_says_other_probabilities_in_the_same_order(root: Path, method: str, signals: str) -> None:
     path = [f"teacher.path={checkpoint(root, 'one')}", "teacher=checkpoint", f"teacher.signals={signals}"]
     plain = distil(root, f"plain-{signals}", *path)

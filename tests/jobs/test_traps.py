@@ -105,6 +105,7 @@ def test_a_run_that_is_resumed_and_tested(
     assert "best.ckpt: net.extra" in refused(capsys, trap, train, *arguments)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_replayed(tmp_path: Path, trap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = (_STUDENT, *tiny(tmp_path), "name=run", "loss.terms.hard.weight=1e39")
     refused(capsys, trap, train, *arguments)
@@ -113,6 +114,7 @@ def test_a_step_that_is_replayed(tmp_path: Path, trap: Path, capsys: pytest.Capt
     assert "evil.pt: net.body.norm" in refused(capsys, trap, replay, *arguments, f"step={evil}")
 
 
+@pytest.mark.slow
 def test_a_run_whose_fields_are_selected(
     runs: Path, tmp_path: Path, trap: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

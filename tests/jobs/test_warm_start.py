@@ -96,6 +96,7 @@ def test_a_run_begins_where_the_other_ended(root: Path) -> None:
     assert "by raw value: " in log
 
 
+@pytest.mark.slow
 def test_student_control_and_teacher_each_begin_with_their_own(root: Path) -> None:
     train(*on(root, "day1"), *SMALL, "trainer.max_epochs=1", "model=dcn_v2", "name=ranker")
     teacher = ["teacher=trained", "teacher.max_epochs=1", f"teacher.model.init_from={best(root, 'ranker')}"]
@@ -119,6 +120,7 @@ def test_a_cotrained_teacher_too(root: Path) -> None:
     assert "The student: begins with" in log
 
 
+@pytest.mark.slow
 def test_another_checkpoint_is_another_model_in_the_cache(root: Path) -> None:
     common = [*on(root, "day1"), *SMALL, "teacher=trained", "teacher.max_epochs=1", "trainer.max_epochs=1",
               "loss=listwise", "control.enabled=false"]  # fmt: skip
