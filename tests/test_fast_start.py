@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.entry import ROOT, path_arguments
+from tests.marks import some_fast
 
 HEAVY = ("torch", "pytorch_lightning", "scipy", "pyarrow", "matplotlib", "pandas")
 OWN = tuple(f"distill.{name}" for name in ("batch", "models", "losses", "metrics"))
@@ -59,20 +60,23 @@ def start(folder: Path, script: str, *arguments: str) -> Start:
 
 @pytest.mark.parametrize(
     ("script", "arguments", "status", "says"),
-    [
-        ("train.py", ["--help"], 0, "two_tower"),
-        ("train.py", ["--cfg", "job", "+experiment=quickstart"], 0, "_target_: distill.models"),
-        ("train.py", ["sed=1"], 2, "Did you mean seed?"),
-        ("train.py", ["-m", "sed=1,2"], 2, "Did you mean seed?"),
-        ("scripts/prepare.py", ["--help"], 0, "funnel"),
-        ("scripts/score.py", ["--cfg", "job", "teacher.path=x"], 0, "path: x"),
-        ("scripts/compare.py", ["--help"], 0, "--sort"),
-        ("distill", ["--help"], 0, "compare"),
-        ("distill", ["trian"], 2, "Did you mean train?"),
-        ("distill", ["train", "--help"], 0, "two_tower"),
-        ("distill", ["train", "--cfg", "all", "--resolve"], 0, "runs/two_tower"),
-        ("distill", ["compare", "--help"], 0, "--sort"),
-    ],
+    some_fast(
+        [
+            ("train.py", ["--help"], 0, "two_tower"),
+            ("train.py", ["--cfg", "job", "+experiment=quickstart"], 0, "_target_: distill.models"),
+            ("train.py", ["sed=1"], 2, "Did you mean seed?"),
+            ("train.py", ["-m", "sed=1,2"], 2, "Did you mean seed?"),
+            ("scripts/prepare.py", ["--help"], 0, "funnel"),
+            ("scripts/score.py", ["--cfg", "job", "teacher.path=x"], 0, "path: x"),
+            ("scripts/compare.py", ["--help"], 0, "--sort"),
+            ("distill", ["--help"], 0, "compare"),
+            ("distill", ["trian"], 2, "Did you mean train?"),
+            ("distill", ["train", "--help"], 0, "two_tower"),
+            ("distill", ["train", "--cfg", "all", "--resolve"], 0, "runs/two_tower"),
+            ("distill", ["compare", "--help"], 0, "--sort"),
+        ],
+        2,
+    ),
 )
 def test_reading_a_command_line_imports_no_job(
     script: str, arguments: list[str], status: int, says: str, tmp_path: Path

@@ -102,6 +102,7 @@ def test_the_wheels_share_out_the_package(wheels: dict[str, Path]) -> None:
     assert {name for name in both if name.startswith("distill/")} == own | {"distill/py.typed"}
 
 
+@pytest.mark.slow
 def test_the_runtime_alone_scores(wheels: dict[str, Path], tmp_path: Path) -> None:
     """An environment with the wheel of the runtime alone, in which torch and all of training cannot be imported."""
     (tmp_path / "environment").mkdir()

@@ -59,7 +59,7 @@ def check_raw_rows(log: Log, trained: Trained, bundle: Bundle) -> None:
     ("name", "sequence"),
     slow_except(
         [*((name, None) for name in MODELS), *WITH_TRANSFORMER],
-        ("two_tower", TRANSFORMER), ("quality_score", None),
+        ("two_tower", TRANSFORMER),
     ),
 )  # fmt: skip
 def test_every_model_scores_raw_rows_as_the_checkpoint_scores_prepared_ones(

@@ -42,6 +42,7 @@ def _tags(folder: Path) -> dict[str, list[float]]:
     return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 def test_teacher_control_and_student_are_side_by_side(root: Path) -> None:
     (folder,) = run_dirs(root, "whole")
     summary = load_summary(folder)

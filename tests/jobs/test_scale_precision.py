@@ -41,6 +41,7 @@ def _check_run(root: Path, eager: Path, other: Path, tolerance: float) -> None:
     assert (out / "provenance.json").exists()
 
 
+@pytest.mark.slow
 def test_bf16_keeps_weights_and_losses_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     eager = _teacher(tmp_path, "eager")
     seen: set[torch.dtype] = set()

@@ -54,7 +54,7 @@ def test_composes_and_learns_from_every_field(name: str, data: tuple[Schema, Bat
     assert not [n for n, p in model.named_parameters() if p.grad is None]
 
 
-@pytest.mark.parametrize("name", slow_except(PRERANKERS, "two_tower", "cold"))
+@pytest.mark.parametrize("name", slow_except(PRERANKERS, "two_tower"))
 def test_overfits(name: str) -> None:
     schema = _schema()
     batch = make_batch(schema, (16, 16, 1, 31), seed=1)

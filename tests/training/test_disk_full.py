@@ -54,6 +54,7 @@ def limit(size):
 
 
 @pytest.mark.parametrize("script", some_fast([_CHECKPOINT, _FOLDER], 2), ids=["checkpoint", "folder"])
+@pytest.mark.slow
 def test_no_room_is_one_clear_error_and_leaves_nothing(tmp_path: Path, script: str) -> None:
     command = [sys.executable, "-c", _LIMIT + script, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
