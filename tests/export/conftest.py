@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,15 @@ class Log:
         """What a model says of the new day as it was prepared `[N, K]`."""
         batches = self.batches(self.new, "test", trained.schema)
         return torch.cat([trained.model(batch).logits for batch in batches]).numpy()
+
+    @torch.no_grad()
+    def rounding(self, trained: Trained) -> float:
+        """How far the model itself is from its own scores in double precision: what float32 loses on this data."""
+        exact = copy.deepcopy(trained.model).double()
+        batches = self.batches(self.new, "test", trained.schema)
+        doubles = [batch.map(lambda t: t.double() if t.is_floating_point() else t) for batch in batches]
+        scores = torch.cat([exact(batch).logits for batch in doubles])
+        return float((torch.from_numpy(self.expected(trained)) - scores).abs().max())
 
     def raw(self) -> tuple[dict[str, pa.Array], dict[str, pa.Array], np.ndarray]:
         """The new day in raw columns: of the requests, of the candidates, and candidates of each request."""

@@ -35,21 +35,25 @@ WITH_TRANSFORMER = [(name, TRANSFORMER) for name in MODELS if name not in OWN_SE
 
 
 def check_raw_rows(log: Log, trained: Trained, bundle: Bundle) -> None:
-    """Scores the new day from raw values, all at once and request by request."""
-    wanted = log.expected(trained)
+    """Scores the new day from raw values, all at once and request by request.
+
+    Its vectors are far from standard, so that some models lose more in float32 than the golden requests allow; a
+    bundle may be as far from the checkpoint as three times what the checkpoint itself is from double precision.
+    """
+    wanted, bound = log.expected(trained), max(1e-5, 3 * log.rounding(trained))
     request, candidates, counts = log.raw()
     found = bundle.score_batch(request, candidates, counts)
-    np.testing.assert_allclose(found.logits, wanted, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(found.logits, wanted, atol=bound, rtol=1e-5)
     columns = {"bid": torch.from_numpy(candidates["bid"].to_numpy().astype(np.float32))}
     order = RankingScore(trained.schema)(torch.from_numpy(wanted), columns)
-    np.testing.assert_allclose(found.ranking_score, order.numpy(), atol=1e-4, rtol=1e-5)
-    np.testing.assert_allclose(found.predictions["stars"], wanted[:, 2], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(found.ranking_score, order.numpy(), atol=10 * bound, rtol=1e-5)
+    np.testing.assert_allclose(found.predictions["stars"], wanted[:, 2], atol=bound, rtol=1e-5)
     first = 0
     for row, count in enumerate(counts[:6].tolist()):
         one = {name: values[row].as_py() for name, values in request.items()}
         of_one = {name: values.slice(first, count).to_pylist() for name, values in candidates.items()}
         alone = bundle.score(one, of_one)
-        np.testing.assert_allclose(alone.logits, wanted[first : first + count], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(alone.logits, wanted[first : first + count], atol=bound, rtol=1e-5)
         assert sorted(alone.order().tolist()) == list(range(count))
         assert (np.diff(alone.ranking_score[alone.order()]) <= 0).all()
         first += count
