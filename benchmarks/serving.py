@@ -32,7 +32,7 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Side
 from distill.serving import Bundle, ItemVectors
 from distill.serving.index import faiss
-from distill.serving.inputs import REQUEST_INDEX
+from distill.serving.inputs import REQUEST_INDEX, ids_of, numbers_of
 from distill.serving.items import ItemType
 
 _REQUESTS = 50
@@ -132,9 +132,10 @@ class _Case:
         encoded = [exact.encode_row(request) for request in requests]
         own, size = vectors.of(keys[0]), len(keys[0])
         inputs = {**encoded[0], REQUEST_INDEX: np.zeros(size, np.int64)}
+        inputs |= {ids_of(Side.CROSS): np.zeros((size, 0), np.int64), numbers_of(Side.CROSS): np.zeros((size, 0), "f4")}
         many = {name: [request[name] for request in (requests * 2)[:_BATCH]] for name in requests[0]}
         all_keys = [key for row in (keys * 2)[:_BATCH] for key in row]
-        return {
+        ways: dict[str, Callable[[int], Any]] = {
             "raw request to scores": lambda i: exact.score(requests[i], items=keys[i]),
             "encoding the request": lambda i: exact.encode_row(requests[i]),
             "request tower": lambda i: exact.encode_request(requests[i]),
@@ -143,8 +144,10 @@ class _Case:
             "with vectors of int8": lambda i: small.score(requests[i], items=keys[i]),
             f"batch of {_BATCH}": lambda i: exact.score_batch(many, None, [size] * _BATCH, all_keys),
             "encoding and eager PyTorch": self._eager(requests, keys),
-            f"exact search for {_BEST} of all items (FAISS)": self._search(exact, requests[0]),
         }
+        if len(vectors.shape) == 2:  # compared by dot products
+            ways[f"exact search for {_BEST} of all items (FAISS)"] = self._search(exact, requests[0])
+        return ways
 
     def _by_columns(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> dict[str, Callable[[int], Any]]:
         tables = [self.catalogue.take(pa.array(row)).combine_chunks() for row in keys]
