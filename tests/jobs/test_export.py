@@ -154,6 +154,10 @@ def test_a_delta_from_the_command_line(root: Path) -> None:
         (["what=items"], "Name the files of the catalogue"),
         (["what=items", "items=nowhere.parquet"], "nowhere.parquet"),
         (["item_type=int4"], "item_type"),
+        (["item_type=int8"], "change nothing"),
+        (["base=somewhere"], "change nothing"),
+        (["what=items", "items=nowhere.parquet", "whole_catalogue=true"], "whole_catalogue"),
+        (["what=items", "items=nowhere.parquet", "compile_for=[cpu]"], "compile_for"),
         (["items=ITEMS", "index=flat", "compile_for=[tpu]"], "compile_for"),
     ],
 )

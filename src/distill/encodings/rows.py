@@ -116,15 +116,13 @@ def _number(value: Any, nan_is_missing: bool) -> float:
     if value is None:
         return float("nan")
     kind = type(value)
-    if kind is float:
-        if value != value and nan_is_missing:
-            return value  # type: ignore[no-any-return]
-        if not abs(value) <= LARGEST:
-            raise NotPlainError
-        return value  # type: ignore[no-any-return]
-    if kind is bool or (kind is int and -(2**53) <= value <= 2**53):
-        return float(value)
-    raise NotPlainError
+    is_whole = kind is bool or (kind is int and -(2**53) <= value <= 2**53)
+    if not is_whole and kind is not float:
+        raise NotPlainError
+    number = float(value)
+    if not abs(number) <= LARGEST and not (number != number and nan_is_missing):
+        raise NotPlainError
+    return number
 
 
 def _of_field(spec: FieldSpec, lookup: Lookup) -> Lookup:

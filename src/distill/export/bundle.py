@@ -180,7 +180,7 @@ def check_exportable(out: Path) -> None:
     Raises:
         ConfigError: A package is not installed.
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not _is_installed(name)]
+    missing = [name for name in ("onnx", "onnxscript") if not _is_installed(name)]
     if missing:
         raise ConfigError(
             "Exporting needs packages that are not installed.",

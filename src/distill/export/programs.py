@@ -52,7 +52,7 @@ def export_part(model: nn.Module, schema: Schema, signature: Signature, vectors:
         ConfigError: torch cannot export it.
     """
     arguments = example(schema, signature, vectors)
-    sizes = tuple(_dynamic(name, tensor) for name, tensor in zip(signature.inputs, arguments, strict=True))
+    sizes = tuple(map(_dynamic, signature.inputs))
     try:
         with quiet(), torch.no_grad():
             program = torch.export.export(
@@ -67,7 +67,7 @@ def export_part(model: nn.Module, schema: Schema, signature: Signature, vectors:
     return ExportedPart(signature, program)
 
 
-def _dynamic(name: str, tensor: Tensor) -> dict[int, Any]:
+def _dynamic(name: str) -> dict[int, Any]:
     """The first size of everything, and the length of a padded sequence."""
     dims = [0, 1] if "_sequence_" in name else [0]
     return dict.fromkeys(dims, Dim.DYNAMIC)
@@ -192,9 +192,7 @@ def _on(program: ExportedProgram, device: str) -> ExportedProgram:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps exporters from talking to the terminal; errors come as exceptions."""
-    loggers = [
-        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._inductor")
-    ]
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

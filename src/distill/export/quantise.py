@@ -31,12 +31,6 @@ def restored(stored: npt.NDArray[Any], scales: Float32 | None) -> Float32:
     return found if scales is None else found * scales
 
 
-def bytes_per_item(shape: tuple[int, ...], kind: ItemType) -> int:
-    """Bytes of a stored vector of some shape, its scales included."""
-    values = int(np.prod(shape)) * np.dtype(kind).itemsize
-    return values + (4 * int(np.prod(shape[:-1])) if kind == "int8" else 0)
-
-
 def overlap_of_best(exact: Float32, stored: Float32, best: int) -> float:
     """Returns the share of the best candidates under exact scores that are among the best under others, as a mean over
     requests.

@@ -62,20 +62,45 @@ def run(cfg: DictConfig) -> Exported | None:
             return None
         start = time.perf_counter()
         out, items = Path(agreed.out), ItemOptions.of(agreed)
+        _check_options(agreed)
         check_exportable(out)
         trained = load_trained(Path(agreed.path))
         with PassProgress(True) as bars:
             if agreed.what == "bundle":
                 options = BundleOptions(bool(agreed.exported), tuple(plain(agreed.compile_for)))
                 found = export_bundle(trained, out, options, items, bars)
-            elif items is None:
-                raise ConfigError("Name the files of the catalogue.", where="items", remedy="items=FILE_OR_FOLDER")
             else:
+                assert items is not None
                 base = None if agreed.base is None else Path(agreed.base)
                 found = export_items(trained, out, items, base, bool(agreed.whole_catalogue), bars)
         found = replace(found, seconds=time.perf_counter() - start)
         say(found)
         return found
+
+
+def _check_options(cfg: DictConfig) -> None:
+    """Refuses options that would change nothing."""
+    if cfg.what == "items" and cfg["items"] is None:
+        raise ConfigError("Name the files of the catalogue.", where="items", remedy="items=FILE_OR_FOLDER")
+    of_items = {"item_type": cfg.item_type != "float32", "key_value": cfg.key_value, "index": cfg.index is not None}
+    of_base = {"whole_catalogue": cfg.whole_catalogue}
+    idle: dict[str, bool] = {}
+    if cfg["items"] is None:
+        idle |= of_items
+    if cfg.base is None:
+        idle |= of_base
+    if cfg.what == "bundle":
+        idle |= {"base": cfg.base is not None}
+    else:
+        idle |= {"compile_for": len(cfg.compile_for) > 0, "exported": not cfg.exported}
+    if given := [name for name, is_given in idle.items() if is_given]:
+        raise ConfigError(
+            "These options change nothing here.",
+            where=", ".join(given),
+            expected="item_type, key_value, index with items; base with what=items; whole_catalogue with base; "
+            "exported, compile_for with what=bundle",
+            found=f"what={cfg.what}, items={cfg['items']}, base={cfg.base}",
+        )
 
 
 def load_trained(path: Path) -> Trained:

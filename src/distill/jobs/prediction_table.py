@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from distill.data.prepare.chunk import Chunk
@@ -106,8 +105,3 @@ def places(score: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> npt
         np.put_along_axis(ranks, np.argsort(key, axis=1, kind="stable"), place[None] + 1, axis=1)
         found[rows] = ranks[real]
     return found
-
-
-def join(pieces: Sequence[Tensor], width: int) -> Tensor:
-    """Joins the logits of batches `[n, width]`; there may be none."""
-    return torch.cat(list(pieces)) if pieces else torch.zeros(0, width)

@@ -103,7 +103,7 @@ class Bundle:
         """
         if items is not None and self.manifest.is_whole:
             raise DataError("A model that is computed as a whole has no item vectors.", where=str(self.root))
-        if items is not None and items.version != self.version:
+        if items is not None:
             check_version(items.version, self.version, "items")
         return replace(self, items=items)
 

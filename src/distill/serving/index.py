@@ -59,7 +59,7 @@ def faiss() -> Any:
     except ImportError as error:
         raise ConfigError(
             "An index is written and searched with FAISS, which is not installed.",
-            remedy="Install it: pip install 'distill-ranker[faiss]'.",
+            remedy="Install it: pip install faiss-cpu.",
         ) from error
     return found
 

@@ -29,7 +29,7 @@ def lmdb() -> Any:
     except ImportError as error:
         raise ConfigError(
             "Key-value files are written and read with LMDB, which is not installed.",
-            remedy="Install it: pip install 'distill-ranker[lmdb]'.",
+            remedy="Install it: pip install lmdb.",
         ) from error
     return found
 

@@ -81,6 +81,6 @@ def onnxruntime() -> Any:
     except ImportError as error:
         raise ConfigError(
             "Bundles run in ONNX Runtime, which is not installed.",
-            remedy="Install it: pip install 'distill-ranker[export]'.",
+            remedy="Install it: pip install onnxruntime.",
         ) from error
     return runtime
