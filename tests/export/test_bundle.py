@@ -225,6 +225,15 @@ def test_another_model_under_the_golden_scores_is_refused(bundle: Bundle, tmp_pa
         Bundle.load(root)
 
 
+def test_another_ranking_score_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    root = copied(bundle, tmp_path)
+    content = read_sealed(root / "model.json")
+    content["fields_schema"]["score"]["tasks"]["click"] = -1.0
+    write_sealed(root / "model.json", content)
+    with pytest.raises(DataError, match="does not order its golden requests"):
+        Bundle.load(root)
+
+
 def test_nothing_outside_the_folder_is_read(bundle: Bundle, tmp_path: Path) -> None:
     root = copied(bundle, tmp_path)
     content = read_sealed(root / "model.json")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,21 +14,6 @@ from distill.errors import SchemaError
 from distill.features.groups import TableGroups, is_group, set_group_rows
 from distill.features.lookup import embedding_mean, embedding_rows
 from distill.schema import FieldSpec, Schema
-
-_drawn = ContextVar("_drawn", default=True)
-
-
-@contextmanager
-def without_initial_rows() -> Iterator[None]:
-    """Within the block the rows of new tables are not drawn: memory as it is, for models whose weights are loaded.
-
-    To draw the rows of large tables takes longer than to read them. Nothing is drawn from torch's generator for them.
-    """
-    token = _drawn.set(False)
-    try:
-        yield
-    finally:
-        _drawn.reset(token)
 
 
 @dataclass(frozen=True)
@@ -120,8 +103,11 @@ class EmbeddingTables(nn.Module):
         return found
 
     def _allocate(self, rows: dict[int, int], init_std: float) -> None:
-        weights = {str(width): nn.Parameter(_initial(count, width, init_std)) for width, count in rows.items()}
+        weights = {str(width): nn.Parameter(self._initial(count, width, init_std)) for width, count in rows.items()}
         self.weights = nn.ParameterDict(OrderedDict(weights))  # of a plain dict it would sort the widths as text
+
+    def _initial(self, count: int, width: int, std: float) -> Tensor:
+        return torch.randn(count, width) * std
 
     def width(self, spec: FieldSpec) -> int:
         """Width of a field's embedding."""
@@ -164,5 +150,9 @@ class EmbeddingTables(nn.Module):
         return embedding_mean(weight, ids, lengths)
 
 
-def _initial(count: int, width: int, std: float) -> Tensor:
-    return torch.randn(count, width) * std if _drawn.get() else torch.empty(count, width)
+class UndrawnTables(EmbeddingTables):
+    """Tables whose rows are memory as it is, for a model whose weights are loaded: to draw large ones takes longer than
+    to read them. Nothing is taken from torch's generator for them."""
+
+    def _initial(self, count: int, width: int, std: float) -> Tensor:
+        return torch.empty(count, width)

@@ -231,8 +231,12 @@ def read_card(card: Any, path: Path) -> Card:
     return Card(net, parse_schema(card["schema"], f"{path}: schema"), str(card["dataset"]))
 
 
-def load_model(path: Path) -> LoadedModel:
+def load_model(path: Path, tables: TableFactory = EmbeddingTables) -> LoadedModel:
     """Loads a model from a checkpoint of a run, or from a bundle; executes no code from it.
+
+    Args:
+        path: The file, or the folder of a bundle.
+        tables: Builds the embedding tables, whose rows are loaded then.
 
     Raises:
         DataError: The checkpoint is missing, damaged, not of a run, or its card holds more than plain data.
@@ -243,7 +247,7 @@ def load_model(path: Path) -> LoadedModel:
         return LoadedModel(BundleModel(bundle).eval(), bundle.schema, "", bundle_encodings(bundle))
     checkpoint = read_checkpoint(path)
     card = read_card(checkpoint.get("distill"), path)
-    model = build_model(card.net, card.schema, f"{path}: net")
+    model = build_model(card.net, card.schema, f"{path}: net", tables)
     prefix = "model."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     try:

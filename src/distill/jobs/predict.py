@@ -27,7 +27,7 @@ from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
-from distill.features.tables import without_initial_rows
+from distill.features.tables import UndrawnTables
 from distill.files import hash_file, raw_sibling
 from distill.jobs.behind import Behind
 from distill.jobs.cache import exclusive
@@ -60,9 +60,9 @@ def run(cfg: DictConfig) -> Predicted:
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (agreed, _):
         start = time.perf_counter()
         path = checkpoint_of(Path(agreed.path))
-        with ThreadPoolExecutor(1) as aside, without_initial_rows():
+        with ThreadPoolExecutor(1) as aside:
             content = aside.submit(hash_file, file_of_model(path))
-            loaded = load_model(path)
+            loaded = load_model(path, UndrawnTables)
         out = Path(agreed.out)
         out.parent.mkdir(parents=True, exist_ok=True)
         with raw_sibling(out) as scratch, PassProgress(rank() == 0) as bars:  # there is room for the result too

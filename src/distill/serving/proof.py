@@ -63,8 +63,9 @@ def check_golden(bundle: Provable) -> float:
     ends = np.cumsum(counts)
     candidates = _fields(table, CANDIDATES)
     wanted = _wanted(table, bundle)
-    everything = bundle.score_batch(_fields(table, REQUEST), candidates, counts).logits
-    worst = _difference(everything, wanted, bundle, "all together")
+    everything = bundle.score_batch(_fields(table, REQUEST), candidates, counts)
+    worst = _difference(everything.logits, wanted, bundle, "all together")
+    _check_ranking(everything.ranking_score, table, bundle)
     requests = table[REQUEST].to_pylist() if REQUEST in table.column_names else [{}] * len(table)
     rows = table[CANDIDATES].to_pylist() if CANDIDATES in table.column_names else [[]] * len(table)
     for number, (request, own) in enumerate(zip(requests, rows, strict=True)):
@@ -73,6 +74,22 @@ def check_golden(bundle: Provable) -> float:
         logits = bundle.score(request, columns).logits
         worst = max(worst, _difference(logits, wanted[first:last], bundle, f"request {number}"))
     return worst
+
+
+def _check_ranking(found: Float32, table: pa.Table, bundle: Provable) -> None:
+    """Compares the ranking score, which sums up the logits by the powers of the tasks."""
+    wanted = _fields(table, SCORES)[RANKING_SCORE].to_numpy()
+    powers = bundle.schema.score.tasks or dict.fromkeys(bundle.schema.task_names, 1.0)
+    bound = TOLERANCE * (1 + sum(map(abs, powers.values()))) * np.maximum(1.0, np.abs(wanted))
+    if not (np.abs(found - wanted) <= bound).all():
+        row = int(np.argmax(~(np.abs(found - wanted) <= bound)))
+        raise DataError(
+            "A bundle does not order its golden requests as the checkpoint did.",
+            where=f"{bundle.root / GOLDEN}, candidate {row}",
+            expected=f"ranking score {wanted[row]:.7g} within {bound[row]:.2g}",
+            found=f"{found[row]:.7g}",
+            remedy="Do not serve it. Export it again with this release.",
+        )
 
 
 def check_golden_items(bundle: Provable) -> None:
