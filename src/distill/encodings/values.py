@@ -65,6 +65,24 @@ def to_numbers(
     return values, missing
 
 
+def to_positive(array: pa.Array, place: Place) -> tuple[Float64, Bool]:
+    """Converts a column of numbers of which all must be there and above 0; see `to_numbers`.
+
+    Raises:
+        DataError: One is null or not positive.
+    """
+    numbers, missing = to_numbers(array, place)
+    if (position := first(missing | (numbers <= 0))) >= 0:
+        raise DataError(
+            "A column of the ranking score must be positive.",
+            where=place.at(position),
+            expected="a number above 0",
+            found="null" if missing[position] else repr(float(numbers[position])),
+            remedy="Fill or correct the value, or take the column out of `score`.",
+        )
+    return numbers, missing
+
+
 def to_float32(values: Float64, place: Place) -> npt.NDArray[np.float32]:
     """Rounds finite numbers to float32.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -16,13 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from distill.console import plain_console
 from distill.data.dataset import load_dataset
 from distill.errors import ConfigError, DataError
-from distill.files import write_text_atomic
 from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
 from distill.jobs.planned_folder import begin
 from distill.reports.backtest import Backtest, print_backtests, save_backtests
 from distill.reports.evaluation import Evaluation, save_evaluations
+from distill.sealed import read_sealed, write_sealed
 
 _GENERATED = "funnel_drift"
 _TIMES = "seconds.json"
@@ -163,18 +162,30 @@ def _quoted(path: Path) -> str:
     return f"'{path}'"
 
 
+def _read_times(path: Path) -> dict[str, float]:
+    try:
+        return {str(part): float(seconds) for part, seconds in read_sealed(path).items()}
+    except (ValueError, TypeError, OSError) as error:
+        raise DataError(
+            "The times of a backtest cannot be read.",
+            where=str(path),
+            found=" ".join(str(error).split())[:200],
+            remedy="Delete the file: parts that are there already count as 0 s then.",
+        ) from error
+
+
 class _Times:
     """How long each part took, when it was made: a backtest that goes on where it was does not make it again."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        self._known: dict[str, float] = _read_times(path) if path.exists() else {}
 
     def of(self, part: str, seconds: float) -> float:
         """Returns the time of a part, which is that of now if it was not known."""
         if part not in self._known:
             self._known[part] = seconds
-            write_text_atomic(self._path, json.dumps(self._known))
+            write_sealed(self._path, self._known)
         return self._known[part]
 
 

@@ -14,7 +14,7 @@ from distill.encodings.arrow import Int64, combine, to_plain
 from distill.encodings.declared import DeclaredColumns
 from distill.encodings.fitted import RawColumn
 from distill.encodings.place import Place
-from distill.encodings.values import first, to_float32, to_numbers
+from distill.encodings.values import to_float32, to_positive
 from distill.errors import DataError
 from distill.schema import FieldSpec, Schema
 from distill.serving.scores import Float32
@@ -75,14 +75,14 @@ def as_counts(counts: Sequence[int] | npt.NDArray[Any]) -> Int64:
 
 
 def as_columns(
-    values: Mapping[str, Values], wanted: Sequence[str], rows: int | None, owner: str, declared: DeclaredColumns
+    values: Mapping[str, Values], wanted: Sequence[str], rows: int, owner: str, declared: DeclaredColumns
 ) -> dict[str, pa.Array]:
     """Returns the raw columns that a model reads.
 
     Args:
         values: Column to its values, more columns than are wanted perhaps.
         wanted: Which.
-        rows: How many values each has; None if the first says it.
+        rows: How many values each has.
         owner: What has them, for errors: `request` or `candidates`.
         declared: What the schema declares of raw columns.
 
@@ -101,7 +101,6 @@ def as_columns(
                 remedy="Give the column; a value that is not known is null.",
             )
         found[name] = read_column(name, values[name], owner, declared)
-        rows = len(found[name]) if rows is None else rows
         if len(found[name]) != rows:
             raise DataError(
                 "A column has another number of values than there are rows.",
@@ -196,13 +195,6 @@ def score_columns(schema: Schema, columns: Columns) -> dict[str, Float32]:
     found = {}
     for name in schema.score.columns:
         place = Place(name, "score column", lambda row: f"candidates, row {row}")
-        numbers, missing = to_numbers(combine(columns[name]), place)
-        if (position := first(missing | (numbers <= 0))) >= 0:
-            raise DataError(
-                "A column of the ranking score must be positive.",
-                where=place.at(position),
-                expected="a number above 0",
-                found="null" if missing[position] else repr(float(numbers[position])),
-            )
+        numbers, _ = to_positive(combine(columns[name]), place)
         found[name] = np.asarray(to_float32(numbers, place))
     return found

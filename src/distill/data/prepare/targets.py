@@ -12,7 +12,7 @@ from distill.codes import Stage
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.encodings.arrow import Bool
 from distill.encodings.place import Place
-from distill.encodings.values import Float64, first, to_float32, to_id_values, to_numbers
+from distill.encodings.values import Float64, first, to_float32, to_id_values, to_numbers, to_positive
 from distill.errors import DataError, SchemaError
 from distill.schema import Schema, StageKey, Task
 
@@ -134,14 +134,6 @@ def values(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
     for column in schema.value_columns:
         of_score = column in schema.score.columns
         place = chunk.candidate_place(column, "score column" if of_score else "evaluation column")
-        numbers, missing = to_numbers(chunk.candidate[column], place)
-        if of_score and (position := first(missing | (numbers <= 0))) >= 0:
-            raise DataError(
-                "A column of the ranking score must be positive.",
-                where=place.at(position),
-                expected="a number above 0",
-                found="null" if missing[position] else repr(float(numbers[position])),
-                remedy="Fill or correct the value, or take the column out of `score`.",
-            )
+        numbers, missing = (to_positive if of_score else to_numbers)(chunk.candidate[column], place)
         found[column] = np.where(missing, np.float32(np.nan), to_float32(numbers, place))
     return found
