@@ -16,7 +16,7 @@ from distill.encodings.arrow import to_plain
 from distill.encodings.hashing import hash_integer, hash_strings, hash_text, mix64
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.place import Place
-from distill.encodings.rows import NotPlainError, RowEncoder
+from distill.encodings.rows import NotPlainError, RowEncoder, _of_vocabulary
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
 from distill.errors import DataError
 from distill.schema import FieldSpec
@@ -142,3 +142,18 @@ def test_one_text_is_hashed_as_an_array_is(texts: list[str]) -> None:
 @given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5))
 def test_one_integer_is_hashed_as_an_array_is(values: list[int]) -> None:
     assert [hash_integer(value) for value in values] == mix64(np.array(values, np.int64)).tolist()
+
+
+@pytest.mark.parametrize("name", ["word", "number"])
+def test_a_large_vocabulary_is_looked_up_without_a_dictionary(name: str) -> None:
+    encoder = FITTED.tables[name]
+    assert isinstance(encoder, FittedVocabulary)
+    small, large = _of_vocabulary(encoder), _of_vocabulary(encoder, most=0)
+    for value in ["a", "", "ü", "b", None, 5, 6, -(2**63), 2**63 - 1, 2**63, 1.0, True]:
+        try:
+            wanted = small(value)
+        except NotPlainError:
+            with pytest.raises(NotPlainError):
+                large(value)
+        else:
+            assert large(value) == wanted

@@ -19,6 +19,7 @@ import torch
 from distill.errors import ConfigError, DataError
 from distill.export import BundleOptions, Trained, write_bundle
 from distill.export.flat import Signature, example
+from distill.files import hash_file
 from distill.models.score import RankingScore
 from distill.sealed import read_sealed, write_sealed
 from distill.serving import Bundle
@@ -219,9 +220,19 @@ def test_another_model_under_the_golden_scores_is_refused(bundle: Bundle, tmp_pa
     with pytest.raises(DataError, match=r"request 3, candidate 0, task buy|all together, candidate \d+, task buy"):
         check_golden(Bundle.assembled(root, bundle.manifest))
     content = read_sealed(root / "model.json")
-    content["files"].pop("golden.parquet")
+    content["files"]["golden.parquet"] = hash_file(path)
     write_sealed(root / "model.json", content)
     with pytest.raises(DataError, match="does not score its golden requests"):
+        Bundle.load(root)
+
+
+@pytest.mark.parametrize("file", ["golden.parquet", "request.onnx", "candidate.pt2"])
+def test_what_has_no_hash_is_refused(bundle: Bundle, file: str, tmp_path: Path) -> None:
+    root = copied(bundle, tmp_path)
+    content = read_sealed(root / "model.json")
+    content["files"].pop(file)
+    write_sealed(root / "model.json", content)
+    with pytest.raises(DataError, match=f"no hash of {file}"):
         Bundle.load(root)
 
 

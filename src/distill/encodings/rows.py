@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.hashing import hash_integer, hash_text
+from distill.encodings.key_table import KeyTable
 from distill.encodings.numbers import signed_log
 from distill.encodings.side import SideArrays
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
@@ -151,10 +153,10 @@ def _lookup(encoder: TableEncoder) -> Lookup:
     raise TypeError(type(encoder).__name__)
 
 
-def _of_vocabulary(encoder: FittedVocabulary) -> Lookup:
+def _of_vocabulary(encoder: FittedVocabulary, most: int = _MOST_VALUES) -> Lookup:
     kind: type[Any] = str if encoder.kind == "string" else int
-    if len(encoder.values) > _MOST_VALUES:
-        return _refuse
+    if len(encoder.values) > most:
+        return _of_large_vocabulary(encoder, kind)
     known: dict[Any, int] = dict(
         zip(encoder.values.to_pylist(), range(NUM_RESERVED, NUM_RESERVED + len(encoder.values)), strict=True)
     )
@@ -170,8 +172,20 @@ def _of_vocabulary(encoder: FittedVocabulary) -> Lookup:
     return look
 
 
-def _refuse(value: Any) -> int:
-    raise NotPlainError
+def _of_large_vocabulary(encoder: FittedVocabulary, kind: type[Any]) -> Lookup:
+    """Looks up in the arrays: slower, but of some bytes for each value."""
+    table = KeyTable(encoder.values)
+    arrow = encoder.values.type
+
+    def look(value: Any) -> int:
+        if value is None:
+            return MISSING_ID
+        if type(value) is not kind or (kind is int and not -(2**63) <= value < 2**63):
+            raise NotPlainError
+        position = int(table.find(pa.array([value], arrow))[0])
+        return position + NUM_RESERVED if position >= 0 else OOV_ID
+
+    return look
 
 
 def _of_hash(encoder: FittedHash) -> Lookup:

@@ -45,13 +45,12 @@ class Signature:
     output: str
 
     @classmethod
-    def of(cls, part: Part, schema: Schema, with_request: bool = True) -> Signature:
+    def of(cls, part: Part, schema: Schema) -> Signature:
         """Returns the signature of a part.
 
         Args:
             part: Which.
             schema: The model's view of the schema.
-            with_request: Of `interact`: whether there are request vectors.
         """
         sides = {side: side_inputs(schema.side(side), side) for side in Side}
         if part == "request":
@@ -59,8 +58,7 @@ class Signature:
         if part == "candidate":
             return cls(part, tuple(sides[Side.CANDIDATE]), CANDIDATE)
         if part == "interact":
-            vectors = [REQUEST, CANDIDATE] if with_request else [CANDIDATE]
-            return cls(part, (*vectors, *sides[Side.CROSS], REQUEST_INDEX), LOGITS)
+            return cls(part, (REQUEST, CANDIDATE, *sides[Side.CROSS], REQUEST_INDEX), LOGITS)
         return cls(part, (*(name for side in Side for name in sides[side]), REQUEST_INDEX), LOGITS)
 
 
@@ -91,9 +89,8 @@ class FlatPart(nn.Module):
             return model.encode_request(self._block(Side.REQUEST, given))
         if part == "candidate":
             return model.encode_candidate(self._block(Side.CANDIDATE, given))
-        candidate = given[CANDIDATE]
-        request = given[REQUEST] if REQUEST in given else candidate.new_zeros((1, 0))
-        return model.interact(request, candidate, self._block(Side.CROSS, given), given[REQUEST_INDEX]).logits
+        cross = self._block(Side.CROSS, given)
+        return model.interact(given[REQUEST], given[CANDIDATE], cross, given[REQUEST_INDEX]).logits
 
     def _block(self, side: Side, given: Mapping[str, Tensor]) -> FeatureBlock:
         fields = self.schema.side(side)

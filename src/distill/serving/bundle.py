@@ -230,8 +230,8 @@ class Bundle:
         assert interaction is not None
         if interaction.type != "program":
             return combine(interaction, request, candidate, inputs[REQUEST_INDEX])
-        vectors = {CANDIDATE: candidate} if request is None else {CANDIDATE: candidate, REQUEST: request}
-        return self._programs["interact"].run({**inputs, **vectors})
+        assert request is not None
+        return self._programs["interact"].run({**inputs, CANDIDATE: candidate, REQUEST: request})
 
     def request_vectors(self, request: Mapping[str, Values], rows: int) -> Float32:
         """Returns the vectors of R requests `[R, …]` from raw columns.

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distill.encodings.arrow import Int64, is_text, null_mask, to_plain
 from distill.encodings.key_table import KeyTable
@@ -60,6 +60,13 @@ class ItemsManifest(BaseModel):
     overlap: float | None = None
     best: int = 100
     files: dict[Literal["items.parquet", "vectors.npy", "scales.npy", "removed.parquet", "golden.parquet"], str]
+
+    @model_validator(mode="after")
+    def _check_hashed(self) -> ItemsManifest:
+        needed = {TABLE, VECTORS, *([SCALES] if self.type == "int8" else [])}
+        if missing := sorted(needed - self.files.keys()):
+            raise ValueError(f"no hash of {missing[0]}")
+        return self
 
     @property
     def fingerprint(self) -> str:
@@ -339,5 +346,12 @@ def _open(root: Path, found: ItemsManifest) -> _Stored:
             where=str(root / VECTORS),
             expected=f"{found.type} {expected}",
             found=f"{vectors.dtype} {vectors.shape}",
+        )
+    if scales is not None and (scales.shape != (*expected[:-1], 1) or scales.dtype != np.float32):
+        raise DataError(
+            "Scales of item vectors have another shape than the vectors.",
+            where=str(root / SCALES),
+            expected=f"float32 {(*expected[:-1], 1)}",
+            found=f"{scales.dtype} {scales.shape}",
         )
     return _Stored(vectors, scales)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from distill.encodings import SavedEncodings
 from distill.errors import DataError
@@ -82,6 +82,13 @@ class Manifest(_Model):
     files: dict[Below, str]
     difference: float = 0.0
     made_with: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_hashed(self) -> Manifest:
+        files = [entry for p in self.programs.values() for entry in (p.file, p.exported, *p.compiled.values()) if entry]
+        if missing := sorted({*files, GOLDEN} - self.files.keys()):
+            raise ValueError(f"no hash of {missing[0]}")
+        return self
 
     @property
     def is_whole(self) -> bool:
