@@ -1,9 +1,10 @@
+import errno
 from pathlib import Path
 
 import pytest
 
 from distill.errors import DataError
-from distill.files import atomic_directory, hash_file, remove_leftovers, temporary_sibling, write_text_atomic
+from distill.files import atomic_directory, hash_file, remove_leftovers, room_for, temporary_sibling, write_text_atomic
 
 
 def test_directory_appears_whole(tmp_path: Path) -> None:
@@ -73,3 +74,16 @@ def test_hash_is_of_the_content(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     assert hash_file(tmp_path / "a") == hash_file(tmp_path / "b") != hash_file(tmp_path / "c")
     assert len(hash_file(tmp_path / "a")) == 32
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("put: No space left on device")])
+def test_a_full_disk_is_told_whatever_library_met_it(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no room to write"), room_for(tmp_path / "x"):
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "no"), RuntimeError("else"), DataError("File too large?")])
+def test_other_errors_stay_what_they_are(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as raised, room_for(tmp_path / "x"):
+        raise error
+    assert raised.value is error

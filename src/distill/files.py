@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from distill.errors import DataError
+from distill.errors import DataError, DistillError
 
 _BLOCK = 1 << 22
 _TEMPORARY = ".writing-"
@@ -79,10 +79,18 @@ def room_for(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
+    except Exception as error:  # LMDB, FAISS and compilers have classes of their own for it
+        if not _is_no_room(error):
             raise
         raise no_room(path, error) from error
+
+
+def _is_no_room(error: Exception) -> bool:
+    if isinstance(error, DistillError):
+        return False  # told already, perhaps with such words
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return any(os.strerror(code) in str(error) for code in _NO_ROOM)
 
 
 def no_room(path: Path, error: Exception) -> DataError:

@@ -189,6 +189,15 @@ def test_a_ranker_ends_with_a_bundle_without_item_vectors(root: Path, capsys: py
     assert "of the checkpoint (0 s)" not in capsys.readouterr().out
 
 
+def test_what_a_killed_export_left_is_removed(root: Path) -> None:
+    leftover = root / ".killed.writing-0123456789ab"
+    leftover.mkdir()
+    (leftover / "weights.bin").write_bytes(b"half")
+    export(root, "killed", "exported=false")
+    assert not leftover.exists()
+    assert Bundle.load(root / "killed").version == Bundle.load(root / "bundle").version
+
+
 def test_nothing_is_overwritten(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         export(root, "bundle")

@@ -18,12 +18,13 @@ from distill.export import BundleOptions, Trained, check_exportable, write_bundl
 from distill.export.catalogue import Catalogue
 from distill.export.item_vectors import Written, write_items
 from distill.export.overlap import BEST, measure_overlap
-from distill.files import atomic_directory
+from distill.files import atomic_directory, remove_leftovers
 from distill.jobs.bundle_model import BundleModel
 from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import plain
 from distill.jobs.parts import load_model
+from distill.lock import locked
 from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
 from distill.serving import ItemVectors
@@ -65,7 +66,9 @@ def run(cfg: DictConfig) -> Exported | None:
         _check_options(agreed)
         check_exportable(out)
         trained = load_trained(Path(agreed.path))
-        with PassProgress(True) as bars:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.parent / f".{out.name}.lock"), PassProgress(True) as bars:
+            remove_leftovers(out)  # of an export that was killed
             if agreed.what == "bundle":
                 options = BundleOptions(bool(agreed.exported), tuple(plain(agreed.compile_for)))
                 found = export_bundle(trained, out, options, items, bars)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,9 +66,20 @@ def write_key_value(path: Path, items: ItemVectors, rows: int = 1 << 14) -> int:
 
     Raises:
         ConfigError: LMDB is not installed.
+        OSError: The disk is full, or fails.
     """
+    module = lmdb()
+    try:
+        _write(module, path, items, rows)
+    except module.Error as error:
+        full = os.strerror(errno.ENOSPC) in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
+    return len(items)
+
+
+def _write(module: Any, path: Path, items: ItemVectors, rows: int) -> None:
     size = len(items) * (int(np.prod(items.shape)) * 4 + 256)
-    with lmdb().open(str(path), subdir=False, map_size=2 * size + (1 << 24), lock=False) as env:
+    with module.open(str(path), subdir=False, map_size=2 * size + (1 << 24), lock=False) as env:
         stamp = {"version": items.version, "key": items.key, "type": "float32", "shape": list(items.shape)}
         with env.begin(write=True) as write:
             write.put(STAMP, json.dumps(stamp).encode())
@@ -75,7 +88,6 @@ def write_key_value(path: Path, items: ItemVectors, rows: int = 1 << 14) -> int:
                 for key, vector in zip(keys.to_pylist(), vectors, strict=True):
                     write.put(_short_enough(key_bytes(key), env.max_key_size(), items.key), vector.tobytes())
         env.sync(True)
-    return len(items)
 
 
 def _short_enough(key: bytes, most: int, column: str) -> bytes:
