@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 
-from distill.encodings import FittedEncodings, SideArrays
-from distill.encodings.declared import DeclaredColumns
-from distill.encodings.rows import NotPlainError, RowEncoder
+from distill.encodings import FittedEncodings
 from distill.export.golden import draw_requests
-from distill.schema import FieldSpec, Schema, Side
-from distill.serving.columns import as_columns, encode_fields
+from distill.schema import Schema, Side
 from distill.serving.inputs import as_inputs
+from distill.serving.request import RequestEncoder
 
 _LEAST_TURNS, _MOST_TURNS = 50, 2_000
-
-
-def _encoded(
-    request: Mapping[str, Any],
-    encoder: RowEncoder,
-    fields: Sequence[FieldSpec],
-    fitted: FittedEncodings,
-    declared: DeclaredColumns,
-) -> SideArrays:
-    """What `Bundle.score` does with a request."""
-    try:
-        return encoder.encode(request)
-    except NotPlainError:
-        values = {name: [value] for name, value in request.items()}
-        columns = as_columns(values, list(request), 1, "request", declared)
-        return encode_fields(fields, fitted, columns, 1, "request")
 
 
 def encoding_milliseconds(schema: Schema, fitted: FittedEncodings, seconds: float) -> Mapping[str, float]:
@@ -51,12 +32,12 @@ def encoding_milliseconds(schema: Schema, fitted: FittedEncodings, seconds: floa
     raw = draw_requests(schema.model_copy(update={"fields": fields}), fitted)
     names, columns = list(raw.request), [values.to_pylist() for values in raw.request.values()]
     requests = cycle([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] or [{}])
-    encoder, times = RowEncoder(fields, fitted, schema.raw), list[float]()
-    declared, end = DeclaredColumns(schema.raw), time.perf_counter() + seconds
+    encoder, times = RequestEncoder(schema, fitted), list[float]()
+    end = time.perf_counter() + seconds
     while len(times) < _LEAST_TURNS or (len(times) < _MOST_TURNS and time.perf_counter() < end):
         request = next(requests)
         start = time.perf_counter()
-        as_inputs(fields, Side.REQUEST, _encoded(request, encoder, fields, fitted, declared))
+        as_inputs(fields, Side.REQUEST, encoder.encode(request))
         times.append(1000 * (time.perf_counter() - start))
     median, tail = np.percentile(times, [50, 99])
     return {"encode_ms_p50": float(median), "encode_ms_p99": float(tail)}

@@ -45,6 +45,7 @@ from distill.ops.ranks import rank
 from distill.reports.roles import Teacher, measure_roles
 from distill.reports.summary import Summary
 from distill.reports.table import print_summary
+from distill.schema import Side
 from distill.training.callbacks import TrialPruned, validation_of
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.optim import count_weights
@@ -195,13 +196,14 @@ class _Run:
         seconds = float(self.cfg.cost.seconds)
         models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
         fitted = FittedEncodings.load(self.dataset.root, self.dataset.manifest.encodings)
-        return {
-            role: {
-                **measure_cost(m.model, m.schema, seconds).as_numbers(),
-                **encoding_milliseconds(m.schema, fitted, seconds / 4),
-            }
-            for role, m in models.items()
-        }
+        encoding: dict[tuple[str, ...], Mapping[str, float]] = {}  # most roles read the same of a request
+        costs = {}
+        for role, m in models.items():
+            names = tuple(f.name for f in m.schema.side(Side.REQUEST))
+            if names not in encoding:
+                encoding[names] = encoding_milliseconds(m.schema, fitted, seconds / 4)
+            costs[role] = {**measure_cost(m.model, m.schema, seconds).as_numbers(), **encoding[names]}
+        return costs
 
     def _summary(self, rows: Mapping[str, ScoredRows], main: str, signals: Signals | None) -> Summary:
         suite = build_metrics(self.cfg.metrics, self.dataset)

@@ -15,7 +15,6 @@ import pyarrow as pa
 from distill.encodings import FittedEncodings, PackedEncodings
 from distill.encodings.arrow import Int64
 from distill.encodings.declared import DeclaredColumns
-from distill.encodings.rows import NotPlainError, RowEncoder
 from distill.errors import DataError
 from distill.schema import Schema, Side
 from distill.serving.columns import (
@@ -34,6 +33,7 @@ from distill.serving.items import ItemVectors, check_version
 from distill.serving.manifest import ITEMS, Manifest, Part, check_files, read_manifest
 from distill.serving.program import RunningProgram
 from distill.serving.proof import check_golden, check_golden_items
+from distill.serving.request import RequestEncoder
 from distill.serving.scores import Float32, Scores, ranking_score
 
 Inputs = dict[str, npt.NDArray[Any]]
@@ -58,7 +58,7 @@ class Bundle:
     fitted: FittedEncodings
     items: ItemVectors | None
     _programs: Mapping[Part, RunningProgram]
-    _rows: RowEncoder
+    _requests: RequestEncoder
 
     @classmethod
     def load(cls, root: str | Path, threads: int = 1, items: str | Path | None = None, check: bool = True) -> Bundle:
@@ -92,8 +92,7 @@ class Bundle:
         fitted = FittedEncodings.unpacked(PackedEncodings.read(root, manifest.encodings))
         programs = {part: RunningProgram(root, program, threads) for part, program in manifest.programs.items()}
         schema = manifest.schema_of(root)
-        rows = RowEncoder(schema.side(Side.REQUEST), fitted, schema.raw)
-        return cls(root, manifest, schema, fitted, None, programs, rows)
+        return cls(root, manifest, schema, fitted, None, programs, RequestEncoder(schema, fitted))
 
     def with_items(self, items: ItemVectors | None) -> Bundle:
         """Returns the same bundle with other item vectors.
@@ -260,15 +259,12 @@ class Bundle:
         return DataError("This model has no vectors of that side.", where=str(self.root), found=part)
 
     def encode_row(self, request: Mapping[str, Any]) -> Inputs:
-        """Encodes one request as programs take it; what is not plain goes through columns.
+        """Encodes one request as programs take it.
 
         Raises:
             DataError: A column is missing or does not hold what its field says.
         """
-        try:
-            return as_inputs(self.schema.side(Side.REQUEST), Side.REQUEST, self._rows.encode(request))
-        except NotPlainError:
-            return self._encode(Side.REQUEST, {name: [value] for name, value in request.items()}, 1)
+        return as_inputs(self.schema.side(Side.REQUEST), Side.REQUEST, self._requests.encode(request))
 
     def _encode(self, side: Side, values: Mapping[str, Values], rows: int) -> Inputs:
         fields = self.schema.side(side)

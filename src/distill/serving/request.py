@@ -1,0 +1,44 @@
+"""Encodes the request side of one request: at once where its values are plain, else through columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill.encodings import FittedEncodings, SideArrays
+from distill.encodings.declared import DeclaredColumns
+from distill.encodings.rows import NotPlainError, RowEncoder
+from distill.schema import Schema, Side
+from distill.serving.columns import as_columns, encode_fields
+from distill.serving.inputs import REQUEST
+
+
+class RequestEncoder:
+    """Encodes requests.
+
+    Args:
+        schema: The model's view of the schema.
+        fitted: Its encodings.
+    """
+
+    def __init__(self, schema: Schema, fitted: FittedEncodings) -> None:
+        self._fields, self._fitted = schema.side(Side.REQUEST), fitted
+        self._declared = DeclaredColumns(schema.raw)
+        self._rows = RowEncoder(self._fields, fitted, schema.raw)
+
+    def encode(self, request: Mapping[str, Any]) -> SideArrays:
+        """Encodes a request, 1 row.
+
+        Args:
+            request: Raw column to its value.
+
+        Raises:
+            DataError: A column is missing or does not hold what its field says.
+        """
+        try:
+            return self._rows.encode(request)
+        except NotPlainError:
+            wanted = tuple(dict.fromkeys(f.column for f in self._fields))
+            values = {name: [value] for name, value in request.items()}
+            columns = as_columns(values, wanted, 1, REQUEST, self._declared)
+            return encode_fields(self._fields, self._fitted, columns, 1, REQUEST)
