@@ -127,8 +127,7 @@ class _Case:
     def _by_id(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> dict[str, Callable[[int], Any]]:
         assert self.stores is not None
         exact, small = (self.bundle.with_items(self.stores[kind]) for kind in ("float32", "int8"))
-        vectors = exact.items
-        assert vectors is not None
+        vectors = self.stores["float32"]
         encoded = [exact.encode_row(request) for request in requests]
         own, size = vectors.of(keys[0]), len(keys[0])
         inputs = {**encoded[0], REQUEST_INDEX: np.zeros(size, np.int64)}
@@ -174,8 +173,9 @@ class _Case:
         return lambda i: score_requests(trained.model, trained.schema, trained.fitted, ones[i])
 
     def _search(self, bundle: Bundle, request: dict[str, Any]) -> Callable[[int], Any]:
-        assert bundle.items is not None
-        vectors = bundle.items.of(bundle.items.keys())[:, 0]
+        assert self.stores is not None
+        items = self.stores["float32"]
+        vectors = items.of(items.keys())[:, 0]
         index = faiss().IndexFlatIP(vectors.shape[1])
         faiss().omp_set_num_threads(1)
         index.add(np.ascontiguousarray(vectors))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,13 +21,15 @@ from starlette.testclient import TestClient
 from distill.data.prepare.progress import PassProgress
 from distill.export import BundleOptions
 from distill.jobs.export import ItemOptions, export_bundle
+from distill.schema import Schema
 from distill.sealed import write_sealed
 from distill.service.app import Service, create_app
 from distill.service.options import Options
 from distill.serving import Bundle
 from distill.serving.items import read_items_manifest
 from distill.serving.manifest import GOLDEN, ITEMS, hash_files, read_manifest
-from distill.serving.proof import SCORES
+from distill.serving.proof import RANKING_SCORE, SCORES
+from distill.serving.scores import ranking_score
 from tests.export.conftest import Log, log  # noqa: F401, a fixture
 from tests.export.raw import catalogue
 
@@ -82,16 +85,15 @@ def whole(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: 
 def another_version(bundle: Path, to: Path, more: float, proof: float | None = None) -> None:
     """Copies a bundle with a bias that is larger by `more`; its golden logits by `proof`, if that is another number."""
     shutil.copytree(bundle, to)
+    schema = read_manifest(to).schema_of(to)
     table = pq.read_table(to / GOLDEN)
     added = more if proof is None else proof
-    scores = [
-        [{task: value + added for task, value in row.items()} for row in rows] for rows in table[SCORES].to_pylist()
-    ]
+    scores = [[_moved(row, added, schema) for row in rows] for rows in table[SCORES].to_pylist()]
     column = pa.array(scores, table[SCORES].type)
     pq.write_table(table.set_column(table.column_names.index(SCORES), SCORES, column), to / GOLDEN)
     manifest = read_manifest(to)
     assert manifest.interaction is not None
-    bias = [value + more for value in manifest.interaction.bias]
+    bias = tuple(value + more for value in manifest.interaction.bias)
     changed = {
         "version": hashlib.blake2b(f"{manifest.version} {more}".encode(), digest_size=16).hexdigest(),
         "interaction": manifest.interaction.model_copy(update={"bias": bias}),
@@ -99,6 +101,15 @@ def another_version(bundle: Path, to: Path, more: float, proof: float | None = N
     }
     manifest.model_copy(update=changed).write(to)
     read_items_manifest(to / ITEMS).model_copy(update={"version": changed["version"]}).write(to / ITEMS)
+
+
+def _moved(row: dict[str, float], added: float, schema: Schema) -> dict[str, float]:
+    """Golden scores of a candidate whose logits are larger by `added`: the columns of the ranking score stay."""
+    before = np.array([[row[task] for task in schema.task_names]], np.float32)
+    ones = dict.fromkeys(schema.score.columns, np.ones(1, np.float32))
+    change = ranking_score(schema, before + added, ones) - ranking_score(schema, before, ones)
+    moved = {task: row[task] + added for task in schema.task_names}
+    return {**moved, RANKING_SCORE: row[RANKING_SCORE] + float(change[0])}
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from distill.errors import DataError
 from distill.files import temporary_sibling
-from distill.serving import ItemVectors
+from distill.serving.items import VectorsByKey
 
 Float32 = npt.NDArray[np.float32]
 _Identity = tuple[int, int, int]
@@ -136,7 +136,7 @@ class NewItems:
 
 @dataclass(frozen=True)
 class LayeredItems:
-    """Stored vectors, and new ones in front of them: what `Bundle` asks of `ItemVectors`.
+    """Stored vectors, and new ones in front of them: `VectorsByKey` of a bundle.
 
     Attributes:
         version: Of the model.
@@ -147,17 +147,20 @@ class LayeredItems:
 
     version: str
     key: str
-    stored: ItemVectors | None
+    stored: VectorsByKey | None
     layer: Layer | None
 
-    def known(self, keys: Sequence[Any]) -> npt.NDArray[np.bool_]:
-        """Says of which items there is a vector `[N]`.
+    def positions(self, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
+        """Returns where the vectors of items are `[N]`, new ones first; -1 of an item without one.
 
         Raises:
             DataError: Keys are of another type than those of the catalogue.
         """
-        found = np.zeros(len(keys), np.bool_) if self.stored is None else self.stored.positions(keys) >= 0
-        return found if self.layer is None else found | (self._rows(self.layer, keys) >= 0)
+        found = np.full(len(keys), -1, np.int64) if self.stored is None else self.stored.positions(keys)
+        if self.layer is None:
+            return found
+        new = self._rows(self.layer, keys)
+        return np.where(new >= 0, new, np.where(found >= 0, found + len(self.layer.rows), -1))
 
     def of(self, keys: Sequence[Any] | pa.Array | pa.ChunkedArray) -> Float32:
         """Returns the vectors of items `[N, …]`.

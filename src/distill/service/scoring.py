@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from distill.service.new_items import LayeredItems, NewItems
 from distill.service.options import Options
 from distill.service.refusals import Refusal, error_body
 from distill.service.requests import Limits, ScoreRequest, check_keys, read_columns, read_object
-from distill.serving import Bundle, ItemVectors
+from distill.serving import Bundle
 
 _SHORT_BYTES = 1 << 16
 _COLUMNS = b'"candidates"'
@@ -161,7 +161,7 @@ class Scorer:
         bundle = generation.bundle
         layer = self._new_items.of(bundle.version)
         layered = LayeredItems(bundle.version, _key_of(bundle) or "", bundle.items, layer)
-        return (bundle if layer is None else bundle.with_items(cast(ItemVectors, layered))), layered
+        return (bundle if layer is None else bundle.with_items(layered)), layered
 
     def _checked_type(self, generation: Generation, keys: Sequence[Any]) -> None:
         """Refuses keys of another type than those of the catalogue."""
@@ -178,7 +178,7 @@ def _with_vectors(asked: ScoreRequest, layered: LayeredItems) -> _Asked:
     """Leaves out items without a vector, if that is wanted."""
     if asked.items is None or not asked.skip_missing or (layered.layer is None and layered.stored is None):
         return _Asked(asked.items, asked.candidates, None, [])
-    known = layered.known(asked.items)
+    known = layered.positions(asked.items) >= 0
     if known.all():
         return _Asked(asked.items, asked.candidates, None, [])
     kept = known.tolist()

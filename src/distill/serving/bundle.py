@@ -29,7 +29,7 @@ from distill.serving.columns import (
 )
 from distill.serving.inputs import CANDIDATE, REQUEST, REQUEST_INDEX, as_inputs
 from distill.serving.interaction import combine
-from distill.serving.items import ItemVectors, check_version
+from distill.serving.items import ItemVectors, VectorsByKey, check_version
 from distill.serving.manifest import ITEMS, Manifest, Part, check_files, read_manifest
 from distill.serving.program import RunningProgram
 from distill.serving.proof import check_golden, check_golden_items
@@ -56,7 +56,7 @@ class Bundle:
     manifest: Manifest
     schema: Schema
     fitted: FittedEncodings
-    items: ItemVectors | None
+    items: VectorsByKey | None
     _programs: Mapping[Part, RunningProgram]
     _requests: RequestEncoder
 
@@ -78,12 +78,15 @@ class Bundle:
         if check:
             check_files(root, found.files)
         bundle = cls.assembled(root, found, threads)
-        folder = Path(items) if items is not None else root / ITEMS
-        if items is not None or folder.is_dir():
-            bundle = bundle.with_items(ItemVectors.load(folder, found.version, check))
         if check:
             check_golden(bundle)
-            check_golden_items(bundle)
+        folder = Path(items) if items is not None else root / ITEMS
+        if items is None and not folder.is_dir():
+            return bundle
+        stored = ItemVectors.load(folder, found.version, check)
+        bundle = bundle.with_items(stored)
+        if check:
+            check_golden_items(bundle, stored)
         return bundle
 
     @classmethod
@@ -94,7 +97,7 @@ class Bundle:
         schema = manifest.schema_of(root)
         return cls(root, manifest, schema, fitted, None, programs, RequestEncoder(schema, fitted))
 
-    def with_items(self, items: ItemVectors | None) -> Bundle:
+    def with_items(self, items: VectorsByKey | None) -> Bundle:
         """Returns the same bundle with other item vectors.
 
         Raises:

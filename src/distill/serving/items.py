@@ -6,7 +6,7 @@ import json
 from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,20 @@ class ItemsManifest(BaseModel):
     def write(self, root: Path) -> None:
         """Writes `items.json`."""
         write_sealed(root / ITEMS_FILE, self.model_dump(mode="json"))
+
+
+class VectorsByKey(Protocol):
+    """What a bundle asks of item vectors, wherever they are kept (see `ItemVectors`)."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    def positions(self, keys: Values) -> Int64: ...
+
+    def of(self, keys: Values) -> Float32: ...
 
 
 @dataclass(frozen=True)

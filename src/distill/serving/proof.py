@@ -33,9 +33,6 @@ class Provable(Protocol):
     @property
     def schema(self) -> Schema: ...
 
-    @property
-    def items(self) -> ItemVectors | None: ...
-
     def score(self, request: Mapping[str, Any], candidates: Mapping[str, Any], /) -> Scores: ...
 
     def score_batch(self, request: Mapping[str, Any], candidates: Mapping[str, Any], counts: Int64, /) -> Scores: ...
@@ -92,14 +89,13 @@ def _check_ranking(found: Float32, table: pa.Table, bundle: Provable) -> None:
         )
 
 
-def check_golden_items(bundle: Provable) -> None:
-    """Compares stored vectors of the first items with what the bundle makes of their raw columns.
+def check_golden_items(bundle: Provable, items: ItemVectors) -> None:
+    """Compares stored vectors of the first items with what a bundle makes of their raw columns.
 
     Raises:
         DataError: A value differs by more than 1e-5 and more than the type of the store rounds.
     """
-    items = bundle.items
-    if items is None or items.golden is None:
+    if items.golden is None:
         return
     wanted = bundle.item_vectors(items.golden)
     stored = items.take(np.arange(len(wanted)))
