@@ -118,7 +118,7 @@ def test_a_thousand_candidates_under_load(services: list[Running], root: Path, t
 
 def wait_for(service: Running, counter: str, value: int) -> None:
     """Waits until a counter, summed over the workers, has a value."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while f"{counter} {float(value)}\n" not in service.get("/metrics")[1].decode():
         assert time.monotonic() < deadline, service.log.read_text()
         time.sleep(0.05)
@@ -130,7 +130,7 @@ def test_swaps_under_load_fail_no_request(services: list[Running], root: Path, t
     """20 swaps, of which one is refused in between; every answer is one of a whole version."""
     another_version(root / "b0", root / "liar", more=0.5, proof=0.4)
     service = serve(services, tmp_path, f"root={root}", "workers=2", "poll_seconds=0.1", "keep=1")
-    load = wrk(service, tmp_path, [BODY], seconds=60, connections=4)
+    load = wrk(service, tmp_path, [BODY], seconds=600, connections=4)
     for swap in range(20):
         point_to(root, f"b{1 - swap % 2}")
         wait_for(service, "distill_swaps_total", 2 * (swap + 1))
@@ -177,7 +177,7 @@ def test_a_service_that_is_killed_starts_again_on_its_port(services: list[Runnin
     again = Running.start(tmp_path, f"port={port}", f"root={root}", "workers=1")
     services.append(again)
     assert again.post("/top_k", json.dumps(BODY).encode()) == wanted
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while any(Path(f"/proc/{worker}/fd").exists() and _is_alive(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.2)
