@@ -157,6 +157,74 @@ def test_what_cannot_be_begun_with_is_refused(
     assert all(part in said for part in parts), said
 
 
+def optimizer_of(path: Path) -> dict[str, Any]:
+    """State of each parameter by name."""
+    (parts,) = torch.load(path, weights_only=True)["optimizer_states"]
+    found: dict[str, Any] = {}
+    for part in parts.values():
+        names = [name for group in part["param_groups"] for name in group["param_names"]]
+        found |= {name: part["state"][position] for position, name in enumerate(names)}
+    return found
+
+
+@pytest.mark.parametrize("embedding", ["rowwise_adagrad", "sparse_adam"])
+def test_the_optimiser_goes_on_by_name_and_by_raw_value(root: Path, embedding: str) -> None:
+    """One step later: sums and moments are the old ones with one more gradient, at the row of the same value."""
+    name, kind = f"state_{embedding}", f"optimizer.embedding={embedding}"
+    first = [*on(root, "day1"), *SMALL, kind, "trainer.max_epochs=3", "model=two_tower", "callbacks.patience=null"]
+    train(*first, f"name={name}")
+    origin = run_dirs(root, name)[0] / "checkpoints" / "last.ckpt"
+    begin = [*on(root, "fresh"), *SMALL, kind, *NO_STEP, f"model.init_from={origin}", "callbacks.patience=null"]
+    train(*begin, f"name={name}_on", "model.init_optimizer=true")
+    train(*begin, f"name={name}_anew")
+    later, apart = (run_dirs(root, f"{name}_{n}")[0] / "checkpoints" / "last.ckpt" for n in ("on", "anew"))
+    old, on_, anew = map(optimizer_of, (origin, later, apart))
+    bias = next(key for key in old if key.endswith("bias"))
+    assert anew[bias]["step"] == 1
+    assert on_[bias]["step"] == old[bias]["step"] + 1
+    # the same batch at the same weights: the gradient of the step is in the moment of the run that began anew
+    torch.testing.assert_close(on_[bias]["exp_avg"], 0.9 * old[bias]["exp_avg"] + anew[bias]["exp_avg"])
+    table = next(name for name in old if "weights." in name)
+    adagrad = embedding == "rowwise_adagrad"
+    key = "sum" if adagrad else "exp_avg_sq"
+    before, after, alone = (
+        state_by_value(root, dataset, path, table, state[table][key])
+        for dataset, path, state in (("day1", origin, old), ("fresh", later, on_), ("fresh", apart, anew))
+    )
+    for value, found in after.items():
+        more = alone[value]
+        decay = 1.0 if adagrad or not more.any() else 0.999
+        kept = before.get(value, torch.zeros_like(found))
+        torch.testing.assert_close(found, decay * kept + more, rtol=1e-4, atol=1e-12)
+    assert any(before[value].any() for value in before.keys() & after.keys())
+    assert "rows of tables" in (later.parents[1] / "train.log").read_text()
+
+
+def state_by_value(root: Path, dataset: str, checkpoint: Path, parameter: str, state: torch.Tensor) -> dict[Any, Any]:
+    """Raw value of an item to what an optimiser knows of its row."""
+    loaded = load_dataset(root / dataset)
+    encoder = FittedEncodings.load(loaded.root, loaded.manifest.encodings).tables["item"]
+    assert isinstance(encoder, FittedVocabulary)
+    (tables,) = (m for m in load_model(checkpoint).model.modules() if isinstance(m, EmbeddingTables))
+    place = tables.places["item"]
+    assert parameter.endswith(f"weights.{place.width}")
+    return dict(zip(encoder.values.to_pylist(), state[place.first + 2 : place.first + place.size], strict=True))
+
+
+def test_a_state_needs_a_checkpoint_that_has_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = message_of(capsys, "train.py", *on(root, "day1"), *SMALL, "model.init_optimizer=true")
+    assert "model.init_optimizer" in said
+    other = [f"model.init_from={best(root, 'old')}", "model.init_optimizer=true", "optimizer.embedding=sparse_adam"]
+    said = message_of(capsys, "train.py", *on(root, "day1"), *SMALL, *other)
+    assert "another one than that of the checkpoint" in said
+    without = root / "without.ckpt"
+    state = torch.load(best(root, "old"), weights_only=True)
+    torch.save({**state, "optimizer_states": []}, without)
+    said = message_of(capsys, "train.py", *on(root, "day1"), *SMALL, f"model.init_from={without}",
+                      "model.init_optimizer=true")  # fmt: skip
+    assert "no state of an optimiser" in said
+
+
 def test_same_rows_of_every_encoding() -> None:
     def words(*values: str) -> FittedVocabulary:
         return FittedVocabulary(pa.array(values, pa.string()), np.ones(len(values), np.int64))

@@ -239,7 +239,8 @@ class _Backtest:
         if not list(runs.glob("*/summary.json")):
             start = [] if before is None else [f"model.init_from={_quoted(before)}"]
             own = ["data=prepared", f"data.root={_quoted(data)}", *self.paths, f"name={name}", *start]
-            run_in_process(COMMANDS["train"], [*own, *self.log.others])
+            state = () if before is not None else ("model.init_optimizer=",)  # the first day has nothing to begin with
+            run_in_process(COMMANDS["train"], [*own, *(o for o in self.log.others if not o.startswith(state))])
         return max(path.parent for path in runs.glob("*/summary.json")) / BEST
 
     def _measured(self, day: int, models: dict[str, Path]) -> Evaluation:

@@ -30,6 +30,7 @@ from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
 from distill.jobs.start_vectors import start_vectors
 from distill.jobs.told import told_of_dataset
+from distill.jobs.warm_optimizer import WarmOptimizer
 from distill.jobs.warm_start import warm_start
 from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
@@ -90,15 +91,15 @@ class FitJob:
             remove_leftovers_below(self.folder)  # of a process that was killed while it wrote a checkpoint
         data = self.data()
         module = self.module(data)
+        last = self.folder / "last.ckpt"
+        resumed = self.resume and last.exists()
         callbacks = [
+            *self._start(module, resumed),
             *fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir),
             self._encodings(),
             *self.callbacks,
         ]
         trainer = self._trainer(callbacks, self._logger())
-        last = self.folder / "last.ckpt"
-        resumed = self.resume and last.exists()
-        self._start(module, resumed)
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
         start = time.perf_counter()
@@ -117,9 +118,11 @@ class FitJob:
         parameters = count_weights(module.model if alone else load_model(best).model)
         return self._result(best, parameters, time.perf_counter() - start, trainer, self.plan.max_epochs)
 
-    def _start(self, module: RankingModule, resumed: bool) -> None:
+    def _start(self, module: RankingModule, resumed: bool) -> list[pl.Callback]:
         """Lets the model, and a teacher that learns beside it, begin with vectors and the weights of other checkpoints;
-        a resumed one has its weights already, but must know which rows are frozen."""
+        a resumed one has its weights already, but must know which rows are frozen. Returns what does the same to their
+        optimisers, once there are any."""
+        later: list[pl.Callback] = []
         teacher = None if self.plan.cotraining is None else self.plan.cotraining.teacher
         for plan, model in ((self.plan, module.model), (teacher, None if teacher is None else module.signals)):
             model = model.model if isinstance(model, SignalSource) else model
@@ -129,13 +132,20 @@ class FitJob:
             tuned = {table: file for table, file in plan.vectors.items() if not file.frozen}
             if not resumed:
                 self._say_lines(plan, start_vectors(model, self.dataset, tuned, plan.key("model.vectors")))
-                self._warm_start(plan, model)
+                later += self._warm_start(plan, model)
             self._say_lines(plan, start_vectors(model, self.dataset, frozen, plan.key("model.vectors")))
+        return later
 
-    def _warm_start(self, plan: FitPlan, model: nn.Module) -> None:
-        if plan.init_from is not None:
-            taken = warm_start(model, self.dataset, plan.init_from, plan.key("model.init_from"))
-            self._say_lines(plan, taken.lines(plan.init_from))
+    def _warm_start(self, plan: FitPlan, model: nn.Module) -> list[pl.Callback]:
+        if plan.init_from is None:
+            return []
+        taken = warm_start(model, self.dataset, plan.init_from, plan.key("model.init_from"))
+        self._say_lines(plan, taken.lines(plan.init_from))
+        if not plan.init_optimizer:
+            return []
+        later = WarmOptimizer(model, taken, plan.init_from, plan.key("model.init_optimizer"))
+        self._say_lines(plan, [later.says()])
+        return [later]
 
     def _say_lines(self, plan: FitPlan, lines: Sequence[str]) -> None:
         for line in lines:

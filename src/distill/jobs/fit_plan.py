@@ -40,6 +40,7 @@ class FitPlan:
         serving: Whether the model must not see privileged fields.
         cotraining: The teacher that learns in the same steps, if any.
         init_from: A checkpoint that the model begins with, if any.
+        init_optimizer: Whether its optimiser begins with the checkpoint's too.
         vectors: Table to the vectors that its rows begin with.
     """
 
@@ -53,6 +54,7 @@ class FitPlan:
     serving: bool
     cotraining: Cotraining | None = None
     init_from: Path | None = None
+    init_optimizer: bool = False
     vectors: Mapping[str, VectorFile] = field(default_factory=dict)
 
     @classmethod
@@ -78,9 +80,17 @@ class FitPlan:
             scheduler=plain(own.scheduler),
             max_epochs=int(cfg.trainer.max_epochs if own is cfg else own.max_epochs),
             serving=role in ("student", "control") or not node.privileged,
+            init_optimizer=bool(node.model.init_optimizer),
             init_from=None if node.model.init_from is None else checkpoint_of(Path(str(node.model.init_from))),
             vectors=vector_files(plain(node.model.vectors), "teacher.model.vectors" if node is not cfg else _VECTORS),
         )
+        if plan.init_optimizer and plan.init_from is None:
+            raise ConfigError(
+                "The optimiser can only begin with the state of a checkpoint.",
+                where=plan.key("model.init_optimizer"),
+                expected=f"false, or a checkpoint in {plan.key('model.init_from')}",
+                found="true",
+            )
         if role == "control":
             return plan._alone(cfg.control)
         if role == "student" and cfg.teacher.source == "cotrained":

@@ -60,6 +60,8 @@ KEYS: dict[str, Any] = {
     "teacher.model.name": _Text,
     "model.init_from": _Text | None,
     "teacher.model.init_from": _Text | None,
+    "model.init_optimizer": bool,
+    "teacher.model.init_optimizer": bool,
     "model.vectors": Mapping[str, Any],
     "teacher.model.vectors": Mapping[str, Any],
     "model.vectors.*": Any,  # files by table, which FitPlan reads

@@ -20,6 +20,21 @@ from distill.models.prerankers.fitted import FittedPreRanker
 
 
 @dataclass(frozen=True)
+class MovedRows:
+    """Rows of a fused table that were taken for their raw values.
+
+    Attributes:
+        name: Of the parameter, in either model.
+        to: Rows of the one `[n]`.
+        source: Rows of the other `[n]`.
+    """
+
+    name: str
+    to: torch.Tensor
+    source: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Taken:
     """What a model took from another one.
 
@@ -28,12 +43,14 @@ class Taken:
         fresh: Names of those that the other does not have, or has in another shape.
         rows: Table to the number of rows that it took, and of all that it has (reserved ones included).
         grouped: Table to the number of values that the other does not know and whose group it does.
+        moved: Which rows of tables came from where; none that began with a row of their group.
     """
 
     dense: tuple[str, ...]
     fresh: tuple[str, ...]
     rows: Mapping[str, tuple[int, int]]
     grouped: Mapping[str, int]
+    moved: tuple[MovedRows, ...]
 
     def lines(self, origin: Path) -> list[str]:
         """Says it, in a line for the dense weights and one for the tables."""
@@ -78,9 +95,8 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
             found=str(checkpoint),
         )
     old = load_model(checkpoint)
-    mapping = _Rows(old.fitted(checkpoint), dataset)
     others = {name: m for name, m in old.model.named_modules() if isinstance(m, EmbeddingTables)}
-    in_tables, rows, grouped = set[str](), dict[str, tuple[int, int]](), dict[str, int]()
+    in_tables, taking = set[str](), _Rows(old.fitted(checkpoint), dataset)
     for name, tables in model.named_modules(remove_duplicate=False):
         if not isinstance(tables, EmbeddingTables):
             continue
@@ -92,10 +108,10 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
                 found=str(checkpoint),
             )
         in_tables |= {f"{name}.{parameter}" if name else parameter for parameter in tables.state_dict()}
-        _take_rows(tables, others.get(name), mapping, rows, grouped)
+        taking.take(name, tables, others.get(name))
         tables.set_group_rows()
     dense, fresh = _take_dense(model, old.model, in_tables)
-    if not dense and not any(taken > 0 for taken, _ in rows.values()):
+    if not dense and not any(taken > 0 for taken, _ in taking.rows.values()):
         raise ConfigError(
             "Nothing of this checkpoint fits the model.",
             where=where,
@@ -103,48 +119,52 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
             found=f"{checkpoint}: {type(old.model).__name__}",
             remedy="Name a checkpoint of the same kind of model, or leave it out.",
         )
-    return Taken(tuple(dense), tuple(fresh), rows, grouped)
+    return Taken(tuple(dense), tuple(fresh), taking.rows, taking.grouped, tuple(taking.moved))
 
 
 class _Rows:
-    """Finds the row of each raw value in the tables of another model."""
+    """Takes the row of each raw value from the tables of another model."""
 
     def __init__(self, old: FittedEncodings, dataset: Dataset) -> None:
+        self.rows: dict[str, tuple[int, int]] = {}
+        self.grouped: dict[str, int] = {}
+        self.moved: list[MovedRows] = []
         self._old = old
         self._new = FittedEncodings.load(dataset.root, dataset.manifest.encodings)
 
-    def of(self, table: str) -> torch.Tensor | None:
+    def take(self, module: str, tables: EmbeddingTables, other: EmbeddingTables | None) -> None:
+        """Takes the rows of all tables of a module from those of the same name."""
+        for table, place in tables.places.items():
+            taken = 0
+            before = None if other is None else other.places.get(table)
+            if other is not None and before is not None and before.width == place.width:
+                source = self._sources(table)
+                taken = 0 if source is None else self._move(module, table, tables, other, source)
+            self.rows[table] = max(self.rows.get(table, (0, 0)), (taken, place.size))
+
+    def _move(
+        self, module: str, table: str, tables: EmbeddingTables, other: EmbeddingTables, source: torch.Tensor
+    ) -> int:
+        """Copies known rows, and those of groups for unknown values; returns the number of known ones."""
+        place, before = tables.places[table], other.places[table]
+        weight, old = tables.weights[str(place.width)], other.weights[str(place.width)]
+        groups = torch.from_numpy(rows_of_groups(self._new, self._old, table).astype(np.int64))
+        groups[tables.started.get(table, groups.new_empty(0))] = -1
+        groups[source >= 0] = -1
+        for origin in (source, groups):
+            found = (origin >= 0).nonzero().flatten()
+            weight[place.first + found] = old[before.first + origin[found]].to(weight)
+        known = (source >= 0).nonzero().flatten()
+        name = f"{module}.weights.{place.width}" if module else f"weights.{place.width}"
+        self.moved.append(MovedRows(name, place.first + known, before.first + source[known]))
+        self.grouped[table] = int((groups >= 0).sum())
+        return len(known)
+
+    def _sources(self, table: str) -> torch.Tensor | None:
         """Returns the old row of each new one `[size]` int64, -1 where there is none; None without such a table."""
         if table not in self._old.tables or table not in self._new.tables:
             return None
         return torch.from_numpy(same_rows(self._new.tables[table], self._old.tables[table]).astype(np.int64))
-
-    def of_groups(self, table: str) -> torch.Tensor:
-        """Returns the old row of each new one's group `[size]` int64, -1 where there is none."""
-        return torch.from_numpy(rows_of_groups(self._new, self._old, table).astype(np.int64))
-
-
-def _take_rows(
-    tables: EmbeddingTables,
-    other: EmbeddingTables | None,
-    mapping: _Rows,
-    rows: dict[str, tuple[int, int]],
-    grouped: dict[str, int],
-) -> None:
-    for table, place in tables.places.items():
-        taken = 0
-        before = None if other is None else other.places.get(table)
-        source = mapping.of(table) if before is not None and before.width == place.width else None
-        if source is not None and other is not None and before is not None:
-            groups = mapping.of_groups(table)
-            groups[tables.started.get(table, groups.new_empty(0))] = -1
-            grouped[table] = int(((source < 0) & (groups >= 0)).sum())
-            source = torch.where(source >= 0, source, groups)
-            known = (source >= 0).nonzero().flatten()
-            weight, old = tables.weights[str(place.width)], other.weights[str(place.width)]
-            weight[place.first + known] = old[before.first + source[known]].to(weight)
-            taken = len(known) - grouped[table]
-        rows[table] = max(rows.get(table, (0, 0)), (taken, place.size))
 
 
 def _take_dense(model: nn.Module, old: nn.Module, in_tables: set[str]) -> tuple[list[str], list[str]]:

@@ -67,13 +67,14 @@ class OptimizerFactory:
             require_number("optimizer.betas", beta, 0.0, 1.0 - 1e-9)
 
     def build(self, module: nn.Module) -> CombinedOptimizer:
-        """Returns one optimiser for all trainable parameters of `module`."""
-        tables = table_parameters(module)
-        in_tables = {id(p) for p in tables}
-        dense = [p for p in module.parameters() if p.requires_grad and id(p) not in in_tables]
+        """Returns one optimiser for all trainable parameters of `module`; its state names them (`param_names`)."""
+        in_tables = {id(p) for p in table_parameters(module)}
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        tables = [(name, p) for name, p in named if id(p) in in_tables]
+        dense = [(name, p) for name, p in named if id(p) not in in_tables]
         groups = [
-            {"params": [p for p in dense if p.dim() > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in dense if p.dim() <= 1], "weight_decay": 0.0},
+            {"params": [(name, p) for name, p in dense if p.dim() > 1], "weight_decay": self.weight_decay},
+            {"params": [(name, p) for name, p in dense if p.dim() <= 1], "weight_decay": 0.0},
         ]
         parts: dict[str, Optimizer] = {
             "dense": AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)

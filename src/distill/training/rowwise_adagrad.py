@@ -19,7 +19,7 @@ class RowwiseAdagrad(Optimizer):
     One float of state per row instead of one or two per weight.
 
     Args:
-        params: Two-dimensional parameters with sparse gradients.
+        params: Two-dimensional parameters with sparse gradients, or these with their names.
         lr: Learning rate.
         eps: Added to the denominator.
         initial_accumulator: G_r before the first update; damps the first steps of a row.
@@ -32,7 +32,11 @@ class RowwiseAdagrad(Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float = 0.05, eps: float = 1e-8, initial_accumulator: float = 0.0
+        self,
+        params: Iterable[Tensor] | Iterable[tuple[str, Tensor]],
+        lr: float = 0.05,
+        eps: float = 1e-8,
+        initial_accumulator: float = 0.0,
     ) -> None:
         super().__init__(params, {"lr": lr, "eps": eps, "initial_accumulator": initial_accumulator})
         for group in self.param_groups:
