@@ -38,7 +38,7 @@ def _run(root: Path, name: str, *arguments: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("name", slow_except(SMALL, "train", "metrics"))
+@pytest.mark.parametrize("name", slow_except(SMALL, "metrics"))
 def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     rows = _run(tmp_path, name, *SMALL[name])
     assert all(row["value"] > 0 for row in rows if row["unit"] not in ("share", "of its forward", "MB more"))

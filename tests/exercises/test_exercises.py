@@ -132,6 +132,7 @@ def test_a_model_of_ones_own_takes_any_number_of_rows() -> None:
         assert model(make_batch(schema, sizes)).logits.shape == (sum(sizes), 2)
 
 
+@pytest.mark.slow
 def test_a_step_of_a_loss_that_asks_for_the_catalogue_is_replayed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,7 @@ def test_teacher_control_and_student_are_side_by_side(root: Path) -> None:
     assert (tags["train/weight_hard"][0], tags["train/weight_hard"][-1]) == (1.0, 0.5)
 
 
+@pytest.mark.slow
 def test_both_checkpoints_are_those_of_models_alone(root: Path) -> None:
     (folder,) = run_dirs(root, "whole")
     student = load_model(folder / "checkpoints" / "best.ckpt")

@@ -189,6 +189,7 @@ def test_a_ranker_ends_with_a_bundle_without_item_vectors(root: Path, capsys: py
     assert "of the checkpoint (0 s)" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_a_killed_export_left_is_removed(root: Path) -> None:
     leftover = root / ".killed.writing-0123456789ab"
     leftover.mkdir()

@@ -31,6 +31,7 @@ def _prepared(root: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_truncated_part_file_is_named_and_the_run_works_once_it_is_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_argument
 from tests.jobs.processes import run_all
 
 
+@pytest.mark.slow
 def test_a_part_file_that_vanishes_within_a_run_is_named_and_the_run_goes_on_once_it_is_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

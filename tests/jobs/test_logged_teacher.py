@@ -128,6 +128,7 @@ def test_what_the_teacher_does_not_give_is_refused_before_training(
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_of_no_task_of_the_score_is_measured_without_order(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -240,6 +240,7 @@ def test_two_processes_write_the_same_files(root: Path, tmp_path: Path) -> None:
     assert np.allclose(two["pred_click"].to_numpy(), one["pred_click"].to_numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_of_flat_rows(tmp_path: Path) -> None:
     """No request, no rank: the number of the row says which it is."""
     flat = {**SCHEMA, "layout": "flat", "keys": {"item": "item", "time": "ts"}}

@@ -68,6 +68,7 @@ def run(root: Path, name: str, *more: str, **schema: Any) -> Summary:
     return load_summary(run_dirs(root, name)[-1])
 
 
+@pytest.mark.slow
 def test_a_ranker_that_scored_ranked_candidates_only(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its lists of six are shorter than ten: recall@10 was 1.0 by construction, and "53 % of the gap" followed."""
     cut = ["metrics.metrics.stage_recall.ks=[5]", "metrics.metrics.teacher_recall.ks=[8]"]

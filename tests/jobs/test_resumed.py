@@ -127,6 +127,7 @@ def test_the_data_must_be_what_it_was(root: Path, tmp_path: Path, capsys: pytest
     assert {name: text for name, text in _contents(folder).items() if not name.startswith(".hydra/")} == before
 
 
+@pytest.mark.slow
 def test_what_changes_nothing_may_differ_and_the_record_keeps_how_it_began(root: Path) -> None:
     train(*_arguments(root, "aside"))
     (folder,) = run_dirs(root, "aside")

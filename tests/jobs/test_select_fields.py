@@ -73,6 +73,7 @@ def test_selects_trains_again_and_draws(trained: tuple[Path, Path], capsys: pyte
 
 
 @pytest.mark.parametrize("order", ["gate", "gate_per_cost"])
+@pytest.mark.slow
 def test_a_number_of_groups_is_a_budget(trained: tuple[Path, Path], order: str) -> None:
     root, run = trained
     out = _select(root, f"run={run}", f"name={order}", "budget.metric=groups", "budget.limits=[2,5]", f"order={order}")

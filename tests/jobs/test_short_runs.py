@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import run_dirs, tiny_arguments, train
@@ -37,6 +39,7 @@ def test_profile_divides_the_time_and_names_operators(tmp_path: Path) -> None:
     assert json.loads((folder / "profile.json").read_text(encoding="utf-8"))["traceEvents"]
 
 
+@pytest.mark.slow
 def test_an_epoch_that_is_no_better_is_what_resuming_starts_from(tmp_path: Path) -> None:
     tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith(("teacher.", "trainer.max_epochs"))]
     still = ["optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12", "optimizer.weight_decay=0", "trainer.max_epochs=3"]

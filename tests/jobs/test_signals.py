@@ -141,6 +141,7 @@ def test_damaged_cache_entry_is_noticed_and_trained_again(root: Path, capsys: py
     assert first.metrics["distilled"]["click/auc"] == second.metrics["distilled"]["click/auc"]
 
 
+@pytest.mark.slow
 def test_damage_within_a_signal_file_is_refused_and_scored_again(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +271,7 @@ def test_a_damaged_record_of_signals_is_refused_and_written_again(
     assert path.read_text() == text
 
 
+@pytest.mark.slow
 def test_damaged_components_are_found_again_with_all_that_was_made_of_them(root: Path) -> None:
     arguments = [*_score_arguments(root), "hidden=[body]", "hidden_width=3", f"out={root / 'damaged'}"]
     run_script("scripts/score.py", *arguments)

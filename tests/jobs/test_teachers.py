@@ -60,6 +60,7 @@ def test_a_checkpoint_and_a_folder_teach_together(root: Path) -> None:
     np.testing.assert_allclose(scores(joint), 0.25 * scores(one) + 0.75 * scores(root / "signals"), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_mean_of_probabilities_and_hidden_vectors_side_by_side(root: Path, tmp_path: Path) -> None:
     dataset = load_dataset(next((root / "data").glob("funnel-*")))
     folders = []

@@ -84,6 +84,7 @@ def test_rows_follow_their_raw_values(root: Path, dataset: str) -> None:
     assert all(torch.equal(state[name], others[name]) for name in taken.dense)
 
 
+@pytest.mark.slow
 def test_a_run_begins_where_the_other_ended(root: Path) -> None:
     """Without a step worth the name, a warm model is as good as the old one on its own data; a cold one is not."""
     train(*on(root, "day1"), *SMALL, *NO_STEP, "name=warm", f"model.init_from={run_dirs(root, 'old')[0]}")
