@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from distill.data.prepare.progress import PassProgress
-from distill.errors import ConfigError, DataError
+from distill.errors import DataError
 from distill.export import BundleOptions, Trained, write_bundle
 from distill.export.catalogue import Catalogue
 from distill.export.item_vectors import Written, write_items
 from distill.export.npy import NpyWriter
-from distill.export.overlap import measure_overlap
 from distill.export.quantise import overlap_of_best, restored, store_as
 from distill.files import hash_file
 from distill.sealed import read_sealed, write_sealed
@@ -88,7 +87,7 @@ def test_scores_by_key_are_those_by_raw_columns(trained: Trained, bundle: Bundle
     np.testing.assert_allclose(by_key.ranking_score, by_columns.ranking_score, atol=1e-5)
     with pytest.raises(DataError, match=r"An item has no vector(.|\n)*row 1(.|\n)*i999"):
         with_items.score(one, {"bid": [1.0, 1.0]}, items=["i3", "i999"])
-    with pytest.raises(DataError, match="no item vectors"):
+    with pytest.raises(DataError, match="no stored items"):
         bundle.score(one, {"bid": [1.0]}, items=["i3"])
     with pytest.raises(DataError, match="another type"):
         with_items.score(one, {"bid": [1.0]}, items=[3])
@@ -189,11 +188,6 @@ def test_vectors_that_are_not_those_of_the_items_are_refused(trained: Trained, b
         Bundle.load(bundle.root, items=root)
 
 
-def test_a_ranker_has_no_item_vectors(log: Log, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no item vectors"):
-        written(log.trained("dcn_v2"), tmp_path / "items", catalogue())
-
-
 def test_key_value_file_and_index_hold_the_same_vectors(trained: Trained, bundle: Bundle, tmp_path: Path) -> None:
     table = catalogue(count=200)
     written(trained, tmp_path / "items", table)
@@ -240,13 +234,14 @@ def test_the_loss_of_fewer_bits_is_measured(trained: Trained, tmp_path: Path) ->
     table = catalogue(count=300)
     shares = []
     for kind in ("float32", "float16", "int8"):
-        found = written(trained, tmp_path / kind, table, kind, rows=100)
-        share = measure_overlap(trained, found.exact, found.stored)
+        written(trained, tmp_path / kind, table, kind, rows=100)
+        share = read_items_manifest(tmp_path / kind).overlap
         assert share is not None
         shares.append(share)
     assert shares[0] == 1.0
     assert 1.0 >= shares[1] >= shares[2] > 0.9
-    assert measure_overlap(trained, found.exact[:50], found.stored[:50]) is None
+    written(trained, tmp_path / "few", table.slice(0, 50), "int8")
+    assert read_items_manifest(tmp_path / "few").overlap is None
 
 
 def test_npy_files_grow(tmp_path: Path) -> None:
@@ -355,7 +350,7 @@ def test_keys_that_are_not_those_of_the_vectors_are_refused(trained: Trained, tm
     path = tmp_path / "items" / "items.parquet"
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    with pytest.raises(DataError, match=r"other keys(.|\n)*5 keys(.|\n)*4"):
+    with pytest.raises(DataError, match=r"other item keys(.|\n)*5 keys(.|\n)*4"):
         ItemVectors.load(tmp_path / "items", check=False)
     pq.write_table(table.rename_columns(["name", *table.column_names[1:]]), path)
     with pytest.raises(DataError, match="cannot be read"):

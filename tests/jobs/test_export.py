@@ -83,7 +83,7 @@ def test_the_script_makes_the_bundle_of_the_run(root: Path, capsys: pytest.Captu
     assert again.items.type == "int8"
     assert len(again.items) == len(first.items) == 40
     np.testing.assert_allclose(again.items.of(["i12"]), first.items.of(["i12"]), atol=1e-2)
-    assert "vectors of 40 items, golden requests within" in capsys.readouterr().out
+    assert "40 items, golden requests within" in capsys.readouterr().out
 
 
 def test_bundle_and_checkpoint_measure_alike(root: Path) -> None:

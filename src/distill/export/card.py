@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.schema import Schema
+from distill.serving.item_features import FeaturesManifest, read_features_manifest
 from distill.serving.items import ItemsManifest, read_items_manifest
 from distill.serving.manifest import ITEMS, MANIFEST, Manifest
 
@@ -22,7 +23,7 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
     Args:
         manifest: Of the bundle.
         schema: The model's view of the schema.
-        root: Its folder, with item vectors if there are any.
+        root: Its folder, with stored items if there are any.
     """
     lines = [
         f"# {manifest.model} ({schema.name})",
@@ -53,7 +54,9 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
         f"Golden requests from raw values, through the code that serves: largest difference of a logit from the "
         f"checkpoint {manifest.difference:.1e} (at most 1e-05, or the bundle is refused).",
     ]
-    if (root / ITEMS).is_dir():
+    if (root / ITEMS).is_dir() and manifest.is_whole:
+        lines += ["", *_features(read_features_manifest(root / ITEMS))]
+    elif (root / ITEMS).is_dir():
         lines += ["", *_items(read_items_manifest(root / ITEMS))]
     lines += [
         "",
@@ -77,6 +80,10 @@ def _tasks(schema: Schema) -> str:
 def _score(schema: Schema) -> str:
     powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
     return " · ".join(f"{name}^{power:g}" for name, power in {**powers, **schema.score.columns}.items())
+
+
+def _features(found: FeaturesManifest) -> list[str]:
+    return ["## Stored features of items", f"{found.count:,} items by `{found.key}`, encoded; the model reads them."]
 
 
 def _items(found: ItemsManifest) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from distill.batch import FeatureBlock
 from distill.data.found import find_files
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.plan import check_columns, open_files
@@ -54,6 +55,21 @@ class ItemPiece:
 
 
 @dataclass(frozen=True)
+class EncodedItems:
+    """Some items as their tower, or their model, reads them.
+
+    Attributes:
+        keys: Raw keys `[n]`.
+        block: Their fields, n rows.
+        raw: The raw columns that they came from, n rows.
+    """
+
+    keys: pa.Array
+    block: FeatureBlock
+    raw: pa.Table
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """Raw files of items, a row each.
 
@@ -76,17 +92,9 @@ class Catalogue:
         """Raw column of the item keys.
 
         Raises:
-            ConfigError: The schema names none, or nothing of an item can be computed ahead.
+            ConfigError: The schema names none.
         """
         key = self.trained.schema.keys.item
-        if not isinstance(self.trained.model, SplitPreRanker):
-            raise ConfigError(
-                "This model has no item vectors: it reads request and item together.",
-                where="items",
-                expected="a pre-ranker in parts, such as two_tower",
-                found=type(self.trained.model).__name__,
-                remedy="Leave items out.",
-            )
         if key is None:
             raise ConfigError(
                 "Nothing says which column names an item.",
@@ -123,16 +131,26 @@ class Catalogue:
 
     @torch.no_grad()
     def pieces(self, bars: PassProgress) -> Iterator[ItemPiece]:
-        """Streams the vectors of all items, in the order of the files.
+        """Streams the vectors of all items, in the order of the files; see `encoded`."""
+        tower = copy.deepcopy(self._tower()).to(self.device) if self.device.type != "cpu" else self._tower()
+        for items in self.encoded(bars, "item vectors"):
+            vectors = tower.encode_candidate(items.block.to(self.device))
+            yield ItemPiece(items.keys, vectors.float().cpu().numpy(), items.raw)
+
+    def encoded(self, bars: PassProgress, what: str) -> Iterator[EncodedItems]:
+        """Streams the fields of all items, in the order of the files.
+
+        Args:
+            bars: For progress.
+            what: Is made of them, for the bar.
 
         Raises:
             DataError: There are no files, a column does not hold what its field says, or an item key is null.
         """
         schema = self.schema()
-        tower = copy.deepcopy(self._tower()).to(self.device) if self.device.type != "cpu" else self._tower()
         with self._opened(schema, bars) as units, ThreadPoolExecutor(2) as pool:
             encoder = FeatureEncoder(schema, self.trained.fitted, pool)
-            bar = bars.begin("item vectors", units.files.num_rows)
+            bar = bars.begin(what, units.files.num_rows)
             chunks = (chunk for _, chunk in units.stream(range(len(units))))
             for features in ahead(map(encoder.encode, ahead(chunks))):
                 array, place = features.chunk.column(Side.CANDIDATE, self.key, "keys.item")
@@ -141,9 +159,8 @@ class Catalogue:
                 raw = pa.table({f.column: features.chunk.candidate[f.column] for f in schema.fields})
                 for begin in range(0, len(keys), self.rows):
                     rows = torch.arange(begin, min(begin + self.rows, len(keys)))
-                    vectors = tower.encode_candidate(block.select(rows).to(self.device))
-                    piece = raw.slice(begin, len(rows))
-                    yield ItemPiece(keys.slice(begin, len(rows)), vectors.float().cpu().numpy(), piece)
+                    own = keys.slice(begin, len(rows))
+                    yield EncodedItems(own, block.select(rows), raw.slice(begin, len(rows)))
                 bar.advance(features.chunk.num_raw_rows)
 
     @contextmanager

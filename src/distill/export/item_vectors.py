@@ -13,10 +13,11 @@ from distill.data.prepare.progress import PassProgress
 from distill.errors import DataError
 from distill.export.catalogue import Catalogue, ItemPiece, changed_rows, check_distinct
 from distill.export.npy import NpyWriter
+from distill.export.overlap import BEST, measure_overlap
 from distill.export.quantise import restored, store_as
+from distill.serving.item_keys import KEY
 from distill.serving.items import (
     GOLDEN,
-    KEY,
     REMOVED,
     SCALES,
     TABLE,
@@ -41,15 +42,11 @@ class Written:
         count: Items whose vectors were written.
         seen: Items of the catalogue.
         removed: Items of the base that are gone.
-        exact: Vectors of the first items, as float32.
-        stored: The same as they are stored.
     """
 
     count: int
     seen: int
     removed: int
-    exact: Float32
-    stored: Float32
 
 
 def write_items(
@@ -89,6 +86,7 @@ def write_items(
         *([SCALES] if kind == "int8" else []),
         *([] if gone is None else [REMOVED]),
     ]
+    exact = np.concatenate([np.zeros((0, *shape), np.float32), *writer.sample])[:_SAMPLE]
     ItemsManifest(
         version=catalogue.trained.version,
         key=key,
@@ -97,10 +95,11 @@ def write_items(
         shape=shape,
         delta=base is not None,
         base=None if base is None else base.fingerprint,
+        overlap=measure_overlap(catalogue.trained, exact, restored(*store_as(exact, kind))),
+        best=BEST,
         files=hash_files(root, files),
     ).write(root)
-    exact = np.concatenate([np.zeros((0, *shape), np.float32), *writer.sample])[:_SAMPLE]
-    return Written(writer.count, len(seen), 0 if gone is None else len(gone), exact, restored(*store_as(exact, kind)))
+    return Written(writer.count, len(seen), 0 if gone is None else len(gone))
 
 
 def _changed(piece: ItemPiece, base: ItemVectors) -> ItemPiece:

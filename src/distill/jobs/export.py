@@ -16,8 +16,8 @@ from distill.data.prepare.progress import PassProgress
 from distill.errors import ConfigError
 from distill.export import BundleOptions, Trained, check_exportable, write_bundle
 from distill.export.catalogue import Catalogue
-from distill.export.item_vectors import Written, write_items
-from distill.export.overlap import BEST, measure_overlap
+from distill.export.item_features import write_features
+from distill.export.item_vectors import write_items
 from distill.files import atomic_directory, remove_leftovers
 from distill.jobs.bundle_model import BundleModel
 from distill.jobs.checkpoints import checkpoint_of
@@ -29,7 +29,7 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
 from distill.serving import ItemVectors
 from distill.serving.index import IndexType, faiss, write_index
-from distill.serving.items import ItemType, read_items_manifest
+from distill.serving.items import ItemType
 from distill.serving.key_value import lmdb, write_key_value
 from distill.serving.manifest import ITEMS
 
@@ -126,9 +126,9 @@ def load_trained(path: Path) -> Trained:
     return Trained(loaded.model, loaded.schema, loaded.encodings)
 
 
-def has_item_vectors(trained: Trained) -> bool:
-    """Whether vectors of items can be computed ahead, and a column names the items."""
-    return isinstance(trained.model, SplitPreRanker) and trained.schema.keys.item is not None
+def names_items(trained: Trained) -> bool:
+    """Whether a column names the items, so that what is known of each beforehand can be stored."""
+    return trained.schema.keys.item is not None
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def export_bundle(
         if items is None:
             return
         (root / ITEMS).mkdir()
-        count = _write_items(root / ITEMS, trained, items, bars).count
+        count = _write_items(root / ITEMS, trained, items, bars)
         _write_extras(root, root / ITEMS, trained, items)
 
     _check_items(trained, items)
@@ -186,8 +186,16 @@ def export_bundle(
 def export_items(
     trained: Trained, out: Path, items: ItemOptions, base: Path | None, is_whole: bool, bars: PassProgress
 ) -> Exported:
-    """Writes item vectors alone; with a base those that are new or changed since."""
+    """Writes stored items alone; with a base those whose vectors are new or changed since."""
     _check_items(trained, items)
+    if base is not None and not isinstance(trained.model, SplitPreRanker):
+        raise ConfigError(
+            "Stored features of items have no deltas, as their vectors have.",
+            where="base",
+            expected="null",
+            found=str(base),
+            remedy="Export the whole catalogue.",
+        )
     before = None if base is None else ItemVectors.load(_items_of(base), trained.version)
     if before is not None and (items.key_value or items.index is not None):
         raise ConfigError(
@@ -196,11 +204,9 @@ def export_items(
             remedy="Export the whole catalogue for these.",
         )
     with atomic_directory(out) as root:
-        written = _write_items(root, trained, items, bars, before, is_whole)
+        count = _write_items(root, trained, items, bars, before, is_whole)
         _write_extras(root, root, trained, items)
-    if before is not None:
-        _log.info("Of %d items %d are new or changed; %d are gone.", written.seen, written.count, written.removed)
-    return Exported(out, trained.version, None, written.count, 0.0)
+    return Exported(out, trained.version, None, count, 0.0)
 
 
 def _items_of(folder: Path) -> Path:
@@ -212,6 +218,16 @@ def _check_items(trained: Trained, items: ItemOptions | None) -> None:
     if items is None:
         return
     _ = items.catalogue(trained).key
+    of_vectors = {"item_type": items.kind != "float32", "key_value": items.key_value, "index": items.index is not None}
+    given = [name for name, is_given in of_vectors.items() if is_given]
+    if given and not isinstance(trained.model, SplitPreRanker):
+        raise ConfigError(
+            "This model has no item vectors, since it reads request and item together: features of items are stored.",
+            where=", ".join(given),
+            expected="none of these, or a pre-ranker in parts, such as two_tower",
+            found=type(trained.model).__name__,
+            remedy="Leave them out.",
+        )
     closed = trained.model.closed_form() if isinstance(trained.model, SplitPreRanker) else None
     if items.index is not None and (closed is None or closed.type != "dot"):
         raise ConfigError(
@@ -234,11 +250,16 @@ def _write_items(
     bars: PassProgress,
     base: ItemVectors | None = None,
     is_whole: bool = False,
-) -> Written:
-    written = write_items(root, items.catalogue(trained), items.kind, bars, base, is_whole)
-    overlap = measure_overlap(trained, written.exact, written.stored)
-    read_items_manifest(root).model_copy(update={"overlap": overlap, "best": BEST}).write(root)
-    return written
+) -> int:
+    """Writes vectors of items, or features where there are no vectors; returns how many."""
+    catalogue = items.catalogue(trained)
+    if not isinstance(trained.model, SplitPreRanker):
+        return write_features(root, catalogue, bars)
+
+    written = write_items(root, catalogue, items.kind, bars, base, is_whole)
+    if base is not None:
+        _log.info("Of %d items %d are new or changed; %d are gone.", written.seen, written.count, written.removed)
+    return written.count
 
 
 def _write_extras(root: Path, folder: Path, trained: Trained, items: ItemOptions) -> None:
@@ -256,11 +277,11 @@ def _write_extras(root: Path, folder: Path, trained: Trained, items: ItemOptions
 def say(found: Exported) -> None:
     """Says in a line what was written."""
     console = plain_console()
-    parts = [] if found.items is None else [f"vectors of {found.items:,} items"]
+    parts = [] if found.items is None else [f"{found.items:,} items"]
     if found.difference is not None:
         parts.append(f"golden requests within {found.difference:.1e} of the checkpoint")
     console.print(
-        f"{'Bundle' if found.difference is not None else 'Item vectors'} {found.folder}: version {found.version[:12]}, "
+        f"{'Bundle' if found.difference is not None else 'Items'} {found.folder}: version {found.version[:12]}, "
         f"{', '.join(parts)} ({found.seconds:.0f} s)",
         soft_wrap=True,
     )

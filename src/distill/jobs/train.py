@@ -26,7 +26,7 @@ from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
 from distill.jobs.encoding_cost import encoding_milliseconds
-from distill.jobs.export import ItemOptions, export_bundle, has_item_vectors, load_trained, say
+from distill.jobs.export import ItemOptions, export_bundle, load_trained, names_items, say
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.identity import config_hash, fitting, shards
@@ -111,7 +111,7 @@ class _Run:
         out, catalogue = self.job_dir / "bundle", self.cfg.data.get("items")
         shutil.rmtree(out, ignore_errors=True)  # of the run before it was resumed
         start, trained = time.perf_counter(), load_trained(checkpoint)
-        with_items = catalogue is not None and has_item_vectors(trained)
+        with_items = catalogue is not None and names_items(trained)
         items = ItemOptions(str(catalogue), device(self.cfg)) if with_items else None
         with PassProgress(True) as bars:
             found = export_bundle(trained, out, BundleOptions(), items, bars)

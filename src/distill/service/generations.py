@@ -13,6 +13,7 @@ from typing import Any
 
 from distill.errors import DataError, DistillError
 from distill.serving import Bundle
+from distill.serving.item_features import FEATURES_FILE
 from distill.serving.items import ITEMS_FILE
 from distill.serving.manifest import ITEMS, MANIFEST
 
@@ -191,6 +192,6 @@ def _no_name(path: Path) -> DataError:
 def _identity(folder: Path) -> str:
     """Hashes the descriptions of a bundle and its items, which hold the hashes of all other files."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in (folder / MANIFEST, folder / ITEMS / ITEMS_FILE):
+    for path in (folder / MANIFEST, folder / ITEMS / ITEMS_FILE, folder / ITEMS / FEATURES_FILE):
         digest.update(path.read_bytes() if path.is_file() else b"-")
     return digest.hexdigest()

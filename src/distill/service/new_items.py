@@ -19,7 +19,8 @@ from filelock import FileLock
 
 from distill.errors import DataError
 from distill.files import temporary_sibling
-from distill.serving.items import VectorsByKey
+from distill.serving.inputs import CANDIDATE
+from distill.serving.items import StoredItems
 
 Float32 = npt.NDArray[np.float32]
 _Identity = tuple[int, int, int]
@@ -136,7 +137,7 @@ class NewItems:
 
 @dataclass(frozen=True)
 class LayeredItems:
-    """Stored vectors, and new ones in front of them: `VectorsByKey` of a bundle.
+    """Stored vectors, and new ones in front of them: `StoredItems` of a bundle.
 
     Attributes:
         version: Of the model.
@@ -147,7 +148,7 @@ class LayeredItems:
 
     version: str
     key: str
-    stored: VectorsByKey | None
+    stored: StoredItems | None
     layer: Layer | None
 
     def positions(self, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
@@ -162,8 +163,8 @@ class LayeredItems:
         new = self._rows(self.layer, keys)
         return np.where(new >= 0, new, np.where(found >= 0, found + len(self.layer.rows), -1))
 
-    def of(self, keys: Sequence[Any] | pa.Array | pa.ChunkedArray) -> Float32:
-        """Returns the vectors of items `[N, …]`.
+    def inputs(self, keys: Sequence[Any] | pa.Array | pa.ChunkedArray) -> dict[str, npt.NDArray[Any]]:
+        """Returns what is stored of items as programs take it; of new ones these are vectors `[N, …]`.
 
         Raises:
             DataError: An item has none.
@@ -172,17 +173,17 @@ class LayeredItems:
             keys = keys.to_pylist()
         if self.layer is None:
             assert self.stored is not None
-            return self.stored.of(keys)
+            return self.stored.inputs(keys)
         rows = self._rows(self.layer, keys)
         others = np.flatnonzero(rows < 0)
         out = self.layer.vectors[rows]
         if len(others) == 0:
-            return out
+            return {CANDIDATE: out}
         left = [keys[row] for row in others.tolist()]
         if self.stored is None:
             raise DataError("An item has no vector.", where=f"items, row {others[0]}", found=repr(left[0])[:100])
-        out[others] = self.stored.of(left)
-        return out
+        out[others] = self.stored.inputs(left)[CANDIDATE]
+        return {CANDIDATE: out}
 
     @staticmethod
     def _rows(layer: Layer, keys: Sequence[Any]) -> npt.NDArray[np.int64]:

@@ -29,7 +29,8 @@ from distill.serving.columns import (
 )
 from distill.serving.inputs import CANDIDATE, REQUEST, REQUEST_INDEX, as_inputs
 from distill.serving.interaction import combine
-from distill.serving.items import ItemVectors, VectorsByKey, check_version
+from distill.serving.item_features import ItemFeatures
+from distill.serving.items import ItemVectors, StoredItems, check_version
 from distill.serving.manifest import ITEMS, Manifest, Part, check_files, read_manifest
 from distill.serving.program import RunningProgram
 from distill.serving.proof import check_golden, check_golden_items
@@ -49,14 +50,14 @@ class Bundle:
         manifest: What it says of itself.
         schema: The model's view of the schema.
         fitted: Its encodings.
-        items: Vectors of a catalogue, if there are any.
+        items: What is stored of a catalogue, if anything is: vectors, or encoded features of a model that is a whole.
     """
 
     root: Path
     manifest: Manifest
     schema: Schema
     fitted: FittedEncodings
-    items: VectorsByKey | None
+    items: StoredItems | None
     _programs: Mapping[Part, RunningProgram]
     _requests: RequestEncoder
 
@@ -67,7 +68,7 @@ class Bundle:
         Args:
             root: The folder that scripts/export.py wrote.
             threads: That one call uses.
-            items: Folder of item vectors; those of the bundle if not given.
+            items: Folder of stored items; those of the bundle if not given.
             check: Whether files are compared with their hashes and golden requests are replayed.
 
         Raises:
@@ -83,7 +84,7 @@ class Bundle:
         folder = Path(items) if items is not None else root / ITEMS
         if items is None and not folder.is_dir():
             return bundle
-        stored = ItemVectors.load(folder, found.version, check)
+        stored = (ItemFeatures if found.is_whole else ItemVectors).load(folder, found.version, check)
         bundle = bundle.with_items(stored)
         if check:
             check_golden_items(bundle, stored)
@@ -97,14 +98,12 @@ class Bundle:
         schema = manifest.schema_of(root)
         return cls(root, manifest, schema, fitted, None, programs, RequestEncoder(schema, fitted))
 
-    def with_items(self, items: VectorsByKey | None) -> Bundle:
-        """Returns the same bundle with other item vectors.
+    def with_items(self, items: StoredItems | None) -> Bundle:
+        """Returns the same bundle with other stored items.
 
         Raises:
-            DataError: They are of another version of the model, or nothing of an item can be computed ahead.
+            DataError: They are of another version of the model.
         """
-        if items is not None and self.manifest.is_whole:
-            raise DataError("A model that is computed as a whole has no item vectors.", where=str(self.root))
         if items is not None:
             check_version(items.version, self.version, "items")
         return replace(self, items=items)
@@ -130,10 +129,10 @@ class Bundle:
             request: Raw column to its value.
             candidates: Raw column to the values of all N candidates: of the fields of candidates, of the pair, and
                 what the ranking score reads. With `items` the columns of candidates' own fields are not needed.
-            items: Raw keys of the N candidates whose vectors were computed ahead.
+            items: Raw keys of the N candidates, of which vectors or features are stored.
 
         Raises:
-            DataError: A column is missing or does not hold what its field says, or an item has no vector.
+            DataError: A column is missing or does not hold what its field says, or nothing is stored of an item.
         """
         columns = as_mapping(candidates, _CANDIDATES)
         number = _rows(columns) if items is None else count_values(items, "items")
@@ -180,7 +179,9 @@ class Bundle:
         for side in self.manifest.sides:
             if side is Side.CROSS or (side is Side.CANDIDATE and items is None):
                 inputs |= self._encode(side, columns, n)
-        logits = self.logits(inputs, None if items is None else self._stored(items, n))
+        if items is not None:
+            inputs |= self._stored(items, n)
+        logits = self.logits(inputs)
         of_score = as_columns(columns, tuple(self.schema.score.columns), n, _CANDIDATES, self._declared)
         return Scores(logits, ranking_score(self.schema, logits, score_columns(self.schema, of_score)), self.schema)
 
@@ -217,17 +218,17 @@ class Bundle:
             raise self._without("request")
         return self._programs["request"].run(self.encode_row(as_mapping(request, REQUEST)))
 
-    def logits(self, inputs: Inputs, item_vectors: Float32 | None = None) -> Float32:
+    def logits(self, inputs: Inputs) -> Float32:
         """Returns the logits `[N, K]` of encoded requests.
 
         Args:
-            inputs: Encoded sides by the names that programs know, and `request_index [N]`.
-            item_vectors: Of the candidates `[N, …]`, in place of their fields.
+            inputs: Encoded sides by the names that programs know, and `request_index [N]`; for the fields of candidates
+                there may be their vectors, as `candidate [N, …]`.
         """
         if self.manifest.is_whole:
             return self._programs["whole"].run(inputs)
         request = self._programs["request"].run(inputs) if "request" in self._programs else None
-        candidate = self._programs["candidate"].run(inputs) if item_vectors is None else item_vectors
+        candidate = inputs[CANDIDATE] if CANDIDATE in inputs else self._programs["candidate"].run(inputs)
         interaction = self.manifest.interaction
         assert interaction is not None
         if interaction.type != "program":
@@ -252,6 +253,15 @@ class Bundle:
         columns = as_mapping(candidates, _CANDIDATES)
         return self._vectors(Side.CANDIDATE, columns, _rows(columns))
 
+    def encode_items(self, candidates: Mapping[str, Values] | pa.Table) -> Inputs:
+        """Returns the fields of N candidates as programs take them, from raw columns.
+
+        Raises:
+            DataError: See `score`.
+        """
+        columns = as_mapping(candidates, _CANDIDATES)
+        return self._encode(Side.CANDIDATE, columns, _rows(columns))
+
     def _vectors(self, side: Side, values: Mapping[str, Values], rows: int) -> Float32:
         part: Part = "request" if side is Side.REQUEST else "candidate"
         if part not in self._programs:
@@ -275,10 +285,10 @@ class Bundle:
         columns = as_columns(values, tuple(dict.fromkeys(f.column for f in fields)), rows, owner, self._declared)
         return as_inputs(fields, side, encode_fields(fields, self.fitted, columns, rows, owner))
 
-    def _stored(self, keys: Values, rows: int) -> Float32:
+    def _stored(self, keys: Values, rows: int) -> Inputs:
         if self.items is None:
             raise DataError(
-                "The bundle has no item vectors.",
+                "The bundle has no stored items.",
                 where=str(self.root),
                 remedy="Export them with items=FILE, or give the candidates' raw columns.",
             )
@@ -287,7 +297,9 @@ class Bundle:
                 "There is one item key for each candidate.", where="items", expected=f"{rows}", found=f"{given}"
             )
         key = self.items.key
-        return self.items.of(read_column(key, keys, "items", self._declared) if self._declared.concerns(key) else keys)
+        return self.items.inputs(
+            read_column(key, keys, "items", self._declared) if self._declared.concerns(key) else keys
+        )
 
 
 def _rows(columns: Mapping[str, Values]) -> int:

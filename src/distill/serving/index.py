@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from distill.encodings.arrow import Int64, to_plain
 from distill.errors import ConfigError, DataError
 from distill.sealed import read_sealed, write_sealed
-from distill.serving.items import KEY, Float32, ItemVectors, check_version
+from distill.serving.item_keys import KEY
+from distill.serving.items import Float32, ItemVectors, check_version
 from distill.serving.manifest import Below, check_files, hash_files
 
 INDEX_FILE, KEYS = "index.json", "keys.parquet"

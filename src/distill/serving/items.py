@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,22 +10,19 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from distill.encodings.arrow import Int64, is_text, null_mask, to_plain
-from distill.encodings.key_table import KeyTable
-from distill.encodings.place import Place
-from distill.encodings.values import first, to_id_values
+from distill.encodings.arrow import Int64
 from distill.errors import DataError
 from distill.files import hash_bytes
 from distill.sealed import read_sealed, write_sealed
-from distill.serving.columns import Values, as_array
+from distill.serving.columns import Values
+from distill.serving.inputs import CANDIDATE
+from distill.serving.item_keys import ItemKeys, check_count, read_keys, read_table
 from distill.serving.manifest import check_files
 
 ITEMS_FILE, TABLE, VECTORS, SCALES = "items.json", "items.parquet", "vectors.npy", "scales.npy"
 REMOVED, GOLDEN = "removed.parquet", "golden.parquet"
-KEY = "key"
 ItemType = Literal["float32", "float16", "int8"]
 Float32 = npt.NDArray[np.float32]
 
@@ -78,8 +74,8 @@ class ItemsManifest(BaseModel):
         write_sealed(root / ITEMS_FILE, self.model_dump(mode="json"))
 
 
-class VectorsByKey(Protocol):
-    """What a bundle asks of item vectors, wherever they are kept (see `ItemVectors`)."""
+class StoredItems(Protocol):
+    """What a bundle asks of items that are stored by key, whatever is stored of each (see `ItemVectors`)."""
 
     @property
     def version(self) -> str: ...
@@ -89,7 +85,7 @@ class VectorsByKey(Protocol):
 
     def positions(self, keys: Values) -> Int64: ...
 
-    def of(self, keys: Values) -> Float32: ...
+    def inputs(self, keys: Values) -> dict[str, npt.NDArray[Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ class ItemVectors:
     shape: tuple[int, ...]
     golden: pa.Table | None
     fingerprint: str
-    _known: KeyTable
+    _keys: ItemKeys
     _row: Int64
     _stored: tuple[_Stored, ...]
 
@@ -150,12 +146,12 @@ class ItemVectors:
                 where=str(root),
                 remedy="Load the whole catalogue, then `updated(DELTA)`.",
             )
-        keys = _keys(root, TABLE)
-        _check_count(root, found, keys)
+        keys = read_keys(root / TABLE)
+        check_count(root / TABLE, keys, found.count)
         stored = (_open(root, found),)
-        golden = _table(root / GOLDEN) if GOLDEN in found.files else None
+        golden = read_table(root / GOLDEN) if GOLDEN in found.files else None
         own = (found.version, found.key, found.type, found.shape, golden, found.fingerprint)
-        return cls(*own, KeyTable(keys), np.arange(len(keys)), stored)
+        return cls(*own, ItemKeys(found.key, keys), np.arange(len(keys)), stored)
 
     def updated(self, delta: str | Path, check: bool = True) -> ItemVectors:
         """Returns the vectors with those of a delta in place of and beside the own ones.
@@ -181,24 +177,22 @@ class ItemVectors:
                 remedy="Apply it to the vectors that were its base=, or export the whole catalogue.",
             )
         first_row = sum(len(part.vectors) for part in self._stored)
-        keys = _keys(delta, TABLE)
-        _check_count(delta, found, keys)
+        keys = read_keys(delta / TABLE)
+        check_count(delta / TABLE, keys, found.count)
         rows = self._row.copy()
         if found.delta and "removed.parquet" in found.files:
-            gone = self._ids(_keys(delta, REMOVED))
+            gone = self._keys.find_array(read_keys(delta / REMOVED))
             rows[gone[gone >= 0]] = -1
         elif not found.delta:
             rows[:] = -1
-        place = self._ids(keys)
+        place = self._keys.find_array(keys)
         rows[place[place >= 0]] = first_row + np.flatnonzero(place >= 0)
         new = np.flatnonzero(place < 0)
-        own = self._known.keys
-        values = pa.concat_arrays([own, keys.take(pa.array(new))][0 if len(own) else 1 :]) if len(new) else own
         stored = (*self._stored, _open(delta, found))
         return replace(
             self,
             fingerprint=hash_bytes(f"{self.fingerprint} {found.fingerprint}".encode()),
-            _known=KeyTable(values),
+            _keys=self._keys.with_more(keys.take(pa.array(new))),
             _row=np.concatenate([rows, first_row + new]),
             _stored=stored,
         )
@@ -212,9 +206,7 @@ class ItemVectors:
         Raises:
             DataError: Keys are of another type than those of the catalogue.
         """
-        ids = self._plain_integers(keys)
-        if ids is None:
-            ids = self._ids(as_array(keys, f"items, column {self.key!r}"))
+        ids = self._keys.find(keys)
         if len(self._stored) == 1:  # positions are places in the file
             return ids
         return np.where(ids >= 0, self._row[ids], -1) if len(self._row) else ids
@@ -226,14 +218,12 @@ class ItemVectors:
             DataError: An item has none.
         """
         positions = self.positions(keys)
-        if (row := first(positions < 0)) >= 0:
-            raise DataError(
-                "An item has no vector.",
-                where=f"items, column {self.key!r}, row {row}",
-                found=repr(as_array(keys, self.key)[row].as_py()),
-                remedy="Export the catalogue again, or a delta of it; or give the item's raw columns.",
-            )
+        self._keys.check_known(positions, keys, "vector")
         return self.take(positions)
+
+    def inputs(self, keys: Values) -> dict[str, npt.NDArray[Any]]:
+        """Returns the vectors of items as programs take them; see `of`."""
+        return {CANDIDATE: self.of(keys)}
 
     def take(self, positions: Int64) -> Float32:
         """Returns vectors by position `[N, …]` as float32."""
@@ -250,34 +240,7 @@ class ItemVectors:
     def keys(self) -> pa.Array:
         """Returns the raw keys of all items, in the order of `positions`."""
         alive = np.flatnonzero(self._row >= 0)
-        return self._known.keys.take(pa.array(alive[np.argsort(self._row[alive])]))
-
-    def _plain_integers(self, keys: Values) -> Int64 | None:
-        """Finds a list of plain integers without a detour; None of anything else."""
-        if self._known.is_text or type(keys) is not list:
-            return None
-        try:
-            return self._known.find_integers(np.frombuffer(array("q", keys), np.int64))
-        except (TypeError, OverflowError):
-            return None
-
-    def _ids(self, keys: pa.Array) -> Int64:
-        place = Place(self.key, "item key")
-        values = to_id_values(keys, place)
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
-        if values.null_count:
-            return np.where(null_mask(values), -1, self._ids(values.fill_null("" if is_text(values.type) else 0)))
-        if is_text(values.type) != self._known.is_text and len(values):
-            if len(self._known.keys) == 0:
-                return np.full(len(values), -1, np.int64)
-            raise DataError(
-                "Item keys are of another type than those of the catalogue.",
-                where=place.at(0),
-                expected="string" if self._known.is_text else "int",
-                found="string" if is_text(values.type) else "int",
-            )
-        return self._known.find(values)
+        return self._keys.values.take(pa.array(alive[np.argsort(self._row[alive])]))
 
 
 def read_items_manifest(root: Path) -> ItemsManifest:
@@ -321,30 +284,6 @@ def _read(root: Path, version: str | None, check: bool) -> ItemsManifest:
     if check:
         check_files(root, {str(name): digest for name, digest in found.files.items()})
     return found
-
-
-def _keys(root: Path, name: str) -> pa.Array:
-    table = _table(root / name, [KEY])
-    return to_id_values(to_plain(table[KEY]), Place(KEY, "item key"))
-
-
-def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=columns)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            "Item vectors cannot be read.", where=str(path), found=" ".join(str(error).split())[:300]
-        ) from error
-
-
-def _check_count(root: Path, found: ItemsManifest, keys: pa.Array) -> None:
-    if len(keys) != found.count or keys.null_count:
-        raise DataError(
-            "Item vectors have other keys than their description says.",
-            where=str(root / TABLE),
-            expected=f"{found.count} keys",
-            found=f"{len(keys)}, {keys.null_count} of them null",
-        )
 
 
 def _open(root: Path, found: ItemsManifest) -> _Stored:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from distill.encodings.arrow import Int64
 from distill.errors import DataError
 from distill.schema import Schema
+from distill.serving.item_features import ItemFeatures
 from distill.serving.items import ItemVectors
 from distill.serving.manifest import GOLDEN
 from distill.serving.scores import Float32, Scores
@@ -42,6 +43,8 @@ class Provable(Protocol):
     ) -> dict[str, npt.NDArray[Any]]: ...
 
     def item_vectors(self, candidates: pa.Table, /) -> Float32: ...
+
+    def encode_items(self, candidates: pa.Table, /) -> dict[str, npt.NDArray[Any]]: ...
 
 
 def check_golden(bundle: Provable) -> float:
@@ -89,15 +92,34 @@ def _check_ranking(found: Float32, table: pa.Table, bundle: Provable) -> None:
         )
 
 
-def check_golden_items(bundle: Provable, items: ItemVectors) -> None:
-    """Compares stored vectors of the first items with what a bundle makes of their raw columns.
+def check_golden_items(bundle: Provable, items: ItemVectors | ItemFeatures) -> None:
+    """Compares what is stored of the first items with what a bundle makes of their raw columns.
 
     Raises:
-        DataError: A value differs by more than 1e-5 and more than the type of the store rounds.
+        DataError: A value of a vector differs by more than 1e-5 and more than the type of the store rounds; or an
+            encoded feature does at all.
     """
     if items.golden is None:
         return
-    wanted = bundle.item_vectors(items.golden)
+    if isinstance(items, ItemFeatures):
+        _check_features(bundle, items, items.golden)
+    else:
+        _check_vectors(bundle, items, items.golden)
+
+
+def _check_features(bundle: Provable, items: ItemFeatures, golden: pa.Table) -> None:
+    stored = items.take(np.arange(len(golden)))
+    for name, wanted in bundle.encode_items(golden).items():
+        if not np.array_equal(stored[name], wanted):
+            raise DataError(
+                "The stored features of an item are not those that the bundle encodes.",
+                where=f"items, {name}",
+                remedy="Export the items again, with the checkpoint that the bundle was made of.",
+            )
+
+
+def _check_vectors(bundle: Provable, items: ItemVectors, golden: pa.Table) -> None:
+    wanted = bundle.item_vectors(golden)
     stored = items.take(np.arange(len(wanted)))
     flat = tuple(range(1, wanted.ndim))
     bound = TOLERANCE + _ROUNDED[items.type] * np.abs(wanted).max(axis=flat, initial=0.0)
