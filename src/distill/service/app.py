@@ -7,9 +7,10 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,25 @@ from starlette.exceptions import HTTPException
 
 from distill import __version__
 from distill.errors import DataError
+from distill.service.batching import Batcher
 from distill.service.body import read_body
 from distill.service.gate import MISTAKE, Gate
 from distill.service.metrics import CONTENT_TYPE, Metrics
 from distill.service.openapi import DESCRIBED, described
 from distill.service.options import Options
 from distill.service.refusals import Refusal, error_body
-from distill.service.scoring import Scorer
+from distill.service.scoring import Body, Scorer
 
 _SWITCH_SECONDS = 0.001  # the loop wants the interpreter back soon from the thread that scores
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A request that waits to be scored with others, since a time."""
+
+    body: Body
+    since: float
 
 
 class Service:
@@ -45,14 +55,37 @@ class Service:
         self.metrics = Metrics()
         self.scorer = Scorer(options, folder, self.metrics.watched())
         self._threads = ThreadPoolExecutor(1, "score")
+        wait = options.batch_wait_ms / 1000
+        self._batcher = Batcher(self._together, wait, options.batch_requests, self._threads) if wait > 0 else None
+
+    async def score(self, is_top: bool, request: Request) -> Response:
+        """Answers a request for scores: with others that come within `batch_wait_ms`, if it is not 0."""
+        scorer = self.scorer
+        if self._batcher is None:
+            return await self.work(scorer.top_k if is_top else scorer.score, request)
+        batcher = self._batcher
+        return await _responded(self._batched(batcher, is_top, request))
+
+    async def _batched(self, batcher: Batcher[_Waiting, bytes], is_top: bool, request: Request) -> bytes:
+        body = await read_body(request, self.options.body_bytes, self.options.body_seconds)
+        return await batcher.answer(_Waiting(Body(body, is_top), time.monotonic()))
+
+    def _together(self, waiting: Sequence[_Waiting]) -> list[bytes | Exception]:
+        """Answers what did not wait too long."""
+        now = time.monotonic()
+        late = [now - one.since > self.options.wait_seconds for one in waiting]
+        in_time = [one.body for one, is_late in zip(waiting, late, strict=True) if not is_late]
+        found = iter(self.scorer.answer_together(in_time))
+        return [self._too_late() if is_late else next(found) for is_late in late]
+
+    def _too_late(self) -> Refusal:
+        self.metrics.shed.labels("waited").inc()
+        error = DataError("The request waited too long.", remedy="Try again, or another instance.")
+        return Refusal(503, error, {"retry-after": "1"})
 
     async def work(self, job: Callable[[bytes], bytes], request: Request) -> Response:
         """Reads a body and does a job of the scorer with it: at once if it is short, else in the thread that scores."""
-        try:
-            found = await self._worked(job, request)
-        except Refusal as refusal:
-            return Response(refusal.body, refusal.status, refusal.headers, "application/json")
-        return Response(found, media_type="application/json")
+        return await _responded(self._worked(job, request))
 
     async def _worked(self, job: Callable[[bytes], bytes], request: Request) -> bytes:
         body = await read_body(request, self.options.body_bytes, self.options.body_seconds)
@@ -60,9 +93,7 @@ class Service:
 
         def run() -> bytes:
             if time.monotonic() - asked > self.options.wait_seconds:
-                self.metrics.shed.labels("waited").inc()
-                error = DataError("The request waited too long.", remedy="Try again, or another instance.")
-                raise Refusal(503, error, {"retry-after": "1"})
+                raise self._too_late()
             return job(body)
 
         if self.scorer.is_short(body):
@@ -105,6 +136,13 @@ class Service:
                 _log.error("The folder of bundles cannot be read: %s", error)
 
 
+async def _responded(found: Awaitable[bytes]) -> Response:
+    try:
+        return Response(await found, media_type="application/json")
+    except Refusal as refusal:
+        return Response(refusal.body, refusal.status, refusal.headers, "application/json")
+
+
 def create_app(service: Service) -> Gate:
     """Returns the service as an ASGI application."""
     routes = FastAPI(
@@ -122,11 +160,11 @@ def _add_work(routes: FastAPI, service: Service) -> None:
 
     @routes.post("/score", **DESCRIBED["score"])
     async def score(request: Request) -> Response:
-        return await service.work(scorer.score, request)
+        return await service.score(False, request)
 
     @routes.post("/top_k", **DESCRIBED["top_k"])
     async def top_k(request: Request) -> Response:
-        return await service.work(scorer.top_k, request)
+        return await service.score(True, request)
 
     @routes.post("/items", **DESCRIBED["items"])
     async def items(request: Request) -> Response:

@@ -31,6 +31,8 @@ class Options:
         poll_seconds: Between two looks at `current.json`.
         in_flight: Requests that are worked on or wait; more are refused.
         wait_seconds: A request that waited longer than this is not worked on any more.
+        batch_wait_ms: Milliseconds that a request waits at most for others, to be scored with them; 0: each alone.
+        batch_requests: Requests that are scored together, at most.
         body_seconds: A body has arrived by then.
         body_bytes: Of a body.
         candidates: Of a request.
@@ -50,6 +52,8 @@ class Options:
     poll_seconds: float = 1.0
     in_flight: int = 32
     wait_seconds: float = 1.0
+    batch_wait_ms: float = 0.0
+    batch_requests: int = 32
     body_seconds: float = 10.0
     body_bytes: int = 8 << 20
     candidates: int = 20_000
@@ -77,7 +81,7 @@ class Options:
             )
         for field in fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name == "port" else 1 if isinstance(value, int) else 0.001
+            least = 0 if field.name in ("port", "batch_wait_ms") else 1 if isinstance(value, int) else 0.001
             if isinstance(value, int | float) and not value >= least:
                 raise ConfigError(
                     "A number is too small.",
@@ -99,6 +103,8 @@ _HELP = {
     "poll_seconds": "between two looks at current.json",
     "in_flight": "requests of a worker that are worked on or wait; more get 429",
     "wait_seconds": "a request that waited longer gets 503",
+    "batch_wait_ms": "milliseconds that a request waits at most for others, to be scored with them; 0: each alone",
+    "batch_requests": "most requests that are scored together",
     "body_seconds": "in which a body must arrive",
     "body_bytes": "largest body",
     "candidates": "most candidates of a request",

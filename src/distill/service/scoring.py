@@ -19,27 +19,38 @@ from distill.service.new_items import LayeredItems, NewItems
 from distill.service.options import Options
 from distill.service.refusals import Refusal, error_body
 from distill.service.requests import Limits, ScoreRequest, check_keys, read_columns, read_object
-from distill.serving import Bundle
+from distill.service.together import Wanted, score_together
+from distill.serving import Bundle, Scores
 
 _SHORT_BYTES = 1 << 16
 _COLUMNS = b'"candidates"'
 
 
 @dataclass(frozen=True)
+class Body:
+    """A request for /score, or for /top_k (`is_top`)."""
+
+    content: bytes
+    is_top: bool
+
+
+@dataclass(frozen=True)
 class _Asked:
-    """The candidates of a request that have vectors.
+    """A request, and which of its candidates are scored.
 
     Attributes:
-        items: Their keys, if they come by key.
-        candidates: Their raw columns.
-        rows: In the request; None of all.
+        asked: What was sent.
+        generation: That answers it.
+        wanted: Candidates that have vectors, or raw columns.
+        rows: Of these in the request; None of all.
         missing: Keys of the others.
     """
 
-    items: list[Any] | None
-    candidates: Mapping[str, list[Any]]
-    rows: npt.NDArray[np.int64] | None
-    missing: list[Any]
+    asked: ScoreRequest
+    generation: Generation
+    wanted: Wanted
+    rows: npt.NDArray[np.int64] | None = None
+    missing: Sequence[Any] = ()
 
 
 class Scorer:
@@ -114,20 +125,58 @@ class Scorer:
         except DistillError as error:
             raise self._refusal(error, generation) from error
 
+    def answer_together(self, bodies: Sequence[Body]) -> list[bytes | Exception]:
+        """Answers several requests, scored in as few calls as possible.
+
+        Returns:
+            The answer of each; or what is to be raised for it, such as a `Refusal`.
+        """
+        read = [self._tried(body) for body in bodies]
+        asked = [one for one in read if isinstance(one, _Asked)]
+        scored = iter(score_together([one.wanted for one in asked]))
+        return [self._said(one, next(scored)) if isinstance(one, _Asked) else one for one in read]
+
+    def _tried(self, body: Body) -> _Asked | Exception:
+        try:
+            return self._asked(body.content, body.is_top)
+        except Exception as error:  # of one request alone
+            return error
+
+    def _said(self, asked: _Asked, scores: Scores | Exception) -> bytes | Exception:
+        try:
+            if isinstance(scores, Exception):
+                raise scores
+            return self._answer(asked, scores)
+        except DistillError as error:
+            return self._refusal(error, asked.generation)
+        except Exception as error:
+            return error
+
     def _answered(self, body: bytes, is_top: bool) -> bytes:
+        asked = self._asked(body, is_top)
+        try:
+            return self._answer(asked, asked.wanted.score())
+        except DistillError as error:
+            raise self._refusal(error, asked.generation) from error
+
+    def _asked(self, body: bytes, is_top: bool) -> _Asked:
+        """Reads a request, and finds what is to answer it.
+
+        Raises:
+            Refusal: It cannot be read, or there is no such bundle.
+        """
         generation: Generation | None = None
         try:
             asked = ScoreRequest.of(body, self._limits, is_top)
             generation = self._generation(asked.version)
-            return self._scored(asked, generation)
+            bundle, layered = self._with_new_items(generation)
+            return _with_vectors(asked, generation, bundle, layered)
         except DistillError as error:
             raise self._refusal(error, generation) from error
 
-    def _scored(self, asked: ScoreRequest, generation: Generation) -> bytes:
-        bundle, layered = self._with_new_items(generation)
-        found = _with_vectors(asked, layered)
-        scores = bundle.score(asked.request, found.candidates, found.items)
-        extra: dict[str, Any] = {"version": generation.version}
+    def _answer(self, found: _Asked, scores: Scores) -> bytes:
+        asked = found.asked
+        extra: dict[str, Any] = {"version": found.generation.version}
         if asked.skip_missing and asked.items is not None:
             extra["missing"] = found.missing
         if asked.k is None:
@@ -136,8 +185,8 @@ class Scorer:
             return answer(scores, asked.fields, extra)
         scores, places = best(scores, asked.k)
         extra["positions"] = places if found.rows is None else found.rows[places]
-        if found.items is not None:
-            extra["items"] = [found.items[place] for place in places.tolist()]
+        if found.wanted.items is not None:
+            extra["items"] = [found.wanted.items[place] for place in places.tolist()]
         return answer(scores, asked.fields, extra)
 
     def _generation(self, version: object) -> Generation:
@@ -174,20 +223,25 @@ class Scorer:
         return Refusal(400, error, body=error_body(error, str(generation.bundle.root), generation.name))
 
 
-def _with_vectors(asked: ScoreRequest, layered: LayeredItems) -> _Asked:
-    """Leaves out items without a vector, if that is wanted."""
+def _with_vectors(asked: ScoreRequest, generation: Generation, bundle: Bundle, layered: LayeredItems) -> _Asked:
+    """Leaves out items of which nothing is stored, if that is wanted."""
+    source = (generation.identity, id(layered.layer))
+    everything = Wanted(bundle, source, asked.request, asked.candidates, asked.items, asked.count)
     if asked.items is None or not asked.skip_missing or (layered.layer is None and layered.stored is None):
-        return _Asked(asked.items, asked.candidates, None, [])
+        return _Asked(asked, generation, everything)
     known = layered.positions(asked.items) >= 0
     if known.all():
-        return _Asked(asked.items, asked.candidates, None, [])
+        return _Asked(asked, generation, everything)
     kept = known.tolist()
-    return _Asked(
-        list(compress(asked.items, kept)),
+    wanted = Wanted(
+        bundle,
+        source,
+        asked.request,
         {name: list(compress(values, kept)) for name, values in asked.candidates.items()},
-        np.flatnonzero(known),
-        list(compress(asked.items, (~known).tolist())),
+        list(compress(asked.items, kept)),
+        int(known.sum()),
     )
+    return _Asked(asked, generation, wanted, np.flatnonzero(known), list(compress(asked.items, (~known).tolist())))
 
 
 def _key_of(bundle: Bundle) -> str | None:
