@@ -33,20 +33,23 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Side
 from distill.serving import Bundle, ItemVectors
 from distill.serving.index import faiss
-from distill.serving.inputs import CANDIDATE, REQUEST_INDEX, ids_of, numbers_of
+from distill.serving.inputs import REQUEST_INDEX, ids_of, numbers_of
 from distill.serving.item_features import ItemFeatures
 from distill.serving.items import ItemType
 
 _REQUESTS = 50
 _RUN, _WARM = 50, 5
 _BATCH = 64
+_CROSS = 4
 _BEST = 200
 _TARGETS = {"two_tower": "≤ 0.30", "cold": "≤ 3"}  # milliseconds of 1,000 candidates
 
 
 @dataclass(frozen=True)
 class ServingBenchmark(Part):
-    """Scores raw requests of 13 ids and a sequence of 50, on one thread.
+    """Scores raw requests of 13 ids and a sequence of 50 by keys of candidates, on one thread.
+
+    A model that reads fields of the pair gets 4 numbers for each candidate with the request.
 
     Attributes:
         models: Names of `conf/model`, with random weights.
@@ -63,7 +66,7 @@ class ServingBenchmark(Part):
     def run(self, paths: DictConfig) -> list[BenchmarkRow]:
         """Measures one model after the other."""
         root = Path(paths.data)
-        source = RequestBenchmark(2_000, items=self.items)
+        source = RequestBenchmark(2_000, items=self.items, cross=_CROSS)
         dataset = build_dataset(source, root)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -89,6 +92,15 @@ class ServingBenchmark(Part):
             return case.rows(self.candidates)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Requests, the keys of the candidates of each, and the columns of the pair of any, if there are some."""
+
+    requests: list[dict[str, Any]]
+    keys: list[list[int]]
+    pair: dict[str, Any] | None
+
+
 @dataclass
 class _Case:
     """A model, and requests of it."""
@@ -109,9 +121,16 @@ class _Case:
         found = []
         for size in sizes:
             keys = [rng.integers(0, len(self.catalogue), size).tolist() for _ in range(_REQUESTS)]
-            ways = self._by_id(requests, keys) if self.stores is not None else self._by_features(requests, keys)
-            found += self._measured(size, ways)
+            asked = _Asked(requests, keys, self._pair(size, rng))
+            found += self._measured(
+                size, self._by_vectors(asked) if self.stores is not None else self._by_features(asked)
+            )
         return found
+
+    def _pair(self, size: int, rng: np.random.Generator) -> dict[str, Any] | None:
+        """Columns of the pair, of a model that reads such."""
+        fields = self.bundle.schema.side(Side.CROSS) if Side.CROSS in self.bundle.manifest.sides else ()
+        return {f.column: rng.normal(size=size).astype(np.float32) for f in fields} or None
 
     def _measured(self, size: int, ways: dict[str, Callable[[int], Any]]) -> list[BenchmarkRow]:
         """Times the ways in turn, each for a run of requests as a thread that serves does; its first ones are left
@@ -134,58 +153,76 @@ class _Case:
             rows.append(BenchmarkRow(f"{title}, p99", float(tail), "ms"))
         return rows
 
-    def _by_id(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> dict[str, Callable[[int], Any]]:
+    def _by_vectors(self, asked: _Asked) -> dict[str, Callable[[int], Any]]:
         assert self.stores is not None
         exact, small = (self.bundle.with_items(self.stores[kind]) for kind in ("float32", "int8"))
-        vectors = self.stores["float32"]
-        encoded = [exact.encode_row(request) for request in requests]
-        own, size = vectors.of(keys[0]), len(keys[0])
-        inputs = {**encoded[0], REQUEST_INDEX: np.zeros(size, np.int64), CANDIDATE: own}
-        inputs |= {ids_of(Side.CROSS): np.zeros((size, 0), np.int64), numbers_of(Side.CROSS): np.zeros((size, 0), "f4")}
-        many = {name: [request[name] for request in (requests * 2)[:_BATCH]] for name in requests[0]}
-        all_keys = [key for row in (keys * 2)[:_BATCH] for key in row]
+        vectors, requests, keys, pair = self.stores["float32"], asked.requests, asked.keys, asked.pair
+        inputs = {**exact.encode_row(requests[0]), **vectors.inputs(keys[0]), **self._of_pair(pair, len(keys[0]))}
         ways: dict[str, Callable[[int], Any]] = {
-            "raw request to scores": lambda i: exact.score(requests[i], items=keys[i]),
+            "raw request to scores": lambda i: exact.score(requests[i], pair, keys[i]),
             "encoding the request": lambda i: exact.encode_row(requests[i]),
             "request tower": lambda i: exact.encode_request(requests[i]),
             "fetching item vectors": lambda i: vectors.of(keys[i]),
             "tower and interaction": lambda i: exact.logits(inputs),
-            "with vectors of int8": lambda i: small.score(requests[i], items=keys[i]),
-            f"batch of {_BATCH}": lambda i: exact.score_batch(many, None, [size] * _BATCH, all_keys),
-            "encoding and eager PyTorch": self._eager(requests, keys),
+            "with vectors of int8": lambda i: small.score(requests[i], pair, keys[i]),
+            f"batch of {_BATCH}": self._batch(exact, asked),
+            "encoding and eager PyTorch": self._eager(asked),
         }
         if len(vectors.shape) == 2:  # compared by dot products
             ways[f"exact search for {_BEST} of all items (FAISS)"] = self._search(exact, requests[0])
         return ways
 
-    def _by_features(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> dict[str, Callable[[int], Any]]:
+    def _by_features(self, asked: _Asked) -> dict[str, Callable[[int], Any]]:
         assert self.features is not None
         features, stored = self.features, self.bundle.with_items(self.features)
-        size = len(keys[0])
-        inputs = {**stored.encode_row(requests[0]), REQUEST_INDEX: np.zeros(size, np.int64), **features.inputs(keys[0])}
-        inputs |= {ids_of(Side.CROSS): np.zeros((size, 0), np.int64), numbers_of(Side.CROSS): np.zeros((size, 0), "f4")}
-        tables = [self.catalogue.take(pa.array(row)).combine_chunks() for row in keys]
+        requests, keys, pair = asked.requests, asked.keys, asked.pair
+        inputs = {**stored.encode_row(requests[0]), **features.inputs(keys[0]), **self._of_pair(pair, len(keys[0]))}
+        whole = [
+            {**self.catalogue.take(pa.array(row)).to_pydict(), **{n: v.tolist() for n, v in (pair or {}).items()}}
+            for row in keys[:4]
+        ]
+        tables = [pa.table(columns) for columns in whole]
         return {
-            "raw request to scores": lambda i: stored.score(requests[i], items=keys[i]),
+            "raw request to scores": lambda i: stored.score(requests[i], pair, keys[i]),
             "encoding the request": lambda i: stored.encode_row(requests[i]),
             "fetching item features": lambda i: features.inputs(keys[i]),
             "the program": lambda i: stored.logits(inputs),
-            "from the raw columns of the candidates": lambda i: self.bundle.score(requests[i], tables[i]),
-            "encoding and eager PyTorch": self._eager(requests, keys),
+            f"batch of {_BATCH}": self._batch(stored, asked),
+            "from the raw columns of the candidates": lambda i: self.bundle.score(requests[i], tables[i % len(tables)]),
+            "encoding and eager PyTorch": self._eager(asked),
         }
 
-    def _eager(self, requests: list[dict[str, Any]], keys: list[list[int]]) -> Callable[[int], Any]:
+    def _of_pair(self, pair: dict[str, Any] | None, size: int) -> dict[str, Any]:
+        """What programs are fed of the pair."""
+        numbers = np.zeros((size, 0), np.float32) if pair is None else np.stack(list(pair.values()), axis=1)
+        none = np.zeros((size, 0), np.int64)
+        return {REQUEST_INDEX: np.zeros(size, np.int64), ids_of(Side.CROSS): none, numbers_of(Side.CROSS): numbers}
+
+    def _batch(self, bundle: Bundle, asked: _Asked) -> Callable[[int], Any]:
+        requests, keys = (asked.requests * 2)[:_BATCH], (asked.keys * 2)[:_BATCH]
+        many = {name: [request[name] for request in requests] for name in requests[0]}
+        pair = None if asked.pair is None else {name: np.tile(values, _BATCH) for name, values in asked.pair.items()}
+        all_keys, counts = [key for row in keys for key in row], [len(keys[0])] * _BATCH
+        return lambda _: bundle.score_batch(many, pair, counts, all_keys)
+
+    def _eager(self, asked: _Asked) -> Callable[[int], Any]:
         """All columns encoded in each request, and the module as it was trained."""
+        schema = self.trained.schema
+        cross = {f.column: pa.array((asked.pair or {}).get(f.column, np.zeros(len(asked.keys[0]), np.float32)))
+                 for f in schema.side(Side.CROSS)}  # fmt: skip
         ones = [
             RawRequests(
                 {name: pa.array([value]) for name, value in request.items()},
                 {
-                    name: self.catalogue[name].take(pa.array(row)).combine_chunks()
-                    for name in self.catalogue.column_names
+                    **{
+                        name: self.catalogue[name].take(pa.array(row)).combine_chunks()
+                        for name in self.catalogue.column_names
+                    },
+                    **cross,
                 },
                 np.array([len(row)]),
             )
-            for request, row in zip(requests, keys, strict=True)
+            for request, row in zip(asked.requests, asked.keys, strict=True)
         ]
         trained = self.trained
         return lambda i: score_requests(trained.model, trained.schema, trained.fitted, ones[i])

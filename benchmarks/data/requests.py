@@ -52,6 +52,7 @@ class RequestBenchmark:
         sequence_length: Items in the behaviour sequence of each request; without the field if 0.
         items: Number of different items.
         seed: Of everything.
+        cross: Number fields of the pair, without any effect; the other values are the same with and without them.
         layout: `requests`, or `flat` for the same candidates with the request's fields repeated on each.
     """
 
@@ -60,16 +61,17 @@ class RequestBenchmark:
     sequence_length: int = 50
     items: int = 200_000
     seed: int = 0
+    cross: int = 0
     layout: Literal["requests", "flat"] = "requests"
 
     def __post_init__(self) -> None:
-        if self.requests < 1 or not 1 <= self.candidates <= self.items or self.sequence_length < 0:
+        if self.requests < 1 or not 1 <= self.candidates <= self.items or min(self.sequence_length, self.cross) < 0:
             raise ConfigError(
                 "The benchmark data cannot have these sizes.",
                 where="data.adapter",
-                expected="requests >= 1, 1 <= candidates <= items, sequence_length >= 0",
+                expected="requests >= 1, 1 <= candidates <= items, sequence_length >= 0, cross >= 0",
                 found=f"requests={self.requests}, candidates={self.candidates}, items={self.items}, "
-                f"sequence_length={self.sequence_length}",
+                f"sequence_length={self.sequence_length}, cross={self.cross}",
             )
         if self.layout not in ("requests", "flat"):
             raise ConfigError(
@@ -118,6 +120,7 @@ class RequestBenchmark:
                 )
             )
         fields += [_id(name, Side.CANDIDATE, size) for name, size in self.candidate_sizes.items()]
+        fields += [FieldSpec(name=f"x{i}", side=Side.CROSS, kind=Kind.NUMBER) for i in range(self.cross)]
         keys = Keys(request="request_id", user="user_id", item="item_id")
         return Schema(name=self.name, layout=self.layout, keys=keys, fields=tuple(fields), tasks=(Task(name="click"),))
 
@@ -145,6 +148,8 @@ class RequestBenchmark:
         if self.sequence_length:
             columns["history"] = _lists(pa.array(history), self.sequence_length)
         pairs = {**_arrays(of_candidate), "click": pa.array(label)}
+        pair = np.random.default_rng((self.seed, start, 1))
+        pairs |= {f"x{i}": pa.array(pair.normal(size=len(label)).astype(np.float32)) for i in range(self.cross)}
         if self.layout == "flat":
             row = pa.array(np.repeat(np.arange(requests), self.candidates))
             return pa.table({**{name: column.take(row) for name, column in columns.items()}, **pairs})

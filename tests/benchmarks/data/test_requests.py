@@ -82,3 +82,13 @@ def test_impossible_arguments_are_refused() -> None:
         RequestBenchmark(candidates=10, items=5)
     with pytest.raises(ConfigError, match="layout"):
         RequestBenchmark(layout="wide")  # type: ignore[arg-type]
+
+
+def test_numbers_of_the_pair_change_nothing_else() -> None:
+    (plain,), (more,) = (list(source.tables()) for source in (SMALL, replace(SMALL, cross=2)))
+    assert more.select(plain.column_names).equals(plain)
+    assert set(more.column_names) - set(plain.column_names) == {"x0", "x1"}
+    values = more["x1"].combine_chunks().flatten().to_numpy()
+    assert len(values) == 200 * 20
+    assert abs(values.std() - 1.0) < 0.1
+    assert [f.name for f in replace(SMALL, cross=2).raw_schema().side(Side.CROSS)] == ["x0", "x1"]
