@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from benchmarks.bundle import random_model
 from benchmarks.data import RequestBenchmark
+from benchmarks.peers import rechub_request
 from benchmarks.rows import BenchmarkRow
 from distill.data.build import build_dataset
 from distill.data.format import Dataset
@@ -170,6 +171,11 @@ class _Case:
         }
         if len(vectors.shape) == 2:  # compared by dot products
             ways[f"exact search for {_BEST} of all items (FAISS)"] = self._search(exact, requests[0])
+            encoded, places = [exact.encode_row(request) for request in requests], list(map(vectors.positions, keys))
+            all_vectors = vectors.take(np.arange(len(vectors)))[:, 0]
+            peer = rechub_request(self.trained.schema, encoded, all_vectors, places, exact.root / "rechub.onnx")
+            if peer is not None:
+                ways["torch-rechub: its tower and dot products, ids encoded and items placed before"] = peer
         return ways
 
     def _by_features(self, asked: _Asked) -> dict[str, Callable[[int], Any]]:

@@ -16,7 +16,7 @@ from distill.encodings import FittedEncodings, PackedEncodings
 from distill.encodings.arrow import Int64
 from distill.encodings.declared import DeclaredColumns
 from distill.errors import DataError
-from distill.schema import Schema, Side
+from distill.schema import FieldSpec, Schema, Side
 from distill.serving.columns import (
     Values,
     as_columns,
@@ -114,6 +114,11 @@ class Bundle:
         return self.manifest.version
 
     @cached_property
+    def _sides(self) -> dict[Side, tuple[FieldSpec, ...]]:
+        """The sides that programs read, and their fields."""
+        return {side: self.schema.side(side) for side in self.manifest.sides}
+
+    @cached_property
     def _declared(self) -> DeclaredColumns:
         return DeclaredColumns(self.schema.raw)
 
@@ -139,7 +144,7 @@ class Bundle:
         if number == 0:
             return self._no_scores()
         inputs: Inputs = {REQUEST_INDEX: np.zeros(number, np.int64)}
-        if Side.REQUEST in self.manifest.sides:
+        if Side.REQUEST in self._sides:
             inputs |= self.encode_row(as_mapping(request, REQUEST))
         return self._scores(inputs, columns, number, items)
 
@@ -166,7 +171,7 @@ class Bundle:
         if n == 0:
             return self._no_scores()
         inputs: Inputs = {REQUEST_INDEX: np.repeat(np.arange(len(sizes)), sizes)}
-        if Side.REQUEST in self.manifest.sides:
+        if Side.REQUEST in self._sides:
             inputs |= self._encode(Side.REQUEST, as_mapping(request, REQUEST), len(sizes))
         return self._scores(inputs, as_mapping(candidates, _CANDIDATES), n, items)
 
@@ -176,7 +181,7 @@ class Bundle:
 
     def _scores(self, inputs: Inputs, columns: Mapping[str, Values], n: int, items: Values | None) -> Scores:
         """Scores N candidates of encoded requests."""
-        for side in self.manifest.sides:
+        for side in self._sides:
             if side is Side.CROSS or (side is Side.CANDIDATE and items is None):
                 inputs |= self._encode(side, columns, n)
         if items is not None:
@@ -203,7 +208,7 @@ class Bundle:
         """
         n = int(counts.sum())
         inputs: Inputs = {REQUEST_INDEX: np.repeat(np.arange(len(counts)), counts)}
-        for side in self.manifest.sides:
+        for side in self._sides:
             of_request = side is Side.REQUEST
             inputs |= self._encode(side, request if of_request else candidates, len(counts) if of_request else n)
         return inputs
@@ -277,10 +282,10 @@ class Bundle:
         Raises:
             DataError: A column is missing or does not hold what its field says.
         """
-        return as_inputs(self.schema.side(Side.REQUEST), Side.REQUEST, self._requests.encode(request))
+        return as_inputs(self._sides[Side.REQUEST], Side.REQUEST, self._requests.encode(request))
 
     def _encode(self, side: Side, values: Mapping[str, Values], rows: int) -> Inputs:
-        fields = self.schema.side(side)
+        fields = self._sides[side]
         owner = REQUEST if side is Side.REQUEST else _CANDIDATES
         columns = as_columns(values, tuple(dict.fromkeys(f.column for f in fields)), rows, owner, self._declared)
         return as_inputs(fields, side, encode_fields(fields, self.fitted, columns, rows, owner))
