@@ -75,11 +75,13 @@ def bundles(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Bundles:  # n
 
 @pytest.fixture(scope="session")
 def whole(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
-    """A bundle of a model of which nothing can be computed ahead."""
-    root = tmp_path_factory.mktemp("whole") / "bundle"
+    """A bundle of a model that reads request and item together, with features of the same catalogue."""
+    folder = tmp_path_factory.mktemp("whole")
+    pq.write_table(catalogue(), folder / "items.parquet")
     with PassProgress(False) as bars:
-        export_bundle(log.trained("cold"), root, BundleOptions(exported=False), None, bars)
-    return root
+        items = ItemOptions(str(folder / "items.parquet"), torch.device("cpu"))
+        export_bundle(log.trained("cold"), folder / "bundle", BundleOptions(exported=False), items, bars)
+    return folder / "bundle"
 
 
 def another_version(bundle: Path, to: Path, more: float, proof: float | None = None) -> None:

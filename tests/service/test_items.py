@@ -119,11 +119,13 @@ def test_they_stay_for_a_bundle_of_the_same_version_alone(client: Client, bundle
 def test_workers_share_them(tmp_path: Path) -> None:
     one, other = NewItems(tmp_path, 5), NewItems(tmp_path, 5)
     assert other.of("v") is None
-    one.put("v", ["a", "b"], np.ones((2, 3), np.float32))
-    other.put("v", ["b", "c"], np.full((2, 3), 2, np.float32))
+    one.put("v", ["a", "b"], {"x": np.ones((2, 3), np.float32), "length": np.array([3, 3])})
+    other.put("v", ["b", "c"], {"x": np.full((2, 2), 2, np.float32), "length": np.array([1, 2])})
     found = one.of("v")
     assert found is not None
     assert found.rows == {"a": 0, "b": 1, "c": 2}
-    assert found.vectors[:, 0].tolist() == [1, 2, 2]
+    assert found.arrays["x"].tolist() == [[1, 1, 1], [2, 2, 0], [2, 2, 0]]  # nothing is left of the longer one
+    assert found.arrays["length"].tolist() == [3, 1, 2]
+    assert found.arrays["length"].dtype == np.int64
     assert one.of("v") is found
     assert one.of("w") is None

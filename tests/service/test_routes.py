@@ -71,13 +71,28 @@ def test_none_of_the_items_is_known(b0: Any) -> None:
 
 @pytest.mark.slow
 def test_a_whole_model_is_served(client: Client, whole: Path) -> None:
+    """Its items have features by key; those of new items come in front, however long their lists are."""
     served = client(bundle=whole, token=b"t")
     headers = {"Authorization": "Bearer t"}
     rows = catalogue().slice(0, 5).to_pydict()
-    columns = rows | BIDS | {"match": [0.1] * 5, "reason": ["r1"] * 5}
-    assert served.post("/score", json={"request": REQUEST, "candidates": columns}, headers=headers).status_code == 200
-    assert served.post("/score", json=BODY, headers=headers).status_code == 400
-    assert served.post("/items", json={"candidates": rows}, headers=headers).status_code == 400
+    pair = BIDS | {"match": [0.1] * 5, "reason": ["r1"] * 5}
+
+    def score(**candidates: Any) -> Any:
+        return served.post("/score", json={"request": REQUEST, **candidates}, headers=headers)
+
+    by_columns = score(candidates=rows | pair).json()["ranking_score"]
+    assert score(candidates=pair, items=rows["item"]).json()["ranking_score"] == pytest.approx(by_columns, rel=1e-6)
+    assert score(candidates=pair, items=["i0", "i1", "n0", "n1", "n1"]).status_code == 400
+    new = catalogue(seed=8).slice(0, 2).to_pydict() | {"item": ["n0", "n1"], "tags": [list(range(8)), []]}
+    assert served.post("/items", json={"candidates": new}, headers=headers).json()["held"] == 2
+    mixed = score(candidates=pair, items=["i0", "n1", "i1", "n0", "n0"]).json()["ranking_score"]
+    own = {name: [rows[name][0], new[name][1], rows[name][1], new[name][0], new[name][0]] for name in rows}
+    assert mixed == pytest.approx(score(candidates=own | pair).json()["ranking_score"], rel=1e-6)
+    shorter = new | {"tags": [[3], [1, 2, 3]]}
+    assert served.post("/items", json={"candidates": shorter}, headers=headers).json()["held"] == 2
+    again = score(candidates=pair, items=["n0", "n1", "n0", "n1", "n0"]).json()["ranking_score"]
+    own = {name: [shorter[name][place] for place in (0, 1, 0, 1, 0)] for name in rows}
+    assert again == pytest.approx(score(candidates=own | pair).json()["ranking_score"], rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Vectors of items that came after the catalogue, shared by the workers of a service.
+"""What would be stored of items that came after the catalogue, shared by the workers of a service.
 
 A file for each version of the model holds them. It is written whole under a lock and renamed, and each worker looks at
 its identity before it scores: after /items has answered, every worker knows the items.
@@ -6,6 +6,7 @@ its identity before it scores: after /items has answered, every worker knows the
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,10 +20,9 @@ from filelock import FileLock
 
 from distill.errors import DataError
 from distill.files import temporary_sibling
-from distill.serving.inputs import CANDIDATE
 from distill.serving.items import StoredItems
 
-Float32 = npt.NDArray[np.float32]
+Arrays = dict[str, npt.NDArray[Any]]
 _Identity = tuple[int, int, int]
 
 
@@ -31,14 +31,14 @@ class Layer:
     """New items of one version.
 
     Attributes:
-        rows: Key to the place of its vector.
-        vectors: `[n, …]`.
+        rows: Key to the place of what is stored of it.
+        arrays: Inputs of programs by name `[n, …]`: vectors, or encoded features.
     """
 
     rows: dict[Any, int]
-    vectors: Float32
+    arrays: Arrays
 
-    def merged(self, keys: Sequence[Any], vectors: Float32, most: int) -> Layer:
+    def merged(self, keys: Sequence[Any], arrays: Arrays, most: int) -> Layer:
         """Returns a layer with other items in place of and beside its own.
 
         Raises:
@@ -57,16 +57,20 @@ class Layer:
             )
         if len({type(key) for key in rows}) > 1:
             raise DataError("Item keys are texts, or integers.", where="body, items", expected="those of earlier items")
-        out = np.empty((len(rows), *vectors.shape[1:]), np.float32)
-        out[: len(self.rows)] = self.vectors
-        out[[rows[key] for key in keys]] = vectors
-        return Layer(rows, out)
+        given, own = np.array([rows[key] for key in keys], np.int64), np.arange(len(self.rows))
+        kept = np.setdiff1d(own, given)
+        before = {name: array[kept] for name, array in self.arrays.items()}
+        return Layer(rows, _joined(len(rows), (given, arrays), (kept, before)))
 
     def write(self, path: Path) -> None:
         """Writes it whole."""
-        flat = np.ascontiguousarray(self.vectors)
-        table = pa.table({"key": list(self.rows), "vector": [row.tobytes() for row in flat]})
-        schema = table.schema.with_metadata({"shape": ",".join(map(str, flat.shape[1:]))})
+        columns: dict[str, Any] = {"key": list(self.rows)}
+        shapes = {}
+        for place, (name, array) in enumerate(self.arrays.items()):
+            columns[f"array{place}"] = [np.ascontiguousarray(row).tobytes() for row in array]
+            shapes[f"array{place}"] = [name, str(array.dtype), list(array.shape[1:])]
+        table = pa.table(columns)
+        schema = table.schema.with_metadata({"arrays": json.dumps(shapes)})
         temporary = temporary_sibling(path)
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             writer.write_table(table.cast(schema))
@@ -77,10 +81,12 @@ class Layer:
         """Reads what `write` wrote."""
         with pa.OSFile(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
-        shape = [int(n) for n in table.schema.metadata[b"shape"].decode().split(",")]
         keys = table["key"].to_pylist()
-        vectors = np.frombuffer(b"".join(table["vector"].to_pylist()), np.float32).reshape(len(keys), *shape)
-        return cls({key: row for row, key in enumerate(keys)}, vectors)
+        arrays = {
+            name: np.frombuffer(b"".join(table[column].to_pylist()), dtype).reshape(len(keys), *shape)
+            for column, (name, dtype, shape) in json.loads(table.schema.metadata[b"arrays"]).items()
+        }
+        return cls({key: row for row, key in enumerate(keys)}, arrays)
 
 
 class NewItems:
@@ -112,15 +118,14 @@ class NewItems:
             self._known[version] = known
         return known[1]
 
-    def put(self, version: str, keys: Sequence[Any], vectors: Float32) -> int:
+    def put(self, version: str, keys: Sequence[Any], arrays: Arrays) -> int:
         """Takes items in; returns how many there are now.
 
         Raises:
             DataError: They are too many.
         """
         with FileLock(self._folder / "new_items.lock"):
-            before = self.of(version) or Layer({}, np.empty((0, *vectors.shape[1:]), np.float32))
-            layer = before.merged(keys, vectors, self._most)
+            layer = (self.of(version) or Layer({}, {})).merged(keys, arrays, self._most)
             layer.write(self._path(version))
         return len(layer.rows)
 
@@ -137,7 +142,7 @@ class NewItems:
 
 @dataclass(frozen=True)
 class LayeredItems:
-    """Stored vectors, and new ones in front of them: `StoredItems` of a bundle.
+    """Stored items, and new ones in front of them: `StoredItems` of a bundle.
 
     Attributes:
         version: Of the model.
@@ -163,11 +168,11 @@ class LayeredItems:
         new = self._rows(self.layer, keys)
         return np.where(new >= 0, new, np.where(found >= 0, found + len(self.layer.rows), -1))
 
-    def inputs(self, keys: Sequence[Any] | pa.Array | pa.ChunkedArray) -> dict[str, npt.NDArray[Any]]:
-        """Returns what is stored of items as programs take it; of new ones these are vectors `[N, …]`.
+    def inputs(self, keys: Sequence[Any] | pa.Array | pa.ChunkedArray) -> Arrays:
+        """Returns what is stored of items as programs take it.
 
         Raises:
-            DataError: An item has none.
+            DataError: Nothing is stored of an item.
         """
         if isinstance(keys, pa.Array | pa.ChunkedArray):  # a column whose type is declared
             keys = keys.to_pylist()
@@ -175,17 +180,34 @@ class LayeredItems:
             assert self.stored is not None
             return self.stored.inputs(keys)
         rows = self._rows(self.layer, keys)
-        others = np.flatnonzero(rows < 0)
-        out = self.layer.vectors[rows]
+        new, others = np.flatnonzero(rows >= 0), np.flatnonzero(rows < 0)
+        found = {name: array[rows[new]] for name, array in self.layer.arrays.items()}
         if len(others) == 0:
-            return {CANDIDATE: out}
+            return found
         left = [keys[row] for row in others.tolist()]
         if self.stored is None:
-            raise DataError("An item has no vector.", where=f"items, row {others[0]}", found=repr(left[0])[:100])
-        out[others] = self.stored.inputs(left)[CANDIDATE]
-        return {CANDIDATE: out}
+            raise DataError("Nothing is stored of an item.", where=f"items, row {others[0]}", found=repr(left[0])[:100])
+        return _joined(len(keys), (others, self.stored.inputs(left)), (new, found))
 
     @staticmethod
     def _rows(layer: Layer, keys: Sequence[Any]) -> npt.NDArray[np.int64]:
         get = layer.rows.get
         return np.array([get(key, -1) for key in keys], np.int64)
+
+
+def _joined(count: int, *parts: tuple[npt.NDArray[np.int64], Arrays]) -> Arrays:
+    """Puts rows of inputs where they belong; sequences are as long as the longest.
+
+    Args:
+        count: Rows of all parts.
+        parts: Where rows belong, and the rows; the first part names all inputs.
+    """
+    out: Arrays = {}
+    for name, first in parts[0][1].items():
+        own = [(rows, arrays[name]) for rows, arrays in parts if len(rows)]
+        shape = np.max([array.shape[1:] for _, array in own], axis=0).astype(int) if own else first.shape[1:]
+        out[name] = np.zeros((count, *shape), first.dtype)
+        for rows, array in own:
+            place: tuple[Any, ...] = (rows, *map(slice, array.shape[1:]))
+            out[name][place] = array
+    return out

@@ -115,10 +115,10 @@ class Scorer:
             generation = self._generation(given.get("version"))
             columns = read_columns(given.get("candidates"), "candidates", self._limits.candidates)
             keys = _item_keys(columns, generation.bundle)
-            vectors = generation.bundle.item_vectors(columns)
+            arrays = generation.bundle.compute_items(columns)
             if len(keys):
                 self._checked_type(generation, keys)
-                self._new_items.put(generation.version, keys, vectors)
+                self._new_items.put(generation.version, keys, arrays)
             layer = self._new_items.of(generation.version)
             held = 0 if layer is None else len(layer.rows)
             return orjson.dumps({"version": generation.version, "items": len(keys), "held": held})

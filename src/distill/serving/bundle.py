@@ -258,6 +258,14 @@ class Bundle:
         columns = as_mapping(candidates, _CANDIDATES)
         return self._vectors(Side.CANDIDATE, columns, _rows(columns))
 
+    def compute_items(self, candidates: Mapping[str, Values] | pa.Table) -> Inputs:
+        """Returns what is stored of N items, as programs take it: their vectors, or the features of a whole model.
+
+        Raises:
+            DataError: See `score`.
+        """
+        return self.encode_items(candidates) if self.manifest.is_whole else {CANDIDATE: self.item_vectors(candidates)}
+
     def encode_items(self, candidates: Mapping[str, Values] | pa.Table) -> Inputs:
         """Returns the fields of N candidates as programs take them, from raw columns.
 
