@@ -15,7 +15,7 @@ FLOORS = [
     {"schema", "layers"},
     {"encodings"},
     {"serving"},
-    {"service"},
+    {"service", "device"},
     {"data"},
     {"features"},
     {"models"},

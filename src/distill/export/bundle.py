@@ -12,11 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from distill.device import DeviceTopK
+from distill.device.proof import check_top_k
 from distill.errors import ConfigError, DataError
 from distill.export.card import card_text
 from distill.export.flat import Signature, example
 from distill.export.golden import RawRequests, draw_requests, score_requests
 from distill.export.programs import ExportedPart, export_part, write_part
+from distill.export.top_k import TopKOptions, write_top_k
 from distill.export.trained import Trained
 from distill.export.weights import FILE as WEIGHTS
 from distill.export.weights import SharedWeights
@@ -26,7 +29,20 @@ from distill.models.score import RankingScore
 from distill.serving import Bundle
 from distill.serving.inputs import CANDIDATE, REQUEST
 from distill.serving.interaction import combine
-from distill.serving.manifest import CARD, GOLDEN, Interaction, Manifest, Part, Program, hash_files
+from distill.serving.item_features import ItemFeatures
+from distill.serving.items import ItemVectors
+from distill.serving.manifest import (
+    CARD,
+    GOLDEN,
+    ITEMS,
+    Interaction,
+    Manifest,
+    Part,
+    Program,
+    TopKProgram,
+    hash_files,
+    program_files,
+)
 from distill.serving.proof import TOLERANCE, check_golden, golden_inputs
 
 _PACKAGES = ("distill-ranker", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow")
@@ -39,10 +55,12 @@ class BundleOptions:
     Attributes:
         exported: `torch.export` programs too.
         compile_for: Devices (`cpu`, `cuda`) for which AOTInductor compiles the parts too.
+        top_k: A program of the best candidates, for devices; it needs stored items.
     """
 
     exported: bool = True
     compile_for: Sequence[str] = ()
+    top_k: TopKOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,14 @@ class _Parts:
 
     programs: Mapping[Part, ExportedPart]
     interaction: Interaction | None
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Programs that are files of the bundle."""
+
+    programs: dict[Part, Program]
+    top_k: TopKProgram | None
 
 
 def write_bundle(
@@ -75,12 +101,15 @@ def write_bundle(
                 name: write_part(root, part, weights, options.exported, options.compile_for)
                 for name, part in parts.programs.items()
             }
+        top_k = None
+        if options.top_k is not None:
+            top_k = write_top_k(root, trained.model, trained.schema, options.top_k, options.compile_for)
         trained.encodings.write(root)
         raw = draw_requests(trained.schema, trained.fitted)
         _write_golden(root, trained, raw)
         if fill is not None:
             fill(root)
-        _prove(root, trained, parts, programs)
+        _prove(root, trained, parts, _Written(programs, top_k))
     return Bundle.load(out)
 
 
@@ -113,24 +142,26 @@ def _write_golden(root: Path, trained: Trained, raw: RawRequests) -> None:
     pq.write_table(raw.with_scores(by_task, order.numpy()), root / GOLDEN)
 
 
-def _prove(root: Path, trained: Trained, parts: _Parts, programs: dict[Part, Program]) -> None:
+def _prove(root: Path, trained: Trained, parts: _Parts, written: _Written) -> None:
     """Writes the manifest of what replays its golden requests."""
-    names = [entry for p in programs.values() for entry in (p.file, p.exported, *p.compiled.values()) if entry]
-    names += [WEIGHTS, GOLDEN, *trained.encodings.files]
+    names = [*program_files(written.programs, written.top_k), WEIGHTS, GOLDEN, *trained.encodings.files]
     manifest = Manifest(
         version=trained.version,
         model=type(trained.model).__name__,
         fields_schema=trained.schema.model_dump(mode="json"),
         encodings=trained.encodings.saved,
-        programs=programs,
+        programs=written.programs,
         interaction=parts.interaction,
+        top_k=written.top_k,
         files=hash_files(root, names),
         made_with={name: importlib.metadata.version(name) for name in _PACKAGES if _is_installed(name)},
     )
     bundle = Bundle.assembled(root, manifest)
     worst = check_golden(bundle)
-    if any(program.exported for program in programs.values()):
+    if any(program.exported for program in written.programs.values()):
         _check_exported(bundle, parts)
+    if written.top_k is not None:
+        _check_top_k(bundle, written.top_k)
     found = manifest.model_copy(update={"difference": worst})
     (root / CARD).write_text(card_text(found, trained.schema, root), encoding="utf-8")
     found = found.model_copy(update={"files": {**found.files, **hash_files(root, [CARD])}})
@@ -172,6 +203,20 @@ def _check_exported(bundle: Bundle, parts: _Parts) -> None:
             expected=f"a difference of at most {TOLERANCE:g}",
             found=f"{worst:g}",
         )
+
+
+def _check_top_k(bundle: Bundle, program: TopKProgram) -> None:
+    """Reads the program of the best candidates as a server does, and what is compiled of it, and replays requests."""
+    folder = bundle.root / ITEMS
+    if not folder.is_dir():
+        raise ConfigError(
+            "The best candidates are found among stored items.", where="top_k", remedy="Name the catalogue: items=FILE"
+        )
+    stored = (ItemFeatures if bundle.manifest.is_whole else ItemVectors).load(folder, bundle.version, check=False)
+    with_items = bundle.with_items(stored)
+    check_top_k(DeviceTopK.of(with_items))
+    for device in program.compiled:
+        check_top_k(DeviceTopK.of(with_items, device, compiled=True))
 
 
 def check_exportable(out: Path) -> None:

@@ -48,6 +48,9 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
     for part, program in manifest.programs.items():
         files = [program.file, *([program.exported] if program.exported else []), *program.compiled.values()]
         lines += [f"| {part} | `{name}` | {(root / name).stat().st_size:,} |" for name in files]
+    if manifest.top_k is not None:
+        files = [manifest.top_k.file, *manifest.top_k.compiled.values()]
+        lines += [f"| the best {manifest.top_k.k} | `{name}` | {(root / name).stat().st_size:,} |" for name in files]
     lines += [f"| weights of all | `weights.bin` | {(root / 'weights.bin').stat().st_size:,} |", ""]
     lines += [f"Logits come from {how}.", ""]
     lines += [

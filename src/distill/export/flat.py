@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, Ragged
 from distill.models.prerankers.base import SplitPreRanker
-from distill.schema import Kind, Schema, Side
+from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.serving.inputs import (
     CANDIDATE,
     LOGITS,
@@ -80,49 +81,62 @@ class FlatPart(nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         """Returns vectors of a side `[B, …]`, or logits `[N, K]`."""
         given = dict(zip(self.signature.inputs, tensors, strict=True))
-        part, model = self.signature.part, self.model
-        if part == "whole":
-            logits: Tensor = model(self._batch(given)).logits
-            return logits
-        assert isinstance(model, SplitPreRanker)
-        if part == "request":
-            return model.encode_request(self._block(Side.REQUEST, given))
-        if part == "candidate":
-            return model.encode_candidate(self._block(Side.CANDIDATE, given))
-        cross = self._block(Side.CROSS, given)
-        return model.interact(given[REQUEST], given[CANDIDATE], cross, given[REQUEST_INDEX]).logits
+        return run_part(self.model, self.schema, self.signature.part, given)
 
-    def _block(self, side: Side, given: Mapping[str, Tensor]) -> FeatureBlock:
-        fields = self.schema.side(side)
-        return FeatureBlock(
-            ids=given[ids_of(side)],
-            numbers=given[numbers_of(side)],
-            vectors={f.name: given[vectors_of(f)] for f in fields if f.kind is Kind.VECTOR},
-            sequences={
-                f.name: Ragged(given[sequence_of(f)], given[lengths_of(f)]) for f in fields if f.kind is Kind.SEQUENCE
-            },
-        )
 
-    def _batch(self, given: Mapping[str, Tensor]) -> Batch:
-        index = given[REQUEST_INDEX]
-        request = self._block(Side.REQUEST, given)
-        labels = torch.zeros((index.shape[0], len(self.schema.tasks)))
-        return Batch(
-            request=request,
-            candidate=self._block(Side.CANDIDATE, given),
-            cross=self._block(Side.CROSS, given),
-            request_index=index,
-            labels=labels,
-            observed=labels > 0,
-            stage=index,
-            origin=index,
-            weight=labels[:, 0],
-            request_id=request.ids[:, :0].sum(1),
-            user_id=request.ids[:, :0].sum(1),
-            item_id=index,
-            row=index,
-            columns={},
-        )
+def run_part(model: nn.Module, schema: Schema, part: Part, given: Mapping[str, Tensor]) -> Tensor:
+    """Returns vectors of a side `[B, …]`, or logits `[N, K]`.
+
+    Args:
+        model: In evaluation mode.
+        schema: Its view of the schema.
+        part: Which.
+        given: Its inputs by name, more perhaps.
+    """
+    if part == "whole":
+        logits: Tensor = model(_batch(schema, given)).logits
+        return logits
+    assert isinstance(model, SplitPreRanker)
+    if part == "request":
+        return model.encode_request(_block(schema, Side.REQUEST, given))
+    if part == "candidate":
+        return model.encode_candidate(_block(schema, Side.CANDIDATE, given))
+    cross = _block(schema, Side.CROSS, given)
+    return model.interact(given[REQUEST], given[CANDIDATE], cross, given[REQUEST_INDEX]).logits
+
+
+def _block(schema: Schema, side: Side, given: Mapping[str, Tensor]) -> FeatureBlock:
+    fields = schema.side(side)
+    return FeatureBlock(
+        ids=given[ids_of(side)],
+        numbers=given[numbers_of(side)],
+        vectors={f.name: given[vectors_of(f)] for f in fields if f.kind is Kind.VECTOR},
+        sequences={
+            f.name: Ragged(given[sequence_of(f)], given[lengths_of(f)]) for f in fields if f.kind is Kind.SEQUENCE
+        },
+    )
+
+
+def _batch(schema: Schema, given: Mapping[str, Tensor]) -> Batch:
+    index = given[REQUEST_INDEX]
+    request = _block(schema, Side.REQUEST, given)
+    labels = torch.zeros((index.shape[0], len(schema.tasks)), device=index.device)
+    return Batch(
+        request=request,
+        candidate=_block(schema, Side.CANDIDATE, given),
+        cross=_block(schema, Side.CROSS, given),
+        request_index=index,
+        labels=labels,
+        observed=labels > 0,
+        stage=index,
+        origin=index,
+        weight=labels[:, 0],
+        request_id=request.ids[:, :0].sum(1),
+        user_id=request.ids[:, :0].sum(1),
+        item_id=index,
+        row=index,
+        columns={},
+    )
 
 
 def example(schema: Schema, signature: Signature, vectors: Mapping[str, Tensor], seed: int = 0) -> tuple[Tensor, ...]:
@@ -136,20 +150,40 @@ def example(schema: Schema, signature: Signature, vectors: Mapping[str, Tensor],
     """
     generator = torch.Generator().manual_seed(seed)
     found: dict[str, Tensor] = {REQUEST_INDEX: torch.tensor([0, 0, 1, 1, 1, 2, 2]), **vectors}
-    place = 0
+    longest = example_lengths()
     for side in Side:
         rows = _REQUESTS if side is Side.REQUEST else _CANDIDATES
-        fields = schema.side(side)
-        sizes = [f.size or 1 for f in fields if f.is_id]
-        ids = [torch.randint(0, size, (rows, 1), generator=generator) for size in sizes]
-        found[ids_of(side)] = torch.cat([torch.zeros(rows, 0, dtype=torch.int64), *ids], dim=1)
-        found[numbers_of(side)] = torch.randn(rows, sum(f.is_number for f in fields), generator=generator)
-        for spec in fields:
-            if spec.kind is Kind.VECTOR:
-                found[vectors_of(spec)] = torch.randn(rows, spec.width or 0, generator=generator)
-            elif spec.kind is Kind.SEQUENCE:
-                longest = _LENGTHS[place % len(_LENGTHS)] + 32 * (place // len(_LENGTHS))
-                place += 1
-                found[lengths_of(spec)] = torch.randint(0, longest + 1, (rows,), generator=generator)
-                found[sequence_of(spec)] = torch.randint(0, spec.size or 1, (rows, longest), generator=generator)
+        found |= example_side(schema.side(side), side, rows, longest, generator)
     return tuple(found[name] for name in signature.inputs)
+
+
+def example_lengths() -> Iterator[int]:
+    """Yields lengths of sequences, each once."""
+    return (length + 32 * turn for turn in count() for length in _LENGTHS)
+
+
+def example_side(
+    fields: Sequence[FieldSpec], side: Side, rows: int, longest: Iterator[int], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Draws the inputs of a side.
+
+    Args:
+        fields: Of the side.
+        side: Which.
+        rows: Of each.
+        longest: Lengths of padded sequences, one for each.
+        generator: Of the draws.
+    """
+    ids = [torch.randint(0, f.size or 1, (rows, 1), generator=generator) for f in fields if f.is_id]
+    found = {
+        ids_of(side): torch.cat([torch.zeros(rows, 0, dtype=torch.int64), *ids], dim=1),
+        numbers_of(side): torch.randn(rows, sum(f.is_number for f in fields), generator=generator),
+    }
+    for spec in fields:
+        if spec.kind is Kind.VECTOR:
+            found[vectors_of(spec)] = torch.randn(rows, spec.width or 0, generator=generator)
+        elif spec.kind is Kind.SEQUENCE:
+            most = next(longest)
+            found[lengths_of(spec)] = torch.randint(0, most + 1, (rows,), generator=generator)
+            found[sequence_of(spec)] = torch.randint(0, spec.size or 1, (rows, most), generator=generator)
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from distill.device.program import compiled_name
 from distill.errors import ConfigError
 from distill.export.columns import rewrite_column_gathers
 from distill.export.flat import FlatPart, Signature, example
@@ -53,18 +53,34 @@ def export_part(model: nn.Module, schema: Schema, signature: Signature, vectors:
     """
     arguments = example(schema, signature, vectors)
     sizes = tuple(map(_dynamic, signature.inputs))
+    part = FlatPart(model, schema, signature).eval()
+    return ExportedPart(signature, export_module(part, arguments, sizes, signature.part, type(model).__name__))
+
+
+def export_module(
+    module: nn.Module, arguments: tuple[Tensor, ...], sizes: Sequence[dict[int, Any]], part: str, model: str
+) -> ExportedProgram:
+    """Exports a module.
+
+    Args:
+        module: In evaluation mode; it takes any number of tensors.
+        arguments: Examples of these.
+        sizes: Of each argument the sizes that may be others.
+        part: Name of what it is, for errors.
+        model: Name of the model's class, for errors.
+
+    Raises:
+        ConfigError: torch cannot export it.
+    """
     try:
         with quiet(), torch.no_grad():
-            program = torch.export.export(
-                FlatPart(model, schema, signature).eval(), arguments, dynamic_shapes=(sizes,), strict=False
-            )
+            return torch.export.export(module, arguments, dynamic_shapes=(tuple(sizes),), strict=False)
     except Exception as error:  # torch has many classes for what it cannot do
         raise ConfigError(
-            f"The part `{signature.part}` of the model cannot be exported by torch.",
-            where=type(model).__name__,
+            f"The part `{part}` of the model cannot be exported by torch.",
+            where=model,
             found=" ".join(str(error).split())[:300],
         ) from error
-    return ExportedPart(signature, program)
 
 
 def _dynamic(name: str) -> dict[int, Any]:
@@ -96,7 +112,7 @@ def write_part(
     if exported:
         save_exported(part.program, root / f"{name}.pt2")
     for device in compiled:
-        found[device] = _compile(root, part, device)
+        found[device] = compile_program(root, name, part.program, device)
     return Program(
         file=f"{name}.onnx",
         inputs=part.signature.inputs,
@@ -163,15 +179,25 @@ def _onnx_program(part: ExportedPart) -> Any:
         ) from error
 
 
-def _compile(root: Path, part: ExportedPart, device: str) -> str:
+def compile_program(root: Path, part: str, program: ExportedProgram, device: str) -> str:
+    """Compiles a program with AOTInductor; returns the name of its file, which names the device.
+
+    Args:
+        root: Folder of the bundle.
+        part: Name of the program.
+        program: It; it is moved to the device.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        ConfigError: There is no such device, or no compiler.
+    """
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError("There is no such device to compile for.", where="compile_for", found=device)
-    arch = platform.machine() if device == "cpu" else torch.cuda.get_device_name().replace(" ", "-")
-    name = f"{part.signature.part}.{device}-{arch}.pt2"
-    program = part.program if device == "cpu" else _on(part.program, device)
+    name = compiled_name(part, device)
+    moved = program if device == "cpu" else _on(program, device)
     try:
         with quiet():
-            torch._inductor.aoti_compile_and_package(program, package_path=str(root / name))
+            torch._inductor.aoti_compile_and_package(moved, package_path=str(root / name))
     except Exception as error:  # whatever a compiler says
         raise ConfigError(
             "AOTInductor could not compile the model.",

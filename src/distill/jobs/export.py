@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from distill.console import plain_console
 from distill.data.prepare.progress import PassProgress
 from distill.errors import ConfigError
-from distill.export import BundleOptions, Trained, check_exportable, write_bundle
+from distill.export import BundleOptions, TopKOptions, Trained, check_exportable, write_bundle
 from distill.export.catalogue import Catalogue
 from distill.export.item_features import write_features
 from distill.export.item_vectors import write_items
@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> Exported | None:
         with locked(out.parent / f".{out.name}.lock"), PassProgress(True) as bars:
             remove_leftovers(out)  # of an export that was killed
             if agreed.what == "bundle":
-                options = BundleOptions(bool(agreed.exported), tuple(plain(agreed.compile_for)))
+                options = _bundle_options(agreed)
                 found = export_bundle(trained, out, options, items, bars)
             else:
                 assert items is not None
@@ -81,27 +81,36 @@ def run(cfg: DictConfig) -> Exported | None:
         return found
 
 
+def _bundle_options(cfg: DictConfig) -> BundleOptions:
+    top_k = None if cfg.top_k is None else TopKOptions(int(cfg.top_k), cfg.top_k_type)
+    return BundleOptions(bool(cfg.exported), tuple(plain(cfg.compile_for)), top_k)
+
+
 def _check_options(cfg: DictConfig) -> None:
     """Refuses options that would change nothing."""
     if cfg.what == "items" and cfg["items"] is None:
         raise ConfigError("Name the files of the catalogue.", where="items", remedy="items=FILE_OR_FOLDER")
     of_items = {"item_type": cfg.item_type != "float32", "key_value": cfg.key_value, "index": cfg.index is not None}
+    of_items |= {"top_k": cfg.top_k is not None}
     of_base = {"whole_catalogue": cfg.whole_catalogue}
     idle: dict[str, bool] = {}
     if cfg["items"] is None:
         idle |= of_items
+    if cfg.top_k is None:
+        idle |= {"top_k_type": cfg.top_k_type != "float32"}
     if cfg.base is None:
         idle |= of_base
     if cfg.what == "bundle":
         idle |= {"base": cfg.base is not None}
     else:
         idle |= {"compile_for": len(cfg.compile_for) > 0, "exported": not cfg.exported}
+        idle |= {"top_k": cfg.top_k is not None}
     if given := [name for name, is_given in idle.items() if is_given]:
         raise ConfigError(
             "These options change nothing here.",
             where=", ".join(given),
-            expected="item_type, key_value, index with items; base with what=items; whole_catalogue with base; "
-            "exported, compile_for with what=bundle",
+            expected="item_type, key_value, index, top_k with items; base with what=items; whole_catalogue with base; "
+            "exported, compile_for, top_k with what=bundle; top_k_type with top_k",
             found=f"what={cfg.what}, items={cfg['items']}, base={cfg.base}",
         )
 

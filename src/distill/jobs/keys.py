@@ -121,6 +121,7 @@ KEYS: dict[str, Any] = {
     "key_value": bool,
     "index": Literal["flat", "ivf"] | None,
     "exported": bool,
+    "top_k_type": Literal["float32", "float16"],
     "compile_for": list[Literal["cpu", "cuda"]],
     # scripts/evaluate.py.
     "path": _Text | list[_Text] | dict[str, _Text],

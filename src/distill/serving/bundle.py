@@ -171,8 +171,7 @@ class Bundle:
         if n == 0:
             return self._no_scores()
         inputs: Inputs = {REQUEST_INDEX: np.repeat(np.arange(len(sizes)), sizes)}
-        if Side.REQUEST in self._sides:
-            inputs |= self._encode(Side.REQUEST, as_mapping(request, REQUEST), len(sizes))
+        inputs |= self.encode_requests(request, len(sizes))
         return self._scores(inputs, as_mapping(candidates, _CANDIDATES), n, items)
 
     def _no_scores(self) -> Scores:
@@ -181,14 +180,41 @@ class Bundle:
 
     def _scores(self, inputs: Inputs, columns: Mapping[str, Values], n: int, items: Values | None) -> Scores:
         """Scores N candidates of encoded requests."""
-        for side in self._sides:
-            if side is Side.CROSS or (side is Side.CANDIDATE and items is None):
-                inputs |= self._encode(side, columns, n)
+        if items is None and Side.CANDIDATE in self._sides:
+            inputs |= self._encode(Side.CANDIDATE, columns, n)
+        inputs |= self.encode_pairs(columns, n)
         if items is not None:
             inputs |= self._stored(items, n)
         logits = self.logits(inputs)
-        of_score = as_columns(columns, tuple(self.schema.score.columns), n, _CANDIDATES, self._declared)
-        return Scores(logits, ranking_score(self.schema, logits, score_columns(self.schema, of_score)), self.schema)
+        return Scores(logits, ranking_score(self.schema, logits, self.read_score_columns(columns, n)), self.schema)
+
+    def read_score_columns(self, candidates: Mapping[str, Values] | pa.Table | None, rows: int) -> dict[str, Float32]:
+        """Reads the columns of the ranking score of N candidates.
+
+        Raises:
+            DataError: One is missing, or a number is missing or not positive.
+        """
+        columns = as_mapping(candidates, _CANDIDATES)
+        wanted = tuple(self.schema.score.columns)
+        return score_columns(self.schema, as_columns(columns, wanted, rows, _CANDIDATES, self._declared))
+
+    def encode_requests(self, request: Mapping[str, Values], rows: int) -> Inputs:
+        """Encodes R requests as programs take them; nothing of a model that reads none of their fields.
+
+        Raises:
+            DataError: A column is missing or does not hold what its field says.
+        """
+        of_request = Side.REQUEST in self._sides
+        return self._encode(Side.REQUEST, as_mapping(request, REQUEST), rows) if of_request else {}
+
+    def encode_pairs(self, candidates: Mapping[str, Values] | pa.Table | None, rows: int) -> Inputs:
+        """Encodes the fields of the pairs of N candidates as programs take them; nothing of a model that reads none.
+
+        Raises:
+            DataError: A column is missing or does not hold what its field says.
+        """
+        of_pair = Side.CROSS in self._sides
+        return self._encode(Side.CROSS, as_mapping(candidates, _CANDIDATES), rows) if of_pair else {}
 
     def encode(
         self,
@@ -309,10 +335,11 @@ class Bundle:
             raise DataError(
                 "There is one item key for each candidate.", where="items", expected=f"{rows}", found=f"{given}"
             )
-        key = self.items.key
-        return self.items.inputs(
-            read_column(key, keys, "items", self._declared) if self._declared.concerns(key) else keys
-        )
+        return self.items.inputs(self.read_item_keys(keys, self.items.key))
+
+    def read_item_keys(self, keys: Values, column: str) -> Values:
+        """Returns raw keys as the schema declares their column."""
+        return read_column(column, keys, "items", self._declared) if self._declared.concerns(column) else keys
 
 
 def _rows(columns: Mapping[str, Values]) -> int:

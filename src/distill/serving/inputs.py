@@ -16,7 +16,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 REQUEST, CANDIDATE, LOGITS, REQUEST_INDEX = "request", "candidate", "logits", "request_index"
 # Shapes are known to a program from its inputs, and two is the least that it does not take for a constant.
-_LEAST_LENGTH = 2
+LEAST_LENGTH = 2
+POSITIONS = "positions"  # of candidates in what is stored of a catalogue
 
 
 def ids_of(side: Side) -> str:
@@ -42,6 +43,22 @@ def sequence_of(spec: FieldSpec) -> str:
 def lengths_of(spec: FieldSpec) -> str:
     """Names the lengths of a sequence field `[B]` int64."""
     return f"{spec.side.value}_length_{spec.name}"
+
+
+def score_column_of(name: str) -> str:
+    """Names a column of the ranking score `[R, N]` float32."""
+    return f"score_column_{name}"
+
+
+def stored_of(name: str) -> str:
+    """Names what is stored of all items, by the input of candidates that is made of it: `[items, …]`, of a sequence the
+    ids of one item after the other, of its lengths where the ids of each item end `[items]`."""
+    return f"stored_{name}"
+
+
+def within_of(spec: FieldSpec) -> str:
+    """Names the places `0 … L - 1` of the padded ids of a stored sequence `[L]` int64."""
+    return f"{spec.side.value}_within_{spec.name}"
 
 
 def side_inputs(fields: Sequence[FieldSpec], side: Side) -> list[str]:
@@ -86,7 +103,7 @@ def padded(values: Int64, lengths: Int64) -> Int64:
     Returns:
         `[B, L]`; L is at least 2.
     """
-    longest = max(int(lengths.max()) if len(lengths) else 0, _LEAST_LENGTH)
+    longest = max(int(lengths.max()) if len(lengths) else 0, LEAST_LENGTH)
     out = np.zeros((len(lengths), longest), np.int64)
     out[np.arange(longest) < lengths[:, None]] = values
     return out

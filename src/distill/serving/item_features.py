@@ -84,13 +84,16 @@ class ItemFeatures:
     Attributes:
         version: Of the model whose encodings made them.
         golden: Raw columns of the first items, by which a bundle proves that these are its features.
+        dense: Input of a program to its rows as they are stored, one for each item.
+        sequences: Input of a program to the input of its lengths, its ids, one item after the other, and where those of
+            each item end.
     """
 
     version: str
     golden: pa.Table | None
+    dense: dict[str, npt.NDArray[Any]]
+    sequences: dict[str, tuple[str, npt.NDArray[Any], Int64]]
     _keys: ItemKeys
-    _dense: dict[str, npt.NDArray[Any]]
-    _sequences: dict[str, tuple[str, npt.NDArray[Any], Int64]]
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -129,7 +132,7 @@ class ItemFeatures:
         for name, (_, values, ends) in sequences.items():
             _check_ends(root / found.sequences[name][2], ends, len(values))
         golden = read_table(root / GOLDEN) if GOLDEN in found.files else None
-        return cls(found.version, golden, ItemKeys(found.key, keys), dense, sequences)
+        return cls(found.version, golden, dense, sequences, ItemKeys(found.key, keys))
 
     def positions(self, keys: Values) -> Int64:
         """Returns where the features of items are `[N]`; -1 of an item without any.
@@ -139,20 +142,32 @@ class ItemFeatures:
         """
         return self._keys.find(keys)
 
-    def inputs(self, keys: Values) -> dict[str, npt.NDArray[Any]]:
-        """Returns the features of items as programs take them.
+    def known_positions(self, keys: Values) -> Int64:
+        """Returns where the features of items are `[N]`; see `positions`.
 
         Raises:
             DataError: An item has none.
         """
         positions = self.positions(keys)
         self._keys.check_known(positions, keys, "stored features")
-        return self.take(positions)
+        return positions
+
+    def inputs(self, keys: Values) -> dict[str, npt.NDArray[Any]]:
+        """Returns the features of items as programs take them.
+
+        Raises:
+            DataError: An item has none.
+        """
+        return self.take(self.known_positions(keys))
+
+    def keys(self) -> pa.Array:
+        """Returns the raw keys of all items, in the order of `positions`."""
+        return self._keys.values
 
     def take(self, positions: Int64) -> dict[str, npt.NDArray[Any]]:
         """Returns features by position, as programs take them."""
-        found = {name: _as_fed(np.take(array, positions, axis=0)) for name, array in self._dense.items()}
-        for name, (lengths, values, ends) in self._sequences.items():
+        found = {name: _as_fed(np.take(array, positions, axis=0)) for name, array in self.dense.items()}
+        for name, (lengths, values, ends) in self.sequences.items():
             last = ends[positions]
             first = np.where(positions > 0, ends[positions - 1], 0)
             own = last - first

@@ -176,7 +176,7 @@ class ItemVectors:
                 found=f"a delta of {found.base}",
                 remedy="Apply it to the vectors that were its base=, or export the whole catalogue.",
             )
-        first_row = sum(len(part.vectors) for part in self._stored)
+        first_row = self.num_rows
         keys = read_keys(delta / TABLE)
         check_count(delta / TABLE, keys, found.count)
         rows = self._row.copy()
@@ -211,15 +211,28 @@ class ItemVectors:
             return ids
         return np.where(ids >= 0, self._row[ids], -1) if len(self._row) else ids
 
-    def of(self, keys: Values) -> Float32:
-        """Returns the vectors of items `[N, …]` as float32.
+    @property
+    def num_rows(self) -> int:
+        """How many vectors there are, those that a delta replaced among them: positions are below."""
+        return sum(len(part.vectors) for part in self._stored)
+
+    def known_positions(self, keys: Values) -> Int64:
+        """Returns where the vectors of items are `[N]`; see `positions`.
 
         Raises:
             DataError: An item has none.
         """
         positions = self.positions(keys)
         self._keys.check_known(positions, keys, "vector")
-        return self.take(positions)
+        return positions
+
+    def of(self, keys: Values) -> Float32:
+        """Returns the vectors of items `[N, …]` as float32.
+
+        Raises:
+            DataError: An item has none.
+        """
+        return self.take(self.known_positions(keys))
 
     def inputs(self, keys: Values) -> dict[str, npt.NDArray[Any]]:
         """Returns the vectors of items as programs take them; see `of`."""

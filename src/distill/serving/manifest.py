@@ -55,6 +55,24 @@ class Interaction(_Model):
     bias: tuple[float, ...] = ()
 
 
+class TopKProgram(_Model):
+    """The best candidates of requests in one program, for devices: a `torch.export` program.
+
+    Attributes:
+        file: Its path below the bundle.
+        k: How many it returns.
+        type: In which item vectors are held on the device; float32 of a whole model.
+        inputs: Names of what it is fed.
+        compiled: Device to the same program as an AOTInductor package.
+    """
+
+    file: Below
+    k: int = Field(gt=0)
+    type: Literal["float32", "float16"]
+    inputs: tuple[str, ...]
+    compiled: dict[str, Below] = Field(default_factory=dict)
+
+
 class Manifest(_Model):
     """What `model.json` holds.
 
@@ -66,6 +84,7 @@ class Manifest(_Model):
         programs: Part to its program. `request` and `candidate` give vectors, `interact` combines them; a model of
             which nothing can be computed ahead is `whole`.
         interaction: Of a model in parts.
+        top_k: A program for devices, if there is one.
         files: Path of every other file, item vectors left out, to its hash.
         difference: Largest difference of a golden logit, in the units of the check, when the bundle was written.
         made_with: Package to release.
@@ -79,14 +98,14 @@ class Manifest(_Model):
     encodings: SavedEncodings
     programs: dict[Part, Program]
     interaction: Interaction | None
+    top_k: TopKProgram | None = None
     files: dict[Below, str]
     difference: float = 0.0
     made_with: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_hashed(self) -> Manifest:
-        files = [entry for p in self.programs.values() for entry in (p.file, p.exported, *p.compiled.values()) if entry]
-        if missing := sorted({*files, GOLDEN} - self.files.keys()):
+        if missing := sorted({*program_files(self.programs, self.top_k), GOLDEN} - self.files.keys()):
             raise ValueError(f"no hash of {missing[0]}")
         return self
 
@@ -108,6 +127,12 @@ class Manifest(_Model):
     def write(self, root: Path) -> None:
         """Writes `model.json`."""
         write_sealed(root / MANIFEST, self.model_dump(mode="json"))
+
+
+def program_files(programs: Mapping[Part, Program], top_k: TopKProgram | None) -> list[str]:
+    """Returns the paths of all programs below a bundle."""
+    files = [entry for p in programs.values() for entry in (p.file, p.exported, *p.compiled.values()) if entry]
+    return files if top_k is None else [*files, top_k.file, *top_k.compiled.values()]
 
 
 def is_bundle(path: Path) -> bool:

@@ -135,13 +135,15 @@ def _check_vectors(bundle: Provable, items: ItemVectors, golden: pa.Table) -> No
         )
 
 
+def golden_requests(bundle: Provable) -> tuple[dict[str, Any], dict[str, Any], Int64]:
+    """Returns the golden requests: raw columns of the requests, of all candidates, and candidates of each request."""
+    table = _read(bundle.root / GOLDEN)
+    return _fields(table, REQUEST), _fields(table, CANDIDATES), table[COUNT].to_numpy()
+
+
 def golden_inputs(bundle: Provable) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
     """Returns the golden requests encoded, as programs take them, and their logits `[N, K]`."""
-    table = _read(bundle.root / GOLDEN)
-    return (
-        bundle.encode(_fields(table, REQUEST), _fields(table, CANDIDATES), table[COUNT].to_numpy()),
-        _wanted(table, bundle),
-    )
+    return bundle.encode(*golden_requests(bundle)), _wanted(_read(bundle.root / GOLDEN), bundle)
 
 
 def _read(path: Path) -> pa.Table:
