@@ -84,7 +84,7 @@ class ServingBenchmark(Part):
         trained = random_model(name, dataset)
         with tempfile.TemporaryDirectory() as scratch:
             bundle = write_bundle(trained, Path(scratch) / "bundle", BundleOptions(exported=False))
-            catalogue = _catalogue(trained, self.items)
+            catalogue = catalogue_of(trained, self.items)
             case = _Case(name, trained, bundle, catalogue, raw, self.turns)
             if isinstance(trained.model, SplitPreRanker):
                 case.stores = {kind: _stored(case, Path(scratch), kind) for kind in ("float32", "int8")}
@@ -244,7 +244,7 @@ class _Case:
         return lambda i: index.search(query, _BEST)
 
 
-def _catalogue(trained: Trained, count: int) -> pa.Table:
+def catalogue_of(trained: Trained, count: int) -> pa.Table:
     key = trained.schema.keys.item
     rng = np.random.default_rng(0)
     names = dict.fromkeys([str(key), *(f.column for f in trained.schema.side(Side.CANDIDATE))])

@@ -15,11 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.export.passes import move_to_device_pass
 
 from distill.data.prepare.progress import PassProgress
 from distill.device import Best, DeviceTopK
+from distill.device.program import moved
 from distill.device.proof import check_top_k, compare
 from distill.errors import ConfigError, DataError
 from distill.export import BundleOptions, TopKOptions, Trained, write_bundle
@@ -129,15 +128,13 @@ def test_the_program_takes_padding_between_candidates(name: str, bundle_of: Call
     """What stands at a place of position -1 changes nothing."""
     found = DeviceTopK.load(bundle_of(name))
     requests = Requests(log, [4, 4])
-    flat = [key for keys in requests.items for key in keys]
-    inputs = found._inputs(requests.request, flat, requests.pairs, np.array([4, 4]))
-    assert inputs is not None
+    inputs = found.encode(requests.request, requests.items, requests.pairs)
     wide = {}
     for key, array in inputs.items():
         of_pair = key == "positions" or key.startswith(("cross_", "score_column_"))
         wide[key] = np.insert(array, [0, 2], -1 if key == "positions" else 1, axis=1) if of_pair else array
-    scores, places, _ = found._ran(inputs)
-    padded_scores, padded_places, _ = found._ran(wide)
+    scores, places, _ = found.run(inputs)
+    padded_scores, padded_places, _ = found.run(wide)
     np.testing.assert_allclose(padded_scores[:, :4], scores[:, :4], atol=1e-6)
     assert np.isneginf(padded_scores[:, 4:]).all()
     np.testing.assert_array_equal(padded_places[:, :4], np.array([1, 2, 4, 5])[places[:, :4]])
@@ -307,19 +304,16 @@ def test_the_proof_sees_what_is_wrong(change: str, bundle_of: Callable[[str], Pa
 
 
 @pytest.mark.parametrize("name", slow_except(MODELS, "late_mlp", "cold"))
-def test_the_program_stays_on_the_card(name: str, bundle_of: Callable[[str], Path]) -> None:
-    """Moved as `load` moves it, with tensors that have the card's name and no values: nothing is left on the CPU, and
-    nothing asks the card for a number."""
-    root = bundle_of(name)
-    found = DeviceTopK.load(root)
-    loaded = torch.export.load(root / f"top_{K}.pt2")
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        program = move_to_device_pass(loaded, "cuda:0")
-        arguments, _ = program.example_inputs
-        results = program.module()(*arguments)
-    assert {str(tensor.device) for tensor in (*arguments, *results)} == {"cuda:0"}
+def test_the_program_moves_to_another_device(name: str, bundle_of: Callable[[str], Path]) -> None:
+    """To the device without values, as `load` moves it to a card: tensors left on the CPU would not go together with
+    the others, and nothing there can be asked for a number."""
+    program = moved(torch.export.load(bundle_of(name) / f"top_{K}.pt2"), "meta")
+    arguments, _ = program.example_inputs
+    results = program.module()(*arguments)
+    assert {tensor.device.type for tensor in (*arguments, *program.state_dict.values(), *results)} == {"meta"}
     assert results[0].shape == (3, K)
-    assert len(arguments) == len(found.program.inputs)
+    with pytest.raises(RuntimeError, match="device"):
+        program.module()(*arguments[:-1], torch.zeros(arguments[-1].shape, dtype=arguments[-1].dtype))
 
 
 @pytest.mark.slow

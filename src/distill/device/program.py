@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from distill.errors import ConfigError, DataError
 from distill.serving.manifest import TopKProgram
@@ -56,17 +57,22 @@ def load_program(root: Path, program: TopKProgram, device: torch.device, compile
         if compiled:
             package: Run = torch._inductor.aoti_load_package(str(path))
             return package
-        loaded = torch.export.load(path)
-        if device.type != "cpu":
-            from torch.export.passes import move_to_device_pass
-
-            loaded = move_to_device_pass(loaded, str(device))
-        run: Run = loaded.module()
+        run: Run = moved(torch.export.load(path), str(device)).module()
         return run
     except Exception as error:  # torch has many classes for what it cannot read
         raise DataError(
             "A program of a bundle cannot be loaded.", where=str(path), found=" ".join(str(error).split())[:300]
         ) from error
+
+
+def moved(program: ExportedProgram, device: str) -> ExportedProgram:
+    """Returns a program on a device; one that was exported on the CPU is there."""
+    if device == "cpu":
+        return program
+    from torch.export.passes import move_to_device_pass
+
+    found: ExportedProgram = move_to_device_pass(program, device)
+    return found
 
 
 def _compiled(root: Path, program: TopKProgram, device: torch.device) -> str:

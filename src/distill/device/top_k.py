@@ -149,12 +149,11 @@ class DeviceTopK:
         """
         best = self._checked(k)
         lists = [_as_list(keys, row) for row, keys in enumerate(items)]
-        counts = np.array(list(map(len, lists)), np.int64)
-        inputs = self._inputs(requests, list(chain.from_iterable(lists)), candidates, counts)
-        found = self._empty(len(counts)) if inputs is None else self._ran(inputs)
-        scores, places, logits = (array[:, :best] for array in found)
-        keys = [[own[place] for place in row if place >= 0] for own, row in zip(lists, places.tolist(), strict=True)]
-        return Best(keys, scores, places, logits)
+        found = self.run(self.encode(requests, lists, candidates)) if any(lists) else self._empty(len(lists))
+        scores, places, logits = found
+        chosen = places[:, :best]
+        keys = [[own[place] for place in row if place >= 0] for own, row in zip(lists, chosen.tolist(), strict=True)]
+        return Best(keys, scores[:, :best], chosen, logits[:, :best])
 
     def _checked(self, k: int | None) -> int:
         if k is None:
@@ -169,19 +168,17 @@ class DeviceTopK:
             remedy=f"Export the bundle with top_k={k}." if k > 0 else "Ask for one at least.",
         )
 
-    def _inputs(
+    def encode(
         self,
         requests: Mapping[str, Values] | Sequence[Mapping[str, Any]],
-        items: list[Any],
-        candidates: Mapping[str, Values] | pa.Table | None,
-        counts: Int64,
-    ) -> dict[str, npt.NDArray[Any]] | None:
-        """Returns what the program is fed beside the items; None if no request has candidates."""
-        number = int(counts.sum())
-        if number == 0:
-            return None
-        bundle = self.bundle
-        positions = self._stored.known_positions(bundle.read_item_keys(items, self._stored.key))
+        items: Sequence[list[Any]],
+        candidates: Mapping[str, Values] | pa.Table | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Returns what the program is fed beside the items: see `top_k`; some request has candidates."""
+        counts = np.array(list(map(len, items)), np.int64)
+        number, bundle = int(counts.sum()), self.bundle
+        keys = bundle.read_item_keys(list(chain.from_iterable(items)), self._stored.key)
+        positions = self._stored.known_positions(keys)
         there = np.arange(int(counts.max())) < counts[:, None]
         of_pair = bundle.encode_pairs(candidates, number)
         columns = bundle.read_score_columns(candidates, number)
@@ -212,7 +209,12 @@ class DeviceTopK:
             found[name] = [row[name] for row in requests]
         return found
 
-    def _ran(self, inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Float32, Int64, Float32]:
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Float32, Int64, Float32]:
+        """Runs the program on what `encode` returned.
+
+        Returns:
+            Ranking scores, places and logits, as in `Best`.
+        """
         tensors = {
             name: torch.from_numpy(np.require(inputs[name], requirements=["C", "W"])).to(self.device)
             for name in self.program.inputs
@@ -236,7 +238,7 @@ def _lacks(bundle: Bundle, problem: str) -> DataError:
 def _as_list(keys: Values, row: int) -> list[Any]:
     count_values(keys, f"items, request {row}")
     if isinstance(keys, pa.Array | pa.ChunkedArray):
-        return keys.to_pylist()
+        return list(keys.to_pylist())
     return keys if isinstance(keys, list) else list(keys)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from distill.device.program import compiled_name
+from distill.device.program import compiled_name, moved
 from distill.errors import ConfigError
 from distill.export.columns import rewrite_column_gathers
 from distill.export.flat import FlatPart, Signature, example
@@ -194,10 +194,9 @@ def compile_program(root: Path, part: str, program: ExportedProgram, device: str
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError("There is no such device to compile for.", where="compile_for", found=device)
     name = compiled_name(part, device)
-    moved = program if device == "cpu" else _on(program, device)
     try:
         with quiet():
-            torch._inductor.aoti_compile_and_package(moved, package_path=str(root / name))
+            torch._inductor.aoti_compile_and_package(moved(program, device), package_path=str(root / name))
     except Exception as error:  # whatever a compiler says
         raise ConfigError(
             "AOTInductor could not compile the model.",
@@ -206,13 +205,6 @@ def compile_program(root: Path, part: str, program: ExportedProgram, device: str
             remedy="Install a C++ compiler, or leave compile_for empty.",
         ) from error
     return name
-
-
-def _on(program: ExportedProgram, device: str) -> ExportedProgram:
-    from torch.export.passes import move_to_device_pass
-
-    moved: ExportedProgram = move_to_device_pass(program, device)
-    return moved
 
 
 @contextlib.contextmanager

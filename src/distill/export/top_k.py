@@ -234,7 +234,7 @@ def _example(module: TopK, schema: Schema, kind: DeviceType) -> dict[str, Tensor
     pairs = (_REQUESTS, _CANDIDATES)
     found = example_side(schema.side(Side.REQUEST), Side.REQUEST, _REQUESTS, longest, generator)
     crossed = example_side(schema.side(Side.CROSS), Side.CROSS, _REQUESTS * _CANDIDATES, longest, generator)
-    found |= {name: tensor.unflatten(0, pairs) for name, tensor in crossed.items()}
+    found |= {name: tensor.reshape(*pairs, *tensor.shape[1:]) for name, tensor in crossed.items()}
     found[POSITIONS] = torch.randint(-1, _ITEMS, pairs, generator=generator)
     found |= {score_column_of(name): torch.rand(pairs, generator=generator) + 0.5 for name in schema.score.columns}
     fields = schema.side(Side.CANDIDATE)
