@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from distill.data.dataset import load_dataset
+from distill.device import DeviceTopK
 from distill.serving import Bundle, ItemVectors
 from tests.jobs.days import SCHEMA, day, of_day, write_days
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
@@ -159,6 +160,10 @@ def test_a_delta_from_the_command_line(root: Path) -> None:
         (["what=items", "items=nowhere.parquet", "whole_catalogue=true"], "whole_catalogue"),
         (["what=items", "items=nowhere.parquet", "compile_for=[cpu]"], "compile_for"),
         (["items=ITEMS", "index=flat", "compile_for=[tpu]"], "compile_for"),
+        (["top_k=5"], "top_k"),
+        (["items=ITEMS", "top_k_type=float16"], "top_k_type"),
+        (["items=ITEMS", "top_k=0"], "top_k"),
+        (["what=items", "items=nowhere.parquet", "top_k=5"], "what=bundle"),
     ],
 )
 def test_mistakes_end_in_a_message(
@@ -169,6 +174,13 @@ def test_mistakes_end_in_a_message(
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
     assert not (root / "mistake").exists()
+
+
+def test_a_program_for_a_device_comes_with_the_bundle(root: Path) -> None:
+    export(root, "device", f"items={root / 'items.parquet'}", "exported=false", "top_k=3", "top_k_type=float16")
+    found = DeviceTopK.load(root / "device")
+    assert (found.program.k, found.program.type) == (3, "float16")
+    assert len(found.stored) > 3
 
 
 def test_a_bundle_is_not_made_of_a_bundle(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
