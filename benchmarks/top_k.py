@@ -81,10 +81,10 @@ class TopKBenchmark(Part):
             compile_for = (self.device,) if self.compiled else ()
             options = BundleOptions(False, compile_for, TopKOptions(self.k))
             export_bundle(trained, Path(scratch) / "bundle", options, items, bars)
-            found = DeviceTopK.load(Path(scratch) / "bundle", self.device)
+            found = DeviceTopK.load(Path(scratch) / "bundle", self.device, trusted=True)
             ways = {"the program": found}
             if self.compiled:
-                ways["compiled"] = DeviceTopK.load(Path(scratch) / "bundle", self.device, compiled=True)
+                ways["compiled"] = DeviceTopK.load(Path(scratch) / "bundle", self.device, compiled=True, trusted=True)
             rows = [row for size in self.batches for row in self._rows(name, size, ways, raw)]
             size = (found.bundle.root / found.program.file).stat().st_size
         rows.append(BenchmarkRow(f"{name}/program", size, "bytes"))

@@ -110,10 +110,10 @@ class Requests:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", slow_except(MODELS, "two_tower", "three_tower", "late_mlp", "cold"))
+@pytest.mark.parametrize("name", slow_except(MODELS, "three_tower"))
 def test_the_best_are_those_of_the_bundle(name: str, device: str, bundle_of: Callable[[str], Path], log: Log) -> None:
     """Requests without candidates, with one, with fewer than k, and many; other sizes than those of the example."""
-    found = DeviceTopK.load(bundle_of(name), device)
+    found = DeviceTopK.load(bundle_of(name), device, trusted=True)
     for seed, counts in enumerate(([3, 0, 1, K, 25], [11], [1], [2] * 9)):
         Requests(log, counts, seed).check(found)
     assert Requests(log, [9, 9]).check(found, k=2).places.shape == (2, 2)
@@ -123,10 +123,10 @@ def test_the_best_are_those_of_the_bundle(name: str, device: str, bundle_of: Cal
     assert nothing.ranking_score.shape == (2, K)
 
 
-@pytest.mark.parametrize("name", ["three_tower", "cold"])
+@pytest.mark.parametrize("name", slow_except(["three_tower", "cold"], "three_tower"))
 def test_the_program_takes_padding_between_candidates(name: str, bundle_of: Callable[[str], Path], log: Log) -> None:
     """What stands at a place of position -1 changes nothing."""
-    found = DeviceTopK.load(bundle_of(name))
+    found = DeviceTopK.load(bundle_of(name), trusted=True)
     requests = Requests(log, [4, 4])
     inputs = found.encode(requests.request, requests.items, requests.pairs)
     wide = {}
@@ -142,7 +142,7 @@ def test_the_program_takes_padding_between_candidates(name: str, bundle_of: Call
 
 
 def test_rows_are_taken_as_columns_are(bundle_of: Callable[[str], Path], log: Log) -> None:
-    found = DeviceTopK.load(bundle_of("three_tower"))
+    found = DeviceTopK.load(bundle_of("three_tower"), trusted=True)
     requests = Requests(log, [5, 8])
     by_column = requests.check(found)
     names = list(requests.request)
@@ -159,7 +159,7 @@ def test_rows_are_taken_as_columns_are(bundle_of: Callable[[str], Path], log: Lo
 
 
 def test_wrong_requests_are_named(bundle_of: Callable[[str], Path], log: Log) -> None:
-    found = DeviceTopK.load(bundle_of("three_tower"))
+    found = DeviceTopK.load(bundle_of("three_tower"), trusted=True)
     requests = Requests(log, [2, 2])
     with pytest.raises(DataError, match=r"no vector(.|\n)*row 3(.|\n)*i999"):
         found.top_k(requests.request, [["i1", "i2"], ["i3", "i999"]], requests.pairs)
@@ -171,10 +171,11 @@ def test_wrong_requests_are_named(bundle_of: Callable[[str], Path], log: Log) ->
         found.top_k(requests.request, [["i1"], "i2"], requests.pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["float32", "int8"])
 def test_vectors_in_float16(stored: ItemType, log: Log, tmp_path: Path) -> None:
     root = exported(log.trained("two_tower"), tmp_path / "half", "float16", stored)
-    found = DeviceTopK.load(root)
+    found = DeviceTopK.load(root, trusted=True)
     items = found.bundle.items
     assert isinstance(items, ItemVectors)
     assert found.item_bytes == 2 * 50 * int(np.prod(items.shape))
@@ -185,6 +186,7 @@ def test_vectors_in_float16(stored: ItemType, log: Log, tmp_path: Path) -> None:
     assert 0 < difference < 2e-2, "rounded, and not by more"
 
 
+@pytest.mark.slow
 def test_vectors_that_float16_cannot_hold_and_features_are_refused(log: Log, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no item vectors(.|\n)*top_k_type"):
         exported(log.trained("cold"), tmp_path / "cold", "float16")
@@ -198,6 +200,7 @@ def test_vectors_that_float16_cannot_hold_and_features_are_refused(log: Log, tmp
         write_bundle(log.trained("two_tower"), tmp_path / "b", BundleOptions(exported=False, top_k=TopKOptions(3)))
 
 
+@pytest.mark.slow
 def test_other_catalogues_of_the_version_need_no_other_program(
     bundle_of: Callable[[str], Path], log: Log, tmp_path: Path
 ) -> None:
@@ -214,24 +217,25 @@ def test_other_catalogues_of_the_version_need_no_other_program(
         export_items(trained, tmp / "one", items_of(tmp, one), None, False, bars)
         export_items(trained, tmp / "none", items_of(tmp, one.slice(0, 0)), None, False, bars)
     root = bundle_of("three_tower")
-    more = DeviceTopK.load(root, items=tmp / "items")
+    more = DeviceTopK.load(root, items=tmp / "items", trusted=True)
     requests = Requests(log, [9, 4])
     requests.items = [[*keys[:-1], f"i{60 + row}"] for row, keys in enumerate(requests.items)]
     requests.check(more)
     bundle = more.bundle
     assert isinstance(bundle.items, ItemVectors)
-    updated = DeviceTopK.of(bundle.with_items(bundle.items.updated(tmp / "delta")))
+    updated = DeviceTopK.of(bundle.with_items(bundle.items.updated(tmp / "delta")), trusted=True)
     check_top_k(updated)
     Requests(log, [9, 4]).check(updated)
     with pytest.raises(DataError, match="no vector"):
         updated.top_k(requests.request, requests.items, requests.pairs)
     single = Requests(log, [1, 2])
     single.items = [["i0"], ["i0", "i0"]]
-    single.check(DeviceTopK.load(root, items=tmp / "one"))
-    empty = DeviceTopK.load(root, items=tmp / "none")
+    single.check(DeviceTopK.load(root, items=tmp / "one", trusted=True))
+    empty = DeviceTopK.load(root, items=tmp / "none", trusted=True)
     assert empty.top_k(single.request, [[], []]).keys == [[], []]
 
 
+@pytest.mark.slow
 def test_damaged_files_and_other_versions_are_refused(
     bundle_of: Callable[[str], Path], log: Log, tmp_path: Path
 ) -> None:
@@ -240,29 +244,32 @@ def test_damaged_files_and_other_versions_are_refused(
     whole = path.read_bytes()
     path.write_bytes(whole[:-9] + b"x" + whole[-8:])
     with pytest.raises(DataError, match=r"not the one that was written(.|\n)*top_6\.pt2"):
-        DeviceTopK.load(root)
+        DeviceTopK.load(root, trusted=True)
     path.write_bytes(whole[:1000])
     with pytest.raises(DataError, match="cannot be loaded"):
-        DeviceTopK.load(root, check=False)
+        DeviceTopK.load(root, check=False, trusted=True)
     content = read_sealed(root / "model.json")
     content["files"].pop(path.name)
     write_sealed(root / "model.json", content)
     with pytest.raises(DataError, match=rf"no hash of {path.name}"):
-        DeviceTopK.load(root)
+        DeviceTopK.load(root, trusted=True)
     with pytest.raises(DataError, match="another version"):
-        DeviceTopK.load(bundle_of("two_tower"), items=bundle_of("three_tower") / "items")
+        DeviceTopK.load(bundle_of("two_tower"), items=bundle_of("three_tower") / "items", trusted=True)
+    with pytest.raises(ConfigError, match="may run code"):
+        DeviceTopK.load(bundle_of("two_tower"))
     with pytest.raises(ConfigError, match="no such device"):
-        DeviceTopK.load(bundle_of("two_tower"), "gpu")
+        DeviceTopK.load(bundle_of("two_tower"), "gpu", trusted=True)
     with pytest.raises(DataError, match=r"not compiled for this device(.|\n)*compile_for=\[cpu\]"):
-        DeviceTopK.load(bundle_of("two_tower"), compiled=True)
+        DeviceTopK.load(bundle_of("two_tower"), compiled=True, trusted=True)
     plain = write_bundle(log.trained("two_tower"), tmp_path / "plain", BundleOptions(exported=False))
     with pytest.raises(DataError, match=r"no program of the best(.|\n)*top_k=K"):
-        DeviceTopK.of(plain)
+        DeviceTopK.of(plain, trusted=True)
     without = Bundle.load(bundle_of("two_tower")).with_items(None)
     with pytest.raises(DataError, match="no stored items"):
-        DeviceTopK.of(without)
+        DeviceTopK.of(without, trusted=True)
 
 
+@pytest.mark.slow
 def test_a_program_of_another_model_is_refused(bundle_of: Callable[[str], Path], log: Log, tmp_path: Path) -> None:
     """Its hash is right, but it scores otherwise."""
     other = log.trained("two_tower")
@@ -276,14 +283,14 @@ def test_a_program_of_another_model_is_refused(bundle_of: Callable[[str], Path],
     content = read_sealed(root / "model.json")
     content["files"][name] = hash_file(root / name)
     write_sealed(root / "model.json", content)
-    assert Bundle.load(root).version == DeviceTopK.load(root, check=False).version
+    assert Bundle.load(root).version == DeviceTopK.load(root, check=False, trusted=True).version
     with pytest.raises(DataError, match="does not find the best candidates"):
-        DeviceTopK.load(root)
+        DeviceTopK.load(root, trusted=True)
 
 
 @pytest.mark.parametrize("change", ["order", "place", "logit", "padding"])
 def test_the_proof_sees_what_is_wrong(change: str, bundle_of: Callable[[str], Path], log: Log) -> None:
-    found = DeviceTopK.load(bundle_of("two_tower"))
+    found = DeviceTopK.load(bundle_of("two_tower"), trusted=True)
     requests = Requests(log, [4, 20])
     best = requests.check(found)
     flat = [key for keys in requests.items for key in keys]
@@ -303,7 +310,7 @@ def test_the_proof_sees_what_is_wrong(change: str, bundle_of: Callable[[str], Pa
         compare(Best(best.keys, scores, places, logits), wanted, np.array([4, 20]), "here")
 
 
-@pytest.mark.parametrize("name", slow_except(MODELS, "late_mlp", "cold"))
+@pytest.mark.parametrize("name", slow_except(MODELS, "three_tower"))
 def test_the_program_moves_to_another_device(name: str, bundle_of: Callable[[str], Path]) -> None:
     """To the device without values, as `load` moves it to a card: tensors left on the CPU would not go together with
     the others, and nothing there can be asked for a number."""
@@ -323,19 +330,20 @@ def test_a_compiled_program_says_the_same(name: str, log: Log, tmp_path: Path) -
     options = BundleOptions(exported=False, compile_for=("cpu",), top_k=TopKOptions(K))
     with PassProgress(False) as bars:
         export_bundle(log.trained(name), tmp_path / "b", options, items_of(tmp_path, catalogue()), bars)
-    found = DeviceTopK.load(tmp_path / "b", compiled=True)
+    found = DeviceTopK.load(tmp_path / "b", compiled=True, trusted=True)
     assert found.program.compiled == {"cpu": f"top_{K}.cpu-{platform.machine()}.pt2"}
     for seed, counts in enumerate(([3, 0, 1, K, 25], [11], [1])):
         Requests(log, counts, seed).check(found)
 
 
+@pytest.mark.slow
 def test_a_process_without_lightning_and_hydra_finds_them(bundle_of: Callable[[str], Path]) -> None:
     program = """
 import sys
 for name in ("pytorch_lightning", "lightning", "hydra", "omegaconf", "onnx", "onnxscript"):
     sys.modules[name] = None
 from distill.device import DeviceTopK
-found = DeviceTopK.load(sys.argv[1])
+found = DeviceTopK.load(sys.argv[1], trusted=True)
 print(found.program.k, len(found.stored))
 """
     arguments = [sys.executable, "-c", program, str(bundle_of("two_tower"))]

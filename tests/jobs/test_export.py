@@ -178,7 +178,7 @@ def test_mistakes_end_in_a_message(
 
 def test_a_program_for_a_device_comes_with_the_bundle(root: Path) -> None:
     export(root, "device", f"items={root / 'items.parquet'}", "exported=false", "top_k=3", "top_k_type=float16")
-    found = DeviceTopK.load(root / "device")
+    found = DeviceTopK.load(root / "device", trusted=True)
     assert (found.program.k, found.program.type) == (3, "float16")
     assert len(found.stored) > 3
 

@@ -17,7 +17,7 @@ from distill.device.program import Run, device_of, load_program
 from distill.device.proof import check_top_k
 from distill.device.store import DeviceItems, Stored
 from distill.encodings.arrow import Int64
-from distill.errors import DataError
+from distill.errors import ConfigError, DataError
 from distill.schema import Side
 from distill.serving import Bundle, ItemVectors
 from distill.serving.columns import Values, count_values
@@ -69,10 +69,9 @@ class DeviceTopK:
         items: str | Path | None = None,
         compiled: bool = False,
         check: bool = True,
+        trusted: bool = False,
     ) -> DeviceTopK:
         """Opens a bundle that was exported with `top_k`, and replays its golden requests on the device.
-
-        torch trusts the file of the program, which may run code when it is read: open bundles of people whom you trust.
 
         Args:
             root: The folder that scripts/export.py wrote.
@@ -80,29 +79,39 @@ class DeviceTopK:
             items: Folder of stored items; those of the bundle if not given.
             compiled: Whether the program runs that AOTInductor compiled for this device.
             check: Whether files are compared with their hashes and golden requests are replayed.
+            trusted: See `of`.
 
         Raises:
-            ConfigError: There is no such device.
+            ConfigError: See `of`.
             DataError: See `Bundle.load` and `of`; or the device says something else than the bundle.
         """
-        found = cls.of(Bundle.load(root, items=items, check=check), device, compiled)
+        found = cls.of(Bundle.load(root, items=items, check=check), device, compiled, trusted)
         if check:
             check_top_k(found)
         return found
 
     @classmethod
-    def of(cls, bundle: Bundle, device: str = "cpu", compiled: bool = False) -> DeviceTopK:
+    def of(cls, bundle: Bundle, device: str = "cpu", compiled: bool = False, trusted: bool = False) -> DeviceTopK:
         """Puts the items of a bundle on a device.
 
         Args:
             bundle: With stored items.
             device: See `load`.
             compiled: See `load`.
+            trusted: That whoever wrote the bundle may run code here: torch may run some when it reads its programs.
 
         Raises:
-            ConfigError: There is no such device.
+            ConfigError: There is no such device, or nobody said that the bundle is trusted.
             DataError: The bundle has no program of the best candidates, none for this device, or no stored items.
         """
+        if not trusted:
+            raise ConfigError(
+                "torch may run code when it reads the program of a bundle.",
+                where="trusted",
+                expected="true, for a bundle of your own",
+                found="false",
+                remedy="Say trusted=True, or use distill.serving.Bundle, which runs no code of a bundle.",
+            )
         place, program, items = device_of(device), bundle.manifest.top_k, bundle.items
         if program is None:
             raise _lacks(bundle, "The bundle has no program of the best candidates.")
