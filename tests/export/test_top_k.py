@@ -290,7 +290,7 @@ def test_a_program_of_another_model_is_refused(bundle_of: Callable[[str], Path],
 
 @pytest.mark.parametrize("change", ["order", "place", "logit", "padding"])
 def test_the_proof_sees_what_is_wrong(change: str, bundle_of: Callable[[str], Path], log: Log) -> None:
-    found = DeviceTopK.load(bundle_of("two_tower"), trusted=True)
+    found = DeviceTopK.load(bundle_of("three_tower"), trusted=True)
     requests = Requests(log, [4, 20])
     best = requests.check(found)
     flat = [key for keys in requests.items for key in keys]
