@@ -17,8 +17,9 @@ from distill.device.proof import check_top_k
 from distill.errors import ConfigError, DataError
 from distill.export.card import card_text
 from distill.export.flat import Signature, example
-from distill.export.golden import RawRequests, draw_requests, score_requests
+from distill.export.golden import draw_requests, score_requests
 from distill.export.programs import ExportedPart, export_part, write_part
+from distill.export.rerank import check_rerank, golden_places
 from distill.export.top_k import TopKOptions, write_top_k
 from distill.export.trained import Trained
 from distill.export.weights import FILE as WEIGHTS
@@ -26,7 +27,7 @@ from distill.export.weights import SharedWeights
 from distill.files import atomic_directory
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
-from distill.serving import Bundle
+from distill.serving import Bundle, Rerank
 from distill.serving.inputs import CANDIDATE, REQUEST
 from distill.serving.interaction import combine
 from distill.serving.item_features import ItemFeatures
@@ -56,11 +57,13 @@ class BundleOptions:
         exported: `torch.export` programs too.
         compile_for: Devices (`cpu`, `cuda`) for which AOTInductor compiles the parts too.
         top_k: A program of the best candidates, for devices; it needs stored items.
+        rerank: How `Bundle.top_k` re-ranks; None for the order of the ranking score.
     """
 
     exported: bool = True
     compile_for: Sequence[str] = ()
     top_k: TopKOptions | None = None
+    rerank: Rerank | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,11 @@ def write_bundle(
         fill: Writes what goes with it, such as item vectors, before it is proven.
 
     Raises:
-        ConfigError: torch cannot export the model, or a package is missing.
+        ConfigError: torch cannot export the model, a package is missing, or the model cannot be re-ranked so.
         DataError: A golden score differs from the checkpoint's by more than 1e-5.
     """
+    if options.rerank is not None:
+        check_rerank(trained, options.rerank)
     with atomic_directory(out) as root:
         parts = _exported(trained)
         with SharedWeights(root) as weights:
@@ -105,11 +110,10 @@ def write_bundle(
         if options.top_k is not None:
             top_k = write_top_k(root, trained.model, trained.schema, options.top_k, options.compile_for)
         trained.encodings.write(root)
-        raw = draw_requests(trained.schema, trained.fitted)
-        _write_golden(root, trained, raw)
+        _write_golden(root, trained, options.rerank)
         if fill is not None:
             fill(root)
-        _prove(root, trained, parts, _Written(programs, top_k))
+        _prove(root, trained, parts, _Written(programs, top_k), options.rerank)
     return Bundle.load(out)
 
 
@@ -131,7 +135,8 @@ def _exported(trained: Trained) -> _Parts:
     return _Parts(programs, interaction)
 
 
-def _write_golden(root: Path, trained: Trained, raw: RawRequests) -> None:
+def _write_golden(root: Path, trained: Trained, rerank: Rerank | None) -> None:
+    raw = draw_requests(trained.schema, trained.fitted, categories=[] if rerank is None else rerank.columns)
     logits = score_requests(trained.model, trained.schema, trained.fitted, raw)
     columns = {
         name: torch.from_numpy(raw.candidate[name].to_numpy().astype(np.float32))
@@ -139,10 +144,11 @@ def _write_golden(root: Path, trained: Trained, raw: RawRequests) -> None:
     }
     order = RankingScore(trained.schema)(logits, columns)
     by_task = {name: logits[:, k].numpy() for k, name in enumerate(trained.schema.task_names)}
-    pq.write_table(raw.with_scores(by_task, order.numpy()), root / GOLDEN)
+    places = None if rerank is None else golden_places(trained, rerank, raw, logits, order)
+    pq.write_table(raw.with_scores(by_task, order.numpy(), places), root / GOLDEN)
 
 
-def _prove(root: Path, trained: Trained, parts: _Parts, written: _Written) -> None:
+def _prove(root: Path, trained: Trained, parts: _Parts, written: _Written, rerank: Rerank | None) -> None:
     """Writes the manifest of what replays its golden requests."""
     names = [*program_files(written.programs, written.top_k), WEIGHTS, GOLDEN, *trained.encodings.files]
     manifest = Manifest(
@@ -153,6 +159,7 @@ def _prove(root: Path, trained: Trained, parts: _Parts, written: _Written) -> No
         programs=written.programs,
         interaction=parts.interaction,
         top_k=written.top_k,
+        rerank=rerank,
         files=hash_files(root, names),
         made_with={name: importlib.metadata.version(name) for name in _PACKAGES if _is_installed(name)},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.schema import Schema
+from distill.serving.diversity.options import Rerank
 from distill.serving.item_features import FeaturesManifest, read_features_manifest
 from distill.serving.items import ItemsManifest, read_items_manifest
 from distill.serving.manifest import ITEMS, MANIFEST, Manifest
@@ -57,6 +58,7 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
         f"Golden requests from raw values, through the code that serves: largest difference of a logit from the "
         f"checkpoint {manifest.difference:.1e} (at most 1e-05, or the bundle is refused).",
     ]
+    lines += ["", *_rerank(manifest.rerank)]
     if (root / ITEMS).is_dir() and manifest.is_whole:
         lines += ["", *_features(read_features_manifest(root / ITEMS))]
     elif (root / ITEMS).is_dir():
@@ -70,6 +72,7 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
         f'bundle = Bundle.load("FOLDER")  # {MANIFEST}, hashes and golden requests are checked',
         "scores = bundle.score({...one request...}, {...columns of its candidates...})",
         "scores.predictions, scores.ranking_score, scores.order()",
+        "best = bundle.top_k({...one request...}, {...columns of its candidates...}, k=100)",
         "```",
         "",
     ]
@@ -83,6 +86,21 @@ def _tasks(schema: Schema) -> str:
 def _score(schema: Schema) -> str:
     powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
     return " · ".join(f"{name}^{power:g}" for name, power in {**powers, **schema.score.columns}.items())
+
+
+def _rerank(rerank: Rerank | None) -> list[str]:
+    lines = ["## Order of the best"]
+    if rerank is None:
+        return [*lines, "`top_k` gives the order of the ranking score; nothing is re-ranked."]
+    given = (
+        f" Candidates come with the raw columns {', '.join(f'`{c}`' for c in rerank.columns)}."
+        if rerank.columns
+        else ""
+    )
+    return [
+        *lines,
+        f"`top_k` re-ranks: {rerank.text()}. Golden requests hold the order, and loading compares it.{given}",
+    ]
 
 
 def _features(found: FeaturesManifest) -> list[str]:

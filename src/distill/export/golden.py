@@ -11,18 +11,22 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from distill.batch import Batch
 from distill.data.unlabelled.features import block_of
 from distill.encodings import FittedEncodings
 from distill.encodings.arrow import Int64
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
+from distill.encodings.text import DECLARED
 from distill.encodings.values import LARGEST
 from distill.models.cost import random_batch
+from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.serving.columns import encode_fields
-from distill.serving.proof import CANDIDATES, COUNT, RANKING_SCORE, REQUEST, SCORES
+from distill.serving.proof import CANDIDATES, COUNT, PLACE, RANKING_SCORE, REQUEST, SCORES
 
 _REQUESTS, _MOST_CANDIDATES, _LONGEST = 32, 20, 24
+_CATEGORIES = 4
 _EXACT = 2**50  # whole numbers that floating-point ones hold, with room
 _RARE = 0.1  # share of values that are null, and of those that no vocabulary knows
 
@@ -44,12 +48,13 @@ class RawRequests:
     candidate: Columns
     counts: Int64
 
-    def with_scores(self, logits: Mapping[str, Any], ranking: Any) -> pa.Table:
+    def with_scores(self, logits: Mapping[str, Any], ranking: Any, places: Int64 | None = None) -> pa.Table:
         """Returns them as `golden.parquet` holds them: a row per request.
 
         Args:
             logits: Task to `[N]`.
             ranking: The ranking score `[N]`.
+            places: Place of each candidate after re-ranking its request `[N]`, from 0 on; None without re-ranking.
         """
         columns: dict[str, pa.Array] = {COUNT: pa.array(self.counts)}
         if self.request:
@@ -58,17 +63,22 @@ class RawRequests:
         if self.candidate:
             columns[CANDIDATES] = pa.ListArray.from_arrays(offsets, _struct(self.candidate))
         scores = {**{name: pa.array(values) for name, values in logits.items()}, RANKING_SCORE: pa.array(ranking)}
+        if places is not None:
+            scores[PLACE] = pa.array(places)
         columns[SCORES] = pa.ListArray.from_arrays(offsets, _struct(scores))
         return pa.table(columns)
 
 
-def draw_requests(schema: Schema, fitted: FittedEncodings, seed: int = 0) -> RawRequests:
+def draw_requests(
+    schema: Schema, fitted: FittedEncodings, seed: int = 0, categories: Sequence[str] = ()
+) -> RawRequests:
     """Draws requests from what the encodings know: known values, unknown ones, nulls, boundaries, empty lists.
 
     Args:
         schema: The model's view of the schema.
         fitted: Its encodings.
         seed: Of the draws.
+        categories: Raw columns of candidates that quotas read.
     """
     rng = np.random.default_rng(seed)
     counts = rng.integers(1, _MOST_CANDIDATES + 1, _REQUESTS)
@@ -81,20 +91,33 @@ def draw_requests(schema: Schema, fitted: FittedEncodings, seed: int = 0) -> Raw
     for name in schema.score.columns:
         drawn = candidate.get(name, _as_declared(pa.array(rng.uniform(0.1, 10.0, n)), types.get(name)))
         candidate[name] = _positive(drawn)
+    for name in categories:
+        if name not in candidate:
+            candidate[name] = _categories(n, types.get(name), rng)
     return RawRequests(request, candidate, counts)
 
 
 @torch.no_grad()
 def score_requests(model: nn.Module, schema: Schema, fitted: FittedEncodings, raw: RawRequests) -> torch.Tensor:
     """Returns the logits of a model for raw requests `[N, K]`."""
+    logits: torch.Tensor = model(_batch(schema, fitted, raw)).logits.float()
+    return logits
+
+
+@torch.no_grad()
+def candidate_vectors(model: nn.Module, schema: Schema, fitted: FittedEncodings, raw: RawRequests) -> torch.Tensor:
+    """Returns the vectors of the candidates of raw requests `[N, …]`, of a model that has them."""
+    assert isinstance(model, SplitPreRanker)
+    return model.encode_candidate(_batch(schema, fitted, raw).candidate).float()
+
+
+def _batch(schema: Schema, fitted: FittedEncodings, raw: RawRequests) -> Batch:
     n = int(raw.counts.sum())
     sides: dict[str, Any] = {}
     for side in Side:
         columns, rows = (raw.request, len(raw.counts)) if side is Side.REQUEST else (raw.candidate, n)
         sides[side.value] = block_of(encode_fields(schema.side(side), fitted, columns, rows, side.value))
-    batch = replace(random_batch(schema, raw.counts.tolist()), **sides)
-    logits: torch.Tensor = model(batch).logits.float()
-    return logits
+    return replace(random_batch(schema, raw.counts.tolist()), **sides)
 
 
 def _struct(columns: Columns) -> pa.StructArray:
@@ -137,6 +160,15 @@ def _positive(drawn: pa.Array) -> pa.Array:
         return pa.array([True] * len(drawn))
     numbers = [1 if value is None or not abs(value) > 0 else abs(value) for value in drawn.to_pylist()]
     return pa.array(numbers, drawn.type)
+
+
+def _categories(rows: int, declared: str | None, rng: np.random.Generator) -> pa.Array:
+    """A few categories and nulls, as a column has them that no field reads."""
+    kind = DECLARED.get(declared or "text", pa.string())
+    codes = [None if rng.random() < _RARE else int(code) for code in rng.integers(0, _CATEGORIES, rows)]
+    if kind == pa.bool_():
+        return pa.array([None if code is None else code > 0 for code in codes], kind)
+    return pa.array(codes, pa.int64()).cast(kind)
 
 
 def _as_declared(drawn: pa.Array, declared: str | None) -> pa.Array:

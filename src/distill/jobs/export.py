@@ -18,6 +18,7 @@ from distill.export import BundleOptions, TopKOptions, Trained, check_exportable
 from distill.export.catalogue import Catalogue
 from distill.export.item_features import write_features
 from distill.export.item_vectors import write_items
+from distill.export.rerank import read_rerank
 from distill.files import atomic_directory, remove_leftovers
 from distill.jobs.bundle_model import BundleModel
 from distill.jobs.checkpoints import checkpoint_of
@@ -27,7 +28,7 @@ from distill.jobs.parts import load_model
 from distill.lock import locked
 from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
-from distill.serving import ItemVectors
+from distill.serving import ItemVectors, Rerank
 from distill.serving.index import IndexType, faiss, write_index
 from distill.serving.items import ItemType
 from distill.serving.key_value import lmdb, write_key_value
@@ -64,13 +65,14 @@ def run(cfg: DictConfig) -> Exported | None:
         start = time.perf_counter()
         out, items = Path(agreed.out), ItemOptions.of(agreed)
         _check_options(agreed)
+        rerank = read_rerank(plain(agreed.rerank))
         check_exportable(out)
         trained = load_trained(Path(agreed.path))
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.parent / f".{out.name}.lock"), PassProgress(True) as bars:
             remove_leftovers(out)  # of an export that was killed
             if agreed.what == "bundle":
-                options = _bundle_options(agreed)
+                options = _bundle_options(agreed, rerank)
                 found = export_bundle(trained, out, options, items, bars)
             else:
                 assert items is not None
@@ -81,9 +83,9 @@ def run(cfg: DictConfig) -> Exported | None:
         return found
 
 
-def _bundle_options(cfg: DictConfig) -> BundleOptions:
+def _bundle_options(cfg: DictConfig, rerank: Rerank | None) -> BundleOptions:
     top_k = None if cfg.top_k is None else TopKOptions(int(cfg.top_k), cfg.top_k_type)
-    return BundleOptions(bool(cfg.exported), tuple(plain(cfg.compile_for)), top_k)
+    return BundleOptions(bool(cfg.exported), tuple(plain(cfg.compile_for)), top_k, rerank)
 
 
 def _check_options(cfg: DictConfig) -> None:
@@ -104,13 +106,13 @@ def _check_options(cfg: DictConfig) -> None:
         idle |= {"base": cfg.base is not None}
     else:
         idle |= {"compile_for": len(cfg.compile_for) > 0, "exported": not cfg.exported}
-        idle |= {"top_k": cfg.top_k is not None}
+        idle |= {"top_k": cfg.top_k is not None, "rerank": cfg.rerank is not None}
     if given := [name for name, is_given in idle.items() if is_given]:
         raise ConfigError(
             "These options change nothing here.",
             where=", ".join(given),
             expected="item_type, key_value, index, top_k with items; base with what=items; whole_catalogue with base; "
-            "exported, compile_for, top_k with what=bundle; top_k_type with top_k",
+            "exported, compile_for, top_k, rerank with what=bundle; top_k_type with top_k",
             found=f"what={cfg.what}, items={cfg['items']}, base={cfg.base}",
         )
 

@@ -123,6 +123,8 @@ KEYS: dict[str, Any] = {
     "exported": bool,
     "top_k_type": Literal["float32", "float16"],
     "compile_for": list[Literal["cpu", "cuda"]],
+    "rerank": Mapping[str, Any] | None,
+    "rerank.*": Any,  # which read_rerank reads
     # scripts/evaluate.py.
     "path": _Text | list[_Text] | dict[str, _Text],
     "path.*": _Text,

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from distill.errors import DataError
 from distill.service.requests import LOGITS, RANKING_SCORE
 from distill.serving import Scores
-
-Int64 = npt.NDArray[np.int64]
 
 
 def answer(scores: Scores, fields: Sequence[str] | None, extra: dict[str, Any]) -> bytes:
@@ -45,9 +41,3 @@ def answer(scores: Scores, fields: Sequence[str] | None, extra: dict[str, Any]) 
     if named := [task for task in tasks if task in wanted]:
         out["predictions"] = {task: np.ascontiguousarray(scores.predictions[task]) for task in named}
     return orjson.dumps(out, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def best(scores: Scores, k: int) -> tuple[Scores, Int64]:
-    """Returns the best k candidates, the best first, and where they were; of equal ones the first comes first."""
-    places = scores.order()[:k]
-    return replace(scores, logits=scores.logits[places], ranking_score=scores.ranking_score[places]), places

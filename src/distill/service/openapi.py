@@ -14,6 +14,7 @@ from distill.serving import Bundle
 _NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
 _KEY = {"type": ["string", "integer"]}
 _ID = {"type": ["string", "integer", "null"]}
+_CATEGORY = {"type": ["string", "number", "boolean", "null"]}
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -99,6 +100,8 @@ def _bodies(bundle: Bundle | None, options: Options) -> dict[str, Any]:
     cross = {f.column: _list(_value(f), options.candidates) for f in fields if f.side is Side.CROSS}
     columns = [] if bundle is None else list(bundle.schema.score.columns)
     scored = {name: _list({"type": "number"}, options.candidates) for name in columns}
+    rerank = None if bundle is None else bundle.manifest.rerank
+    quotas = {} if rerank is None else {name: _list(_CATEGORY, options.candidates) for name in rerank.columns}
     tasks = [] if bundle is None else list(bundle.schema.task_names)
     names = {"type": "string", "enum": [RANKING_SCORE, LOGITS, *tasks]}
     score = {
@@ -110,9 +113,15 @@ def _bodies(bundle: Bundle | None, options: Options) -> dict[str, Any]:
         "version": {"type": "string"},
     }
     k = {"type": "integer", "minimum": 1, "maximum": options.top_k}
+    says = "in the order of the ranking score" if rerank is None else f"re-ranked: {rerank.text()}"
+    top = {
+        "candidates": _object({**quotas, **candidate, **cross, **scored}, [*cross, *scored]),
+        "k": k,
+        "rerank": {"type": "boolean", "default": True, "description": f"Of this bundle the best come {says}."},
+    }
     return {
         "score": _object(score, [], closed=True),
-        "top_k": _object({**score, "k": k}, ["k"], closed=True),
+        "top_k": _object({**score, **top}, ["k"], closed=True),
         "items": _object({"candidates": _object(candidate, list(candidate)), "version": {"type": "string"}},
                          ["candidates"], closed=True),
     }  # fmt: skip

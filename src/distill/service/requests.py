@@ -11,7 +11,8 @@ import orjson
 from distill.errors import DataError
 
 RANKING_SCORE, LOGITS = "ranking_score", "logits"
-_SCORE_KEYS = ("request", "candidates", "items", "k", "fields", "missing", "version")
+_SCORE_KEYS = ("request", "candidates", "items", "fields", "missing", "version")
+_TOP_KEYS = ("k", "rerank")
 _NAMED_IN_ERRORS = 20
 
 
@@ -41,6 +42,7 @@ class ScoreRequest:
         fields: What is said of each: `ranking_score`, `logits`, tasks; None for the score and all tasks.
         skip_missing: Whether items without a vector are left out; else they are an error.
         version: Of the model that is to answer; None for the current one.
+        rerank: Whether the best are re-ranked, if the bundle says how.
     """
 
     request: Mapping[str, Any]
@@ -51,6 +53,7 @@ class ScoreRequest:
     fields: Sequence[str] | None
     skip_missing: bool
     version: str | None
+    rerank: bool
 
     @classmethod
     def of(cls, body: bytes, limits: Limits, is_top: bool) -> ScoreRequest:
@@ -59,7 +62,7 @@ class ScoreRequest:
         Raises:
             DataError: It is not JSON, a key is not known, or a value is not of its kind.
         """
-        given = read_object(body, _SCORE_KEYS if is_top else tuple(key for key in _SCORE_KEYS if key != "k"))
+        given = read_object(body, (*_SCORE_KEYS, *_TOP_KEYS) if is_top else _SCORE_KEYS)
         candidates = read_columns(given.get("candidates") or {}, "candidates", limits.candidates)
         items = _keys(given.get("items"), limits.candidates)
         if items is None and not candidates:
@@ -82,6 +85,7 @@ class ScoreRequest:
             fields=_fields(given.get("fields")),
             skip_missing=_missing(given.get("missing", "error")) == "skip",
             version=None if version is None else _of_kind(version, str, "version", "a text"),
+            rerank=_of_kind(given.get("rerank", True), bool, "rerank", "true or false"),
         )
 
 

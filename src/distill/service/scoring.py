@@ -13,7 +13,7 @@ import numpy.typing as npt
 import orjson
 
 from distill.errors import DataError, DistillError
-from distill.service.answers import answer, best
+from distill.service.answers import answer
 from distill.service.generations import Generation, Generations, Watched
 from distill.service.new_items import LayeredItems, NewItems
 from distill.service.options import Options
@@ -88,9 +88,12 @@ class Scorer:
             self._new_items.forget({kept.version for kept in self.generations.kept})
 
     def is_short(self, body: bytes) -> bool:
-        """Whether scoring takes no longer than handing it to a thread: items by key, compared by dot products."""
+        """Whether scoring takes no longer than handing it to a thread: items by key, compared by dot products, and not
+        re-ranked."""
         current = self.generations.current
         if current is None or len(body) > _SHORT_BYTES or _COLUMNS in body:
+            return False
+        if current.bundle.manifest.rerank is not None:
             return False
         interaction = current.bundle.manifest.interaction
         return interaction is not None and interaction.type != "program"
@@ -183,11 +186,11 @@ class Scorer:
             if found.rows is not None:
                 extra["positions"] = found.rows
             return answer(scores, asked.fields, extra)
-        scores, places = best(scores, asked.k)
+        places = found.wanted.bundle.best(scores, asked.k, found.wanted.candidates, asked.rerank)
         extra["positions"] = places if found.rows is None else found.rows[places]
         if found.wanted.items is not None:
             extra["items"] = [found.wanted.items[place] for place in places.tolist()]
-        return answer(scores, asked.fields, extra)
+        return answer(scores.take(places), asked.fields, extra)
 
     def _generation(self, version: object) -> Generation:
         current = self.generations.current

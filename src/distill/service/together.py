@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -89,14 +89,7 @@ def _at_once(group: Sequence[Wanted]) -> list[Scores | Exception]:
         None if first.items is None else [key for one in group for key in one.items or ()],
     )
     ends = np.cumsum([one.count for one in group])
-    return [
-        replace(
-            scores,
-            logits=scores.logits[end - one.count : end],
-            ranking_score=scores.ranking_score[end - one.count : end],
-        )
-        for one, end in zip(group, ends.tolist(), strict=True)
-    ]
+    return [scores.take(slice(end - one.count, end)) for one, end in zip(group, ends.tolist(), strict=True)]
 
 
 def _kinds(values: Sequence[Any]) -> tuple[_Kinds, _Kinds]:

@@ -27,6 +27,7 @@ from distill.serving.columns import (
     read_column,
     score_columns,
 )
+from distill.serving.diversity.options import Rerank
 from distill.serving.inputs import CANDIDATE, REQUEST, REQUEST_INDEX, as_inputs
 from distill.serving.interaction import combine
 from distill.serving.item_features import ItemFeatures
@@ -34,6 +35,7 @@ from distill.serving.items import ItemVectors, StoredItems, check_version
 from distill.serving.manifest import ITEMS, Manifest, Part, check_files, read_manifest
 from distill.serving.program import RunningProgram
 from distill.serving.proof import check_golden, check_golden_items
+from distill.serving.ranking import TopK, reranked
 from distill.serving.request import RequestEncoder
 from distill.serving.scores import Float32, Scores, ranking_score
 
@@ -174,6 +176,64 @@ class Bundle:
         inputs |= self.encode_requests(request, len(sizes))
         return self._scores(inputs, as_mapping(candidates, _CANDIDATES), n, items)
 
+    def top_k(
+        self,
+        request: Mapping[str, Any],
+        candidates: Mapping[str, Values] | pa.Table | None = None,
+        items: Values | None = None,
+        *,
+        k: int,
+        rerank: Rerank | bool = True,
+    ) -> TopK:
+        """Chooses the best k candidates of one request.
+
+        Args:
+            request: See `score`.
+            candidates: See `score`; and the raw columns that quotas read.
+            items: See `score`.
+            k: How many; all if there are fewer.
+            rerank: How; True as the bundle says, False in the order of the ranking score.
+
+        Raises:
+            DataError: See `score` and `best`.
+        """
+        scores = self.score(request, candidates, items)
+        places = self.best(scores, k, candidates, rerank)
+        if items is not None:
+            is_arrow = isinstance(items, pa.Array | pa.ChunkedArray)
+            items = items.take(pa.array(places)) if is_arrow else [items[place] for place in places.tolist()]
+        return TopK(places, scores.take(places), items)
+
+    def best(
+        self,
+        scores: Scores,
+        k: int,
+        candidates: Mapping[str, Values] | pa.Table | None = None,
+        rerank: Rerank | bool = True,
+    ) -> Int64:
+        """Returns the positions of the best k candidates of one request that was scored, the best first; see `top_k`.
+
+        Raises:
+            DataError: A column that quotas read is missing, or vectors are compared of a model that has none.
+        """
+        if k < 0:
+            raise DataError("A number of candidates is negative.", where="k", expected="from 0 on", found=f"{k}")
+        options = (self.manifest.rerank if rerank else None) if isinstance(rerank, bool) else rerank
+        number = len(scores.ranking_score)
+        if options is None or number == 0:
+            return scores.order()[:k]
+        return reranked(scores, k, options, self.quota_columns(options, candidates, number))
+
+    def quota_columns(
+        self, rerank: Rerank, candidates: Mapping[str, Values] | pa.Table | None, rows: int
+    ) -> dict[str, pa.Array]:
+        """Returns the raw columns of candidates that quotas read.
+
+        Raises:
+            DataError: One is missing, or does not hold what the schema declares.
+        """
+        return as_columns(as_mapping(candidates, _CANDIDATES), rerank.columns, rows, _CANDIDATES, self._declared)
+
     def _no_scores(self) -> Scores:
         empty = np.zeros((0, len(self.schema.tasks)), np.float32)
         return Scores(empty, empty.sum(1), self.schema)
@@ -185,8 +245,11 @@ class Bundle:
         inputs |= self.encode_pairs(columns, n)
         if items is not None:
             inputs |= self._stored(items, n)
+        if not self.manifest.is_whole and CANDIDATE not in inputs:
+            inputs[CANDIDATE] = self._programs["candidate"].run(inputs)
         logits = self.logits(inputs)
-        return Scores(logits, ranking_score(self.schema, logits, self.read_score_columns(columns, n)), self.schema)
+        score = ranking_score(self.schema, logits, self.read_score_columns(columns, n))
+        return Scores(logits, score, self.schema, inputs[CANDIDATE] if self.manifest.has_vectors else None)
 
     def read_score_columns(self, candidates: Mapping[str, Values] | pa.Table | None, rows: int) -> dict[str, Float32]:
         """Reads the columns of the ranking score of N candidates.

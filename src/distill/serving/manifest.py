@@ -13,6 +13,7 @@ from distill.errors import DataError
 from distill.files import below, hash_file
 from distill.schema import Schema, Side, parse_schema
 from distill.sealed import OtherVersion, read_sealed, write_sealed
+from distill.serving.diversity.options import Rerank
 
 MANIFEST, GOLDEN, ITEMS, CARD = "model.json", "golden.parquet", "items", "README.md"
 FORMAT_VERSION = 1
@@ -54,6 +55,11 @@ class Interaction(_Model):
     type: Literal["dot", "sum", "item", "program"]
     bias: tuple[float, ...] = ()
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether candidates have vectors, rather than parts of a sum."""
+        return self.type in ("dot", "program")
+
 
 class TopKProgram(_Model):
     """The best candidates of requests in one program, for devices: a `torch.export` program.
@@ -85,6 +91,7 @@ class Manifest(_Model):
             which nothing can be computed ahead is `whole`.
         interaction: Of a model in parts.
         top_k: A program for devices, if there is one.
+        rerank: How `Bundle.top_k` re-ranks; None for the order of the ranking score.
         files: Path of every other file, item vectors left out, to its hash.
         difference: Largest difference of a golden logit, in the units of the check, when the bundle was written.
         made_with: Package to release.
@@ -99,6 +106,7 @@ class Manifest(_Model):
     programs: dict[Part, Program]
     interaction: Interaction | None
     top_k: TopKProgram | None = None
+    rerank: Rerank | None = None
     files: dict[Below, str]
     difference: float = 0.0
     made_with: dict[str, str] = Field(default_factory=dict)
@@ -109,10 +117,23 @@ class Manifest(_Model):
             raise ValueError(f"no hash of {missing[0]}")
         return self
 
+    @model_validator(mode="after")
+    def _check_rerank(self) -> Manifest:
+        if self.rerank is not None and self.rerank.needs_vectors and not self.has_vectors:
+            raise ValueError(
+                f"rerank of type {self.rerank.type} compares vectors of candidates, and this model has none"
+            )
+        return self
+
     @property
     def is_whole(self) -> bool:
         """Whether the model is one program."""
         return "whole" in self.programs
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether candidates have vectors, rather than parts of a sum."""
+        return self.interaction is not None and self.interaction.has_vectors
 
     @property
     def sides(self) -> list[Side]:

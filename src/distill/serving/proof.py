@@ -14,15 +14,18 @@ import pyarrow.parquet as pq
 from distill.encodings.arrow import Int64
 from distill.errors import DataError
 from distill.schema import Schema
+from distill.serving.diversity.options import Rerank
 from distill.serving.item_features import ItemFeatures
 from distill.serving.items import ItemVectors
-from distill.serving.manifest import GOLDEN
+from distill.serving.manifest import GOLDEN, Manifest
+from distill.serving.order_proof import first_wrong_place
+from distill.serving.ranking import criterion, limits_of
 from distill.serving.scores import Float32, Scores
 
 TOLERANCE = 1e-5
 _ROUNDED = {"float32": TOLERANCE, "float16": 2.0**-11, "int8": 1 / 250}  # of the largest value of a vector
 REQUEST, CANDIDATES, COUNT, SCORES = "request", "candidates", "count", "scores"
-RANKING_SCORE = "ranking score"  # with a space, as no task has one
+RANKING_SCORE, PLACE = "ranking score", "place after re-ranking"  # with a space, as no task has one
 
 
 class Provable(Protocol):
@@ -30,6 +33,9 @@ class Provable(Protocol):
 
     @property
     def root(self) -> Path: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
 
     @property
     def schema(self) -> Schema: ...
@@ -41,6 +47,10 @@ class Provable(Protocol):
     def encode(
         self, request: Mapping[str, Any], candidates: Mapping[str, Any], counts: Int64, /
     ) -> dict[str, npt.NDArray[Any]]: ...
+
+    def best(self, scores: Scores, k: int, candidates: Mapping[str, Any], /) -> Int64: ...
+
+    def quota_columns(self, rerank: Rerank, candidates: Mapping[str, Any], rows: int, /) -> dict[str, pa.Array]: ...
 
     def item_vectors(self, candidates: pa.Table, /) -> Float32: ...
 
@@ -56,7 +66,8 @@ def check_golden(bundle: Provable) -> float:
         The largest difference of a logit: absolute, or of a logit beyond 1 relative to it.
 
     Raises:
-        DataError: A difference is above 1e-5, or the golden requests cannot be read.
+        DataError: A difference is above 1e-5, re-ranking gives another order and no near tie explains it, or the golden
+            requests cannot be read.
     """
     table = _read(bundle.root / GOLDEN)
     counts = table[COUNT].to_numpy()
@@ -66,6 +77,8 @@ def check_golden(bundle: Provable) -> float:
     everything = bundle.score_batch(_fields(table, REQUEST), candidates, counts)
     worst = _difference(everything.logits, wanted, bundle, "all together")
     _check_ranking(everything.ranking_score, table, bundle)
+    if bundle.manifest.rerank is not None:
+        _check_order(bundle, bundle.manifest.rerank, everything, table)
     requests = table[REQUEST].to_pylist() if REQUEST in table.column_names else [{}] * len(table)
     rows = table[CANDIDATES].to_pylist() if CANDIDATES in table.column_names else [[]] * len(table)
     for number, (request, own) in enumerate(zip(requests, rows, strict=True)):
@@ -79,8 +92,7 @@ def check_golden(bundle: Provable) -> float:
 def _check_ranking(found: Float32, table: pa.Table, bundle: Provable) -> None:
     """Compares the ranking score, which sums up the logits by the powers of the tasks."""
     wanted = _fields(table, SCORES)[RANKING_SCORE].to_numpy()
-    powers = bundle.schema.score.tasks or dict.fromkeys(bundle.schema.task_names, 1.0)
-    bound = TOLERANCE * (1 + sum(map(abs, powers.values()))) * np.maximum(1.0, np.abs(wanted))
+    bound = _score_bound(wanted, bundle.schema)
     if not (np.abs(found - wanted) <= bound).all():
         row = int(np.argmax(~(np.abs(found - wanted) <= bound)))
         raise DataError(
@@ -90,6 +102,39 @@ def _check_ranking(found: Float32, table: pa.Table, bundle: Provable) -> None:
             found=f"{found[row]:.7g}",
             remedy="Do not serve it. Export it again with this release.",
         )
+
+
+def _score_bound(wanted: Float32, schema: Schema) -> npt.NDArray[np.float64]:
+    """By how much a ranking score may differ `[N]`: logits enter it by the powers of the tasks."""
+    powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
+    return TOLERANCE * (1 + sum(map(abs, powers.values()))) * np.maximum(1.0, np.abs(wanted.astype(np.float64)))
+
+
+def _check_order(bundle: Provable, rerank: Rerank, scores: Scores, table: pa.Table) -> None:
+    """Compares the order of each request's candidates after re-ranking; near ties may be broken either way."""
+    found = _fields(table, SCORES)
+    if PLACE not in found:
+        raise DataError("Golden requests have no order after re-ranking.", where=str(bundle.root / GOLDEN))
+    columns, first = _fields(table, CANDIDATES), 0
+    for number, count in enumerate(table[COUNT].to_pylist()):
+        rows = np.arange(first, first + count)
+        own, given = scores.take(rows), {name: values.slice(first, count) for name, values in columns.items()}
+        places = found[PLACE].to_numpy()[rows]
+        first += count
+        wanted = np.argsort(places, kind="stable")
+        if count == 0 or np.array_equal(bundle.best(own, count, given), wanted):
+            continue
+        limits = limits_of(rerank, bundle.quota_columns(rerank, given, count))
+        bound = _score_bound(own.ranking_score, bundle.schema)
+        wrong = first_wrong_place(criterion(own, rerank), own.ranking_score, bound, wanted, rerank, limits)
+        if not np.array_equal(places[wanted], np.arange(count)) or wrong is not None:
+            raise DataError(
+                "A bundle does not re-rank its golden requests as it did when it was exported.",
+                where=f"{bundle.root / GOLDEN}, request {number}, place {wrong}",
+                expected=f"order {wanted.tolist()}",
+                found=f"order {bundle.best(own, count, given).tolist()}",
+                remedy="Do not serve it. Export it again with this release.",
+            )
 
 
 def check_golden_items(bundle: Provable, items: ItemVectors | ItemFeatures) -> None:

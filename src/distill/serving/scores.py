@@ -23,11 +23,13 @@ class Scores:
         logits: `[N, K]`.
         ranking_score: By which candidates are ordered `[N]`: the logarithm of Π_k p_k^a_k · Π_c x_c^b_c.
         schema: Names the tasks.
+        vectors: Of the candidates `[N, …]`, as scoring used them; None of a model that has none, or of no candidates.
     """
 
     logits: Float32
     ranking_score: Float32
     schema: Schema
+    vectors: Float32 | None = None
 
     @cached_property
     def predictions(self) -> dict[str, Float32]:
@@ -41,6 +43,11 @@ class Scores:
         """Positions of the candidates `[N]`, the best first; of equal ones the first is before the others."""
         order: Int64 = np.argsort(-self.ranking_score, kind="stable")
         return order
+
+    def take(self, positions: Int64 | slice) -> Scores:
+        """Returns the scores of some candidates, in the order of their positions; of a slice without a copy."""
+        vectors = None if self.vectors is None else self.vectors[positions]
+        return Scores(self.logits[positions], self.ranking_score[positions], self.schema, vectors)
 
 
 def sigmoid(z: Float32) -> Float32:
