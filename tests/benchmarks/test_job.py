@@ -24,6 +24,7 @@ SMALL = {
     ],
     "bundle": ["benchmark.models=[two_tower]", "benchmark.turns=2"],
     "metrics": ["benchmark.candidates=2000", "benchmark.requests=200"],
+    "diversity": ["benchmark.candidates=60", "benchmark.k=20", "benchmark.turns=1", "benchmark.requests=2"],
     "losses": ["benchmark.candidates=[50,200]"],
 }
 
@@ -38,7 +39,7 @@ def _run(root: Path, name: str, *arguments: str) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("name", slow_except(SMALL, "metrics"))
+@pytest.mark.parametrize("name", slow_except(SMALL, "metrics", "diversity"))
 def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     rows = _run(tmp_path, name, *SMALL[name])
     assert all(row["value"] > 0 for row in rows if row["unit"] not in ("share", "of its forward", "MB more"))

@@ -74,7 +74,7 @@ def flat_vectors(vectors: Float32, rerank: Rerank) -> Float32:
     """
     if rerank.vectors == "mean" and vectors.ndim > 2:
         vectors = vectors.mean(1)
-    return vectors.reshape(len(vectors), -1)
+    return vectors.reshape(len(vectors), int(np.prod(vectors.shape[1:])))
 
 
 def limits_of(rerank: Rerank, columns: Mapping[str, pa.Array]) -> list[Limit]:
