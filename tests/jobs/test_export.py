@@ -17,7 +17,7 @@ import yaml
 
 from distill.data.dataset import load_dataset
 from distill.device import DeviceTopK
-from distill.serving import Bundle, ItemVectors
+from distill.serving import Bundle, ItemVectors, Quota, Rerank
 from tests.jobs.days import SCHEMA, day, of_day, write_days
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 
@@ -85,6 +85,17 @@ def test_the_script_makes_the_bundle_of_the_run(root: Path, capsys: pytest.Captu
     assert len(again.items) == len(first.items) == 40
     np.testing.assert_allclose(again.items.of(["i12"]), first.items.of(["i12"]), atol=1e-2)
     assert "40 items, golden requests within" in capsys.readouterr().out
+
+
+def test_a_bundle_re_ranks_as_it_was_told_on_the_command_line(root: Path) -> None:
+    export(root, "reranked", "exported=false", f"items={root / 'items.parquet'}",
+           "rerank={type: mmr, trade_off: 0.5, quotas: [{column: shop, most: 1, window: 2}]}")  # fmt: skip
+    bundle = Bundle.load(root / "reranked")
+    assert bundle.manifest.rerank == Rerank(type="mmr", trade_off=0.5, quotas=(Quota(column="shop", most=1, window=2),))
+    items, shops = pq.read_table(root / "items.parquet")["item"].to_pylist()[:4], ["a", "a", "b", "b"]
+    best = bundle.top_k({"user": "u6", "past": ["i12"]}, {"shop": shops}, items=items, k=4)
+    kept = [shops[place] for place in best.positions]
+    assert kept in (["a", "b", "a", "b"], ["b", "a", "b", "a"])
 
 
 def test_bundle_and_checkpoint_measure_alike(root: Path) -> None:
@@ -164,6 +175,10 @@ def test_a_delta_from_the_command_line(root: Path) -> None:
         (["items=ITEMS", "top_k_type=float16"], "top_k_type"),
         (["items=ITEMS", "top_k=0"], "top_k"),
         (["what=items", "items=nowhere.parquet", "top_k=5"], "what=bundle"),
+        (["rerank={type: mmr}"], "needs a trade_off"),
+        (["rerank={type: mmr, trade_off: 2}"], "rerank.trade_off"),
+        (["rerank=mmr"], "rerank"),
+        (["what=items", "items=nowhere.parquet", "rerank={type: mmr, trade_off: 0.5}"], "rerank"),
     ],
 )
 def test_mistakes_end_in_a_message(

@@ -126,7 +126,7 @@ def _check_order(bundle: Provable, rerank: Rerank, scores: Scores, table: pa.Tab
             continue
         limits = limits_of(rerank, bundle.quota_columns(rerank, given, count))
         bound = _score_bound(own.ranking_score, bundle.schema)
-        wrong = first_wrong_place(criterion(own, rerank), own.ranking_score, bound, wanted, rerank, limits)
+        wrong = first_wrong_place(criterion(own, rerank, count), own.ranking_score, bound, wanted, rerank, limits)
         if not np.array_equal(places[wanted], np.arange(count)) or wrong is not None:
             raise DataError(
                 "A bundle does not re-rank its golden requests as it did when it was exported.",

@@ -47,10 +47,10 @@ def reranked(scores: Scores, k: int, rerank: Rerank, columns: Mapping[str, pa.Ar
         DataError: The scores have no vectors and it compares them, or a column holds lists.
     """
     score = scores.ranking_score
-    return choose(criterion(scores, rerank), score, k, limits_of(rerank, columns))
+    return choose(criterion(scores, rerank, k), score, k, limits_of(rerank, columns))
 
 
-def criterion(scores: Scores, rerank: Rerank) -> Criterion:
+def criterion(scores: Scores, rerank: Rerank, k: int) -> Criterion:
     """Returns what is maximised; see `reranked`."""
     vectors = None
     if rerank.needs_vectors:
@@ -62,7 +62,7 @@ def criterion(scores: Scores, rerank: Rerank) -> Criterion:
                 found=rerank.type,
             )
         vectors = flat_vectors(scores.vectors, rerank)
-    return criterion_of(rerank.type, scores.ranking_score, vectors, rerank.trade_off, rerank.window)
+    return criterion_of(rerank.type, scores.ranking_score, vectors, k, rerank.trade_off, rerank.window)
 
 
 def flat_vectors(vectors: Float32, rerank: Rerank) -> Float32:

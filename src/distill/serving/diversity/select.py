@@ -51,7 +51,7 @@ def mmr(
         Carbonell and Goldstein, SIGIR 1998; see `MarginalRelevance`.
     """
     _check(relevance, vectors, k, trade_off, window, limits)
-    return choose(criterion_of("mmr", relevance, vectors, trade_off, window), relevance, k, limits)
+    return choose(criterion_of("mmr", relevance, vectors, k, trade_off, window), relevance, k, limits)
 
 
 def dpp(
@@ -79,7 +79,7 @@ def dpp(
         Chen, Zhang and Zhou, NeurIPS 2018, arXiv:1709.05135; see `Determinant`.
     """
     _check(relevance, vectors, k, trade_off, window, limits)
-    return choose(criterion_of("dpp", relevance, vectors, trade_off, window), relevance, k, limits)
+    return choose(criterion_of("dpp", relevance, vectors, k, trade_off, window), relevance, k, limits)
 
 
 def by_quotas(relevance: Array, k: int, limits: Sequence[Limit]) -> Int64:
@@ -93,10 +93,12 @@ def by_quotas(relevance: Array, k: int, limits: Sequence[Limit]) -> Int64:
 
 
 def criterion_of(
-    kind: str, relevance: Array, vectors: Array | None, trade_off: float | None, window: int | None
+    kind: str, relevance: Array, vectors: Array | None, k: int, trade_off: float | None, window: int | None
 ) -> Criterion:
     """Returns what `mmr`, `dpp` or `quotas` maximise; with a trade-off of 1 that is relevance."""
     z = standardised(relevance)
+    if window is not None and window >= min(k, len(z)):
+        window = None  # all that were chosen count
     if kind == "quotas" or trade_off == 1:
         return ByRelevance(z)
     assert vectors is not None
