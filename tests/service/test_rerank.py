@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from distill.data.prepare.progress import PassProgress
 from distill.export import BundleOptions
 from distill.jobs.export import ItemOptions, export_bundle
+from distill.service.scoring import Body
 from distill.serving import Bundle, Quota, Rerank
 from tests.export.conftest import Log
 from tests.export.raw import catalogue
@@ -54,6 +56,21 @@ def test_a_request_may_go_without(served: Any, reranking: Bundle) -> None:
     plain = reranking.top_k(REQUEST, COLUMNS, ITEMS, k=8, rerank=False)
     alone = {**BODY, "candidates": {"bid": COLUMNS["bid"]}, "rerank": False}
     assert served.post("/top_k", json=alone).json()["positions"] == plain.positions.tolist()
+
+
+def test_requests_that_are_scored_together_are_re_ranked_alone(served: Any) -> None:
+    scorer = served.app_state["service"].scorer
+    bodies = [
+        BODY,
+        {**BODY, "items": ITEMS[::-1]},
+        {**BODY, "rerank": False},
+        {**BODY, "request": {**REQUEST, "user": 7}},
+    ]
+    sent = [json.dumps(body).encode() for body in bodies]
+    found = scorer.answer_together([Body(one, is_top=True) for one in sent])
+    positions = [json.loads(one)["positions"] for one in found]
+    assert positions == [json.loads(scorer.top_k(one))["positions"] for one in sent]
+    assert len({tuple(one) for one in positions}) > 2
 
 
 def test_items_that_are_left_out_leave_their_categories_too(served: Any, reranking: Bundle) -> None:
