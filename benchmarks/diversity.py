@@ -131,11 +131,12 @@ class _Request:
 
 
 def _timed(way: Callable[[], Int64]) -> Callable[[], float]:
+    """Measures the processor's time of this thread, which others on the machine disturb less; in milliseconds."""
     way()
 
     def measure() -> float:
-        start = time.perf_counter()
+        start = time.thread_time()
         way()
-        return 1000 * (time.perf_counter() - start)
+        return 1000 * (time.thread_time() - start)
 
     return measure

@@ -229,7 +229,7 @@ def test_equal_scores_are_one_long_tie(log: Log, tmp_path: Path) -> None:
     check_golden(Shaken(sound, 0))
 
 
-@pytest.mark.parametrize("name", slow_except(["cold", "logistic", "quality_score"], "logistic"))
+@pytest.mark.parametrize("name", slow_except(["cold", "quality_score"], "quality_score"))
 def test_a_model_without_vectors_has_quotas_only(log: Log, tmp_path: Path, name: str) -> None:
     trained = log.trained(name)
     with pytest.raises(ConfigError, match="this model has none"):

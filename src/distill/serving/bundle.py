@@ -199,9 +199,10 @@ class Bundle:
         """
         scores = self.score(request, candidates, items)
         places = self.best(scores, k, candidates, rerank)
-        if items is not None:
-            is_arrow = isinstance(items, pa.Array | pa.ChunkedArray)
-            items = items.take(pa.array(places)) if is_arrow else [items[place] for place in places.tolist()]
+        if isinstance(items, pa.Array | pa.ChunkedArray):
+            items = items.take(pa.array(places))
+        elif items is not None:
+            items = [items[place] for place in places.tolist()]
         return TopK(places, scores.take(places), items)
 
     def best(
