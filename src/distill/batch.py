@@ -70,10 +70,16 @@ class Ragged(TensorStruct):
     Attributes:
         values: Ids of all rows, one row after the other `[sum(lengths)]` int64.
         lengths: Length of each row `[B]` int64.
+        longest: No row is longer, as far as the host knows; None if only the lengths tell.
     """
 
     values: Tensor
     lengths: Tensor
+    longest: int | None = None
+
+    def measured(self) -> Ragged:
+        """Returns the same with `longest` found from the lengths, for who must not look at them later."""
+        return replace(self, longest=int(self.lengths.max()) if self.lengths.shape[0] else 0)
 
     def select(self, rows: Tensor) -> Ragged:
         """Returns the rows at positions `rows [B']`."""
@@ -81,11 +87,12 @@ class Ragged(TensorStruct):
         starts = (self.lengths.cumsum(0) - self.lengths).index_select(0, rows)
         shift = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths)
         positions = torch.arange(shift.shape[0], device=shift.device) + shift
-        return Ragged(self.values.index_select(0, positions), lengths)
+        return Ragged(self.values.index_select(0, positions), lengths, self.longest)
 
     def joined(self, other: Ragged) -> Ragged:
         """Returns the rows of both, the own first."""
-        return Ragged(torch.cat([self.values, other.values]), torch.cat([self.lengths, other.lengths]))
+        known = None if self.longest is None or other.longest is None else max(self.longest, other.longest)
+        return Ragged(torch.cat([self.values, other.values]), torch.cat([self.lengths, other.lengths]), known)
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,10 @@ class FeatureBlock(TensorStruct):
     numbers: Tensor
     vectors: Mapping[str, Tensor]
     sequences: Mapping[str, Ragged]
+
+    def measured(self) -> FeatureBlock:
+        """Returns the same with the lengths of its sequences known to the host; see `Ragged.longest`."""
+        return replace(self, sequences={name: ragged.measured() for name, ragged in self.sequences.items()})
 
     @property
     def num_rows(self) -> int:
@@ -174,6 +185,7 @@ class Batch(TensorStruct):
         logged: `[N, K]` bool, which of the observed labels are the log's. None if all are: no sampler added any.
         grades: `[N, K]` float32: the labels of log rows; of rows that a sampler labelled, 1 for a positive and 0 for a
             negative, whatever the value of the label. None if no sampler labelled any.
+        is_ready: Whether sample rules have seen it and rows that nobody needs are left out.
     """
 
     request: FeatureBlock
@@ -194,6 +206,7 @@ class Batch(TensorStruct):
     log_q: Tensor | None = None
     logged: Tensor | None = None
     grades: Tensor | None = None
+    is_ready: bool = False
 
     @property
     def relevance(self) -> Tensor:
@@ -227,9 +240,11 @@ class Batch(TensorStruct):
         """Returns what sample rules made of this batch, `other`, with a note of which labels were here before."""
         if other is self:
             return other
+        if other.num_candidates == self.num_candidates:
+            return replace(other, logged=self.observed)
         added = (other.origin == Origin.RANDOM_NEGATIVE) | (other.origin == Origin.IN_BATCH_NEGATIVE)
-        logged = torch.zeros_like(other.observed).index_copy(0, (~added).nonzero().flatten(), self.observed)
-        return replace(other, logged=logged)
+        before = ((~added).cumsum(0) - 1).clamp(min=0)  # the others are in their order still
+        return replace(other, logged=self.observed.index_select(0, before) & ~added.unsqueeze(1))
 
     def select(self, rows: Tensor) -> Batch:
         """Returns the candidates at ascending positions `rows [N']`; requests stay, even those left without any."""

@@ -83,7 +83,9 @@ class SideEncoder(nn.Module):
         values, width = ragged.values + self.tables.offset(spec), self.tables.width(spec)
         if spec.name not in self.sequence_encoders:
             return self.tables.mean(width, values, ragged.lengths)
-        pooled: Tensor = self.sequence_encoders[spec.name](self.tables.rows(width, values), ragged.lengths)
+        pooled: Tensor = self.sequence_encoders[spec.name](
+            self.tables.rows(width, values), ragged.lengths, ragged.longest
+        )
         return pooled
 
 

@@ -23,8 +23,8 @@ class SequenceEncoding(ABC):
 
 
 class SequencePooling(SequenceEncoding):
-    """A way that does not look at the candidate, `(values [sum(lengths), D], lengths [R]) -> [R, D]`: run once per
-    request."""
+    """A way that does not look at the candidate, `(values [sum(lengths), D], lengths [R], longest or None) -> [R, D]`:
+    run once per request."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,8 @@ class TargetTransformerEncoding(_OfTransformer, TargetEncoding):
 
 
 class _Attention(nn.Module):
+    needs_shapes = True  # the number of pairs of candidates and values
+
     def __init__(self, attention: TargetAttention) -> None:
         super().__init__()
         self.attention = attention
@@ -120,6 +122,8 @@ class _Attention(nn.Module):
 
 
 class _Transformer(nn.Module):
+    needs_shapes = True  # the number of pairs, and the longest sequence
+
     def __init__(self, encoder: TransformerEncoder) -> None:
         super().__init__()
         self.encoder = encoder

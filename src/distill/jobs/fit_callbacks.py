@@ -47,7 +47,7 @@ def fit_callbacks(cfg: DictConfig, role: str, folder: Path, log_dir: Path) -> li
         CheckMonitor(monitor, role),
         BestCheckpoint(folder, monitor, str(cfg.callbacks.mode)),
         LastCheckpoint(folder),
-        StopOnNonFinite(str(folder), role),
+        StopOnNonFinite(str(folder), role, int(cfg.trainer.log_every_n_steps)),
         ScalarLayout(),
         LossLog(int(cfg.trainer.log_every_n_steps)),
         MetricHistory(str(log_dir / role)),

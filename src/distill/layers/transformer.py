@@ -73,17 +73,18 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(width, num_heads, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, values: Tensor, lengths: Tensor, longest: int | None = None) -> Tensor:
         """Encodes B sequences.
 
         Args:
             values: Of all sequences, oldest first `[sum(lengths), D]`, or padded `[B, L, D]`.
             lengths: `[B]`.
+            longest: No sequence is longer; the greatest length if None.
 
         Returns:
             `[B, D]`; 0 for an empty sequence.
         """
-        x, is_full = (values, False) if values.dim() == 3 else _padded(values, lengths)
+        x, is_full = (values, False) if values.dim() == 3 else _padded(values, lengths, longest)
         place = torch.arange(x.shape[1], device=values.device)
         present = place < lengths.unsqueeze(1)
         # An empty sequence attends to its padding: what comes of it is dropped below.
@@ -97,10 +98,12 @@ class TransformerEncoder(nn.Module):
         return mean
 
 
-def _padded(values: Tensor, lengths: Tensor) -> tuple[Tensor, bool]:
+def _padded(values: Tensor, lengths: Tensor, longest: int | None) -> tuple[Tensor, bool]:
     """Pads sequences with zeros to the longest one `[B, L, D]`; also says whether there was nothing to pad."""
     batch, width = lengths.shape[0], values.shape[1]
-    longest = max(int(lengths.max()), 1) if batch else 1
+    if longest is None:
+        longest = int(lengths.max()) if batch else 1
+    longest = max(longest, 1)
     if values.shape[0] == batch * longest:
         return values.view(batch, longest, width), True
     present = torch.arange(longest, device=values.device) < lengths.unsqueeze(1)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from distill.ops.waiting import places
+
 _INT32 = 2**31
 
 
@@ -53,20 +55,28 @@ def sum_rows(ids: Tensor, values: Tensor, num_ids: int) -> tuple[Tensor, Tensor]
         num_ids: Every id is below it.
 
     Returns:
-        The distinct ids in rising order `[u]` int64, and their sums `[u, D]`.
+        The distinct ids in rising order `[u]` int64, and their sums `[u, D]`. Where the host may not look at how many
+        there are, u is n: behind the distinct ids come 0, with sums of 0.
     """
     if ids.shape[0] == 0:
         return ids, values
     sorted_ids, order = (ids.int() if num_ids <= _INT32 else ids).sort(stable=True)
     starts_run = torch.ones(ids.shape, dtype=torch.bool, device=ids.device)
     torch.ne(sorted_ids[1:], sorted_ids[:-1], out=starts_run[1:])
-    starts = starts_run.nonzero().flatten()
-    sums = functional.embedding_bag(order, values, starts, mode="sum")
-    return sorted_ids.index_select(0, starts).long(), sums
+    starts = places(starts_run)  # a bag that starts behind the last row is empty
+    sums = functional.embedding_bag(order, values, starts.index, mode="sum")
+    return starts.keep(sorted_ids.index_select(0, starts.rows).long(), 0), sums
+
+
+def is_padding(ids: Tensor) -> Tensor:
+    """Says which ids of `sum_rows` are none `[n]` bool: those that are 0 and not the first."""
+    padding = ids == 0
+    padding[:1].zero_()
+    return padding
 
 
 def coalesced(gradient: Tensor) -> Tensor:
-    """Returns a sparse gradient `[V, D]` with every row once, by `sum_rows`.
+    """Returns a sparse gradient `[V, D]` with every row once, by `sum_rows`, whose padding adds 0 to row 0.
 
     Args:
         gradient: With one sparse dimension.

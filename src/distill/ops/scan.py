@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from distill.ops.waiting import size_of
+
 
 def segment_tail_logsumexp(values: Tensor, index: Tensor, counts: Tensor) -> Tensor:
     """Computes `log Σ_{j ≥ i} e^{v_j}` over the rows of the same segment from row i on.
@@ -20,7 +22,7 @@ def segment_tail_logsumexp(values: Tensor, index: Tensor, counts: Tensor) -> Ten
     Returns:
         `[N]`, differentiable.
     """
-    longest = int(counts.max()) if counts.numel() else 0
+    longest = size_of(counts.max(), values.shape[0]) if counts.numel() else 0
     total, distance = values, 1
     while distance < longest:
         same = index[distance:] == index[:-distance]

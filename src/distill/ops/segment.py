@@ -15,7 +15,8 @@ def segment_count(index: Tensor, num_segments: int) -> Tensor:
     Returns:
         `[num_segments]` int64; 0 for empty segments.
     """
-    return torch.bincount(index, minlength=num_segments)
+    counts = torch.zeros(num_segments, dtype=torch.int64, device=index.device)
+    return counts.scatter_add_(0, index, torch.ones_like(index))  # bincount would look for the greatest
 
 
 def segment_start(index: Tensor, num_segments: int) -> Tensor:

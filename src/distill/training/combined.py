@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 
@@ -37,6 +38,12 @@ class CombinedOptimizer(Optimizer):
         for optimizer in self.optimizers.values():
             optimizer.step()
         return loss
+
+    def withhold(self, flag: Tensor) -> None:
+        """Leaves weights and states as they are in every step at which a scalar `flag` is above 0, without looking at
+        it; fused optimisers of torch and those of tables understand it."""
+        for optimizer in self.optimizers.values():
+            optimizer.found_inf = flag  # type: ignore[attr-defined]  # torch's own name, as its gradient scaler sets it
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clears the gradients of every optimiser."""

@@ -20,6 +20,7 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
 from distill.models.training_rows import rows_in_training
 from distill.ops.ranks import mean_over_ranks
+from distill.ops.waiting import can_look
 from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
@@ -119,28 +120,41 @@ class RankingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
-        signals, taught = self._heard(batch)
-        logged = replace(batch, signals=signals)
-        batch = self._needed(logged.sampled(self.sampling(logged, self.global_step)))
-        signals = batch.signals
-        inputs = self.loss_inputs(batch)
+        taught: LossReport | None = None
+        if not batch.is_ready:
+            signals, taught = self._heard(batch)
+            batch = self._ready(replace(batch, signals=signals))
+        inputs = self.loss_inputs(batch, self.global_step)
         with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
             report: LossReport = self.loss(inputs)
         if taught is not None:
             report = report.beside("teacher", taught)
-        self.last_batch, self.last_signals = batch, signals
+        self.last_batch, self.last_signals = batch, batch.signals
         self.last_report = replace(report, total=report.total.detach())
         return report.total
 
-    def loss_inputs(self, batch: Batch) -> LossInputs:
-        """Scores a sampled batch, which carries its signals, for the loss."""
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one whose signals
+        come from a model that runs in the step is made ready there."""
+        if not self.trainer.training or (self._hears and self.signals is not None and self.signals.model is not None):
+            return batch
+        signals, _ = self._heard(batch)
+        ready = self._ready(replace(batch, signals=signals))
+        return replace(ready, **{side: getattr(ready, side).measured() for side in ("request", "candidate", "cross")})
+
+    def loss_inputs(self, batch: Batch, step: int) -> LossInputs:
+        """Scores a batch that is ready, and carries its signals, for the loss at a step."""
         seen = self.projection(batch)
         tower = item_tower(self.model, self.device)
-        return LossInputs(seen, self._scored(seen), batch.signals, self.global_step, tower)
+        return LossInputs(seen, self._scored(seen), batch.signals, step, tower)
+
+    @property
+    def _hears(self) -> bool:
+        return self.loss.needs_signals or self.sampling.needs_signals
 
     def _heard(self, batch: Batch) -> tuple[TeacherSignals | None, LossReport | None]:
         """Returns the teacher's signals, and its own loss if it learns in the same step."""
-        if self.signals is None or not (self.loss.needs_signals or self.sampling.needs_signals):
+        if self.signals is None or not self._hears:
             return None, None
         return self.signals.learn(batch, lambda: self._wanted(batch), self.global_step, self._wants_hidden)
 
@@ -148,9 +162,13 @@ class RankingModule(pl.LightningModule):
         """Says which candidates the teacher's signals are wanted of `[N]` bool."""
         return batch.weight > 0 if self.sampling.needs_signals else self.loss.listens_to(batch, self.global_step)
 
-    def _needed(self, batch: Batch) -> Batch:
-        """Leaves out candidates that neither a loss term acts on nor the model itself needs, such as unlabelled ones
-        without a teacher: a model scores each candidate for itself, so they would be scored for nothing."""
+    def _ready(self, batch: Batch) -> Batch:
+        """Applies the sample rules, and leaves out candidates that neither a loss term acts on nor the model itself
+        needs, such as unlabelled ones without a teacher: a model scores each candidate for itself, so they would be
+        scored for nothing. They stay where the host would wait to know them."""
+        batch = replace(batch.sampled(self.sampling(batch, self.global_step)), is_ready=True)
+        if not can_look(batch.weight):
+            return batch
         wanted = self.loss.acts_on(batch, batch.signals, self.global_step) | rows_in_training(self.model, batch)
         rows = wanted.nonzero().flatten()
         return batch if rows.shape[0] == batch.num_candidates else batch.select(rows)
@@ -170,7 +188,8 @@ class RankingModule(pl.LightningModule):
             own = [p for p in self.parameters() if id(p) not in of_teacher]
             for together in (own, teachers):  # a step of the student must not shorten one of its teacher
                 dense = [p for p in together if p.grad is not None and id(p) not in in_tables]
-                torch.nn.utils.clip_grad_norm_(dense, clip)
+                if dense:  # of none, the norm would be a number made on the host
+                    torch.nn.utils.clip_grad_norm_(dense, clip)
 
     def configure_optimizers(self) -> Any:
         """Returns the combined optimiser and its schedule by step."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from torch.optim import AdamW, Optimizer, SparseAdam
+from torch.optim import AdamW, Optimizer
 
 from distill.checks import require_number
 from distill.errors import ConfigError
@@ -14,6 +14,7 @@ from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from distill.training.sharded_adagrad import ShardedAdagrad
+from distill.training.sparse_adam import TouchedRowsAdam
 
 
 def table_parameters(module: nn.Module) -> list[nn.Parameter]:
@@ -82,7 +83,7 @@ class OptimizerFactory:
         if tables and self.embedding == "rowwise_adagrad":
             parts["tables"] = RowwiseAdagrad(tables, lr=self.embedding_lr)
         elif tables:
-            parts["tables"] = SparseAdam(tables, lr=self.embedding_lr)
+            parts["tables"] = TouchedRowsAdam(tables, lr=self.embedding_lr)
         sharded = [m for m in module.modules() if isinstance(m, ShardedTables)]
         if sharded and self.embedding != "rowwise_adagrad":
             raise ConfigError(

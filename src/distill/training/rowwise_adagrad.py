@@ -24,12 +24,17 @@ class RowwiseAdagrad(Optimizer):
         eps: Added to the denominator.
         initial_accumulator: G_r before the first update; damps the first steps of a row.
 
+    Attributes:
+        found_inf: Scalar, above 0 where the step must not change anything; None if it always may.
+
     Raises:
         ConfigError: A gradient is not sparse.
 
     Reference: Duchi et al., "Adaptive Subgradient Methods", 2011; row-wise form as in the DLRM reference, 2019,
     arXiv:1906.00091.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -64,8 +69,10 @@ class RowwiseAdagrad(Optimizer):
             raise ConfigError("Row-wise Adagrad wants sparse gradients.", remedy="Use it for embedding tables only.")
         grad = coalesced(grad)
         rows, values = grad.indices()[0], grad.values()
+        if self.found_inf is not None:
+            values = values.masked_fill(self.found_inf > 0, 0.0)
         total: Tensor = self.state[param]["sum"]
-        touched = total.index_select(0, rows) + values.square().mean(dim=1)
-        total.index_copy_(0, rows, touched)
-        step = values * (-lr / (touched.sqrt() + eps)).unsqueeze(1)
+        total.index_add_(0, rows, values.square().mean(dim=1))
+        touched = total.index_select(0, rows)
+        step = values * (-lr / (touched.sqrt() + eps)).unsqueeze(1)  # 0 on padding, which has row 0
         param.index_add_(0, rows, step)

@@ -94,6 +94,9 @@ class LossTerm(nn.Module, ABC):
     takes: ClassVar[tuple[str, ...]] = ("binary", "graded", "value")
     """Kinds of tasks that the formula has a meaning for."""
 
+    needs_shapes: ClassVar[bool] = False
+    """Whether the sizes of what the formula computes depend on values, so that a GPU must be waited for."""
+
     needs_both_classes: ClassVar[bool] = False
     """Whether the formula compares labels, so that those of one class teach it nothing."""
 
@@ -110,6 +113,7 @@ class LossTerm(nn.Module, ABC):
             raise ConfigError("Tasks are a list of names.", where=f"{kind}.tasks", found=repr(tasks))
         self.tasks = None if tasks is None else tuple(tasks)
         self.names: tuple[str, ...] = ()  # of the tasks, once they are known
+        self.columns: tuple[int, ...] = ()  # of its tasks, among the schema's
         self._num_tasks = 0
         self._takes_all = True
         self.register_buffer("task_columns", torch.empty(0, dtype=torch.int64), persistent=False)
@@ -182,6 +186,7 @@ class LossTerm(nn.Module, ABC):
         columns = [known.index(name) for name in wanted]
         device = self.task_columns.device
         self.names = tuple(wanted)
+        self.columns = tuple(columns)
         self._num_tasks = len(known)
         self._takes_all = columns == list(range(len(known)))
         self.task_columns = torch.tensor(columns, dtype=torch.int64, device=device)
@@ -245,7 +250,11 @@ class LossTerm(nn.Module, ABC):
                 expected=f"shape [N, {self._num_tasks}]",
                 found=f"shape {list(values.shape)}",
             )
-        return values if self._takes_all else values.index_select(1, self.task_columns)
+        if self._takes_all:
+            return values
+        if values.device != self.task_columns.device:  # a batch that is still on the host
+            return torch.stack([values[:, column] for column in self.columns], dim=1)
+        return values.index_select(1, self.task_columns)
 
     def student_logits(self, inputs: LossInputs) -> Tensor:
         """Returns the student's logits `[N, K']`, float32 or better, with gradient."""

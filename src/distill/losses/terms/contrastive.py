@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from distill.errors import ConfigError
 from distill.losses.functional.pairwise import contrastive, hinge
@@ -36,6 +36,8 @@ class Contrastive(LabelledTerm):
 
     Reference: Hadsell et al., "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006, eq. 4.
     """
+
+    needs_shapes: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from distill.errors import ConfigError
 from distill.losses.functional.delta_ndcg import DeltaNDCG
@@ -36,6 +37,8 @@ class COPR(SoftTerm):
     Deviations: the paper samples candidates from the chunks, here every pair of different chunks takes part, so nothing
     is random; pairs compare logits, not the products of bid and rate.
     """
+
+    needs_shapes: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -68,7 +68,7 @@ class DE(HiddenTerm):
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit."""
-        rows, student, teacher = self.vectors(inputs)
+        taken, student, teacher = self.vectors(inputs)
         assert self.select is not None
         logits: Tensor = self.select(teacher).log_softmax(dim=1)
         noise = -torch.empty_like(logits).exponential_().clamp(min=1e-20).log()
@@ -79,4 +79,4 @@ class DE(HiddenTerm):
             return squared_distance((weights.unsqueeze(2) * rebuilt).sum(dim=1), wanted)
 
         elements = self.num_experts * (student.shape[1] + 2 * teacher.shape[1])
-        return self.sums(inputs, rows, by_rows(distance, (student, share, teacher), elements))
+        return self.sums(inputs, taken, by_rows(distance, (student, share, teacher), elements))

@@ -12,6 +12,7 @@ from distill.losses.schedule import Schedule
 from distill.losses.setting import LossSetting
 from distill.losses.terms.base import LossInputs, TermSums, at_least_float32
 from distill.losses.terms.soft import SoftTerm
+from distill.ops.waiting import Places, places
 
 _NO_VECTORS = (
     "Declare logged vectors under `teacher.hidden` in the schema; or score with hidden=[NAME]; teacher=trained and "
@@ -71,7 +72,7 @@ class HiddenTerm(SoftTerm):
     def build(self, student_width: int, teacher_width: int) -> None:
         """Makes what of the term depends on the widths; nothing by default."""
 
-    def vectors(self, inputs: LossInputs) -> tuple[Tensor, Tensor, Tensor]:
+    def vectors(self, inputs: LossInputs) -> tuple[Places, Tensor, Tensor]:
         """Returns the rows that take part `[M]`, and their vectors `[M, W]` and `[M, W']`, the teacher's detached.
 
         Raises:
@@ -87,14 +88,14 @@ class HiddenTerm(SoftTerm):
                 found="no signals" if inputs.signals is None else ", ".join(inputs.signals.hidden) or "none",
                 remedy=_NO_VECTORS,
             )
-        (rows,) = self.selected(inputs).nonzero(as_tuple=True)
+        taken = places(self.selected(inputs), exact=self.needs_shapes)
         joined = torch.cat([inputs.output.hidden[name] for name in self.student], dim=1)
-        student = at_least_float32(joined).index_select(0, rows)
-        teacher = inputs.signals.hidden[self.teacher].detach().to(student.dtype).index_select(0, rows)
-        return rows, student, teacher
+        student = at_least_float32(joined).index_select(0, taken.rows)
+        teacher = inputs.signals.hidden[self.teacher].detach().to(student.dtype).index_select(0, taken.rows)
+        return taken, student, teacher
 
-    def sums(self, inputs: LossInputs, rows: Tensor, values: Tensor) -> TermSums:
+    def sums(self, inputs: LossInputs, taken: Places, values: Tensor) -> TermSums:
         """Averages values of rows `[M]`, weighted by the rows' weights; one unit."""
-        weight = inputs.batch.weight.index_select(0, rows).to(values.dtype)
+        weight = taken.keep(inputs.batch.weight.index_select(0, taken.rows).to(values.dtype))
         one = torch.ones(1, dtype=values.dtype, device=values.device)
-        return TermSums((values * weight).sum().view(1), weight.sum().view(1), one)
+        return TermSums((taken.keep(values) * weight).sum().view(1), weight.sum().view(1), one)

@@ -59,10 +59,10 @@ class Hint(HiddenTerm):
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit."""
-        rows, student, teacher = self.vectors(inputs)
+        taken, student, teacher = self.vectors(inputs)
         if self.normalise:
             student, teacher = (F.layer_norm(x, x.shape[1:]) for x in (student, teacher))
         assert self.project is not None
         image = self.project(student)
         distance = squared_distance if self.distance == "l2" else cosine_distance
-        return self.sums(inputs, rows, distance(image, teacher))
+        return self.sums(inputs, taken, distance(image, teacher))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +55,8 @@ class ItemContrast(LossTerm):
     sections 3 and 4. Deviations: half of F fields are F // 2 with the drawn one; numbers, vectors and sequences are
     masked too, for which they are made discrete.
     """
+
+    needs_shapes: ClassVar[bool] = True
 
     order: Tensor
 

@@ -10,19 +10,24 @@ from torch import Tensor
 from distill.losses.functional.pairwise import Importance, ordered_sums
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 from distill.ops.segment import segment_count, segment_sum
+from distill.ops.waiting import places
 
 
 @dataclass(frozen=True)
 class Lists:
     """The rows that take part, list after list; list ``k · R + r`` is task k of request r.
 
+    Where the host may not look at how many rows take part, there are K'·N of them, and those that do not are one more
+    list behind the others.
+
     Attributes:
         student: Student logits of the rows `[M]`, with gradient.
         index: List of each row `[M]`, sorted.
-        counts: Rows of each list `[K'·R]` int64.
-        weight: Mean weight of the rows of each list `[K'·R]`.
+        counts: Rows of each list `[S]` int64, with S = K'·R or one more.
+        weight: Mean weight of the rows of each list `[S]`.
         row: Row of the batch `[M]`.
         column: Task, among the term's own `[M]`.
+        num_used: K'·R.
     """
 
     student: Tensor
@@ -31,10 +36,11 @@ class Lists:
     weight: Tensor
     row: Tensor
     column: Tensor
+    num_used: int
 
     @property
     def num_lists(self) -> int:
-        """K' · R."""
+        """S."""
         return int(self.counts.shape[0])
 
     def of(self, values: Tensor) -> Tensor:
@@ -51,11 +57,13 @@ def lists_of(term: LossTerm, inputs: LossInputs, mask: Tensor) -> Lists:
         mask: `[N, K']` or `[N, 1]` bool.
     """
     batch, logits = inputs.batch, term.student_logits(inputs)
-    column, row = mask.expand_as(logits).T.nonzero(as_tuple=True)
-    index = column * batch.num_requests + batch.request_index.index_select(0, row)
-    counts = segment_count(index, batch.num_requests * logits.shape[1])
+    count, num_lists = max(logits.shape[0], 1), batch.num_requests * logits.shape[1]
+    taken = places(mask.expand_as(logits).T.flatten(), exact=term.needs_shapes)
+    column, row = taken.rows // count, taken.rows % count
+    index = taken.keep(column * batch.num_requests + batch.request_index.index_select(0, row), num_lists)
+    counts = segment_count(index, num_lists if taken.real is None else num_lists + 1)
     weight = segment_sum(batch.weight.index_select(0, row).to(logits.dtype), index, counts.shape[0])
-    return Lists(logits[row, column], index, counts, weight / counts.clamp(min=1), row, column)
+    return Lists(logits[row, column], index, counts, weight / counts.clamp(min=1), row, column, num_lists)
 
 
 def list_sums(term: LossTerm, lists: Lists, values: Tensor, amount: Tensor | None = None) -> TermSums:
@@ -64,7 +72,7 @@ def list_sums(term: LossTerm, lists: Lists, values: Tensor, amount: Tensor | Non
     Args:
         term: Whose tasks are meant.
         lists: The lists.
-        values: Value of each list `[K'·R]`.
+        values: Value of each list `[S]`.
         amount: What to divide it by, such as its number of pairs; a list of 0 takes no part. Without it, lists of at
             least two rows take part.
 
@@ -74,8 +82,9 @@ def list_sums(term: LossTerm, lists: Lists, values: Tensor, amount: Tensor | Non
     used = lists.counts >= 2 if amount is None else amount > 0
     if amount is not None:
         values = values / amount.clamp(min=1e-12).to(values.dtype)
-    shape = (term.task_columns.shape[0], -1)
-    return term.row_sums(values.view(shape).T, used.view(shape).T, lists.weight.view(shape).T)
+    shape = (len(term.columns), -1)
+    parts = (of_list[: lists.num_used].view(shape).T for of_list in (values, used, lists.weight))
+    return term.row_sums(*parts)
 
 
 def pair_means(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from distill.errors import ConfigError
 from distill.losses.functional.pairwise import logistic, pair_kl
@@ -27,6 +27,8 @@ class RankNet(LabelledTerm):
 
     Reference: Burges et al., "Learning to Rank using Gradient Descent", ICML 2005.
     """
+
+    needs_shapes: ClassVar[bool] = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
@@ -55,6 +57,8 @@ class TeacherRankNet(TemperedTerm):
 
     Reference: Burges et al., "Learning to Rank using Gradient Descent", ICML 2005, section 3.
     """
+
+    needs_shapes: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from distill.losses.functional.relational import relational
@@ -23,14 +25,16 @@ class Relational(HiddenTerm):
     Reference: Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv 1904.05068 (distance-wise).
     """
 
+    needs_shapes: ClassVar[bool] = True
+
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit."""
-        rows, student, teacher = self.vectors(inputs)
+        taken, student, teacher = self.vectors(inputs)
         num_requests = inputs.batch.num_requests
-        index = inputs.batch.request_index.index_select(0, rows)
+        index = inputs.batch.request_index.index_select(0, taken.index)
         counts = segment_count(index, num_requests)
         sums, number = relational(student, teacher, index, counts)
-        weight = segment_sum(inputs.batch.weight.index_select(0, rows).to(sums.dtype), index, num_requests)
+        weight = segment_sum(inputs.batch.weight.index_select(0, taken.index).to(sums.dtype), index, num_requests)
         weight = weight / counts.clamp(min=1) * (number > 0)
         one = torch.ones(1, dtype=sums.dtype, device=sums.device)
         return TermSums((sums / number.clamp(min=1) * weight).sum().view(1), weight.sum().view(1), one)

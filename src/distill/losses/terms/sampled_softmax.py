@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,8 @@ class SampledSoftmax(LossTerm):
     Reference: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019,
     section 3 and algorithm 2.
     """
+
+    needs_shapes: ClassVar[bool] = True
 
     last_seen: Tensor
     gap: Tensor
@@ -88,7 +92,7 @@ class SampledSoftmax(LossTerm):
     def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
         """Says which candidates are selected positives of the task."""
         rows = select_rows(self.rows, batch, signals)
-        column = int(self.task_columns[0])
+        column = self.columns[0]
         return rows & batch.positive[:, column]
 
     def forward(self, inputs: LossInputs) -> TermSums:
@@ -98,7 +102,7 @@ class SampledSoftmax(LossTerm):
         batch = inputs.batch
         (rows,) = self.acts_on(batch, inputs.signals).nonzero(as_tuple=True)
         width = self._width // self._num_tasks  # of a task
-        start = int(self.task_columns[0]) * width
+        start = self.columns[0] * width
         request, item = (
             at_least_float32(inputs.output.hidden[name][:, start : start + width]).index_select(0, rows)
             for name in ("request", "candidate")

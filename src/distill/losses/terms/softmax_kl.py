@@ -6,6 +6,7 @@ from distill.losses.functional.softmax_kl import softmax_kl
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.soft import TemperedTerm
 from distill.ops.segment import segment_count, segment_sum
+from distill.ops.waiting import places
 
 
 class SoftmaxKL(TemperedTerm):
@@ -25,10 +26,14 @@ class SoftmaxKL(TemperedTerm):
         batch, num_requests = inputs.batch, inputs.batch.num_requests
         student, teacher = self.student_logits(inputs), self.teacher_logits(inputs)
         index, weight = batch.request_index, batch.weight
-        (kept,) = self.selected(inputs).nonzero(as_tuple=True)
-        if kept.shape[0] < batch.num_candidates:
-            student, teacher, index, weight = (part.index_select(0, kept) for part in (student, teacher, index, weight))
-        counts = segment_count(index, num_requests)
+        kept = places(self.selected(inputs))
+        if kept.real is not None or kept.index.shape[0] < batch.num_candidates:
+            parts = (student, teacher, index, weight)
+            student, teacher, index, weight = (part.index_select(0, kept.rows) for part in parts)
+        num_lists = num_requests if kept.real is None else num_requests + 1  # what is not selected is one more
+        index = kept.keep(index, num_requests)
+        counts = segment_count(index, num_lists)
         values = softmax_kl(student, teacher, index, counts, self.temperature.value(inputs.step))
-        mean_weight = segment_sum(weight.to(student.dtype), index, num_requests) / counts.clamp(min=1)
+        mean_weight = segment_sum(weight.to(student.dtype), index, num_lists) / counts.clamp(min=1)
+        values, counts, mean_weight = (of_list[:num_requests] for of_list in (values, counts, mean_weight))
         return self.row_sums(values, (counts >= 2).unsqueeze(1), mean_weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -31,6 +32,8 @@ class StageOrder(LossTerm):
     Reference: the stage-aware ranking losses (FS-LTR) of Liu et al., "RecFlow: An Industrial Full Flow Recommendation
     Dataset", ICLR 2025, arXiv 2410.20868.
     """
+
+    needs_shapes: ClassVar[bool] = True
 
     def __init__(
         self, weight: float | Schedule = 1.0, rows: str | Sequence[str] = "all", tasks: Sequence[str] | None = None

@@ -74,6 +74,7 @@ class DAT(SimilarityPreRanker):
         if category_field is not None:
             where = "model.net.category_field"
             self._category = id_field(schema, Side.CANDIDATE, category_field, None, where).column
+        self.needs_shapes = self._category is not None  # the number of categories of a batch
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
         """Returns `[R, K, vector_dim]`."""

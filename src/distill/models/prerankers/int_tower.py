@@ -15,7 +15,8 @@ from distill.layers.light_se import LightSE
 from distill.layers.mlp import MLP
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.prerankers.tower import side_encoders
-from distill.ops.ranks import rows_of_all_ranks
+from distill.ops.ranks import rows_of_all_ranks, world_size
+from distill.ops.waiting import places
 
 
 class IntTower(SplitPreRanker):
@@ -100,15 +101,17 @@ class IntTower(SplitPreRanker):
 
     def _contrast(self, batch: Batch, request: Tensor, candidate: Tensor) -> Penalty:
         labelled = batch.labelled
-        among = labelled.any(dim=1).nonzero().flatten()
-        items, start = rows_of_all_ranks(functional.normalize(candidate.index_select(0, among), dim=1))
-        weight = (batch.weight * labelled[:, 0] * batch.labels[:, 0]).index_select(0, among)
-        place = weight.nonzero().flatten()
-        chosen = weight.index_select(0, place)
-        pairs = batch.request_index.index_select(0, among.index_select(0, place))
+        among = places(labelled.any(dim=1), exact=world_size() > 1)
+        items, start = rows_of_all_ranks(functional.normalize(candidate.index_select(0, among.rows), dim=1))
+        weight = among.keep((batch.weight * labelled[:, 0] * batch.labels[:, 0]).index_select(0, among.rows))
+        positive = places(weight != 0)
+        chosen = positive.keep(weight.index_select(0, positive.rows))
+        pairs = batch.request_index.index_select(0, among.rows.index_select(0, positive.rows))
         u = functional.normalize(request, dim=1).index_select(0, pairs)
         scores = u @ items.T / self.contrast_temperature
-        losses = functional.cross_entropy(scores, place + start, reduction="none")
+        if among.real is not None:
+            scores = scores.masked_fill(~among.real, -torch.inf)
+        losses = positive.keep(functional.cross_entropy(scores, positive.rows + start, reduction="none"))
         return Penalty(self.contrast_weight * (losses * chosen).sum(), chosen.sum())
 
 

@@ -40,6 +40,7 @@ class TwoTower(SimilarityPreRanker):
         super().__init__()
         num_tasks, width = features.num_tasks, vectors.vector_dim
         self.distinct_candidates = distinct_candidates
+        self.needs_shapes = distinct_candidates  # the number of different candidates
         request, candidate = side_encoders(features)
         self.request_tower = Tower(request, body, num_tasks, width)
         self.candidate_tower = Tower(candidate, body, 1 if shared_item_vector else num_tasks, width)

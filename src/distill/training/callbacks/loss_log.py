@@ -37,6 +37,8 @@ class LossLog(pl.Callback):
             values |= {f"train/weight_{name}": torch.as_tensor(value) for name, value in report.weights.items()}
         stacked = torch.stack([value.to(pl_module.device, torch.float32) for value in values.values()])
         means = dict(zip(values, mean_over_ranks(stacked).tolist(), strict=True))
-        pl_module.log("train/loss", means["train/loss"], prog_bar=True, logger=False)
+        # What Lightning collects from `log`, its progress bar would fetch from the device at every step.
+        trainer.callback_metrics["train/loss"] = torch.tensor(means["train/loss"])
+        trainer.progress_bar_metrics["train/loss"] = means["train/loss"]
         for logger in trainer.loggers:
             logger.log_metrics({**means, "epoch": trainer.current_epoch}, step=trainer.global_step - 1)

@@ -6,22 +6,25 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from distill.batch import LossReport
 from distill.errors import DataError
 from distill.losses.blame import non_finite_gradients
 from distill.ops.ranks import any_rank
+from distill.ops.waiting import can_look
 from distill.training.checkpoint_io import AtomicCheckpointIO
+from distill.training.combined import CombinedOptimizer
 from distill.training.finite import StepGradients, all_finite, non_finite
+from distill.training.kept_steps import KeptStep, KeptSteps
 from distill.training.module import RankingModule
 from distill.training.saved_step import to_plain
 
 _SHOWN = 3
+_MOST_KEPT = 50
 
 
 class StopOnNonFinite(pl.Callback):
@@ -30,19 +33,27 @@ class StopOnNonFinite(pl.Callback):
 
     Gradients are those of dense parameters and of the touched rows of tables; they are looked at in one pass.
 
+    On a CPU every step is looked at. Elsewhere a look waits for the device, so that it is taken at steps that are
+    logged, every 50 steps at least, and before anything is saved or validated. Until then, what a report of each step
+    needs is kept, and from the first one that is not finite on the optimiser changes nothing: the weights stay those
+    before it, though batch norms go on with their running statistics.
+
     The file holds plain data and tensors only: the batch as the model saw it, the teacher's signals, the weights and
     torch's random state before the step.
 
     Args:
         directory: Where the offending step is written.
         role: Which model is trained.
+        every: Steps from look to look, where they wait; 0 for the most.
     """
 
-    def __init__(self, directory: str, role: str) -> None:
+    def __init__(self, directory: str, role: str, every: int = 0) -> None:
         self.directory = Path(directory)
         self.role = role
+        self.every = min(every or _MOST_KEPT, _MOST_KEPT)
         self._random: Tensor | None = None
         self._gradients: StepGradients | None = None
+        self._kept = KeptSteps()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -63,25 +74,57 @@ class StopOnNonFinite(pl.Callback):
             return
         if self._gradients is None:
             self._gradients = StepGradients(pl_module)
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        gradients = {} if scaled else self._gradients.values()
-        is_bad = not all_finite([pl_module.last_report.total, *gradients.values()])
-        if self._gradients.are_shared:
-            is_bad = any_rank(is_bad, pl_module.last_report.total.device)  # the ranks collect the tables together
-        if not is_bad:
+        report, scaler = pl_module.last_report, getattr(trainer.precision_plugin, "scaler", None)
+        gradients = {} if scaler is not None else self._gradients.values()
+        step = KeptStep(trainer.global_step, report, pl_module.last_batch, pl_module.last_signals, self._random)
+        if can_look(report.total) or self._gradients.are_shared:
+            self._check(trainer, pl_module, step, gradients)
             return
-        path = self.directory / f"non_finite_step{trainer.global_step}_rank{trainer.global_rank}.pt"
-        AtomicCheckpointIO().save_checkpoint(self._step(trainer, pl_module), path)
+        flag = self._kept.add(step, gradients)
+        for optimizer in trainer.optimizers:
+            if isinstance(optimizer, CombinedOptimizer):
+                optimizer.withhold(flag)
+        if (trainer.global_step + 1) % self.every == 0:
+            self._look(trainer, pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks at the steps that were not looked at; see `on_after_backward`."""
+        self._look(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Looks at the steps that were not looked at; see `on_after_backward`."""
+        self._look(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Looks at the steps that were not looked at; see `on_after_backward`."""
+        self._look(trainer, pl_module)
+
+    def _check(self, trainer: pl.Trainer, module: RankingModule, step: KeptStep, gradients: dict[str, Tensor]) -> None:
+        is_bad = not all_finite([step.report.total, *gradients.values()])
+        if self._gradients is not None and self._gradients.are_shared:
+            is_bad = any_rank(is_bad, step.report.total.device)  # the ranks collect the tables together
+        if is_bad:
+            self._stop(trainer, module, step, non_finite(gradients))
+
+    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if isinstance(module, RankingModule) and (found := self._kept.look()) is not None:
+            step, names = found
+            self._stop(trainer, module, step, dict.fromkeys(names, "some"))
+
+    def _stop(self, trainer: pl.Trainer, module: RankingModule, step: KeptStep, bad: dict[str, str]) -> NoReturn:
+        path = self.directory / f"non_finite_step{step.number}_rank{trainer.global_rank}.pt"
+        AtomicCheckpointIO().save_checkpoint(self._saved(module, step), path)
         remedy = (
             f"The step is saved in {path}; distill replay (python scripts/replay.py) with the same arguments and "
             f"step={path} shows where it comes from."
         )
-        if not bool(pl_module.last_report.total.isfinite()):
-            raise _bad_loss(trainer.global_step, pl_module.last_report, remedy)
-        bad = non_finite(gradients)
+        if not bool(step.report.total.isfinite()):
+            raise _bad_loss(step, remedy)
         raise DataError(
             "A gradient is not finite, though the loss is.",
-            where=f"step {trainer.global_step}, {self._origin(pl_module) if bad else 'another rank'}",
+            where=f"step {step.number}, {self._origin(module, step) if bad else 'another rank'}",
             expected="finite gradients",
             found="; ".join(f"{name}: {count} values are not finite" for name, count in [*bad.items()][:_SHOWN])
             + (f"; and {len(bad) - _SHOWN} others" if len(bad) > _SHOWN else "")
@@ -89,42 +132,42 @@ class StopOnNonFinite(pl.Callback):
             remedy=remedy,
         )
 
-    def _origin(self, module: RankingModule) -> str:
+    def _origin(self, module: RankingModule, step: KeptStep) -> str:
         """Runs the step again, as it was drawn, and says which terms send gradients that are not finite."""
-        if module.last_batch is None or (self._gradients is not None and self._gradients.are_shared):
+        if step.batch is None or (self._gradients is not None and self._gradients.are_shared):
             return "term unknown: replaying tells"  # looking rows up again would want all ranks
         now = torch.get_rng_state()
-        if self._random is not None:
-            torch.set_rng_state(self._random)
+        if step.random_state is not None:
+            torch.set_rng_state(step.random_state)
         try:
-            inputs = module.loss_inputs(replace(module.last_batch, signals=module.last_signals))
+            inputs = module.loss_inputs(replace(step.batch, signals=step.signals), step.number)
             terms = non_finite_gradients(module.loss, inputs, list(module.model.parameters()))
         finally:
             torch.set_rng_state(now)
         return f"term {', '.join(terms)}" if terms else "on the way back through the model: each term's own is finite"
 
-    def _step(self, trainer: pl.Trainer, module: RankingModule) -> dict[str, Any]:
-        report, state = module.last_report, module.standalone_state(module.state_dict())
+    def _saved(self, module: RankingModule, step: KeptStep) -> dict[str, Any]:
+        state = module.standalone_state(module.state_dict())
         return {
             "state_dict": {k: v for k, v in state.items() if not k.startswith("signals.")},
             "role": self.role,
-            "step": trainer.global_step,
+            "step": step.number,
             "total_steps": module.total_steps,
-            "batch": None if module.last_batch is None else to_plain(module.projection(module.last_batch)),
-            "signals": to_plain(module.last_signals),
-            "random_state": self._random,
-            "total": None if report is None else report.total,
-            "parts": {} if report is None else dict(report.parts),
+            "batch": None if step.batch is None else to_plain(module.projection(step.batch)),
+            "signals": to_plain(step.signals),
+            "random_state": step.random_state,
+            "total": step.report.total,
+            "parts": dict(step.report.parts),
             "card": module.card,
         }
 
 
-def _bad_loss(step: int, report: LossReport, remedy: str) -> DataError:
-    parts = {name: float(value) for name, value in report.parts.items()}
+def _bad_loss(step: KeptStep, remedy: str) -> DataError:
+    parts = {name: float(value) for name, value in step.report.parts.items()}
     bad = [name for name, value in parts.items() if not math.isfinite(value)]
     return DataError(
         "The loss is not finite.",
-        where=f"step {step}, term {', '.join(bad) or 'the weighted sum, or another rank'}",
+        where=f"step {step.number}, term {', '.join(bad) or 'the weighted sum, or another rank'}",
         found=", ".join(f"{name}={value}" for name, value in parts.items()),
         remedy=remedy,
     )

@@ -1,0 +1,63 @@
+"""Adam that updates the touched rows of embedding tables only, without asking how many they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SparseAdam
+
+from distill.ops.rows import coalesced, is_padding
+
+
+class TouchedRowsAdam(SparseAdam):
+    """torch's `SparseAdam`, whose state and results it has, to the bit; it also takes the padded sums of `sum_rows`.
+
+    torch's own looks its rows up as a sparse tensor, for which a GPU is waited for.
+
+    Attributes:
+        found_inf: Scalar, above 0 where the step must not change anything; None if it always may.
+    """
+
+    found_inf: Tensor | None = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Performs one update and returns what `closure`, if given, returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    self._update(param, group["lr"], group["betas"], group["eps"])
+        return loss
+
+    def _update(self, param: Tensor, lr: float, betas: tuple[float, float], eps: float) -> None:
+        state = self.state[param]
+        if not state:
+            state |= {"step": 0, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
+        state["step"] += 1
+        assert param.grad is not None
+        grad = coalesced(param.grad)
+        rows, values = grad._indices()[0], grad._values()
+        idle = is_padding(rows).unsqueeze(1)
+        if self.found_inf is not None:
+            idle = idle | (self.found_inf > 0)
+        first = self._moved(state["exp_avg"], rows, values, 1 - betas[0], idle)
+        second = self._moved(state["exp_avg_sq"], rows, values.pow(2), 1 - betas[1], idle)
+        first_bias, second_bias = (1 - beta ** state["step"] for beta in betas)
+        step_size = lr * math.sqrt(second_bias) / first_bias
+        update = -step_size * first.div_(second.sqrt_().add_(eps))
+        param.index_add_(0, rows, update.masked_fill_(idle, 0.0))
+
+    def _moved(self, mean: Tensor, rows: Tensor, values: Tensor, share: float, idle: Tensor) -> Tensor:
+        """Moves rows of a running mean a share of the way to new values; returns the new rows."""
+        before = mean.index_select(0, rows)
+        change = values.sub(before).mul_(share).masked_fill_(idle, 0.0)
+        mean.index_add_(0, rows, change)
+        return change.add_(before)

@@ -1,0 +1,174 @@
+"""A training step asks the device for no number and for no shape, and what it computes is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from distill.batch import TeacherSignals
+from distill.losses import LossTerm, terms
+from distill.ops.waiting import as_on_a_device
+from distill.sampling import InBatchNegatives, PseudoLabels, RandomNegatives, Sampler, StageNegatives
+from distill.signals.checkpoint import CheckpointSignals
+from distill.training.module import RankingModule
+from tests.models.composing import build
+from tests.models.listing import PRERANKERS, RANKERS
+from tests.no_sync import waits
+from tests.training.stepping import VIEW, Stepper, batch_of, module_of, state_of
+
+TERMS: dict[str, type[LossTerm]] = {
+    name: kind
+    for name in terms.__all__
+    if isinstance(kind := getattr(terms, name), type) and issubclass(kind, LossTerm) and kind is not LossTerm
+}
+SAMPLERS: dict[str, Callable[[], Sampler]] = {
+    "in_batch": InBatchNegatives,
+    "pseudo": PseudoLabels,
+    "random": RandomNegatives,
+    "stage": lambda: StageNegatives(per_request=1),
+}
+MODELS = [*PRERANKERS, *RANKERS]
+OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "transformer": ("two_tower", ("sequence@model.net.sequence=transformer",)),
+    "distinct": ("two_tower", ("model.net.distinct_candidates=true",)),
+    "category": ("dat", ("model.net.category_field=item",)),
+}
+WAITING = {"bst", "din", "distinct", "category"}
+WAITING_TERMS = {
+    *("COPR", "Contrastive", "LambdaRank", "RankNet", "Relational", "StageOrder", "TeacherRankNet"),
+    *("ItemContrast", "SampledSoftmax"),
+}
+
+
+def of_model(name: str) -> RankingModule:
+    model, overrides = OTHERS.get(name, (name, ()))
+    return module_of(model, overrides=overrides)
+
+
+def of_term(name: str) -> RankingModule:
+    return module_of("two_tower", {"hard": terms.HardBCE(), "other": TERMS[name]()})
+
+
+def of_sampler(name: str) -> RankingModule:
+    return module_of("two_tower", {"hard": terms.HardBCE(), "list": terms.SoftmaxKL()}, {"one": SAMPLERS[name]()})
+
+
+def of_optimiser(name: str) -> RankingModule:
+    return module_of("two_tower", embedding=name)
+
+
+CASES: list[tuple[Callable[[str], RankingModule], str]] = [
+    *((of_model, name) for name in (*MODELS, *OTHERS)),
+    *((of_term, name) for name in TERMS),
+    *((of_sampler, name) for name in SAMPLERS),
+    *((of_optimiser, name) for name in ("rowwise_adagrad", "sparse_adam")),
+]
+
+
+def serves(module: RankingModule) -> bool:
+    return not isinstance(module.projection, nn.Identity)
+
+
+def says_so(module: RankingModule) -> bool:
+    return any(getattr(part, "needs_shapes", False) for part in module.modules())
+
+
+@pytest.mark.parametrize(("make", "name"), CASES)
+def test_a_step_does_not_wait_but_for_what_says_so(make: Callable[[str], RankingModule], name: str) -> None:
+    module = make(name)
+    stepper = Stepper(module)
+    batch = stepper.prepare(batch_of(serves(module)))
+    with waits() as found:
+        stepper.step(batch)
+    listed = name in (WAITING_TERMS if make is of_term else WAITING)
+    assert (found != []) == listed, sorted(set(found))
+    assert says_so(module) == listed
+
+
+# The noise of DE is drawn for as many rows as there are.
+@pytest.mark.parametrize(("make", "name"), [case for case in CASES if case[1] != "DE"])
+def test_steps_with_padding_compute_the_same(make: Callable[[str], RankingModule], name: str) -> None:
+    states = []
+    for on_a_device in (False, True):
+        module = make(name)
+        for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
+            dropout.p = 0.0  # what is drawn depends on the number of rows
+        stepper = Stepper(module)
+        losses = []
+        for seed in range(4):
+            torch.manual_seed(0)
+            batch = stepper.prepare(batch_of(serves(module), seed))
+            if on_a_device:
+                with as_on_a_device():
+                    losses.append(stepper.step(batch))
+            else:
+                losses.append(stepper.step(batch))
+        states.append((losses, state_of(module)))
+    torch.testing.assert_close(states[0], states[1])
+
+
+def test_a_batch_whose_teacher_runs_in_the_step_keeps_its_rows() -> None:
+    teacher = CheckpointSignals(build("dcn_v2", VIEW))
+    reports, scored = [], []
+    for on_a_device in (False, True):
+        module = module_of("two_tower", {"soft": terms.BernoulliKL(rows="exposed")}, signals=teacher)
+        stepper = Stepper(module)
+        batch = batch_of(True)
+        assert stepper.prepare(batch) is batch
+        if on_a_device:
+            with waits() as found:
+                reports.append(stepper.step(batch))
+            assert found == []
+        else:
+            reports.append(stepper.step(batch))
+        assert module.last_batch is not None
+        scored.append(module.last_batch.num_candidates)
+    assert scored[0] < scored[1] == batch_of(True).num_candidates
+    torch.testing.assert_close(reports[0], reports[1])
+
+
+def test_no_row_at_all_is_needed() -> None:
+    for name in ("SoftmaxKL", "ListNet", "Hint", "MarginMSE", "ListMLE"):
+        module = of_term(name)
+        stepper = Stepper(module)
+        batch = batch_of(True)
+        none = torch.zeros_like(batch.observed)
+        assert batch.signals is not None
+        silent = TeacherSignals(batch.signals.logits, none[:, 0], batch.signals.hidden)
+        with as_on_a_device():
+            loss = stepper.step(replace(batch, observed=none, signals=silent))
+        assert loss == 0
+        assert all(bool(value.isfinite().all()) for value in state_of(module).values())
+
+
+def test_the_sequences_of_a_ready_batch_are_measured() -> None:
+    module = of_model("transformer")
+    ready = Stepper(module).prepare(batch_of(True))
+    history = ready.request.sequences["history"]
+    assert history.longest == int(history.lengths.max())
+    assert ready.is_ready
+
+
+def test_the_tool_finds_what_would_wait() -> None:
+    values = torch.arange(4)
+    asked: list[Callable[[], object]] = [
+        lambda: values[0].item(),
+        lambda: bool(values.any()),
+        lambda: values.tolist(),
+        lambda: values[values > 2],
+        lambda: values.unique(),
+        lambda: values.repeat_interleave(values),
+        lambda: values.bincount(),
+        lambda: torch.tensor([1, 2]),
+    ]
+    for ask in asked:
+        with waits() as found:
+            ask()
+        assert found
+    with waits() as found:
+        values.repeat_interleave(values, output_size=6).cumsum(0).index_select(0, values)
+    assert found == []
