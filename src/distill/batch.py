@@ -44,7 +44,7 @@ def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 class TensorStruct:
-    """Base of the frozen dataclasses of tensors: moves and pins every tensor below it."""
+    """Base of the frozen dataclasses of tensors: moves every tensor below it."""
 
     def map(self: _T, function: Callable[[Tensor], Tensor]) -> _T:
         """Returns a copy with `function` applied to every tensor."""
@@ -54,10 +54,6 @@ class TensorStruct:
     def to(self: _T, device: torch.device | str, non_blocking: bool = False) -> _T:
         """Returns a copy on `device`."""
         return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self: _T) -> _T:
-        """Returns a copy in page-locked memory."""
-        return self.map(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -186,6 +182,7 @@ class Batch(TensorStruct):
         grades: `[N, K]` float32: the labels of log rows; of rows that a sampler labelled, 1 for a positive and 0 for a
             negative, whatever the value of the label. None if no sampler labelled any.
         is_ready: Whether sample rules have seen it and rows that nobody needs are left out.
+        on_host: Names of fields that nothing on a device reads: they stay on the host.
     """
 
     request: FeatureBlock
@@ -207,6 +204,7 @@ class Batch(TensorStruct):
     logged: Tensor | None = None
     grades: Tensor | None = None
     is_ready: bool = False
+    on_host: tuple[str, ...] = ()
 
     @property
     def relevance(self) -> Tensor:

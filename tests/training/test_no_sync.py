@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from distill.batch import TeacherSignals
+from distill.batch import Batch, TeacherSignals
 from distill.losses import LossTerm, terms
 from distill.ops.waiting import as_on_a_device
 from distill.sampling import InBatchNegatives, PseudoLabels, RandomNegatives, Sampler, StageNegatives
 from distill.signals.checkpoint import CheckpointSignals
 from distill.training.module import RankingModule
+from tests.jobs.entry import ROOT
 from tests.models.composing import build
 from tests.models.listing import PRERANKERS, RANKERS
 from tests.no_sync import waits
@@ -69,6 +71,13 @@ CASES: list[tuple[Callable[[str], RankingModule], str]] = [
 ]
 
 
+def without_host_fields(batch: Batch) -> Batch:
+    """A batch whose fields on the host cannot be computed with, as they cannot together with those on a device."""
+    assert set(batch.on_host) >= {"request_id", "user_id", "row", "columns"}
+    hidden = {name: getattr(batch, name).to("meta") for name in batch.on_host if name != "columns"}
+    return replace(batch, **hidden, columns={})
+
+
 def serves(module: RankingModule) -> bool:
     return not isinstance(module.projection, nn.Identity)
 
@@ -83,7 +92,7 @@ def test_a_step_does_not_wait_but_for_what_says_so(make: Callable[[str], Ranking
     stepper = Stepper(module)
     batch = stepper.prepare(batch_of(serves(module)))
     with waits() as found:
-        stepper.step(batch)
+        stepper.step(without_host_fields(batch))
     listed = name in (WAITING_TERMS if make is of_term else WAITING)
     assert (found != []) == listed, sorted(set(found))
     assert says_so(module) == listed
@@ -172,3 +181,9 @@ def test_the_tool_finds_what_would_wait() -> None:
     with waits() as found:
         values.repeat_interleave(values, output_size=6).cumsum(0).index_select(0, values)
     assert found == []
+
+
+def test_the_docs_list_the_terms_that_wait() -> None:
+    text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"the loss terms ([\w, ]+);", text)
+    assert set(line.split(", ")) == WAITING_TERMS == {name for name, kind in TERMS.items() if kind.needs_shapes}

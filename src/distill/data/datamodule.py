@@ -17,6 +17,7 @@ from distill.batch import Batch
 from distill.data.dataset import load_dataset
 from distill.data.format import SPLITS, Dataset, Split
 from distill.data.stream import BatchLoader, EpochPlan, SplitReader, StreamOrder, plan_epoch
+from distill.data.transfer import BatchTransfer
 from distill.errors import ConfigError
 from distill.ops.ranks import rank, world_size
 from distill.schema import Schema
@@ -92,6 +93,7 @@ class RankingDataModule(LightningDataModule):
         self._restored: dict[str, Any] | None = None
         self._resumed_at_end = False
         self._waited = 0.0
+        self._transfer = BatchTransfer()
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -134,7 +136,7 @@ class RankingDataModule(LightningDataModule):
         rank = here[0] if rank is None else rank
         world_size = here[1] if world_size is None else world_size
         plan = self._plan(split, shuffle, epoch, world_size)
-        return BatchLoader(self._reader(split), plan, rank, world_size, self._loading.prefetch, self._on_cuda())
+        return BatchLoader(self._reader(split), plan, rank, world_size, self._loading.prefetch)
 
     def train_dataloader(self) -> TrainingLoader:
         """Returns the shuffled batches of the trainer's epoch, from the restored position on."""
@@ -179,18 +181,14 @@ class RankingDataModule(LightningDataModule):
             self._restored = dict(state_dict)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Copies a batch without waiting, which page-locked memory allows."""
-        return batch.to(device, non_blocking=True)
+        """Copies a batch to the device without waiting for the copy; see `BatchTransfer`."""
+        return self._transfer(batch, device)
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer
         if trainer is not None:
             return trainer.global_rank, trainer.world_size
         return rank(), world_size()
-
-    def _on_cuda(self) -> bool:
-        trainer = self.trainer
-        return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
     def _reader(self, split: Split) -> SplitReader:
         if split not in self._readers:

@@ -30,6 +30,7 @@ from distill.training.optim import OptimizerFactory, table_parameters
 from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, sum_sparse_gradients
 
 _log = logging.getLogger(__name__)
+_OF_HOST = ("request_id", "user_id", "item_id", "row", "columns")  # for sample rules, which have run, and metrics
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,9 @@ class RankingModule(pl.LightningModule):
             return batch
         signals, _ = self._heard(batch)
         ready = self._ready(replace(batch, signals=signals))
-        return replace(ready, **{side: getattr(ready, side).measured() for side in ("request", "candidate", "cross")})
+        measured = {side: getattr(ready, side).measured() for side in ("request", "candidate", "cross")}
+        read = {name for term in self.loss.named_terms().values() for name in term.reads}
+        return replace(ready, **measured, on_host=tuple(name for name in _OF_HOST if name not in read))
 
     def loss_inputs(self, batch: Batch, step: int) -> LossInputs:
         """Scores a batch that is ready, and carries its signals, for the loss at a step."""

@@ -29,7 +29,6 @@ class BatchLoader:
         rank: This process.
         world_size: Number of processes that share the epoch.
         ahead: Whether to read on a background thread.
-        pin_memory: Whether to put batches into page-locked memory.
     """
 
     def __init__(
@@ -39,7 +38,6 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         ahead: bool = True,
-        pin_memory: bool = False,
     ) -> None:
         if len(plan.shards) < world_size:
             raise ConfigError(
@@ -54,7 +52,6 @@ class BatchLoader:
         self._reader = reader
         self._shards = range(rank, len(plan.shards), world_size)
         self._ahead = ahead
-        self._pin_memory = pin_memory
         self._position = 0
         self._start = 0
         self._padding: Batch | None = None
@@ -94,8 +91,7 @@ class BatchLoader:
         try:
             for _ in range(start, len(self)):
                 parts = [next(stream, None) for stream in streams]
-                batch = concat_batches([self._pad() if part is None else part for part in parts])
-                yield batch.pin_memory() if self._pin_memory else batch
+                yield concat_batches([self._pad() if part is None else part for part in parts])
         finally:
             for stream in streams:
                 stream.close()

@@ -97,6 +97,10 @@ class LossTerm(nn.Module, ABC):
     needs_shapes: ClassVar[bool] = False
     """Whether the sizes of what the formula computes depend on values, so that a GPU must be waited for."""
 
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """Which of `item_id`, `request_id`, `user_id`, `row` and `columns` of a batch the formula computes with; those that
+    no term names stay on the host where a batch is copied to a GPU."""
+
     needs_both_classes: ClassVar[bool] = False
     """Whether the formula compares labels, so that those of one class teach it nothing."""
 

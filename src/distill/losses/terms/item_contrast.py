@@ -57,6 +57,7 @@ class ItemContrast(LossTerm):
     """
 
     needs_shapes: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"item_id"})
 
     order: Tensor
 

@@ -41,6 +41,7 @@ class SampledSoftmax(LossTerm):
     """
 
     needs_shapes: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset({"item_id"})
 
     last_seen: Tensor
     gap: Tensor
