@@ -51,9 +51,9 @@ class TensorStruct:
         changes = {f.name: _map(getattr(self, f.name), function) for f in fields(self)}  # type: ignore[arg-type]
         return replace(self, **changes)  # type: ignore[type-var]
 
-    def to(self: _T, device: torch.device | str, non_blocking: bool = False) -> _T:
+    def to(self: _T, device: torch.device | str) -> _T:
         """Returns a copy on `device`."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self.map(lambda tensor: tensor.to(device))
 
 
 @dataclass(frozen=True)

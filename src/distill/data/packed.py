@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,7 +89,8 @@ class PackedBatch:
 
 
 def _travelling(batch: Batch) -> Batch:
-    return replace(batch, **dict.fromkeys(batch.on_host))
+    absent: dict[str, Any] = dict.fromkeys(batch.on_host)
+    return replace(batch, **absent)
 
 
 def _tensors(batch: Batch) -> list[Tensor]:

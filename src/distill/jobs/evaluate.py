@@ -18,6 +18,7 @@ from distill.data.format import Dataset, Split
 from distill.data.known_items import known_items
 from distill.data.popularity import item_exposures
 from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoch
+from distill.data.transfer import BatchTransfer
 from distill.errors import ConfigError, DataError
 from distill.jobs.checkpoints import BEST, checkpoint_of
 from distill.jobs.machine import device, job_ranks
@@ -139,9 +140,10 @@ def _scored(cfg: DictConfig, dataset: Dataset, loaded: LoadedModel) -> ScoredRow
     signals = ColumnSignals(dataset.schema.logged_tasks) if logged else None
     by_teacher = RankingScore(loaded.schema, dataset.schema.logged_tasks)
     of_teacher = by_teacher if logged and by_teacher.tasks else None
+    transfer = BatchTransfer()
     with torch.no_grad():
-        for batch in BatchLoader(reader, plan, rank(), world_size(), True, target.type == "cuda"):
-            batch = batch.to(target)
+        for read in BatchLoader(reader, plan, rank(), world_size()):
+            batch = transfer(read, target)
             logits = model(batch).logits.float()
             state.update(rows_of_batch(batch, logits, score, None if signals is None else signals(batch), of_teacher))
     return state.gather().rows
