@@ -121,13 +121,14 @@ def test_steps_with_padding_compute_the_same(make: Callable[[str], RankingModule
 
 
 def test_a_batch_whose_teacher_runs_in_the_step_keeps_its_rows() -> None:
-    teacher = CheckpointSignals(build("dcn_v2", VIEW))
+    teacher = CheckpointSignals(build("dcn_v2", VIEW, "sequence@model.net.sequence=transformer"))
     reports, scored = [], []
     for on_a_device in (False, True):
         module = module_of("two_tower", {"soft": terms.BernoulliKL(rows="exposed")}, signals=teacher)
         stepper = Stepper(module)
-        batch = batch_of(True)
-        assert stepper.prepare(batch) is batch
+        batch = stepper.prepare(batch_of(True))
+        assert not batch.is_ready
+        assert batch.on_host == ()
         if on_a_device:
             with waits() as found:
                 reports.append(stepper.step(batch))

@@ -137,8 +137,10 @@ class RankingModule(pl.LightningModule):
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one whose signals
         come from a model that runs in the step is made ready there."""
-        if not self.trainer.training or (self._hears and self.signals is not None and self.signals.model is not None):
+        if not self.trainer.training:
             return batch
+        if self._hears and self.signals is not None and self.signals.model is not None:
+            return replace(batch, request=batch.request.measured())  # candidates may yet be left out
         signals, _ = self._heard(batch)
         ready = self._ready(replace(batch, signals=signals))
         measured = {side: getattr(ready, side).measured() for side in ("request", "candidate", "cross")}
