@@ -29,7 +29,9 @@ class BatchTransfer:
     def _beside(self, packed: PackedBatch, device: torch.device) -> Batch:
         """Copies and widens on the other stream, for whose end the present one waits."""
         present = torch.cuda.current_stream(device)
-        stream = self._streams.setdefault(device, torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream = self._streams[device]
         with torch.cuda.stream(stream):
             moved = packed.to(device, non_blocking=True).widened()
         present.wait_stream(stream)
