@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from distill.data.raw import RawDataset
 from distill.losses.schedule import Schedule
 from distill.schema import Schema
+from distill.serving.diversity.options import Rerank
 from tests.jobs.entry import ROOT
 from tests.models.composing import composing
 
@@ -128,7 +129,7 @@ def config_keys() -> frozenset[str]:
         for name, overrides in _compositions():
             content = OmegaConf.to_container(compose(name, overrides), resolve=False)
             found |= set(_flat(content))
-    return frozenset(found)
+    return frozenset(found | {f"rerank.{name}" for name in Rerank.model_fields})
 
 
 @cache

@@ -352,5 +352,5 @@ print(found.program.k, len(found.stored))
 
 
 def test_the_card_of_the_bundle_names_the_program(bundle_of: Callable[[str], Path]) -> None:
-    text = (bundle_of("two_tower") / "README.md").read_text()
+    text = (bundle_of("three_tower") / "README.md").read_text()
     assert f"| the best {K} | `top_{K}.pt2` |" in text

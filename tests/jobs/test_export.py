@@ -87,6 +87,7 @@ def test_the_script_makes_the_bundle_of_the_run(root: Path, capsys: pytest.Captu
     assert "40 items, golden requests within" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_bundle_re_ranks_as_it_was_told_on_the_command_line(root: Path) -> None:
     export(root, "reranked", "exported=false", f"items={root / 'items.parquet'}",
            "rerank={type: mmr, trade_off: 0.5, quotas: [{column: shop, most: 1, window: 2}]}")  # fmt: skip
@@ -191,6 +192,7 @@ def test_mistakes_end_in_a_message(
     assert not (root / "mistake").exists()
 
 
+@pytest.mark.slow
 def test_a_program_for_a_device_comes_with_the_bundle(root: Path) -> None:
     export(root, "device", f"items={root / 'items.parquet'}", "exported=false", "top_k=3", "top_k_type=float16")
     found = DeviceTopK.load(root / "device", trusted=True)

@@ -17,6 +17,7 @@ from distill.sampling import InBatchNegatives, PseudoLabels, RandomNegatives, Sa
 from distill.signals.checkpoint import CheckpointSignals
 from distill.training.module import RankingModule
 from tests.jobs.entry import ROOT
+from tests.marks import some_fast
 from tests.models.composing import build
 from tests.models.listing import PRERANKERS, RANKERS
 from tests.no_sync import waits
@@ -86,7 +87,7 @@ def says_so(module: RankingModule) -> bool:
     return any(getattr(part, "needs_shapes", False) for part in module.modules())
 
 
-@pytest.mark.parametrize(("make", "name"), CASES)
+@pytest.mark.parametrize(("make", "name"), some_fast(CASES, 2))
 def test_a_step_does_not_wait_but_for_what_says_so(make: Callable[[str], RankingModule], name: str) -> None:
     module = make(name)
     stepper = Stepper(module)
@@ -99,7 +100,7 @@ def test_a_step_does_not_wait_but_for_what_says_so(make: Callable[[str], Ranking
 
 
 # The noise of DE is drawn for as many rows as there are.
-@pytest.mark.parametrize(("make", "name"), [case for case in CASES if case[1] != "DE"])
+@pytest.mark.parametrize(("make", "name"), some_fast((case for case in CASES if case[1] != "DE"), 4))
 def test_steps_with_padding_compute_the_same(make: Callable[[str], RankingModule], name: str) -> None:
     states = []
     for on_a_device in (False, True):

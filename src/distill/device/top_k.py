@@ -106,7 +106,7 @@ class DeviceTopK:
         """
         if not trusted:
             raise ConfigError(
-                "torch may run code when it reads the program of a bundle.",
+                "The program of a bundle may run code when torch reads it.",
                 where="trusted",
                 expected="true, for a bundle of your own",
                 found="false",
