@@ -19,6 +19,7 @@ from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
 from distill.jobs.planned_folder import begin
+from distill.jobs.program import quoted
 from distill.reports.backtest import Backtest, print_backtests, save_backtests
 from distill.reports.evaluation import Evaluation, save_evaluations
 from distill.sealed import read_sealed, write_sealed
@@ -138,12 +139,12 @@ class _Log:
         if not self.days:
             return [*self.schema, f"data.adapter.only_days=[{first},{last}]"]
         if first == last:
-            return [*self.schema, f"data.source={_quoted(self.days[first])}"]
+            return [*self.schema, f"data.source={quoted(self.days[first])}"]
         folder = self.out / "days" / f"{first:03d}-{last:03d}"
         shutil.rmtree(folder, ignore_errors=True)
         for path in self.days[first : last + 1]:
             _link(path, folder / path.name)
-        return [*self.schema, f"data.source={_quoted(folder)}"]
+        return [*self.schema, f"data.source={quoted(folder)}"]
 
     def name(self, day: int) -> str:
         """What a day is called."""
@@ -156,10 +157,6 @@ def _link(path: Path, target: Path) -> None:
         link = target / file.relative_to(path) if path.is_dir() else target
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file.resolve())
-
-
-def _quoted(path: Path) -> str:
-    return f"'{path}'"
 
 
 def _read_times(path: Path) -> dict[str, float]:
@@ -195,7 +192,7 @@ class _Backtest:
         self.out: Path = options.out
         self.first: int = options.first
         self.arms: list[str] = options.arms
-        self.paths = [f"paths.{name}={_quoted(self.out / name)}" for name in ("data", "cache", "runs")]
+        self.paths = [f"paths.{name}={quoted(self.out / name)}" for name in ("data", "cache", "runs")]
         self.seconds = dict.fromkeys(self.arms, 0.0)
         self.times = _Times(self.out / _TIMES)
         self.daily = Path()  # the last dataset whose vocabularies grew
@@ -218,7 +215,7 @@ class _Backtest:
         """The model that is used on a day; it has seen the days before."""
         start = time.perf_counter()
         if arm == "daily":
-            known = f"encodings={_quoted(self.daily)}"
+            known = f"encodings={quoted(self.daily)}"
             self.daily = self._prepare(f"daily-{day - 1:03d}", day - 1, day - 1, known, "grow=true")
             before = self._train(f"daily-{day:03d}", self.daily, before)
         elif arm == "scratch":
@@ -230,22 +227,22 @@ class _Backtest:
         folder = self.out / "datasets" / name
         if not folder.exists():
             run_in_process(
-                COMMANDS["prepare"], [*self.log.source(first, last), *self.paths, *known, f"out={_quoted(folder)}"]
+                COMMANDS["prepare"], [*self.log.source(first, last), *self.paths, *known, f"out={quoted(folder)}"]
             )
         return load_dataset(folder).root
 
     def _train(self, name: str, data: Path, before: Path | None) -> Path:
         runs = self.out / "runs" / name
         if not list(runs.glob("*/summary.json")):
-            start = [] if before is None else [f"model.init_from={_quoted(before)}"]
-            own = ["data=prepared", f"data.root={_quoted(data)}", *self.paths, f"name={name}", *start]
+            start = [] if before is None else [f"model.init_from={quoted(before)}"]
+            own = ["data=prepared", f"data.root={quoted(data)}", *self.paths, f"name={name}", *start]
             state = () if before is not None else ("model.init_optimizer=",)  # the first day has nothing to begin with
             run_in_process(COMMANDS["train"], [*own, *(o for o in self.log.others if not o.startswith(state))])
         return max(path.parent for path in runs.glob("*/summary.json")) / BEST
 
     def _measured(self, day: int, models: dict[str, Path]) -> Evaluation:
         """Measures a day; arms whose model is the same are one."""
-        named = ", ".join(f"{arm}: {_quoted(path)}" for arm, path in models.items())
+        named = ", ".join(f"{arm}: {quoted(path)}" for arm, path in models.items())
         trainer = [o for o in self.log.others if o.startswith(("trainer", "threads", "metrics"))]
         own = [*self.log.source(day, day), *self.paths, *_of_evaluation(trainer), f"path={{{named}}}"]
         (found,) = run_in_process(COMMANDS["evaluate"], own)

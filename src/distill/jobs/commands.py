@@ -31,6 +31,12 @@ class Command:
 COMMANDS = {
     command.name: command
     for command in (
+        Command(
+            "schema",
+            "init proposes a schema.yaml from raw files",
+            "distill.jobs.schema",
+            options="distill.jobs.schema_options",
+        ),
         Command("prepare", "turns raw logs into a prepared dataset", "distill.jobs.prepare", "prepare"),
         Command("train", "trains a ranker, or distils one into a pre-ranker", "distill.jobs.train", "config"),
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),

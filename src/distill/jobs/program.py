@@ -47,6 +47,16 @@ def train_command(*, config_dir: Path | None = None) -> list[str]:
     return [_DISTILL, "train", *(() if config_dir is None else ("--config-dir", str(config_dir)))]
 
 
+def program_command(command: str) -> list[str]:
+    """Returns how another command of Hydra's is started by who runs this program, by word."""
+    return ["python", f"scripts/{command}.py"] if _command() is None else [_DISTILL, command]
+
+
+def quoted(value: str | Path) -> str:
+    """Returns text as the value of an override: Hydra takes it for text, whatever it holds."""
+    return "'" + str(value).replace("'", "\\'") + "'"
+
+
 def _command() -> str | None:
     name, _, command = sys.argv[0].partition(" ")
     return command if name == _DISTILL and command else None

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.orc as orc
 
-from distill.data.prepare.raw_file import from_row, unreadable
+from distill.data.prepare.raw_file import first_rows, from_row, unreadable
 from distill.encodings.arrow import with_readable_names
 
 _EXPANSION = 2
@@ -24,14 +24,16 @@ class ArrowFile:
         path: A Feather (version 2), Arrow IPC or ORC file.
         needed: Columns that will be read.
         is_orc: Whether it is ORC.
+        most_rows: Only so many first rows are read, as if there were no others.
 
     Raises:
         DataError: It cannot be read.
     """
 
-    def __init__(self, path: Path, needed: Sequence[str], is_orc: bool) -> None:
+    def __init__(self, path: Path, needed: Sequence[str], is_orc: bool, most_rows: int | None = None) -> None:
         self.path = path
-        self._stored = self._orc if is_orc else self._ipc
+        self._all = self._orc if is_orc else self._ipc
+        self._most_rows = most_rows
         self._num_rows, self._bytes = 0, 0
         try:
             self._schema = with_readable_names(self._schema_of(is_orc))
@@ -78,6 +80,9 @@ class ArrowFile:
     def locate(self, row: int) -> str:
         """Names a row of the file."""
         return f"{self.path}, row {row}"
+
+    def _stored(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        return first_rows(self._all(columns), self._most_rows)
 
     def _schema_of(self, is_orc: bool) -> pa.Schema:
         if is_orc:

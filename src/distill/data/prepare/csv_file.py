@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from distill.data.file_kind import file_kind
-from distill.data.prepare.raw_file import from_row
+from distill.data.prepare.raw_file import first_rows, from_row
 from distill.encodings.arrow import with_readable_names
 from distill.encodings.text import DECLARED, NULLS, Evidence, convert, convert_declared, first_failing, without_words
 from distill.errors import DataError
@@ -35,6 +35,7 @@ class CsvFile:
         numeric: Those of them that must hold numbers.
         times: Those of them that hold times.
         raw: What the schema declares.
+        most_rows: Only so many first rows are read, as if there were no others.
 
     Raises:
         DataError: The file cannot be parsed, or a value does not fit the type that its column must have.
@@ -47,8 +48,10 @@ class CsvFile:
         numeric: Sequence[str],
         times: Sequence[str] = (),
         raw: RawColumns | None = None,
+        most_rows: int | None = None,
     ) -> None:
         self.path = path
+        self._most_rows = most_rows
         kind = file_kind(path)
         assert kind is not None
         self._compression = kind.compression
@@ -107,7 +110,7 @@ class CsvFile:
     def _text(self, columns: Sequence[str], block_bytes: int) -> Iterator[pa.RecordBatch]:
         try:
             with self._open(columns, block_bytes) as reader:
-                yield from reader
+                yield from first_rows(reader, self._most_rows)
         except (pa.ArrowException, OSError) as error:
             raise self._broken(error) from error
 

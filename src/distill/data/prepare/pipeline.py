@@ -36,15 +36,7 @@ from distill.data.prepare.grouping import Grouping
 from distill.data.prepare.items import open_items, write_items
 from distill.data.prepare.known import KnownEncodings
 from distill.data.prepare.meter import TeacherMeter
-from distill.data.prepare.plan import (
-    check_columns,
-    check_declared,
-    check_rule,
-    open_files,
-    raw_shape,
-    raw_uses,
-    table_kinds,
-)
+from distill.data.prepare.plan import open_checked, table_kinds
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.prepare.stream import ChunkSource, StraightSource
@@ -112,15 +104,10 @@ class _Preparation:
 
     def run(self) -> None:
         schema = self.raw.schema
-        check_rule(schema, self.raw.split)
-        uses = raw_uses(schema, self.raw.split)
-        batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
-        check_declared(schema, uses)
         if self.known is not None:
             self.known.check(schema)
-        files = open_files(self.raw.files, schema, uses, batch_bytes)
-        shape = raw_shape(schema, files)
-        check_columns(files, uses, shape)
+        batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
+        files, uses, shape = open_checked(self.raw.files, schema, self.raw.split, batch_bytes)
         items = open_items(self.raw.items, schema, files) if self.raw.items is not None else None
         assigner = SplitPlanner(files, schema, shape, self.scratch, self.memory_bytes, self.bars).plan(self.raw.split)
         source: ChunkSource

@@ -115,6 +115,27 @@ def open_files(paths: Sequence[Path], schema: Schema, uses: Sequence[Use], batch
     return RawFiles(paths, needed, numeric_columns(uses), batch_bytes, time_columns(uses), schema.raw)
 
 
+def open_checked(
+    paths: Sequence[Path], schema: Schema, split: SplitRule, batch_bytes: int = BATCH_BYTES
+) -> tuple[RawFiles, tuple[Use, ...], RawShape]:
+    """Opens raw files and checks that they hold what the schema and the split rule say, before a row is prepared.
+
+    Returns:
+        The files, the uses of their columns, and the shape of their rows.
+
+    Raises:
+        SchemaError: The schema does not fit the raw files or the split rule.
+        DataError: A file cannot be read, or lacks a column, or a type does not fit.
+    """
+    check_rule(schema, split)
+    uses = raw_uses(schema, split)
+    check_declared(schema, uses)
+    files = open_files(paths, schema, uses, batch_bytes)
+    shape = raw_shape(schema, files)
+    check_columns(files, uses, shape)
+    return files, uses, shape
+
+
 def check_declared(schema: Schema, uses: Iterable[Use]) -> None:
     """Raises SchemaError if the type of a column is declared that nothing uses."""
     used = sorted({use.column for use in uses})

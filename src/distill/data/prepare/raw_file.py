@@ -73,6 +73,17 @@ def from_row(batches: Iterator[pa.RecordBatch], start: int) -> Iterator[pa.Recor
         start = max(0, start - batch.num_rows)
 
 
+def first_rows(batches: Iterator[pa.RecordBatch], most: int | None) -> Iterator[pa.RecordBatch]:
+    """Ends a stream of batches after so many rows; None is all."""
+    for batch in batches:
+        if most is not None:
+            batch = batch.slice(0, most)
+            most -= batch.num_rows
+        yield batch
+        if most == 0:
+            return
+
+
 _OLD_PYARROW = (
     "pyarrow before 26 cannot read lists of a fixed size with nulls among them: install a newer one, or write the "
     "column as plain lists."

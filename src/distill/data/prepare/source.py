@@ -6,7 +6,7 @@ import logging
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +183,26 @@ class _Columns:
     numeric: frozenset[str]
     times: frozenset[str]
     raw: RawColumns
+    most_rows: int | None = None
+
+
+def open_start(path: Path, rows: int) -> tuple[RawFile, Counter[str]]:
+    """Opens a file for its first rows: nothing behind them is read, nor do they say of it.
+
+    Args:
+        path: A file of any kind that `file_kind` knows.
+        rows: How many, of formats whose types or rows are found by reading; others are opened by their footer.
+
+    Returns:
+        The file, with the columns that are there once and those of its folders, and how often each is in the file.
+
+    Raises:
+        DataError: It is missing or cannot be read.
+    """
+    nothing = _Columns((), frozenset(), frozenset(), RawColumns(), rows)
+    names = Counter(_open(path, nothing).schema.names)
+    once = tuple(name for name in {**names, **folder_columns(path)} if names[name] <= 1)
+    return _open(path, replace(nothing, needed=once, times=frozenset(once))), names
 
 
 def _open(path: Path, columns: _Columns) -> RawFile:
@@ -208,8 +228,11 @@ def _open_kind(path: Path, columns: _Columns) -> RawFile:
             remedy="Rename or convert the file.",
         )
     if kind.name == "CSV":
-        return CsvFile(path, columns.needed, sorted(columns.numeric), sorted(columns.times), columns.raw)
-    file: RawFile = (
-        ParquetFile(path) if kind.name == "Parquet" else ArrowFile(path, columns.needed, is_orc=kind.name == "ORC")
-    )
+        numeric, times = sorted(columns.numeric), sorted(columns.times)
+        return CsvFile(path, columns.needed, numeric, times, columns.raw, columns.most_rows)
+    file: RawFile
+    if kind.name == "Parquet":
+        file = ParquetFile(path)
+    else:
+        file = ArrowFile(path, columns.needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
     return DeclaredFile(file, columns.raw) if columns.raw != RawColumns() else file

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from distill.errors import ConfigError
 from distill.jobs.manifest import MANIFEST_FILE
 from distill.jobs.node import build
+from distill.jobs.program import quoted
 from distill.jobs.study.settings import FOLDER, check_same_settings, check_study, resolved_study
 from distill.jobs.study.space import read_space
 from distill.jobs.study.storage import open_study
@@ -170,7 +171,7 @@ def _name(trial: FrozenTrial, seed: int) -> str:
 
 
 def _quoted(overrides: Mapping[str, str]) -> list[str]:
-    return [f"{key}='" + value.replace("'", "\\'") + "'" for key, value in overrides.items()]
+    return [f"{key}={quoted(value)}" for key, value in overrides.items()]
 
 
 def _returned(result: JobReturn, name: str) -> Any:

@@ -1,0 +1,123 @@
+"""A bounded sample of raw files: their first rows, from files that are spread over the list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from distill.data.prepare.raw_file import RawFile
+from distill.data.prepare.source import open_start
+from distill.encodings.arrow import common_type, family, plain_type, to_plain
+from distill.errors import DataError
+
+MOST_FILES = 8
+_SAMPLE_BYTES = 1 << 28
+_BATCH_BYTES = 1 << 24
+_NUMBERS = {"int", "float", "bool"}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first rows of some files.
+
+    Attributes:
+        columns: Raw column to its plain values `[rows]`.
+        unusable: Raw column to why it cannot be used.
+        rows: Rows.
+        files: Files that they are from.
+        of_files: Files that there are.
+    """
+
+    columns: dict[str, pa.Array]
+    rows: int
+    files: int
+    of_files: int
+    unusable: dict[str, str] = field(default_factory=dict)
+
+
+def read_sample(paths: Sequence[Path], rows: int) -> Sample:
+    """Reads at most so many first rows, and 256 MiB, of at most eight files.
+
+    Raises:
+        DataError: A file cannot be read, or there are no rows.
+    """
+    chosen = [paths[i] for i in spread(len(paths), min(MOST_FILES, rows))]
+    parts: list[dict[str, pa.Array]] = []
+    unusable: dict[str, str] = {}
+    left, bytes_left = rows, _SAMPLE_BYTES
+    for i, path in enumerate(chosen):
+        file, names = open_start(path, -(-left // (len(chosen) - i)))
+        unusable |= {name: "there twice in a file: rename one" for name, times in names.items() if times > 1}
+        part = _first_rows(file, names, -(-left // (len(chosen) - i)), bytes_left // (len(chosen) - i))
+        parts.append(part)
+        left -= len(next(iter(part.values()), ()))
+        bytes_left -= sum(array.nbytes for array in part.values())
+    if left == rows:
+        raise DataError("The files hold no rows.", where=str(chosen[0]), remedy="Give files with rows.")
+    columns: dict[str, pa.Array] = {}
+    for name in dict.fromkeys(name for part in parts for name in part):
+        if name in unusable:
+            continue
+        joined = _joined([part[name] for part in parts if name in part])
+        if any(name not in part for part in parts):
+            unusable[name] = "not in every file"
+        elif isinstance(joined, str):
+            unusable[name] = joined
+        else:
+            columns[name] = joined
+    return Sample(columns, rows - left, len(chosen), len(paths), unusable)
+
+
+def spread(number: int, most: int) -> list[int]:
+    """Returns at most so many of the numbers 0…n−1, evenly spread, the first and the last among them."""
+    return sorted({round(i) for i in np.linspace(0, number - 1, min(number, most))})
+
+
+def _first_rows(file: RawFile, names: Counter[str], rows: int, most_bytes: int) -> dict[str, pa.Array]:
+    """Reads the columns that are in a file once, until enough rows or bytes are there; at least one batch."""
+    wanted = [name for name in dict.fromkeys(file.schema.names) if names[name] <= 1]
+    batches: list[pa.RecordBatch] = []
+    read = size = 0
+    for batch in file.batches(wanted, min(_BATCH_BYTES, most_bytes)) if wanted else ():
+        batches.append(batch.slice(0, rows - read))
+        read, size = read + batches[-1].num_rows, size + batch.nbytes
+        if read == rows or size >= most_bytes:
+            break
+    return {name: _plain([batch.column(name) for batch in batches], file, name) for name in wanted}
+
+
+def _plain(arrays: list[pa.Array], file: RawFile, name: str) -> pa.Array:
+    kind = file.schema.field(name).type
+    try:
+        array = to_plain(pa.chunked_array(arrays, kind))
+        if "string" in str(array.type):
+            array.validate(full=True)
+    except pa.ArrowException as error:
+        raise DataError(
+            "Values of this column cannot be taken.",
+            where=f"{file.path}, column {name!r}",
+            found=f"{str(error).splitlines()[0]:.300}",
+            remedy="Integers must fit into 64 bits, text must be UTF-8, times within 292,000 years of 1970.",
+        ) from error
+    return array
+
+
+def _joined(arrays: list[pa.Array]) -> pa.Array | str:
+    """Joins a column of several files, as text where one file holds text; else why it cannot be joined."""
+    kinds = [plain_type(array.type) for array in arrays]
+    families = {family(kind) for kind in kinds} - {"null"}
+    if len(families) <= 1 or families <= _NUMBERS:
+        target = common_type(kinds, numeric=True) if families else kinds[0]
+    elif "string" in families and families <= {*_NUMBERS, "string", "time"}:
+        target = pa.string()
+    else:
+        return f"of several types: {', '.join(sorted(families))}"
+    try:
+        return pa.concat_arrays([to_plain(array, target) for array in arrays])
+    except pa.ArrowException as error:
+        return f"the files do not fit together: {str(error).splitlines()[0]:.100}"
