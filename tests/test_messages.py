@@ -18,6 +18,7 @@ WORDS = {
     "--metrics",
     "--sort",
     "--first",
+    "--out",
     "--seeds",
     "--bundle",
     "--root",

@@ -60,16 +60,21 @@ def choose(values: Values, units: Values, is_key: bool = False) -> Choice:
         return Choice("number", why="a time other than `keys.time`: make an age or an hour of it", left_out=True)
     if values.family not in (*_IDS, "float"):
         return Choice(None, why=f"no kind of field takes {values.family}", left_out=True)
-    if not is_key and (values.family == "float" or (values.family == "int" and not is_code(values))):
+    if not is_key and values.family in ("int", "float") and not is_code(values):
         return _of_numbers(values)
     return _of_ids(values, units, is_key)
 
 
 def is_code(values: Values) -> bool:
-    """Whether whole numbers are ids rather than amounts: by the words of the name, few values, or values far apart."""
+    """Whether numbers are ids rather than amounts: by the words of the name, few values, or values far apart.
+
+    Floats are only by their name, and if they are whole: integers with nulls become such in pandas.
+    """
+    if not values.is_whole:
+        return False
     if has(values.name, CODE):
         return True
-    if has(values.name, AMOUNT):
+    if values.family == "float" or has(values.name, AMOUNT):
         return False
     spread = values.high - values.low
     return values.distinct <= _FEW or (spread >= _FAR_APART and spread >= 100 * values.distinct)
@@ -87,7 +92,7 @@ def _of_ids(values: Values, units: Values, is_key: bool) -> Choice:
         more = "free text: embed it as a vector" if many_words else "ids of rows say nothing of others"
         return Choice("id", why=f"nearly every one has its own value ({more})", left_out=True)
     size = next((size for word, size in _CYCLES.items() if word in words(values.name)), None)
-    if values.family == "int" and size is not None and values.low >= 0 and values.high < size:
+    if values.family != "string" and size is not None and values.low >= 0 and values.high < size:
         return Choice("id", {"encoding": {"type": "ids", "size": size}}, "small whole numbers as they are")
     if values.distinct > MANY:
         hashed = {"type": "hash", "buckets": buckets_for(values.distinct)}

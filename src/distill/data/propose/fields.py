@@ -59,7 +59,7 @@ def field_lines(view: View, groups: Groups, roles: Roles, reasons: Mapping[str, 
         if item is not None and item_line is not None and column != item.name:
             line = _of_items(line, view, item, item_line)
         if column in reasons:
-            line = Line(column, line.spec, reasons[column], used=False)
+            line = Line(column, line.spec, f"{view.values[column].seen()}; {reasons[column]}", used=False)
         lines.append(line)
     return tuple(lines)
 
@@ -72,6 +72,15 @@ def shares_values(inner: Values, item: Values) -> bool:
     both = pc.is_in(inner.known.unique(), value_set=item.known.unique())
     common = int(pc.sum(both).as_py() or 0)
     return common >= _OVERLAP * inner.distinct and common >= _COVERED * item.distinct
+
+
+def chosen_lists(view: View, item: str | None) -> list[str]:
+    """Lists the columns of lists that are beside lists of candidates and hold some of these: ids that were clicked."""
+    if view.layout.shape != "requests" or item is None:
+        return []
+    beside = [one for name, one in view.values.items() if one.is_list and not view.per_candidate(name)]
+    alike = [one for one in beside if one.inner.family == view.values[item].family]
+    return [one.name for one in alike if are_chosen(one.array, view.lists[item])]
 
 
 def are_chosen(chosen: pa.Array, lists: pa.Array) -> bool:
@@ -125,18 +134,12 @@ def _units(view: View, groups: Groups, one: Values, side: Side) -> Values:
 
 
 def _of_items(line: Line, view: View, item: Values, item_line: Line) -> Line:
-    """Lets a sequence of items, or another item named so, share their table; a list of the candidates that were clicked
-    is a label, not an input."""
+    """Lets a sequence of items, or another item by its name, share their table."""
     one = view.values[line.column]
     if line.spec is None or line.spec["kind"] not in ("sequence", "id"):
         return line
     if line.spec["kind"] == "id":
         return _sharing(line, one, item, item_line) if names_key(line.column, ITEM) is not None else line
-    nested = view.layout.shape == "requests"
-    beside = nested and not view.per_candidate(line.column) and one.inner.family == item.family
-    if beside and are_chosen(one.array, view.lists[item.name]):
-        why = "holds only candidates of its own row, as clicked ids do: write a list of 0 and 1 per candidate of it"
-        return Line(line.column, None, f"{one.seen()}; {why}", used=False)
     return _sharing(line, one.inner, item, item_line)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from distill.data.propose.fields import Roles, field_lines
+import pyarrow as pa
+
+from distill.data.propose.fields import Roles, chosen_lists, field_lines
 from distill.data.propose.keys import is_split, item_key, stage_values, time_key, user_key
 from distill.data.propose.labels import is_score, label_kind, only_where, score_kind, task_of_score, task_order
 from distill.data.propose.layout import Layout, request_like
@@ -14,7 +16,9 @@ from distill.data.propose.sides import Groups
 from distill.data.propose.values import Values, deviations, groups_of
 from distill.data.propose.view import Line, View
 from distill.data.propose.words import PURCHASE, field_name, has
+from distill.encodings.arrow import family
 
+_FAMILIES = ("int", "float", "bool", "string", "null", "time", "time of day", "duration")
 _RESERVED = ("all", "exposed")  # words of `observed`
 
 
@@ -28,6 +32,7 @@ class Proposal:
         fields: Lines of fields, in the order of the columns.
         tasks: Lines of tasks, the main one first.
         teacher: A line of `teacher`, never used as it is.
+        chosen: Columns of lists that hold some of the candidates: labels, once they are 0 and 1 of each candidate.
         main_task: Name of the first binary task, of the first one without any; None without tasks.
         split: Rule that suits the keys: time, random, or column.
         split_column: Of the last.
@@ -38,6 +43,7 @@ class Proposal:
     fields: tuple[Line, ...]
     tasks: tuple[Line, ...]
     teacher: Line | None
+    chosen: tuple[str, ...]
     main_task: str | None
     split: str
     split_column: str | None
@@ -45,9 +51,8 @@ class Proposal:
 
 def propose(sample: Sample) -> Proposal:
     """Proposes a schema from a sample of raw files."""
-    usable = {name: a for name, a in sample.columns.items() if name and "\0" not in name}
-    unusable = {name: "no column can be named so" for name in sample.columns if name not in usable} | sample.unusable
-    view = View.of(usable)
+    unusable = {name: why for name, array in sample.columns.items() if (why := _unusable(name, array))}
+    view = View.of({name: array for name, array in sample.columns.items() if name not in unusable})
     keys = dict(_keys(view))
     user, item, time = (_used(keys.get(role)) for role in ("user", "item", "time"))
     stage = keys["stage"].column if "stage" in keys else None
@@ -60,14 +65,24 @@ def propose(sample: Sample) -> Proposal:
     reasons = dict.fromkeys(splits, "says which split a row is of")
     reasons |= dict.fromkeys(scores, "reads as a ranker's score: a signal of a teacher rather than a feature")
     reasons |= {stage: "reads as how far the candidate got: see keys.stage"} if stage is not None else {}
+    chosen = tuple(chosen_lists(view, item))
+    reasons |= dict.fromkeys(chosen, "holds candidates of its own row, as clicked ids do: a label, no input")
     fields = field_lines(view, groups, roles, reasons)
-    fields += tuple(Line(name, None, why, used=False) for name, why in unusable.items())
+    fields += tuple(Line(name, None, why, used=False) for name, why in (unusable | sample.unusable).items())
     by_time = time is not None and view.in_one_request(time)
     split = "column" if splits else "time" if by_time else "random"
     main = next((task.spec["name"] for task in tasks if "kind" not in task.spec), None)
     main = main or next((task.spec["name"] for task in tasks), None)
     teacher = _teacher(view, scores, tasks)
-    return Proposal(view.layout, keys, fields, tasks, teacher, main, split, splits[0] if splits else None)
+    return Proposal(view.layout, keys, fields, tasks, teacher, chosen, main, split, splits[0] if splits else None)
+
+
+def _unusable(name: str, array: pa.Array) -> str:
+    """Says why nothing can be made of a column, empty if something can."""
+    if not name or "\0" in name:
+        return "no column can be named so: rename it"
+    kind = family(array.type)
+    return "" if kind.replace("list of ", "") in _FAMILIES else f"no kind of field takes {kind}"
 
 
 def _used(line: Line | None) -> str | None:

@@ -95,7 +95,8 @@ def _fields(proposal: Proposal) -> Iterator[str]:
 def _tasks(proposal: Proposal) -> Iterator[str]:
     yield "tasks:" if proposal.tasks else "tasks: []  # NONE RECOGNISED: lines stand in place of []"
     if not proposal.tasks:
-        yield "  # - {name: click, column: COLUMN}  # 0 and 1, of each candidate"
+        of = f": make them of {', '.join(proposal.chosen)}" if proposal.chosen else ""
+        yield f"  # - {{name: click, column: COLUMN}}{_behind(f'0 and 1, of each candidate{of}')}"
     yield from _list(proposal.tasks)
 
 
