@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from rich.console import Console
 
+_NARROWEST = 160  # characters, where there is no terminal to ask
+
 
 def plain_console(*, stderr: bool = False, soft_wrap: bool = False, width: int | None = None) -> Console:
     """Returns a console that takes `[…]` and `:…:` in text, tables and titles for what they are."""
     return Console(stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False)
+
+
+def report_console() -> Console:
+    """A console that does not squeeze tables when the output goes to a file."""
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=max(console.width, _NARROWEST))

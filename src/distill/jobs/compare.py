@@ -7,9 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from distill.console import plain_console
+from distill.console import report_console
 from distill.errors import ConfigError, DataError
 from distill.files import write_text_atomic
 from distill.metrics.goal import UP, Goal
@@ -22,7 +20,6 @@ from distill.reports.main_metrics import main_metrics
 from distill.reports.summary import SUMMARY_FILE, Summary, load_summary
 
 COMPARISON = "comparison"
-_NARROWEST = 160  # characters, where there is no terminal to ask
 
 
 def run(options: argparse.Namespace) -> list[Row]:
@@ -82,12 +79,6 @@ def refuse_different_data(rows: Sequence[Row]) -> None:
         found=found,
         remedy="Give runs on the same data, or --different-data for one table with a best for each data.",
     )
-
-
-def report_console() -> Console:
-    """A console that does not squeeze tables when the output goes to a file."""
-    console = plain_console()
-    return console if console.is_terminal else plain_console(width=max(console.width, _NARROWEST))
 
 
 def find_runs(places: Sequence[Path]) -> tuple[list[Summary], list[Path]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from distill.console import plain_console
+from distill.console import plain_console, report_console
 from distill.data.file_kind import KNOWN_FILES
 from distill.data.found import find_files, source_root
 from distill.data.propose import (
@@ -29,7 +29,6 @@ from distill.data.propose import (
 from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit
 from distill.errors import ConfigError, DataError
 from distill.files import write_text_atomic
-from distill.jobs.compare import report_console
 from distill.jobs.program import program_command, quoted
 
 _PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[\w./*?@%+-]*", re.ASCII)

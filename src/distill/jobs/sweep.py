@@ -24,7 +24,8 @@ class CompareAtEnd(Callback):
         """Compares the runs that finished and names those that did not: then the sweep has failed."""
         if os.environ.get("RANK", "0") != "0":
             return
-        from distill.jobs.compare import find_runs, report_console
+        from distill.console import report_console
+        from distill.jobs.compare import find_runs
         from distill.reports.summary import SUMMARY_FILE
 
         folder = Path(config.hydra.sweep.dir)
@@ -40,7 +41,8 @@ class CompareAtEnd(Callback):
 
 
 def _show(runs: Sequence[Summary], folder: Path) -> None:
-    from distill.jobs.compare import COMPARISON, report_console, save_all
+    from distill.console import report_console
+    from distill.jobs.compare import COMPARISON, save_all
     from distill.reports.compare import compare
     from distill.reports.comparison_table import comparison_table
     from distill.reports.main_metrics import main_metrics

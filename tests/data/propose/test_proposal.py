@@ -39,6 +39,7 @@ def pairs() -> dict[str, Any]:
         "history": [history[r] for r in request],
         "image": [[float(i), 0.5] for i in item],
         "position": np.tile(np.arange(PER), REQUESTS),
+        "paid_eur": np.where(click * (item % 2) == 1, RNG.random(len(item)), np.nan),
         "state": np.where(click == 1, "shown", "recalled"),
         "prod_ctr": RNG.random(len(item)),
         "fixed": np.ones(len(item)),
@@ -73,6 +74,7 @@ def test_pairs_with_all_keys() -> None:
         "history": {"side": "request", "kind": "sequence", "max_length": 4, "table": "item_id"},
         "image": {"side": "candidate", "kind": "vector", "width": 2},
         "position": {"side": "cross", "kind": "id", "privileged": True},
+        "paid_eur": {"side": "cross", "kind": "number", "nan": "missing", "privileged": True},
     }
     assert [line.spec for line in found.tasks] == [{"name": "click"}, {"name": "buy"}]
     assert "`observed: click`" in found.tasks[1].why
@@ -98,7 +100,7 @@ def test_requests_with_lists() -> None:
     found = propose_of(columns)
     assert (found.layout.shape, found.layout.lists[0]) == ("requests", "item_id")
     expected = fields_of(propose_of(pairs()))
-    assert fields_of(found) == {name: expected[name] for name in expected if name != "position"}
+    assert fields_of(found) == {name: expected[name] for name in expected if name not in ("position", "paid_eur")}
     assert found.chosen == ("clicked_items",)
     assert [line.column for line in found.tasks] == ["click"]
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from distill.data.propose.keys import is_split, is_time, item_key, stage_values, time_key, user_key
-from distill.data.propose.labels import is_score, label_kind, only_where, score_kind, task_of_score
+from distill.data.propose.labels import comes_with, is_score, label_kind, only_where, score_kind, task_of_score
 from distill.data.propose.sides import Groups, side_of
 from distill.data.propose.values import Values, groups_of
 from distill.schema import Side
@@ -50,6 +50,10 @@ def test_the_time_of_rows_is_not_that_of_a_release() -> None:
     assert time_key(of(release_date=days, ts=[1_740_000_000, 1_740_000_100])) == "ts"
     assert time_key(of(release_date=days)) == "release_date"
     assert time_key(of(logged=[NOW, NOW])) is None
+    assert (
+        time_key(of(date=[20250301, 20250301, 20250302], time_ms=[1_740_000_000_000 + i for i in range(3)]))
+        == "time_ms"
+    )
 
 
 def test_stages_are_a_few_known_words() -> None:
@@ -108,6 +112,24 @@ def test_a_label_that_needs_another() -> None:
     assert only_where(columns["buy"], columns["click"])
     assert not only_where(columns["like"], columns["click"])
     assert not only_where(columns["never"], columns["click"])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([9.5] * 10 + [None] * 20, True),
+        ([9] * 20 + [0] * 10, True),
+        ([9] * 20 + [1] + [0] * 9, False),
+        ([9] * 9 + [0] * 21, False),
+        (["a"] * 20 + [""] * 5 + [None] * 5, True),
+        ([True] * 20 + [False] * 10, True),
+        ([float("nan")] * 30, False),
+    ],
+)
+def test_what_is_there_only_with_a_label_tells_it(values: list[object], expected: bool) -> None:
+    task = Values("buy", pa.array([1] * 20 + [0] * 10))
+    assert comes_with(Values("amount", pa.array(values)), task) is expected
+    assert not comes_with(Values("amount", pa.array(values)), Values("buy", pa.array([0] * 30)))
 
 
 def test_sides() -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distill.data.propose.encoding import choose
+from distill.data.propose.labels import comes_with
 from distill.data.propose.sides import Groups, side_of
 from distill.data.propose.values import Values
 from distill.data.propose.view import Line, View
@@ -109,10 +110,18 @@ def _line(view: View, groups: Groups, roles: Roles, one: Values, name: str) -> L
     used = not choice.left_out
     if used and not is_key and ID.intersection(words(one.name)) and names_key(one.name, REQUEST) is not None:
         parts, used = [one.seen(), "names requests or sessions, and new ones have new names"], False
-    if used and is_outcome(one.name):
+    if used and (outcome := _outcome(view, roles, one)):
         spec["privileged"] = True
-        parts.append("READS AS AN OUTCOME, known only afterwards: for a teacher alone")
+        parts.append(outcome)
     return Line(one.name, spec if choice.kind else None, "; ".join(part for part in parts if part), used)
+
+
+def _outcome(view: View, roles: Roles, one: Values) -> str:
+    """Says why a column is an outcome, which a student never sees; empty if it seems to be none."""
+    if is_outcome(one.name):
+        return "READS AS AN OUTCOME, known only afterwards: for a teacher alone"
+    told = [name for name in roles.labels if view.per_candidate(one.name) and comes_with(one, view.values[name])]
+    return f"AN OUTCOME: there only where {told[0]} is 1; for a teacher alone" if told else ""
 
 
 def _side(view: View, groups: Groups, roles: Roles, one: Values) -> tuple[Side, str]:

@@ -42,13 +42,16 @@ def is_time(one: Values) -> bool:
 
 
 def time_key(values: Mapping[str, Values]) -> str | None:
-    """Finds the time of rows: one not named as that of something else (release, registration, …), types before names.
+    """Finds the time of rows: one not named as that of something else (release, registration, …), types before names,
+    fine before coarse.
 
     A column with the same time in all rows orders nothing and is not taken.
     """
     times = [name for name, one in values.items() if is_time(one) and one.distinct > 1]
-    order = {name: (has(name, OTHER_TIME), values[name].family != "time", not has(name, TIME)) for name in times}
-    return min(times, key=lambda name: order[name]) if times else None
+    if not times:
+        return None
+    typed = {name: values[name].family == "time" for name in times}
+    return min(times, key=lambda n: (has(n, OTHER_TIME), not typed[n], not has(n, TIME), -values[n].distinct))
 
 
 def stage_values(one: Values) -> dict[str, str] | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from distill.data.propose.values import Values
 from distill.data.propose.words import CLICK, GRADE, LABEL, NO_LABEL, PURCHASE, TEACHER, has
+from distill.encodings.arrow import null_mask
 
 TaskKind = Literal["binary", "graded", "value"]
 _HIGHEST_GRADE = 10
+_FEWEST_TELLING = 10
 _MOST_RATINGS = 2 * _HIGHEST_GRADE + 1  # halves
 
 
@@ -60,3 +64,21 @@ def only_where(task: Values, other: Values) -> bool:
         return False
     mine, theirs = task.numbers > 0, other.numbers > 0
     return len(mine) == len(theirs) and bool(mine.any()) and not bool(np.any(mine & ~theirs))
+
+
+def comes_with(values: Values, task: Values) -> bool:
+    """Whether a column tells a binary label: it is there (not null, 0 or empty) for half of the positives or more, and
+    for nothing else, as the amount of a purchase is.
+
+    Less than ten values say nothing.
+    """
+    if values.is_list or values.family == "null" or not task.is_binary or task.array.null_count:
+        return False
+    there = ~null_mask(values.array)
+    if values.family in ("int", "float", "bool"):
+        there[there] = np.nan_to_num(values.array.drop_null().cast(pa.float64(), safe=False).to_numpy()) != 0
+    elif values.family == "string":
+        there &= np.asarray(pc.fill_null(pc.not_equal(values.array, ""), False).to_numpy(zero_copy_only=False))
+    positive = task.numbers > 0
+    found = int(there.sum())
+    return found >= _FEWEST_TELLING and not bool(np.any(there & ~positive)) and 2 * found >= int(positive.sum())

@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from distill.console import report_console
 from distill.files import write_text_atomic
 from distill.jobs.app import FAILED
-from distill.jobs.compare import report_console
 from distill.jobs.program import train_command
 from distill.jobs.study.settings import resolved_study
 from distill.reports.trials import TrialRow, ranked, save_trials, trials_markdown, trials_table
