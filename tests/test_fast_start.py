@@ -74,6 +74,7 @@ def start(folder: Path, script: str, *arguments: str) -> Start:
             ("distill", ["train", "--help"], 0, "two_tower"),
             ("distill", ["train", "--cfg", "all", "--resolve"], 0, "runs/two_tower"),
             ("distill", ["compare", "--help"], 0, "--sort"),
+            ("distill", ["schema", "init", "--help"], 0, "--rows"),
         ],
         2,
     ),

@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> Proposal:
         lacking = " and ".join(missing)
         console.print(f"No schema yet: declare {lacking} in {options.out}, then run", style="bold red", soft_wrap=True)
     elif options.check:
+        console.print("Checking all files against it (--no-check leaves that out) …", soft_wrap=True)
         check_against(options.out, files, _rule(proposal))
         console.print(
             f"Checked: {_files(len(files))} as the schema says. Confirm keys and tasks, then run", soft_wrap=True

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.data.propose import Proposal, Sample, dataset_name, missing_parts, propose, schema_text
+from distill.data.propose.encoding import MANY
 from distill.data.propose.fields import are_chosen, shares_values
 from distill.data.propose.text import comment, flow
 from distill.data.propose.values import Values
@@ -141,6 +142,19 @@ def test_items_are_told_from_small_numbers_by_how_many_there_are() -> None:
     assert not shares_values(Values("h", pa.array([*range(100), *range(2000, 2101)])), item)
     assert not shares_values(Values("h", pa.array(range(99))), item)
     assert not shares_values(Values("h", pa.array(["1"])), item)
+
+
+def test_a_history_of_hashed_items_is_hashed_like_them(tmp_path: Path) -> None:
+    items = np.arange(MANY + 1)
+    history = pa.ListArray.from_arrays(pa.array(np.arange(len(items) + 1), pa.int32()), pa.array(items))
+    proposal = propose_of({"item_id": items, "history": history, "click": items % 2})
+    hashed = {"type": "hash", "buckets": 1 << 18}
+    found = fields_of(proposal)
+    assert found["item_id"] == {"side": "candidate", "kind": "id", "encoding": hashed}
+    assert (found["history"]["encoding"], found["history"]["table"]) == (hashed, "item_id")
+    path = tmp_path / "schema.yaml"
+    path.write_text(schema_text(proposal, "shop", "here"), encoding="utf-8")
+    assert load_schema(path).field("history").table == "item_id"
 
 
 def test_chosen_lists_hold_candidates_only() -> None:

@@ -53,6 +53,13 @@ def test_rows_that_a_short_file_lacks_come_from_later_ones(tmp_path: Path) -> No
     assert read_sample(paths, 10).columns["n"].to_pylist() == [0, *range(10, 19)]
 
 
+def test_the_bytes_of_a_sample_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.parquet", rows(0, 1000))
+    assert read_sample([path], 1000).rows == 1000
+    monkeypatch.setattr("distill.data.propose.sample._SAMPLE_BYTES", 1)
+    assert read_sample([path], 1000).rows == 64  # the smallest batch
+
+
 def test_rows_behind_the_sample_say_nothing_of_types(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("n,when\n" + "".join(f"{i},2025-03-01\n" for i in range(10)) + "x,y\n")

@@ -19,6 +19,7 @@ from distill.schema import RawColumns
 
 _BLOCK_BYTES = 1 << 24
 _SMALLEST_BLOCK = 1 << 20
+_FIRST_BLOCK = 1 << 22  # where only first rows are read: blocks are read ahead
 _EXPANSION = 6
 _CONVERSION = re.compile(r"In CSV column #(\d+):")
 
@@ -115,7 +116,8 @@ class CsvFile:
             raise self._broken(error) from error
 
     def _open(self, columns: Sequence[str], block_bytes: int) -> pa_csv.CSVStreamingReader:
-        read = pa_csv.ReadOptions(block_size=max(_SMALLEST_BLOCK, min(_BLOCK_BYTES, block_bytes)))
+        largest = _BLOCK_BYTES if self._most_rows is None else _FIRST_BLOCK
+        read = pa_csv.ReadOptions(block_size=max(_SMALLEST_BLOCK, min(largest, block_bytes)))
         convert_options = pa_csv.ConvertOptions(
             include_columns=list(columns),
             column_types=dict.fromkeys(columns, pa.string()),
