@@ -31,6 +31,7 @@ _LEADING_ZERO = r"^\s*[+-]?0[0-9xX]"
 _LONG_INTEGER = r"^\s*[+-]?\d{19,}\s*$"
 _ZONE = r"\d[ T]\d.*(Z|[+-]\d\d(:?\d\d)?)$"
 _DATE = r"^\d{4}-\d\d-\d\d$"
+_FEW = 64
 _BELOW_MICROSECONDS = r"(\.\d{6})\d+"
 
 
@@ -178,7 +179,10 @@ class Evidence:
             return [pa.bool_(), pa.float64()]
         long = not self._numeric and pc.any(pc.match_substring_regex(text, _LONG_INTEGER)).as_py()
         for kind in NUMBERS[1:3] if long else NUMBERS[1:]:  # a float would round it: two ids would be one
+            if kind not in self._types:
+                continue
             try:
+                convert(text.slice(0, _FEW), kind)  # to fail takes a hundred times as long as to convert
                 values = convert(text, kind)
             except pa.ArrowInvalid:
                 continue
