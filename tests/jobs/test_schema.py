@@ -13,6 +13,7 @@ import pytest
 from distill.data.datasets.parquet import ParquetSource
 from distill.data.prepare import prepare
 from distill.jobs.schema import one_source
+from distill.jobs.schema_options import arguments
 from distill.schema import load_schema
 from tests.jobs.entry import run_script
 
@@ -99,6 +100,14 @@ def test_no_files_and_no_folder_are_errors(tmp_path: Path, capsys: pytest.Captur
     with pytest.raises(SystemExit):
         run_script("scripts/schema.py", "init", str(log(tmp_path / "a")), "--out", str(tmp_path / "b" / "s.yaml"))
     assert "no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows", ["0", "-1", "many", "1.5"])
+def test_a_number_of_rows_that_is_none_is_refused(rows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        arguments(["init", "log.csv", f"--rows={rows}"])
+    assert stopped.value.code == 2
+    assert repr(rows) in capsys.readouterr().err
 
 
 def test_several_files_are_one_source_if_a_folder_or_a_pattern_says_them(tmp_path: Path) -> None:

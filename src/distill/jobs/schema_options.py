@@ -31,7 +31,6 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _rows(text: str) -> int:
-    rows = int(text)
-    if rows < 1:
-        raise argparse.ArgumentTypeError(f"at least 1 row is needed, not {rows}")
-    return rows
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number of rows from 1 on is needed, not {text!r}")
+    return int(text)
