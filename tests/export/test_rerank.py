@@ -26,7 +26,7 @@ from distill.serving.proof import COUNT, PLACE, RANKING_SCORE, SCORES, check_gol
 from distill.serving.ranking import category_codes
 from tests.export.conftest import Log
 from tests.export.raw import catalogue
-from tests.marks import slow_except
+from tests.marks import slow_except, some_fast
 
 MMR = Rerank(
     type="mmr", trade_off=0.5, quotas=(Quota(column="brand", most=2, window=5), Quota(column="seller", most=3))
@@ -193,13 +193,16 @@ class Shaken:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        MMR,
-        Rerank(type="mmr", trade_off=0.0),
-        Rerank(type="dpp", trade_off=0.3),
-        Rerank(type="dpp", trade_off=0.6, window=2, quotas=MMR.quotas),
-        Rerank(type="quotas", quotas=MMR.quotas),
-    ],
+    some_fast(
+        [
+            Rerank(type="dpp", trade_off=0.6, window=2, quotas=MMR.quotas),
+            MMR,
+            Rerank(type="mmr", trade_off=0.0),
+            Rerank(type="dpp", trade_off=0.3),
+            Rerank(type="quotas", quotas=MMR.quotas),
+        ],
+        5,
+    ),
     ids=lambda options: options.text()[:30],
 )
 def test_near_ties_do_not_refuse_a_sound_bundle(

@@ -123,6 +123,7 @@ def test_the_best_are_those_of_the_bundle(name: str, device: str, bundle_of: Cal
     assert nothing.ranking_score.shape == (2, K)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(["three_tower", "cold"], "three_tower"))
 def test_the_program_takes_padding_between_candidates(name: str, bundle_of: Callable[[str], Path], log: Log) -> None:
     """What stands at a place of position -1 changes nothing."""
@@ -141,6 +142,7 @@ def test_the_program_takes_padding_between_candidates(name: str, bundle_of: Call
     assert (padded_places[:, 4:] == -1).all()
 
 
+@pytest.mark.slow
 def test_rows_are_taken_as_columns_are(bundle_of: Callable[[str], Path], log: Log) -> None:
     found = DeviceTopK.load(bundle_of("three_tower"), trusted=True)
     requests = Requests(log, [5, 8])
@@ -310,6 +312,7 @@ def test_the_proof_sees_what_is_wrong(change: str, bundle_of: Callable[[str], Pa
         compare(Best(best.keys, scores, places, logits), wanted, np.array([4, 20]), "here")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_except(MODELS, "three_tower"))
 def test_the_program_moves_to_another_device(name: str, bundle_of: Callable[[str], Path]) -> None:
     """To the device without values, as `load` moves it to a card: tensors left on the CPU would not go together with

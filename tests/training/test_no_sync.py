@@ -87,7 +87,7 @@ def says_so(module: RankingModule) -> bool:
     return any(getattr(part, "needs_shapes", False) for part in module.modules())
 
 
-@pytest.mark.parametrize(("make", "name"), some_fast(CASES, 2))
+@pytest.mark.parametrize(("make", "name"), some_fast(CASES, 4))
 def test_a_step_does_not_wait_but_for_what_says_so(make: Callable[[str], RankingModule], name: str) -> None:
     module = make(name)
     stepper = Stepper(module)
@@ -100,7 +100,7 @@ def test_a_step_does_not_wait_but_for_what_says_so(make: Callable[[str], Ranking
 
 
 # The noise of DE is drawn for as many rows as there are.
-@pytest.mark.parametrize(("make", "name"), some_fast((case for case in CASES if case[1] != "DE"), 4))
+@pytest.mark.parametrize(("make", "name"), some_fast((case for case in CASES if case[1] != "DE"), 8))
 def test_steps_with_padding_compute_the_same(make: Callable[[str], RankingModule], name: str) -> None:
     states = []
     for on_a_device in (False, True):

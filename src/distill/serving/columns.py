@@ -21,6 +21,7 @@ from distill.serving.scores import Float32
 
 Values: TypeAlias = "Sequence[Any] | pa.Array | pa.ChunkedArray"
 Columns = Mapping[str, pa.Array]
+_ARROW_TAKES = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f4", "f8", "b1"}
 
 
 def as_mapping(values: object, owner: str) -> Mapping[str, Any]:
@@ -129,6 +130,11 @@ def read_column(name: str, values: Values, owner: str, declared: DeclaredColumns
     return declared.read(name, array, Place(name, "raw.columns", lambda row: f"{owner}, row {row}"))
 
 
+def _is_numbers(values: Values) -> bool:
+    """Whether Arrow takes an array as it is: one by one, each number would become an object of Python's."""
+    return isinstance(values, np.ndarray) and values.dtype.isnative and values.dtype.str[1:] in _ARROW_TAKES
+
+
 def as_array(values: Values, where: str) -> pa.Array:
     """Returns values as a plain Arrow array; unsigned integers beyond 2⁶³ stay what they are.
 
@@ -137,7 +143,9 @@ def as_array(values: Values, where: str) -> pa.Array:
     """
     count_values(values, where)
     try:
-        return to_plain(values if isinstance(values, pa.Array | pa.ChunkedArray) else _array(list(values)))
+        if isinstance(values, pa.Array | pa.ChunkedArray):
+            return to_plain(values)
+        return to_plain(pa.array(values) if _is_numbers(values) else _array(list(values)))
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise DataError(
             "The values of a column cannot be taken together.",
