@@ -90,6 +90,12 @@ def test_any_value_is_encoded_alike_or_left_to_the_column(name: str, value: Any)
     same(found, by_columns(row))
 
 
+@pytest.mark.parametrize("cut", [0.0, True, 7, b"x"])
+def test_a_list_of_two_types_is_left_to_the_column_also_where_one_is_cut_off(cut: Any) -> None:
+    with pytest.raises(NotPlainError):
+        RowEncoder(FIELDS, FITTED).encode({**ROW, "past": ["a", cut, *["b"] * 9]})
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [

@@ -233,10 +233,8 @@ def _sequence(value: Any, lookup: Lookup, most: int | None) -> tuple[npt.NDArray
         value = ()
     elif type(value) not in (list, tuple):
         raise NotPlainError
-    kept = [item for item in value if item is not None]
-    if most is not None:
-        kept = kept[-most:]
-    ids = np.array([lookup(item) for item in kept], np.int64)
+    found = [lookup(item) for item in value if item is not None]  # also of what is cut off: a list has one type
+    ids = np.array(found if most is None else found[-most:], np.int64)
     return ids, np.array([len(ids)], np.int64)
 
 
