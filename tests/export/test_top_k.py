@@ -31,13 +31,13 @@ from distill.serving.items import ItemType
 from tests.export.conftest import Log
 from tests.export.raw import catalogue
 from tests.export.test_item_features import items_of
-from tests.marks import slow_except
 
 K = 6
 ON_CARD = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no card")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, ON_CARD])]
 MODELS = ["two_tower", "three_tower", "late_mlp", "cold", "int_tower", "split_towers", "parallel_two_tower", "logistic",
           "quality_score", "dat", "fscd", "dcn_v2", "din", "bst"]  # fmt: skip
+pytestmark = pytest.mark.slow  # each model is exported and its program read again
 
 
 def exported(
@@ -110,7 +110,7 @@ class Requests:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", slow_except(MODELS, "three_tower"))
+@pytest.mark.parametrize("name", MODELS)
 def test_the_best_are_those_of_the_bundle(name: str, device: str, bundle_of: Callable[[str], Path], log: Log) -> None:
     """Requests without candidates, with one, with fewer than k, and many; other sizes than those of the example."""
     found = DeviceTopK.load(bundle_of(name), device, trusted=True)
@@ -123,8 +123,7 @@ def test_the_best_are_those_of_the_bundle(name: str, device: str, bundle_of: Cal
     assert nothing.ranking_score.shape == (2, K)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", slow_except(["three_tower", "cold"], "three_tower"))
+@pytest.mark.parametrize("name", ["three_tower", "cold"])
 def test_the_program_takes_padding_between_candidates(name: str, bundle_of: Callable[[str], Path], log: Log) -> None:
     """What stands at a place of position -1 changes nothing."""
     found = DeviceTopK.load(bundle_of(name), trusted=True)
@@ -142,7 +141,6 @@ def test_the_program_takes_padding_between_candidates(name: str, bundle_of: Call
     assert (padded_places[:, 4:] == -1).all()
 
 
-@pytest.mark.slow
 def test_rows_are_taken_as_columns_are(bundle_of: Callable[[str], Path], log: Log) -> None:
     found = DeviceTopK.load(bundle_of("three_tower"), trusted=True)
     requests = Requests(log, [5, 8])
@@ -173,7 +171,6 @@ def test_wrong_requests_are_named(bundle_of: Callable[[str], Path], log: Log) ->
         found.top_k(requests.request, [["i1"], "i2"], requests.pairs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stored", ["float32", "int8"])
 def test_vectors_in_float16(stored: ItemType, log: Log, tmp_path: Path) -> None:
     root = exported(log.trained("two_tower"), tmp_path / "half", "float16", stored)
@@ -188,7 +185,6 @@ def test_vectors_in_float16(stored: ItemType, log: Log, tmp_path: Path) -> None:
     assert 0 < difference < 2e-2, "rounded, and not by more"
 
 
-@pytest.mark.slow
 def test_vectors_that_float16_cannot_hold_and_features_are_refused(log: Log, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no item vectors(.|\n)*top_k_type"):
         exported(log.trained("cold"), tmp_path / "cold", "float16")
@@ -202,7 +198,6 @@ def test_vectors_that_float16_cannot_hold_and_features_are_refused(log: Log, tmp
         write_bundle(log.trained("two_tower"), tmp_path / "b", BundleOptions(exported=False, top_k=TopKOptions(3)))
 
 
-@pytest.mark.slow
 def test_other_catalogues_of_the_version_need_no_other_program(
     bundle_of: Callable[[str], Path], log: Log, tmp_path: Path
 ) -> None:
@@ -237,7 +232,6 @@ def test_other_catalogues_of_the_version_need_no_other_program(
     assert empty.top_k(single.request, [[], []]).keys == [[], []]
 
 
-@pytest.mark.slow
 def test_damaged_files_and_other_versions_are_refused(
     bundle_of: Callable[[str], Path], log: Log, tmp_path: Path
 ) -> None:
@@ -271,7 +265,6 @@ def test_damaged_files_and_other_versions_are_refused(
         DeviceTopK.of(without, trusted=True)
 
 
-@pytest.mark.slow
 def test_a_program_of_another_model_is_refused(bundle_of: Callable[[str], Path], log: Log, tmp_path: Path) -> None:
     """Its hash is right, but it scores otherwise."""
     other = log.trained("two_tower")
@@ -312,8 +305,7 @@ def test_the_proof_sees_what_is_wrong(change: str, bundle_of: Callable[[str], Pa
         compare(Best(best.keys, scores, places, logits), wanted, np.array([4, 20]), "here")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", slow_except(MODELS, "three_tower"))
+@pytest.mark.parametrize("name", MODELS)
 def test_the_program_moves_to_another_device(name: str, bundle_of: Callable[[str], Path]) -> None:
     """To the device without values, as `load` moves it to a card: tensors left on the CPU would not go together with
     the others, and nothing there can be asked for a number."""
@@ -326,7 +318,6 @@ def test_the_program_moves_to_another_device(name: str, bundle_of: Callable[[str
         program.module()(*arguments[:-1], torch.zeros(arguments[-1].shape, dtype=arguments[-1].dtype))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["three_tower", "cold"])
 def test_a_compiled_program_says_the_same(name: str, log: Log, tmp_path: Path) -> None:
     """AOTInductor with the C++ compiler of this machine."""
@@ -339,7 +330,6 @@ def test_a_compiled_program_says_the_same(name: str, log: Log, tmp_path: Path) -
         Requests(log, counts, seed).check(found)
 
 
-@pytest.mark.slow
 def test_a_process_without_lightning_and_hydra_finds_them(bundle_of: Callable[[str], Path]) -> None:
     program = """
 import sys

@@ -75,6 +75,7 @@ print(json.dumps(scores.predictions["click"].tolist()))
     np.testing.assert_allclose(json.loads(done.stdout), columns, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_script_makes_the_bundle_of_the_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export(root, "again", f"items={root / 'items.parquet'}", "item_type=int8", "exported=false")
     again, first = Bundle.load(root / "again"), Bundle.load(root / "bundle")

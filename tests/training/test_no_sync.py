@@ -87,7 +87,7 @@ def says_so(module: RankingModule) -> bool:
     return any(getattr(part, "needs_shapes", False) for part in module.modules())
 
 
-@pytest.mark.parametrize(("make", "name"), some_fast(CASES, 4))
+@pytest.mark.parametrize(("make", "name"), some_fast(CASES, 6))
 def test_a_step_does_not_wait_but_for_what_says_so(make: Callable[[str], RankingModule], name: str) -> None:
     module = make(name)
     stepper = Stepper(module)
