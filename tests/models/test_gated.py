@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from distill.batch import Batch
 from distill.errors import ConfigError
 from distill.features import FieldSelection
+from distill.layers.linear_log import linear_log
+from distill.models.prerankers import grouped
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.models.prerankers.fscd import FSCD
 from distill.models.prerankers.grouped import GatedPreRanker
@@ -182,3 +185,24 @@ def test_popularity_orders_by_count() -> None:
         build("quality_score", schema, "model.net.kind=best")
     with pytest.raises(ConfigError, match="needs an id field"):
         build("quality_score", schema, "model.net.item_field=price")
+
+
+def test_numbers_and_vectors_alone_are_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fields are those without compression, with linear_log in their columns and no other; it sees no more."""
+    schema = _schema()
+    batch = make_batch(schema)
+    on, off = (build("cold", schema, f"model.net.compress={flag}").eval().fields for flag in ("true", "false"))
+    off.load_state_dict(on.state_dict())
+    widths: list[int] = []
+
+    def seen(values: Tensor) -> Tensor:
+        widths.append(values.shape[1])
+        return linear_log(values)
+
+    monkeypatch.setattr(grouped, "linear_log", seen)
+    layout = on.encoder.layout
+    is_dense = torch.tensor([f in layout.dense for m in on.groups.values() for f in m for _ in range(layout.widths[f])])
+    plain = off(batch)
+    assert torch.equal(on(batch), torch.where(is_dense, linear_log(plain), plain))
+    assert widths == [int(is_dense.sum())]
+    assert 0 < widths[0] < len(is_dense)

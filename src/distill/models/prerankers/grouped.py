@@ -69,15 +69,21 @@ class GroupedFields(nn.Module):
         self.widths = {name: sum(layout.widths[f] for f in members) for name, members in self.groups.items()}
         self.out_features = layout.num_columns
         order = [f for members in self.groups.values() for f in members]
-        dense = [f in layout.dense for f in order for _ in range(layout.widths[f])]
-        self.register_buffer("_columns", layout.columns(order), persistent=False)
-        self.register_buffer("_dense", torch.tensor(dense), persistent=False)
-        self._compress = compress and any(dense)
+        is_dense = torch.tensor([f in layout.dense for f in order for _ in range(layout.widths[f])])
+        columns = layout.columns(order)
+        dense = columns[is_dense]
+        self._compress = compress and len(dense) > 0
+        if self._compress:  # they are read behind the others
+            columns[is_dense] = layout.num_columns + torch.arange(len(dense))
+        self.register_buffer("_columns", columns, persistent=False)
+        self.register_buffer("_dense", dense, persistent=False)
 
     def forward(self, batch: Batch) -> Tensor:
         """Returns `[N, ΣD]`, the fields of a group side by side."""
-        x = self.encoder(self.selection(batch)).x.index_select(1, self.get_buffer("_columns"))
-        return torch.where(self.get_buffer("_dense"), linear_log(x), x) if self._compress else x
+        x: Tensor = self.encoder(self.selection(batch)).x
+        if self._compress:  # of the few columns of numbers alone: a logarithm of all would cost more than the network
+            x = torch.cat([x, linear_log(x.index_select(1, self.get_buffer("_dense")))], dim=1)
+        return x.index_select(1, self.get_buffer("_columns"))
 
 
 def _kept(known: Sequence[str], kept: Sequence[str] | None) -> list[str]:
