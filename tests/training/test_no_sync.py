@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,7 +15,9 @@ from distill.batch import Batch, TeacherSignals
 from distill.losses import LossTerm, terms
 from distill.ops.waiting import as_on_a_device
 from distill.sampling import InBatchNegatives, PseudoLabels, RandomNegatives, Sampler, StageNegatives
+from distill.signals.calibration import CalibratedSignals, PiecewiseLinear
 from distill.signals.checkpoint import CheckpointSignals
+from distill.signals.column import ColumnSignals
 from distill.training.module import RankingModule
 from tests.jobs.entry import ROOT
 from tests.marks import some_fast
@@ -154,6 +157,27 @@ def test_no_row_at_all_is_needed() -> None:
             loss = stepper.step(replace(batch, observed=none, signals=silent))
         assert loss == 0
         assert all(bool(value.isfinite().all()) for value in state_of(module).values())
+
+
+def of_calibration(name: str) -> RankingModule:
+    maps = {0: PiecewiseLinear(np.array([-1.0, 2.0]), np.array([-0.5, 3.0]))}
+    return module_of("two_tower", {"kl": TERMS[name]()}, signals=CalibratedSignals(ColumnSignals(), maps))
+
+
+@pytest.mark.parametrize(("make", "name"), [*some_fast(CASES, 6), (of_calibration, "SoftmaxKL")])
+def test_a_batch_is_made_ready_without_the_device(make: Callable[[str], RankingModule], name: str) -> None:
+    """On a GPU the module is there by then, and the batch still on the host: nothing of the one may meet the other."""
+    stepper = Stepper(make(name))
+    batch = batch_of(serves(stepper.module))
+    wanted = stepper.prepare(batch)
+    stepper.module.to("meta")
+    found = stepper.prepare(batch)
+    assert torch.equal(found.weight, wanted.weight)
+    assert torch.equal(found.request_index, wanted.request_index)
+    assert torch.equal(found.labels, wanted.labels)
+    if wanted.signals is not None:
+        assert found.signals is not None
+        assert torch.equal(found.signals.logits, wanted.signals.logits)
 
 
 def test_the_sequences_of_a_ready_batch_are_measured() -> None:

@@ -21,29 +21,37 @@ Method = Literal["temperature", "platt", "isotonic"]
 Floats = NDArray[np.float64]
 
 
-class PiecewiseLinear(nn.Module):
+class PiecewiseLinear:
     """A piecewise linear map of logits; beyond the ends the outer pieces go on.
+
+    It maps values where they are: those of training batches on the host, before they are copied, others on a device.
 
     Args:
         x: `[P]` ascending, at least two.
         y: `[P]`, not descending.
+
+    Attributes:
+        x: As given, on the host.
+        y: As given, on the host.
     """
 
-    x: Tensor
-    y: Tensor
-
     def __init__(self, x: Floats, y: Floats) -> None:
-        super().__init__()
-        self.register_buffer("x", torch.from_numpy(x).double(), persistent=False)
-        self.register_buffer("y", torch.from_numpy(y).double(), persistent=False)
+        self.x, self.y = torch.from_numpy(x).double(), torch.from_numpy(y).double()
+        self._copies: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
-    def forward(self, values: Tensor) -> Tensor:
+    def __call__(self, values: Tensor) -> Tensor:
         """Maps `values [N]`, in float64, to `[N]` of their type."""
+        x, y = self._on(values.device)
         exact = values.double()
-        piece = torch.searchsorted(self.x, exact.contiguous()).clamp(1, self.x.numel() - 1)
-        low, high = self.x[piece - 1], self.x[piece]
-        slope = (self.y[piece] - self.y[piece - 1]) / (high - low)
-        return (self.y[piece - 1] + slope * (exact - low)).to(values.dtype)
+        piece = torch.searchsorted(x, exact.contiguous()).clamp(1, x.numel() - 1)
+        low, high = x[piece - 1], x[piece]
+        slope = (y[piece] - y[piece - 1]) / (high - low)
+        return (y[piece - 1] + slope * (exact - low)).to(values.dtype)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        if device not in self._copies:
+            self._copies[device] = self.x.to(device), self.y.to(device)
+        return self._copies[device]
 
 
 def fit_calibration(method: str, logits: Floats, labels: Floats, weight: Floats) -> PiecewiseLinear:
@@ -130,7 +138,7 @@ class CalibratedSignals(SignalSource):
     def __init__(self, source: SignalSource, maps: Mapping[int, PiecewiseLinear]) -> None:
         super().__init__()
         self.source = source
-        self.maps = nn.ModuleDict({str(column): found for column, found in maps.items()})
+        self.maps = dict(maps)
 
     @property
     def model(self) -> nn.Module | None:
@@ -147,7 +155,6 @@ class CalibratedSignals(SignalSource):
         """Returns the mapped signals; rows that are not valid stay 0."""
         signals: TeacherSignals = self.source(batch)
         logits = signals.logits.clone()
-        for name, function in self.maps.items():
-            column = int(name)
+        for column, function in self.maps.items():
             logits[:, column] = torch.where(signals.valid, function(logits[:, column]), 0.0)
         return replace(signals, logits=logits)

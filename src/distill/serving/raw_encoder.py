@@ -1,0 +1,94 @@
+"""Encodes raw values of requests and candidates as the programs of a bundle take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+import pyarrow as pa
+
+from distill.encodings import FittedEncodings
+from distill.encodings.declared import DeclaredColumns
+from distill.schema import Schema, Side
+from distill.serving.columns import (
+    Values,
+    as_columns,
+    as_mapping,
+    count_values,
+    encode_fields,
+    read_column,
+    score_columns,
+)
+from distill.serving.inputs import REQUEST, as_inputs
+from distill.serving.request import RequestEncoder
+from distill.serving.scores import Float32
+
+Inputs = dict[str, npt.NDArray[Any]]
+Candidates: TypeAlias = "Mapping[str, Values] | pa.Table | None"
+CANDIDATES = "candidates"
+
+
+class RawEncoder:
+    """Encodes the sides that programs read. It may be used by several threads at a time.
+
+    Every method raises DataError if a column is missing or does not hold what its field says.
+
+    Args:
+        schema: The model's view of the schema.
+        fitted: Its encodings.
+        sides: Which sides the programs read.
+    """
+
+    def __init__(self, schema: Schema, fitted: FittedEncodings, sides: Sequence[Side]) -> None:
+        self._schema, self._fitted = schema, fitted
+        self._sides = {side: schema.side(side) for side in sides}
+        self._row = RequestEncoder(schema, fitted)
+        self._declared = DeclaredColumns(schema.raw)
+
+    def row(self, request: Mapping[str, Any]) -> Inputs:
+        """Encodes one request; nothing of a model that reads none of its fields.
+
+        Args:
+            request: Raw column to its value.
+        """
+        if Side.REQUEST not in self._sides:
+            return {}
+        encoded = self._row.encode(as_mapping(request, REQUEST))
+        return as_inputs(self._sides[Side.REQUEST], Side.REQUEST, encoded)
+
+    def side(self, side: Side, values: Candidates, rows: int) -> Inputs:
+        """Encodes a side; nothing of one that no program reads.
+
+        Args:
+            side: Which.
+            values: Raw column to the values `[rows]`, more columns perhaps.
+            rows: Of the side.
+        """
+        if side not in self._sides:
+            return {}
+        fields, owner = self._sides[side], REQUEST if side is Side.REQUEST else CANDIDATES
+        columns = self._columns(values, list(dict.fromkeys(f.column for f in fields)), rows, owner)
+        return as_inputs(fields, side, encode_fields(fields, self._fitted, columns, rows, owner))
+
+    def count(self, candidates: Candidates) -> int:
+        """Counts the candidates of raw columns: by one that is read, if any of them is."""
+        columns = as_mapping(candidates, CANDIDATES)
+        read = [f.column for side in (Side.CANDIDATE, Side.CROSS) for f in self._sides.get(side, ())]
+        names = [name for name in (*read, *self._schema.score.columns, *columns) if name in columns]
+        return count_values(columns[names[0]], f"{CANDIDATES}, column {names[0]!r}") if names else 0
+
+    def score_columns(self, candidates: Candidates, rows: int) -> dict[str, Float32]:
+        """Reads the columns of the ranking score of N candidates, of which all must be positive."""
+        return score_columns(self._schema, self.columns(candidates, list(self._schema.score.columns), rows))
+
+    def columns(self, candidates: Candidates, wanted: Sequence[str], rows: int) -> dict[str, pa.Array]:
+        """Reads raw columns of candidates as the schema declares them."""
+        return self._columns(candidates, wanted, rows, CANDIDATES)
+
+    def item_keys(self, keys: Values, column: str) -> Values:
+        """Reads raw keys as the schema declares their column."""
+        return read_column(column, keys, "items", self._declared) if self._declared.concerns(column) else keys
+
+    def _columns(self, values: Candidates, wanted: Sequence[str], rows: int, owner: str) -> dict[str, pa.Array]:
+        return as_columns(as_mapping(values, owner), wanted, rows, owner, self._declared)
