@@ -158,10 +158,10 @@ class _Case:
         assert self.stores is not None
         exact, small = (self.bundle.with_items(self.stores[kind]) for kind in ("float32", "int8"))
         vectors, requests, keys, pair = self.stores["float32"], asked.requests, asked.keys, asked.pair
-        inputs = {**exact.encode_row(requests[0]), **vectors.inputs(keys[0]), **self._of_pair(pair, len(keys[0]))}
+        inputs = {**exact.encoder.row(requests[0]), **vectors.inputs(keys[0]), **self._of_pair(pair, len(keys[0]))}
         ways: dict[str, Callable[[int], Any]] = {
             "raw request to scores": lambda i: exact.score(requests[i], pair, keys[i]),
-            "encoding the request": lambda i: exact.encode_row(requests[i]),
+            "encoding the request": lambda i: exact.encoder.row(requests[i]),
             "request tower": lambda i: exact.encode_request(requests[i]),
             "fetching item vectors": lambda i: vectors.of(keys[i]),
             "tower and interaction": lambda i: exact.logits(inputs),
@@ -171,7 +171,7 @@ class _Case:
         }
         if len(vectors.shape) == 2:  # compared by dot products
             ways[f"exact search for {_BEST} of all items (FAISS)"] = self._search(exact, requests[0])
-            encoded, places = [exact.encode_row(request) for request in requests], list(map(vectors.positions, keys))
+            encoded, places = [exact.encoder.row(request) for request in requests], list(map(vectors.positions, keys))
             all_vectors = vectors.take(np.arange(len(vectors)))[:, 0]
             peer = rechub_request(self.trained.schema, encoded, all_vectors, places, exact.root / "rechub.onnx")
             if peer is not None:
@@ -182,7 +182,7 @@ class _Case:
         assert self.features is not None
         features, stored = self.features, self.bundle.with_items(self.features)
         requests, keys, pair = asked.requests, asked.keys, asked.pair
-        inputs = {**stored.encode_row(requests[0]), **features.inputs(keys[0]), **self._of_pair(pair, len(keys[0]))}
+        inputs = {**stored.encoder.row(requests[0]), **features.inputs(keys[0]), **self._of_pair(pair, len(keys[0]))}
         whole = [
             {**self.catalogue.take(pa.array(row)).to_pydict(), **{n: v.tolist() for n, v in (pair or {}).items()}}
             for row in keys[:4]
@@ -190,7 +190,7 @@ class _Case:
         tables = [pa.table(columns) for columns in whole]
         return {
             "raw request to scores": lambda i: stored.score(requests[i], pair, keys[i]),
-            "encoding the request": lambda i: stored.encode_row(requests[i]),
+            "encoding the request": lambda i: stored.encoder.row(requests[i]),
             "fetching item features": lambda i: features.inputs(keys[i]),
             "the program": lambda i: stored.logits(inputs),
             f"batch of {_BATCH}": self._batch(stored, asked),

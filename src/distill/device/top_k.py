@@ -186,14 +186,14 @@ class DeviceTopK:
         """Returns what the program is fed beside the items: see `top_k`; some request has candidates."""
         counts = np.array(list(map(len, items)), np.int64)
         number, bundle = int(counts.sum()), self.bundle
-        keys = bundle.read_item_keys(list(chain.from_iterable(items)), self._stored.key)
+        keys = bundle.encoder.item_keys(list(chain.from_iterable(items)), self._stored.key)
         positions = self._stored.known_positions(keys)
         there = np.arange(int(counts.max())) < counts[:, None]
-        of_pair = bundle.encode_pairs(candidates, number)
-        columns = bundle.read_score_columns(candidates, number)
+        of_pair = bundle.encoder.side(Side.CROSS, candidates, number)
+        columns = bundle.encoder.score_columns(candidates, number)
         padded = _spread(positions, there, -1)
         return {
-            **bundle.encode_requests(self._columns(requests, len(counts)), len(counts)),
+            **bundle.encoder.side(Side.REQUEST, self._columns(requests, len(counts)), len(counts)),
             **{name: _spread(values, there, 0) for name, values in of_pair.items()},
             **{score_column_of(name): _spread(values, there, 1) for name, values in columns.items()},
             POSITIONS: padded,

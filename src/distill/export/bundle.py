@@ -28,10 +28,9 @@ from distill.files import atomic_directory
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
 from distill.serving import Bundle, Rerank
+from distill.serving.bundle import load_items
 from distill.serving.inputs import CANDIDATE, REQUEST
 from distill.serving.interaction import combine
-from distill.serving.item_features import ItemFeatures
-from distill.serving.items import ItemVectors
 from distill.serving.manifest import (
     CARD,
     GOLDEN,
@@ -219,8 +218,7 @@ def _check_top_k(bundle: Bundle, program: TopKProgram) -> None:
         raise ConfigError(
             "The best candidates are found among stored items.", where="top_k", remedy="Name the catalogue: items=FILE"
         )
-    stored = (ItemFeatures if bundle.manifest.is_whole else ItemVectors).load(folder, bundle.version, check=False)
-    with_items = bundle.with_items(stored)
+    with_items = bundle.with_items(load_items(folder, bundle.manifest, check=False))
     check_top_k(DeviceTopK.of(with_items, trusted=True))
     for device in program.compiled:
         check_top_k(DeviceTopK.of(with_items, device, compiled=True, trusted=True))

@@ -20,6 +20,7 @@ from distill.serving.items import ItemVectors
 from distill.serving.manifest import GOLDEN, Manifest
 from distill.serving.order_proof import first_wrong_place
 from distill.serving.ranking import criterion, limits_of
+from distill.serving.raw_encoder import RawEncoder
 from distill.serving.scores import Float32, Scores
 
 TOLERANCE = 1e-5
@@ -40,6 +41,9 @@ class Provable(Protocol):
     @property
     def schema(self) -> Schema: ...
 
+    @property
+    def encoder(self) -> RawEncoder: ...
+
     def score(self, request: Mapping[str, Any], candidates: Mapping[str, Any], /) -> Scores: ...
 
     def score_batch(self, request: Mapping[str, Any], candidates: Mapping[str, Any], counts: Int64, /) -> Scores: ...
@@ -49,8 +53,6 @@ class Provable(Protocol):
     ) -> dict[str, npt.NDArray[Any]]: ...
 
     def best(self, scores: Scores, k: int, candidates: Mapping[str, Any], /) -> Int64: ...
-
-    def quota_columns(self, rerank: Rerank, candidates: Mapping[str, Any], rows: int, /) -> dict[str, pa.Array]: ...
 
     def item_vectors(self, candidates: pa.Table, /) -> Float32: ...
 
@@ -93,8 +95,9 @@ def _check_ranking(found: Float32, table: pa.Table, bundle: Provable) -> None:
     """Compares the ranking score, which sums up the logits by the powers of the tasks."""
     wanted = _fields(table, SCORES)[RANKING_SCORE].to_numpy()
     bound = _score_bound(wanted, bundle.schema)
-    if not (np.abs(found - wanted) <= bound).all():
-        row = int(np.argmax(~(np.abs(found - wanted) <= bound)))
+    is_near = np.abs(found - wanted) <= bound
+    if not is_near.all():
+        row = int(np.argmin(is_near))
         raise DataError(
             "A bundle does not order its golden requests as the checkpoint did.",
             where=f"{bundle.root / GOLDEN}, candidate {row}",
@@ -124,7 +127,7 @@ def _check_order(bundle: Provable, rerank: Rerank, scores: Scores, table: pa.Tab
         wanted = np.argsort(places, kind="stable")
         if count == 0 or np.array_equal(bundle.best(own, count, given), wanted):
             continue
-        limits = limits_of(rerank, bundle.quota_columns(rerank, given, count))
+        limits = limits_of(rerank, bundle.encoder.columns(given, rerank.columns, count))
         bound = _score_bound(own.ranking_score, bundle.schema)
         wrong = first_wrong_place(criterion(own, rerank, count), own.ranking_score, bound, wanted, rerank, limits)
         if not np.array_equal(places[wanted], np.arange(count)) or wrong is not None:
@@ -182,13 +185,17 @@ def _check_vectors(bundle: Provable, items: ItemVectors, golden: pa.Table) -> No
 
 def golden_requests(bundle: Provable) -> tuple[dict[str, Any], dict[str, Any], Int64]:
     """Returns the golden requests: raw columns of the requests, of all candidates, and candidates of each request."""
-    table = _read(bundle.root / GOLDEN)
-    return _fields(table, REQUEST), _fields(table, CANDIDATES), table[COUNT].to_numpy()
+    return _requests(_read(bundle.root / GOLDEN))
 
 
 def golden_inputs(bundle: Provable) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float32]]:
     """Returns the golden requests encoded, as programs take them, and their logits `[N, K]`."""
-    return bundle.encode(*golden_requests(bundle)), _wanted(_read(bundle.root / GOLDEN), bundle)
+    table = _read(bundle.root / GOLDEN)
+    return bundle.encode(*_requests(table)), _wanted(table, bundle)
+
+
+def _requests(table: pa.Table) -> tuple[dict[str, Any], dict[str, Any], Int64]:
+    return _fields(table, REQUEST), _fields(table, CANDIDATES), table[COUNT].to_numpy()
 
 
 def _read(path: Path) -> pa.Table:
