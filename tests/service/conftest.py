@@ -24,6 +24,7 @@ from distill.jobs.export import ItemOptions, export_bundle
 from distill.schema import Schema
 from distill.sealed import write_sealed
 from distill.service.app import Service, create_app
+from distill.service.gate import Gate
 from distill.service.options import Options
 from distill.serving import Bundle
 from distill.serving.items import read_items_manifest
@@ -145,3 +146,13 @@ def point_to(root: Path, name: str) -> None:
     temporary = root / ".current.json"
     write_sealed(temporary, {"bundle": name})
     temporary.replace(root / "current.json")
+
+
+@pytest.fixture
+def gate(bundles: Bundles, tmp_path: Path) -> Callable[..., Gate]:
+    def make(**options: Any) -> Gate:
+        service = Service(Options(bundle=str(bundles.root / "b0"), **options), tmp_path, None)
+        service.scorer.start()
+        return create_app(service)
+
+    return make

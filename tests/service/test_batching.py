@@ -13,7 +13,6 @@ import numpy as np
 import orjson
 import pytest
 
-from distill.service.app import Service, create_app
 from distill.service.batching import Batcher
 from distill.service.gate import Gate
 from distill.service.options import Options
@@ -86,6 +85,7 @@ def test_many_are_answered_as_each_is(scorer: Scorer, monkeypatch: pytest.Monkey
 def test_values_of_other_types_are_not_one_column(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bundle, "score_batch", lambda *_: pytest.fail("they were"))
     bodies = [body_of(request={**REQUEST, "user": user}) for user in (3, 3.0, "3", True)]
+    bodies += [body_of(request={**REQUEST, "taste": taste}) for taste in ([1, 2, 3], [1.0, True, 3.0])]
     wanted = [alone(scorer, body) for body in bodies]
     for one, said in zip(scorer.answer_together(bodies), wanted, strict=True):
         assert (orjson.loads(one) if isinstance(one, bytes) else (one.status, orjson.loads(one.body))) == said  # type: ignore[attr-defined]
@@ -196,16 +196,6 @@ def test_a_client_that_left_and_a_batch_that_fails_hold_up_nobody() -> None:
             return await asyncio.gather(batcher.answer(1), batcher.answer(2), return_exceptions=True)
 
     assert [type(one) for one in asyncio.run(fails())] == [RuntimeError, RuntimeError]
-
-
-@pytest.fixture
-def gate(bundles: Bundles, tmp_path: Path) -> Callable[..., Gate]:
-    def make(**options: Any) -> Gate:
-        service = Service(Options(bundle=str(bundles.root / "b0"), **options), tmp_path, None)
-        service.scorer.start()
-        return create_app(service)
-
-    return make
 
 
 def test_the_service_scores_what_comes_together_in_one_call(

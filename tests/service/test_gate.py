@@ -13,23 +13,12 @@ import orjson
 import pytest
 
 from distill.errors import ConfigError
-from distill.service.app import Service, create_app
 from distill.service.gate import Gate
 from distill.service.options import Options, arguments, read_token
 from distill.service.scoring import Scorer
 from tests.service.conftest import REQUEST, Bundles, Client
 
 BODY = orjson.dumps({"request": REQUEST, "items": ["i3"], "candidates": {"bid": [1.0]}})
-
-
-@pytest.fixture
-def gate(bundles: Bundles, tmp_path: Path) -> Callable[..., Gate]:
-    def make(**options: Any) -> Gate:
-        service = Service(Options(bundle=str(bundles.root / "b0"), **options), tmp_path, None)
-        service.scorer.start()
-        return create_app(service)
-
-    return make
 
 
 async def post(gate: Gate, messages: list[dict[str, Any]] | None = None) -> tuple[int, dict[str, str], bytes]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+
+from distill.training.touched_rows import Closure, evaluated
 
 
 class CombinedOptimizer(Optimizer):
@@ -29,12 +31,9 @@ class CombinedOptimizer(Optimizer):
         self.param_groups = [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
+    def step(self, closure: Closure = None) -> Any:
         """Steps every optimiser once and returns what `closure`, if given, returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for optimizer in self.optimizers.values():
             optimizer.step()
         return loss

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from distill.errors import ConfigError
 from distill.ops.rows import coalesced
+from distill.training.touched_rows import TouchedRows
 
 
-class RowwiseAdagrad(Optimizer):
+class RowwiseAdagrad(TouchedRows):
     """Updates G_r ← G_r + mean(g_r²), w_r ← w_r − lr·g_r / (√G_r + eps) on the rows of a sparse gradient.
 
     One float of state per row instead of one or two per weight.
@@ -24,17 +24,12 @@ class RowwiseAdagrad(Optimizer):
         eps: Added to the denominator.
         initial_accumulator: G_r before the first update; damps the first steps of a row.
 
-    Attributes:
-        found_inf: Scalar, above 0 where the step must not change anything; None if it always may.
-
     Raises:
         ConfigError: A gradient is not sparse.
 
     Reference: Duchi et al., "Adaptive Subgradient Methods", 2011; row-wise form as in the DLRM reference, 2019,
     arXiv:1906.00091.
     """
-
-    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -50,20 +45,9 @@ class RowwiseAdagrad(Optimizer):
                 dtype = torch.promote_types(param.dtype, torch.float32)
                 self.state[param]["sum"] = torch.full((param.shape[0],), start, dtype=dtype, device=param.device)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Performs one update and returns what `closure`, if given, returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._update(param, group["lr"], group["eps"])
-        return loss
-
-    def _update(self, param: Tensor, lr: float, eps: float) -> None:
+    def update(self, param: Tensor, group: dict[str, Any]) -> None:
+        """See `TouchedRows.update`."""
+        lr, eps = group["lr"], group["eps"]
         grad = param.grad
         if grad is None or not grad.is_sparse:
             raise ConfigError("Row-wise Adagrad wants sparse gradients.", remedy="Use it for embedding tables only.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from distill.features import ShardedTables
+from distill.training.touched_rows import Closure, evaluated
 
 _EPS = 1e-8
 
@@ -29,12 +30,9 @@ class ShardedAdagrad(Optimizer):
         nothing = nn.Parameter(torch.empty(0), requires_grad=False)  # an optimiser must have a parameter
         super().__init__([nothing], {"lr": lr, "eps": _EPS, "initial_accumulator": 0.0})
 
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
+    def step(self, closure: Closure = None) -> Any:
         """Performs one update and returns what `closure`, if given, returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         group = self.param_groups[0]
         for tables in self._tables:
             tables.apply_gradients(float(group["lr"]), float(group["eps"]))

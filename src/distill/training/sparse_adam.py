@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,33 +10,18 @@ from torch import Tensor
 from torch.optim import SparseAdam
 
 from distill.ops.rows import coalesced, is_padding
+from distill.training.touched_rows import TouchedRows
 
 
-class TouchedRowsAdam(SparseAdam):
+class TouchedRowsAdam(TouchedRows, SparseAdam):
     """torch's `SparseAdam`, whose state and results it has, to the bit; it also takes the padded sums of `sum_rows`.
 
     torch's own looks its rows up as a sparse tensor, for which a GPU is waited for.
-
-    Attributes:
-        found_inf: Scalar, above 0 where the step must not change anything; None if it always may.
     """
 
-    found_inf: Tensor | None = None
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Performs one update and returns what `closure`, if given, returns."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._update(param, group["lr"], group["betas"], group["eps"])
-        return loss
-
-    def _update(self, param: Tensor, lr: float, betas: tuple[float, float], eps: float) -> None:
+    def update(self, param: Tensor, group: dict[str, Any]) -> None:
+        """See `TouchedRows.update`."""
+        lr, betas, eps = group["lr"], group["betas"], group["eps"]
         state = self.state[param]
         if not state:
             state |= {"step": 0, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
