@@ -20,10 +20,11 @@ from distill.data.dataset import load_dataset
 from distill.data.format import Dataset, Split
 from distill.data.stream import iterate_part
 from distill.encodings import PackedEncodings
-from distill.export import Trained
+from distill.export import BundleOptions, Trained, write_bundle
 from distill.models.prerankers.base import PreRanker
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.schema import Schema
+from distill.serving import Bundle
 from tests.export.raw import SCHEMA, draw_log
 from tests.jobs.entry import path_arguments
 from tests.models.composing import build
@@ -122,3 +123,13 @@ def prepared(root: Path, name: str, *arguments: str) -> Dataset:
         ]
     )
     return load_dataset(root / name)
+
+
+@pytest.fixture(scope="session")
+def two_tower(log: Log) -> Trained:
+    return log.trained("two_tower")
+
+
+@pytest.fixture(scope="session")
+def two_tower_bundle(two_tower: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(two_tower, tmp_path_factory.mktemp("two_tower") / "b", BundleOptions(exported=False))

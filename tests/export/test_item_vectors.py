@@ -10,46 +10,26 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from distill.data.prepare.progress import PassProgress
 from distill.errors import DataError
-from distill.export import BundleOptions, Trained, write_bundle
-from distill.export.catalogue import Catalogue
-from distill.export.item_vectors import Written, write_items
-from distill.export.npy import NpyWriter
-from distill.export.quantise import overlap_of_best, restored, store_as
+from distill.export import Trained
 from distill.files import hash_file
-from distill.sealed import read_sealed, write_sealed
 from distill.serving import Bundle, ItemVectors
 from distill.serving.index import ItemIndex, write_index
 from distill.serving.items import ItemType, read_items_manifest
-from distill.serving.key_value import KeyValueItems, key_bytes, write_key_value
+from distill.serving.key_value import KeyValueItems, write_key_value
 from tests.export.conftest import Log
+from tests.export.items import written
 from tests.export.raw import catalogue
 
 
-@pytest.fixture(scope="module")
-def trained(log: Log) -> Trained:
-    return log.trained("two_tower")
+@pytest.fixture
+def trained(two_tower: Trained) -> Trained:
+    return two_tower
 
 
-@pytest.fixture(scope="module")
-def bundle(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(trained, tmp_path_factory.mktemp("bundle") / "b", BundleOptions(exported=False))
-
-
-def written(
-    trained: Trained,
-    root: Path,
-    table: pa.Table,
-    kind: ItemType = "float32",
-    base: ItemVectors | None = None,
-    is_whole: bool = False,
-    rows: int = 7,
-) -> Written:
-    root.mkdir()
-    pq.write_table(table, root.with_suffix(".parquet"))
-    source = Catalogue(trained, str(root.with_suffix(".parquet")), torch.device("cpu"), rows=rows)
-    return write_items(root, source, kind, PassProgress(False), base, is_whole)
+@pytest.fixture
+def bundle(two_tower_bundle: Bundle) -> Bundle:
+    return two_tower_bundle
 
 
 def own(bundle: Bundle, table: pa.Table) -> np.ndarray:
@@ -188,48 +168,6 @@ def test_vectors_that_are_not_those_of_the_items_are_refused(trained: Trained, b
         Bundle.load(bundle.root, items=root)
 
 
-def test_key_value_file_and_index_hold_the_same_vectors(trained: Trained, bundle: Bundle, tmp_path: Path) -> None:
-    table = catalogue(count=200)
-    written(trained, tmp_path / "items", table)
-    items = ItemVectors.load(tmp_path / "items")
-    assert write_key_value(tmp_path / "items.lmdb", items, rows=33) == 200
-    stored = KeyValueItems(tmp_path / "items.lmdb", trained.version)
-    np.testing.assert_array_equal(stored.of(["i7", "i0"]), items.of(["i7", "i0"]))
-    with pytest.raises(DataError, match="i999"):
-        stored.of(["i999"])
-    stored.close()
-    request = bundle.request_vectors(
-        {"user": [3], "city": [1], "past": [["i3"]], "words": [[]], "taste": [None], "age": [30.0]}, 1
-    )
-    k = trained.schema.task_names.index("buy")
-    exact = (items.of(items.keys())[:, min(k, items.shape[0] - 1)] * request[0, k]).sum(1)
-    best = np.argsort(-exact, kind="stable")[:10]
-    for kind in ("flat", "ivf"):
-        (tmp_path / kind).mkdir()
-        write_index(tmp_path / kind, items, trained.schema.task_names, kind)
-        index = ItemIndex.load(tmp_path / kind, trained.version)
-        scores, found = index.search(request[:, k], "buy", 10)
-        np.testing.assert_allclose(scores[0], exact[found[0]], rtol=1e-5)
-        assert len(np.intersect1d(found[0], best)) >= (10 if kind == "flat" else 5)
-        assert index.keys[int(found[0][0])].as_py() in table["item"].to_pylist()
-
-
-def test_int8_by_hand() -> None:
-    vectors = np.asarray([[[1.27, -0.635, 0.0]], [[0.0, 0.0, 0.0]]], np.float32)
-    stored, scales = store_as(vectors, "int8")
-    assert stored.tolist() == [[[127, -64, 0]], [[0, 0, 0]]]
-    assert scales is not None
-    np.testing.assert_allclose(scales.ravel(), [0.01, 0.0], atol=1e-9)
-    np.testing.assert_allclose(restored(stored, scales)[0, 0], [1.27, -0.64, 0.0], atol=1e-6)
-
-
-def test_overlap_of_the_best_by_hand() -> None:
-    exact = np.asarray([[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]], np.float32)
-    other = np.asarray([[4.0, 1.0, 3.0, 2.0], [1.0, 2.0, 3.0, 4.0]], np.float32)
-    assert overlap_of_best(exact, other, 2) == 0.75
-    assert overlap_of_best(exact, other, 9) == 1.0
-
-
 def test_the_loss_of_fewer_bits_is_measured(trained: Trained, tmp_path: Path) -> None:
     table = catalogue(count=300)
     shares = []
@@ -242,15 +180,6 @@ def test_the_loss_of_fewer_bits_is_measured(trained: Trained, tmp_path: Path) ->
     assert 1.0 >= shares[1] >= shares[2] > 0.9
     written(trained, tmp_path / "few", table.slice(0, 50), "int8")
     assert read_items_manifest(tmp_path / "few").overlap is None
-
-
-def test_npy_files_grow(tmp_path: Path) -> None:
-    with NpyWriter(tmp_path / "x.npy", (2, 3), np.float16) as writer:
-        for size in (0, 4, 1):
-            writer.append(np.full((size, 2, 3), size, np.float16))
-    found = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert found.shape == (5, 2, 3)
-    assert found.sum() == 6 * (4 * 4 + 1)
 
 
 def test_the_manifest_of_items_has_a_seal(trained: Trained, tmp_path: Path) -> None:
@@ -292,48 +221,6 @@ def test_an_empty_catalogue(trained: Trained, tmp_path: Path) -> None:
         write_index(tmp_path / kind, empty, trained.schema.task_names, kind)
         index = ItemIndex.load(str(tmp_path / kind))
         assert index.search(np.zeros((1, empty.shape[1]), np.float32), "buy", 2)[1].tolist() == [[-1, -1]]
-
-
-def test_an_index_names_what_it_cannot_search(trained: Trained, tmp_path: Path) -> None:
-    written(trained, tmp_path / "items", catalogue(count=5))
-    items = ItemVectors.load(tmp_path / "items")
-    write_index(tmp_path, items, trained.schema.task_names, "flat")
-    index = ItemIndex.load(tmp_path)
-    with pytest.raises(DataError, match=r"no such task(.|\n)*click, buy, stars(.|\n)*like"):
-        index.search(np.zeros((1, items.shape[1]), np.float32), "like", 2)
-    for shape in ((1, items.shape[1] + 1), (1, 3, items.shape[1])):
-        with pytest.raises(DataError, match="another shape than the index"):
-            index.search(np.zeros(shape, np.float32), "buy", 2)
-    content = read_sealed(tmp_path / "index.json")
-    content["tasks"]["buy"] = "../buy.faiss"
-    write_sealed(tmp_path / "index.json", content)
-    with pytest.raises(DataError, match="does not lie below"):
-        ItemIndex.load(tmp_path)
-    with pytest.raises(DataError, match=r"holds no index(.|\n)*no file"):
-        ItemIndex.load(tmp_path / "items")
-
-
-def test_keys_of_a_key_value_file(trained: Trained, tmp_path: Path) -> None:
-    assert key_bytes(-1) == b"i" + b"\xff" * 8 == key_bytes(2**64 - 1)
-    assert key_bytes(np.int64(7)) == key_bytes(7)
-    for wrong in (None, 2**64, 1.5, b"i1"):
-        with pytest.raises(DataError, match="no key of an item"):
-            key_bytes(wrong)  # type: ignore[arg-type]
-    written(trained, tmp_path / "items", catalogue(count=200))
-    items = ItemVectors.load(tmp_path / "items")
-    write_key_value(tmp_path / "items.lmdb", items)
-    stored = KeyValueItems(str(tmp_path / "items.lmdb"))
-    np.testing.assert_array_equal(stored.of(pa.array(["i7", "i0"])), items.of(["i7", "i0"]))
-    stored.close()
-    content = (tmp_path / "items.lmdb").read_bytes()
-    (tmp_path / "cut.lmdb").write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match="is cut off"):  # to read it would end the process
-        KeyValueItems(tmp_path / "cut.lmdb")
-    table = catalogue(count=2)
-    long = table.set_column(0, "item", pa.array(["i" * 600, "j"]))
-    written(trained, tmp_path / "long", long)
-    with pytest.raises(DataError, match=r"too long for a key-value file(.|\n)*600 bytes"):
-        write_key_value(tmp_path / "long.lmdb", ItemVectors.load(tmp_path / "long"))
 
 
 @pytest.mark.parametrize("file", ["items.parquet", "golden.parquet", "vectors.npy"])

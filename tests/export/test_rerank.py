@@ -259,6 +259,14 @@ def test_a_model_whose_interaction_is_a_program_has_vectors(log: Log, tmp_path: 
     assert sorted(bundle.top_k(REQUEST, columns, k=30).positions.tolist()) == list(range(30))
 
 
+def test_a_column_that_no_field_is_made_of_is_said(trained: Trained, caplog: pytest.LogCaptureFixture) -> None:
+    """It may be one of the request's own, or misspelt."""
+    quotas = Rerank(type="quotas", quotas=(Quota(column="brand", most=2), Quota(column="brnad", most=2)))
+    check_rerank(trained, quotas)
+    (said,) = caplog.messages
+    assert "'brnad'" in said
+
+
 def test_a_quota_of_lists_is_refused_at_export(trained: Trained) -> None:
     with pytest.raises(ConfigError, match=r"rerank.quotas(.|\n)*tags, a sequence"):
         check_rerank(trained, Rerank(type="quotas", quotas=(Quota(column="tags", most=1),)))

@@ -33,6 +33,9 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Keys, Schema, Score, Side
 from distill.serving.items import Float32
 
+GOLDEN_ROWS = 64
+"""First items whose raw columns are stored, to prove what is stored of them."""
+
 
 @dataclass(frozen=True)
 class ItemPiece:

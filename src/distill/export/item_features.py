@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from distill.batch import FeatureBlock
 from distill.data.prepare.progress import PassProgress
 from distill.encodings.arrow import Int64
-from distill.export.catalogue import Catalogue, check_distinct
+from distill.export.catalogue import GOLDEN_ROWS, Catalogue, check_distinct
 from distill.export.npy import NpyWriter
 from distill.schema import FieldSpec, Kind, Side
 from distill.serving.inputs import ids_of, numbers_of, sequence_of, vectors_of
@@ -21,8 +21,6 @@ from distill.serving.item_features import FeaturesManifest, feature_files
 from distill.serving.item_keys import KEY
 from distill.serving.items import GOLDEN, TABLE
 from distill.serving.manifest import hash_files
-
-_GOLDEN = 64
 
 
 def write_features(root: Path, catalogue: Catalogue, bars: PassProgress) -> int:
@@ -43,7 +41,7 @@ def write_features(root: Path, catalogue: Catalogue, bars: PassProgress) -> int:
         writer = _Writer(root, fields, stack)
         for items in catalogue.encoded(bars, "items"):
             if not keys:
-                pq.write_table(items.raw.slice(0, _GOLDEN), root / GOLDEN)
+                pq.write_table(items.raw.slice(0, GOLDEN_ROWS), root / GOLDEN)
             keys.append(items.keys)
             writer.add(items.block)
     seen = pa.chunked_array(keys) if keys else pa.chunked_array([], pa.int64())

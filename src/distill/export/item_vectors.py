@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from distill.data.prepare.progress import PassProgress
 from distill.errors import DataError
-from distill.export.catalogue import Catalogue, ItemPiece, changed_rows, check_distinct
+from distill.export.catalogue import GOLDEN_ROWS, Catalogue, ItemPiece, changed_rows, check_distinct
 from distill.export.npy import NpyWriter
 from distill.export.overlap import BEST, measure_overlap
 from distill.export.quantise import restored, store_as
@@ -31,7 +31,6 @@ from distill.serving.items import (
 from distill.serving.manifest import hash_files
 
 _SAMPLE = 10_000
-_GOLDEN = 64
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class _Writer:
             columns["scale"] = _lists(scales)
         table = pa.table(columns)
         if self.count == 0 and len(piece.keys):
-            pq.write_table(piece.raw.slice(0, _GOLDEN), self._root / GOLDEN)
+            pq.write_table(piece.raw.slice(0, GOLDEN_ROWS), self._root / GOLDEN)
         if self._table is None:
             self._table = pq.ParquetWriter(self._root / TABLE, table.schema, compression="zstd")
         self._table.write_table(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Kind, Side
 from distill.serving import Rerank, Scores
 from distill.serving.ranking import reranked
+
+_log = logging.getLogger(__name__)
 
 
 def read_rerank(given: Mapping[str, Any] | None) -> Rerank | None:
@@ -66,6 +69,9 @@ def check_rerank(trained: Trained, rerank: Rerank) -> None:
                 expected="a column with one category for each candidate",
                 found=f"{spec.column}, a {spec.kind.value}",
             )
+    known = {spec.column for spec in trained.schema.fields} | set(trained.schema.score.columns)
+    for column in (name for name in rerank.columns if name not in known):
+        _log.warning("A quota reads column %r, which no field is made of: each request must give it.", column)
 
 
 def golden_places(
