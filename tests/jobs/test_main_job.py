@@ -168,5 +168,15 @@ def test_two_processes_through_the_entry_point(tmp_path: Path) -> None:
             assert value == pytest.approx(_finite(two)[role][name], abs=5e-3), (role, name)
 
 
+def test_nothing_of_the_libraries_is_printed(tmp_path: Path) -> None:
+    """In a process of its own, as pytest keeps warnings to itself: what a user reads is ours."""
+    alone = [a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")]
+    command = [sys.executable, "train.py", *alone, "trainer.max_steps=3", "name=quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "site-packages" not in done.stderr
+    assert "Run folder" in done.stderr
+
+
 def _finite(summary: Summary) -> dict[str, dict[str, float]]:
     return {role: {n: v for n, v in values.items() if math.isfinite(v)} for role, values in summary.metrics.items()}

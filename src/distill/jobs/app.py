@@ -218,6 +218,8 @@ def _quiet_libraries() -> None:
         ".*number of training batches.*is smaller than the logging interval.*",
         ".*treespec.*",
         ".*module.s. in eval mode at the start of training.*",  # the frozen teacher
+        ".*overridden `on_before_batch_transfer`.*",  # the module makes a batch ready, the data copies it
+        ".*could not find the monitored key.*",  # of a fit without a validation, whose end says so
         ".*sync_dist=True.*",  # metrics are computed on the gathered rows, equal on every rank
     ):
         warnings.filterwarnings("ignore", text)
