@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.data.file_kind import FileKind, file_kind
-from distill.data.found import CATALOGUE, HIDDEN, UNKNOWN, find_files
+from distill.data.found import CATALOGUE, HIDDEN, OWN, UNKNOWN, find_files
 from distill.data.partitions import folder_columns
 
 TABLE = pa.table({"a": [1, 2]})
@@ -108,3 +108,25 @@ def test_a_pattern_of_folders_reads_what_is_below(tmp_path: Path) -> None:
 def test_columns_of_folders() -> None:
     path = Path("logs/date=2024-01-01/country=a%20b/city=__HIVE_DEFAULT_PARTITION__/=x/part=0.parquet")
     assert folder_columns(path) == {"date": "2024-01-01", "country": "a b", "city": None}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        ("manifest.json", "schema.yaml", "train/part-0.parquet", "encodings/item.parquet"),
+        ("provenance.json", "train/part-0.parquet"),
+        ("model.json", "golden.parquet", "items/items.parquet"),
+        ("items.json", "items.parquet"),
+        ("features.json", "items.parquet", "ids.npy"),
+    ],
+)
+def test_what_was_written_here_is_no_log(own: tuple[str, ...], tmp_path: Path) -> None:
+    """Somebody who works in the folder of the logs prepares into it, and trains on it again."""
+    touch(tmp_path, "a.csv", "more/b.csv", *(f"data/one/{name}" for name in own))
+    found = find_files(str(tmp_path))
+    assert [path.name for path in found.read] == ["a.csv", "b.csv"]
+    assert len(found.left_out[OWN]) == len(own)
+    assert set(found.left_out) == {OWN}
+    assert find_files(str(tmp_path / "data" / "one")).read  # who names it means it
+    (tmp_path / "data" / "one" / own[0]).unlink()
+    assert len(find_files(str(tmp_path)).read) > 2  # part of it says nothing

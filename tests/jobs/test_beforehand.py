@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,16 +12,17 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError, DistillError
-from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
+from distill.jobs.beforehand import check_config, check_terms, warn_of_equal_requests, warn_of_few_steps
 from distill.jobs.datasets import raw_schema
 from distill.jobs.fit_plan import FitPlan
 from distill.jobs.parts import check_net
 from distill.jobs.values import check_present, check_values
 from distill.schema import Schema
+from tests.batches import make_schema
 from tests.jobs.entry import tiny_arguments, train
 from tests.jobs.test_experiments import EXPERIMENTS
 from tests.marks import some_fast
-from tests.models.composing import composing
+from tests.models.composing import composed_net, composing
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,20 @@ def test_few_steps(
         warn_of_few_steps(SimpleNamespace(cfg=OmegaConf.create(cfg), plan=plan, planned_steps=lambda: steps))
     assert len(caplog.messages) == bool(expected)
     assert all(part in caplog.messages[0] for part in expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "kept", "said"),
+    [("two_tower", ("candidate", "cross"), 1), ("two_tower", ("request", "candidate"), 0), ("cold", ("candidate",), 0)],
+)
+def test_requests_without_a_field(caplog: pytest.LogCaptureFixture, model: str, kept: Sequence[str], said: int) -> None:
+    whole = make_schema()
+    schema = whole.model_copy(update={"fields": tuple(f for f in whole.fields if f.side.value in kept)})
+    plan = SimpleNamespace(role="student", net=composed_net(model), key=lambda part: part)
+    with caplog.at_level(logging.WARNING):
+        warn_of_equal_requests(SimpleNamespace(plan=plan, dataset=SimpleNamespace(schema=schema)))
+    assert len(caplog.messages) == said
+    assert all("side: request" in message for message in caplog.messages)
 
 
 def _config(*overrides: str) -> DictConfig:

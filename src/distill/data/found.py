@@ -6,6 +6,7 @@ import glob
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from distill.data.file_kind import file_kind
@@ -13,7 +14,16 @@ from distill.data.file_kind import file_kind
 HIDDEN = "hidden: a name that starts with . or _"
 UNKNOWN = "no kind that is read"
 CATALOGUE = "the catalogue"
+OWN = "written here: prepared data, signals, a bundle or its items"
 _SHOWN = 5
+# What lies together in a folder that one of the commands wrote.
+_OWN_FILES = (
+    ("manifest.json", "schema.yaml"),
+    ("provenance.json", "train"),
+    ("model.json", "golden.parquet"),
+    ("items.json", "items.parquet"),
+    ("features.json", "items.parquet"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,8 @@ def find_files(source: str, catalogue: Path | None = None) -> FilesFound:
     """Finds the files of a source.
 
     Files and folders whose name starts with `.` or `_` are left out, as Arrow, Spark, pandas and DuckDB do: copies of
-    editors, unfinished and deleted data lie there. A source that names one itself gets it.
+    editors, unfinished and deleted data lie there. A source that names one itself gets it. So are folders below the
+    source that a command of this package wrote: who works in the folder of the logs would read them as logs.
 
     Args:
         source: A file, a folder (all below it) or a pattern of files and folders.
@@ -78,8 +89,12 @@ def find_files(source: str, catalogue: Path | None = None) -> FilesFound:
     skip = catalogue.resolve() if catalogue is not None else None
     read: list[Path] = []
     left_out: dict[str, list[Path]] = {}
+    is_own = cache(_is_own)
     for file in sorted(set(_files(path))):
-        if reason := _reason(file, root, named, skip):
+        reason = _reason(file, root, named, skip)
+        if reason in (None, UNKNOWN) and any(is_own(folder) for folder in _between(file, root)):
+            reason = OWN
+        if reason:
             left_out.setdefault(reason, []).append(file)
         else:
             read.append(file)
@@ -90,6 +105,15 @@ def _files(path: Path) -> Iterator[Path]:
     tops = [path] if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
     for top in tops:
         yield from (file for file in top.rglob("*") if file.is_file()) if top.is_dir() else [top]
+
+
+def _between(file: Path, root: Path) -> Iterator[Path]:
+    """Returns the folders of a file that lie below the root."""
+    return (folder for folder in file.parents if folder.is_relative_to(root) and folder != root)
+
+
+def _is_own(folder: Path) -> bool:
+    return any(all((folder / name).exists() for name in together) for together in _OWN_FILES)
 
 
 def _reason(file: Path, root: Path, named: set[str], catalogue: Path | None) -> str | None:

@@ -220,6 +220,7 @@ def _quiet_libraries() -> None:
         ".*module.s. in eval mode at the start of training.*",  # the frozen teacher
         ".*overridden `on_before_batch_transfer`.*",  # the module makes a batch ready, the data copies it
         ".*could not find the monitored key.*",  # of a fit without a validation, whose end says so
+        ".*Initializing zero-element tensors.*",  # of a side without fields, which is said
         ".*sync_dist=True.*",  # metrics are computed on the gathered rows, equal on every rank
     ):
         warnings.filterwarnings("ignore", text)

@@ -14,12 +14,13 @@ from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import check_measured
 from distill.jobs.node import build, plain
-from distill.jobs.parts import build_loss, check_net
+from distill.jobs.parts import build_loss, check_net, model_class
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite
+from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
 from distill.sampling.added import AddedNegatives
-from distill.schema import Schema
+from distill.schema import Schema, Side
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory
 
@@ -135,6 +136,18 @@ def check_terms(plan: FitPlan, schema: Schema, taught: Sequence[str], has_signal
             expected="keys.item in the schema",
             found="none",
             remedy="Name the column of the item under `keys` in the schema, or leave the sample rule out.",
+        )
+
+
+def warn_of_equal_requests(job: FitJob) -> None:
+    """Says that requests cannot differ to a pre-ranker in parts without a field of theirs."""
+    schema = job.dataset.schema.serving_view()
+    in_parts = issubclass(model_class(job.plan.net, job.plan.key("model.net")), SplitPreRanker)
+    if rank() == 0 and in_parts and schema.layout == "requests" and not schema.side(Side.REQUEST):
+        _log.warning(
+            "WARNING: No field has side: request in the schema, so that the %s tells requests apart by fields of the "
+            "pair alone, if it reads any.",
+            job.plan.role,
         )
 
 

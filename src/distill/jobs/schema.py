@@ -31,7 +31,7 @@ from distill.errors import ConfigError, DataError
 from distill.files import write_text_atomic
 from distill.jobs.program import program_command, quoted
 
-_PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[\w./*?@%+-]*", re.ASCII)
+_PLAIN = re.compile(r"\.{1,2}|(\.{0,2}/|[A-Za-z_])[\w./*?@%+-]*", re.ASCII)
 _WORDS = {"null", "true", "false", "nan", "inf"}
 
 

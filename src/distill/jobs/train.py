@@ -21,7 +21,7 @@ from distill.data.prepare.progress import PassProgress
 from distill.encodings import FittedEncodings
 from distill.export import BundleOptions, check_exportable
 from distill.files import hash_once
-from distill.jobs.beforehand import check_config, check_terms, warn_of_few_steps
+from distill.jobs.beforehand import check_config, check_terms, warn_of_equal_requests, warn_of_few_steps
 from distill.jobs.cache import content_key, train_or_reuse
 from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
@@ -92,7 +92,8 @@ class _Run:
         if rank() == 0:
             write_record(self.job_dir, self.composed, self.cfg, self.dataset, earlier=self.cfg.resume is not None)
         signals = self._signals(plan) if plan.cotraining is None else None
-        warn_of_few_steps(self._job(plan, None, self.job_dir))
+        for warn in (warn_of_few_steps, warn_of_equal_requests):
+            warn(self._job(plan, None, self.job_dir))
         if plan.cotraining is not None:
             signals = self._train_together(plan, main)
         rows: dict[str, ScoredRows] = {}
