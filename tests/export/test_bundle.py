@@ -184,6 +184,8 @@ def test_missing_and_uneven_columns_are_named(bundle: Bundle, log: Log) -> None:
         bundle.score({name: value for name, value in one.items() if name != "city"}, of_one)
     with pytest.raises(DataError, match="candidates, column 'brand'"):
         bundle.score(one, {**of_one, "brand": [1]} if counts[0] != 1 else {**of_one, "brand": [1, 2]})
+    junk = {"note": ["of another length"] * (int(counts[0]) + 1), **of_one}  # that nothing reads
+    np.testing.assert_array_equal(bundle.score(one, junk).logits, bundle.score(one, of_one).logits)
     with pytest.raises(DataError, match="score column"):
         bundle.score(one, {**of_one, "bid": [0.0] * int(counts[0])})
 

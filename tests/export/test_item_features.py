@@ -120,6 +120,16 @@ def test_arrays_that_do_not_go_together_are_refused(
         ItemFeatures.load(copied)
 
 
+def test_ends_that_go_back_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """Though the last of them is right."""
+    copied = _copy(bundle.root / "items", tmp_path / "items")
+    ends = np.load(copied / "ends-4.npy")
+    ends[3] = ends[-1]
+    np.save(copied / "ends-4.npy", ends)
+    with pytest.raises(DataError, match=r"ends-4.npy(.|\n)*ascending"):
+        ItemFeatures.load(copied, check=False)
+
+
 def test_features_that_are_not_those_of_the_items_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     """Hashes and version agree, but other rows were encoded."""
     copied = _copy(bundle.root / "items", tmp_path / "items")
