@@ -15,11 +15,12 @@ from torch import Tensor
 from benchmarks.interleave import interleave
 from benchmarks.rows import BenchmarkRow
 from distill.data.format import Dataset, Split
-from distill.data.stream import BatchLoader, SplitReader, StreamOrder, plan_epoch
+from distill.data.stream import BatchLoader, ResidentReader, SplitReader, StreamOrder, plan_epoch
 from distill.schema import Schema
 
 TARGET = 0.8
 CHECKS_TARGET = 1.02
+_WORKERS = 4
 _MORE_TURNS = 5  # a few percent are to be seen
 _YARDSTICK = "pyarrow's to_batches and tensors of the same columns"
 
@@ -35,7 +36,8 @@ def measure_reader(
 ) -> list[BenchmarkRow]:
     """Reads a split in turns with pyarrow and with the reader: shuffled and in order, with and without threads ahead.
 
-    The reader is measured without its checks too: of checksums, of ids against the tables, and of finite numbers.
+    The reader is measured without its checks too: of checksums, of ids against the tables, and of finite numbers; with
+    several threads that read and gather; and from rows that are in memory already.
 
     The yardstick reads the same columns by `dataset.to_batches` into batches of as many rows, views every column as a
     tensor, stacks the fields of a side to `[B, F]` and widens ids to int64, as batches hold them. It neither shuffles
@@ -58,11 +60,15 @@ def measure_reader(
     candidates = sum(part.candidates for part in parts)
     rows = max(1, round(batch_candidates * sum(part.rows for part in parts) / candidates))
 
-    def ours(shuffle: bool, ahead: bool, checked: bool = True) -> Callable[[], int]:
-        order = StreamOrder(batch_candidates, shuffle_buffer, 1, 0, shuffle)
-        plan = plan_epoch(reader.index, order, 0)
+    def ours(shuffle: bool, ahead: bool, checked: bool = True, workers: int = 1) -> Callable[[], int]:
         used = replace(reader, layout=replace(reader.layout, checked=checked))
-        return lambda: sum(batch.num_candidates for batch in BatchLoader(used, plan, ahead=ahead))
+        return way(used, shuffle, ahead, workers)
+
+    def way(
+        used: SplitReader | ResidentReader, shuffle: bool = True, ahead: bool = True, workers: int = 1
+    ) -> Callable[[], int]:
+        plan = plan_epoch(reader.index, StreamOrder(batch_candidates, shuffle_buffer, 1, 0, shuffle), 0)
+        return lambda: sum(batch.num_candidates for batch in BatchLoader(used, plan, ahead=ahead, workers=workers))
 
     ways = {
         "pyarrow": lambda: read_with_pyarrow(dataset, split, reader.layout.columns, rows),
@@ -70,6 +76,8 @@ def measure_reader(
         "shuffled without prefetch": ours(True, False),
         "in order": ours(False, True),
         "shuffled without checks": ours(True, True, checked=False),
+        f"shuffled with {_WORKERS} workers": ours(True, True, workers=_WORKERS),
+        "shuffled in memory": way(ResidentReader.of(reader, on_device=False)),
     }
     seconds = interleave({name: _seconds(way, candidates) for name, way in ways.items()}, repeats)
     prefix = f"reader/{dataset.schema.name}"

@@ -51,6 +51,17 @@ class TensorStruct:
         changes = {f.name: _map(getattr(self, f.name), function) for f in fields(self)}  # type: ignore[arg-type]
         return replace(self, **changes)  # type: ignore[type-var]
 
+    def tensors(self) -> list[Tensor]:
+        """Returns every tensor below it, in the order in which `map` meets them."""
+        found: list[Tensor] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            found.append(tensor)
+            return tensor
+
+        self.map(keep)
+        return found
+
     def to(self: _T, device: torch.device | str) -> _T:
         """Returns a copy on `device`."""
         return self.map(lambda tensor: tensor.to(device))

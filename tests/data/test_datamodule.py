@@ -73,7 +73,13 @@ def module(root: Path, **changes: Any) -> RankingDataModule:
 
 
 def fit(
-    root: Path, out: Path, *callbacks: Callback, resume: Path | None = None, fail_at: int | None = None, **limits: Any
+    root: Path,
+    out: Path,
+    *callbacks: Callback,
+    resume: Path | None = None,
+    fail_at: int | None = None,
+    resident: Any = None,
+    **limits: Any,
 ) -> list[list[int]]:
     recorder = Recorder(fail_at)
     defaults = {"accelerator": "cpu", "reload_dataloaders_every_n_epochs": 1, "num_sanity_val_steps": 0}
@@ -87,7 +93,7 @@ def fit(
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*not resumable.*")
-        trainer.fit(recorder, datamodule=module(root), ckpt_path=resume, weights_only=True)
+        trainer.fit(recorder, datamodule=module(root, resident=resident), ckpt_path=resume, weights_only=True)
     return recorder.rows
 
 
@@ -115,6 +121,26 @@ def test_resume_after_any_step(
     path = tmp_path / "saved.ckpt"
     first = fit(root, tmp_path, SaveAt(step, path), max_steps=step)
     assert first + fit(root, tmp_path, resume=path, **limits) == whole
+
+
+@pytest.mark.parametrize("resident", ["host", "device"])
+def test_rows_in_memory_come_in_the_same_order_and_resume(
+    root: Path, tmp_path: Path, whole: list[list[int]], resident: str
+) -> None:
+    path = tmp_path / "saved.ckpt"
+    first = fit(root, tmp_path, SaveAt(13, path), resident=resident, max_steps=13, max_epochs=None)
+    assert first == whole[:13]
+    assert fit(root, tmp_path, resume=path, resident=resident, max_epochs=3) == whole[13:]
+    assert fit(root, tmp_path, resume=path, max_epochs=3) == whole[13:]
+
+
+@pytest.mark.parametrize(
+    ("loading", "message"),
+    [({"resident": "gpu"}, r"data\.loader\.resident"), ({"workers": 0}, r"data\.loader\.workers")],
+)
+def test_wrong_ways_to_read_are_refused(root: Path, loading: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        module(root, **loading)
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=["epochs", "steps"])

@@ -10,6 +10,7 @@ import pytest
 from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import run_dirs, tiny_arguments, train
+from tests.jobs.run_state import difference
 
 
 def _alone(root: Path) -> list[str]:
@@ -23,6 +24,16 @@ def test_max_steps_may_end_a_run_before_the_first_validation(tmp_path: Path) -> 
     summary = load_summary(folder)
     assert summary.steps == {"model": 3}
     assert 0 < summary.metrics["model"]["click/auc"] < 1
+
+
+@pytest.mark.parametrize(
+    "reading", ["data.loader.resident=host", "data.loader.resident=device", "data.loader.workers=3"]
+)
+def test_how_rows_are_read_changes_no_bit(tmp_path: Path, reading: str) -> None:
+    train(*_alone(tmp_path), "trainer.max_epochs=2", "name=disk")
+    train(*_alone(tmp_path), "trainer.max_epochs=2", "name=other", reading)
+    found = [read_checkpoint(run_dirs(tmp_path, name)[0] / "checkpoints" / "best.ckpt") for name in ("disk", "other")]
+    assert difference(*(state["state_dict"] for state in found)) is None
 
 
 def test_profile_divides_the_time_and_names_operators(tmp_path: Path) -> None:

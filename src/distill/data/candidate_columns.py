@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from distill.data.checked_file import CheckedFile
-from distill.data.stream.columns import Array
+from distill.data.stream.arrays import Array
 
 
 def candidate_columns(file: CheckedFile, names: Sequence[str]) -> Iterator[Mapping[str, Array]]:

@@ -14,15 +14,28 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_info
 
 from distill.batch import Batch
+from distill.checks import require_integer
 from distill.data.dataset import load_dataset
 from distill.data.format import SPLITS, Dataset, Split
-from distill.data.stream import BatchLoader, EpochPlan, SplitReader, StreamOrder, plan_epoch
+from distill.data.stream import (
+    BatchLoader,
+    EpochPlan,
+    PlacedBatch,
+    ResidentReader,
+    SplitReader,
+    StreamOrder,
+    plan_epoch,
+)
 from distill.data.transfer import BatchTransfer
 from distill.errors import ConfigError
+from distill.ops.cores import own_cores
 from distill.ops.ranks import rank, world_size
 from distill.schema import Schema
 
 View = Literal["full", "serving"]
+Resident = Literal["host", "device"]
+
+_MOST_WORKERS = 8
 
 _KEYS = {"fingerprint": "data", "seed": "seed"}  # of what an epoch's order depends on, where not data.loader.*
 
@@ -36,7 +49,12 @@ class Loading:
         eval_batch_candidates: The same in evaluation; as in training if not given.
         shuffle_buffer: Least candidates within which requests are shuffled; bounds memory.
         num_shards: Batches that make up a global step; the number of processes if not given.
-        prefetch: Whether to read on a background thread.
+        prefetch: Whether to read on background threads.
+        workers: How many of them; half of the cores that a process has, 8 at most, if not given. Batches and their
+            order are the same for any number.
+        resident: What stays in memory once it was read: `host`, the rows of training and validation; `device`, those
+            of training where the model is, and those of validation on the host; nothing if not given. Batches and
+            their order are the same.
     """
 
     batch_candidates: int
@@ -44,6 +62,13 @@ class Loading:
     shuffle_buffer: int = 262144
     num_shards: int | None = None
     prefetch: bool = True
+    workers: int | None = None
+    resident: Resident | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads that read."""
+        return self.workers if self.workers is not None else max(1, min(_MOST_WORKERS, own_cores() // 2))
 
     def batch_of(self, split: Split) -> int:
         """Returns the most candidates in a batch of a split."""
@@ -80,6 +105,10 @@ class RankingDataModule(LightningDataModule):
         super().__init__()
         _check_choice("view", [view], get_args(View))
         _check_choice("data.loader.prefetch", [str(loading.prefetch)], ("True", "False"))
+        if loading.resident is not None:
+            _check_choice("data.loader.resident", [loading.resident], get_args(Resident))
+        if loading.workers is not None:
+            require_integer("data.loader.workers", loading.workers, least=1)
         _check_choice("signals", list(signals or {}), SPLITS)
         self._root = Path(root)
         self._loading = loading
@@ -88,6 +117,7 @@ class RankingDataModule(LightningDataModule):
         self._signals = dict(signals or {})
         self._hidden = hidden
         self._readers: dict[Split, SplitReader] = {}
+        self._held: dict[Split, ResidentReader] = {}
         self._plans: dict[Split, EpochPlan] = {}
         self._training: TrainingLoader | None = None
         self._restored: dict[str, Any] | None = None
@@ -117,6 +147,7 @@ class RankingDataModule(LightningDataModule):
         epoch: int = 0,
         rank: int | None = None,
         world_size: int | None = None,
+        held: bool = False,
     ) -> BatchLoader:
         """Returns the batches of a split.
 
@@ -126,6 +157,8 @@ class RankingDataModule(LightningDataModule):
             epoch: Changes the shuffling.
             rank: This process; that of the trainer or process group if not given.
             world_size: Number of processes; that of the trainer or process group if not given.
+            held: Whether the rows stay in memory as `data.loader.resident` says; those of training may then be gathered
+                where the model is, when they are sent there.
 
         Raises:
             DataError: The files are not what the format says.
@@ -136,16 +169,18 @@ class RankingDataModule(LightningDataModule):
         rank = here[0] if rank is None else rank
         world_size = here[1] if world_size is None else world_size
         plan = self._plan(split, shuffle, epoch, world_size)
-        return BatchLoader(self._reader(split), plan, rank, world_size, self._loading.prefetch)
+        reader = self._resident(split) if held and self._loading.resident is not None else self._reader(split)
+        return BatchLoader(reader, plan, rank, world_size, self._loading.prefetch, self._loading.threads)
 
     def train_dataloader(self) -> TrainingLoader:
         """Returns the shuffled batches of the trainer's epoch, from the restored position on."""
         trainer = self.trainer
         if trainer is None:
-            return TrainingLoader(self.loader("train", shuffle=True), None)
+            return TrainingLoader(self.loader("train", shuffle=True, held=True), None)
         _check_reload(trainer)
         overfit = _setting(trainer, "overfit_batches") > 0
-        loader = self.loader("train", shuffle=not overfit, epoch=0 if overfit else trainer.current_epoch)
+        epoch = 0 if overfit else trainer.current_epoch
+        loader = self.loader("train", shuffle=not overfit, epoch=epoch, held=True)
         if self._resumed_at_end:
             # Lightning takes the batches of the finished epoch for those of a longer next one, and skips as many.
             done = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -157,7 +192,7 @@ class RankingDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchLoader:
         """Returns the validation batches, every row once."""
-        return self.loader("val")
+        return self.loader("val", held=True)
 
     def test_dataloader(self) -> BatchLoader:
         """Returns the test batches, every row once."""
@@ -180,7 +215,7 @@ class RankingDataModule(LightningDataModule):
         if trainer is None or trainer.state.fn == TrainerFn.FITTING:
             self._restored = dict(state_dict)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Batch | PlacedBatch, device: torch.device, dataloader_idx: int) -> Batch:
         """Copies a batch to the device without waiting for the copy; see `BatchTransfer`."""
         return self._transfer(batch, device)
 
@@ -199,6 +234,14 @@ class RankingDataModule(LightningDataModule):
                 rank_zero_info(f"{count} requests of the {split} split have no candidate and are in no batch.")
             self._readers[split] = reader
         return self._readers[split]
+
+    def _resident(self, split: Split) -> ResidentReader:
+        if split not in self._held:
+            on_device = self._loading.resident == "device" and split == "train"
+            held = ResidentReader.of(self._reader(split), on_device)
+            rank_zero_info(f"The {split} split stays in memory: {held.held.block.num_bytes / 2**20:,.0f} MiB.")
+            self._held[split] = held
+        return self._held[split]
 
     def _plan(self, split: Split, shuffle: bool, epoch: int, world_size: int) -> EpochPlan:
         order = StreamOrder(

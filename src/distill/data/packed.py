@@ -51,7 +51,7 @@ class PackedBatch:
             batch: On the host.
             pin_memory: Whether the buffers are page-locked, from which a GPU copies by itself.
         """
-        tensors = _tensors(_travelling(batch))
+        tensors = _travelling(batch).tensors()
         keys = {id(getattr(batch, name)) for name in _KEYS}
         places, sizes = [], dict[torch.dtype, int]()
         for tensor in tensors:
@@ -91,17 +91,6 @@ class PackedBatch:
 def _travelling(batch: Batch) -> Batch:
     absent: dict[str, Any] = dict.fromkeys(batch.on_host)
     return replace(batch, **absent)
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    found: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    batch.map(keep)
-    return found
 
 
 def _view(buffers: Mapping[torch.dtype, Tensor], place: _Place) -> Tensor:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
+
 import torch
+from torch import Tensor
 
 from distill.batch import Batch
 from distill.data.packed import PackedBatch
+from distill.data.stream import PlacedBatch
 
 
 class BatchTransfer:
@@ -18,23 +23,40 @@ class BatchTransfer:
     def __init__(self) -> None:
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
-    def __call__(self, batch: Batch, device: torch.device) -> Batch:
-        """Returns the batch on a device, but for fields that only the host reads."""
+    def __call__(self, batch: Batch | PlacedBatch, device: torch.device) -> Batch:
+        """Returns the batch on a device, but for fields that only the host reads.
+
+        Raises:
+            ConfigError: The rows of which a batch is gathered do not fit there.
+        """
+        if isinstance(batch, PlacedBatch):
+            return self._beside(partial(_gathered, batch, device), device)
         if device.type == "cpu":
             return batch
-        if device.type != "cuda":
-            return PackedBatch.of(batch).to(device).widened().unpack()
-        return self._beside(PackedBatch.of(batch, pin_memory=True), device)
+        return self._beside(partial(_copied, batch, device), device)
 
-    def _beside(self, packed: PackedBatch, device: torch.device) -> Batch:
-        """Copies and widens on the other stream, for whose end the present one waits."""
+    def _beside(self, make: Callable[[], tuple[Batch, Iterable[Tensor]]], device: torch.device) -> Batch:
+        """Makes a batch on the other stream of a GPU, for whose end the present one waits."""
+        if device.type != "cuda":
+            return make()[0]
         present = torch.cuda.current_stream(device)
         if device not in self._streams:
             self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream = self._streams[device]
         with torch.cuda.stream(stream):
-            moved = packed.to(device, non_blocking=True).widened()
+            batch, memory = make()
         present.wait_stream(stream)
-        for buffer in moved.buffers.values():
-            buffer.record_stream(present)  # its memory is the other stream's
-        return moved.unpack()
+        for tensor in memory:
+            tensor.record_stream(present)  # its memory is the other stream's
+        return batch
+
+
+def _copied(batch: Batch, device: torch.device) -> tuple[Batch, Iterable[Tensor]]:
+    packed = PackedBatch.of(batch, pin_memory=device.type == "cuda")
+    moved = packed.to(device, non_blocking=device.type == "cuda").widened()
+    return moved.unpack(), moved.buffers.values()
+
+
+def _gathered(placed: PlacedBatch, device: torch.device) -> tuple[Batch, Iterable[Tensor]]:
+    batch = placed.on(device)
+    return batch, batch.tensors()

@@ -32,6 +32,8 @@ ASIDE = (
     "trainer.log_every_n_steps",
     "trainer.profiler",
     "data.loader.prefetch",
+    "data.loader.workers",
+    "data.loader.resident",
 )
 """What changes nothing of what a run learns: where it writes, what it shows and logs, how fast it is."""
 

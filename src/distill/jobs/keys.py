@@ -52,6 +52,8 @@ KEYS: dict[str, Any] = {
     "data.loader.shuffle_buffer": _Count,
     "data.loader.num_shards": _Count | None,
     "data.loader.prefetch": bool,
+    "data.loader.workers": _Count | None,
+    "data.loader.resident": Literal["host", "device"] | None,
     "memory_bytes": _Count,
     "encodings": _Text | None,
     "grow": bool,

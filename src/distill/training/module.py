@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from distill.batch import Batch, FeatureBlock, LossReport, RankerOutput, TeacherSignals
+from distill.data.stream import PlacedBatch
 from distill.features import ServingProjection, TableGroups
 from distill.losses import CompositeLoss, LossInputs
 from distill.metrics import MetricState, MetricSuite, ScoredRows, rows_of_batch, teacher_rows
@@ -134,10 +135,10 @@ class RankingModule(pl.LightningModule):
         self.last_report = replace(report, total=report.total.detach())
         return report.total
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one whose signals
-        come from a model that runs in the step is made ready there."""
-        if not self.trainer.training:
+    def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
+        """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one that is
+        gathered on the device, or whose signals come from a model that runs in the step, is made ready there."""
+        if not self.trainer.training or isinstance(batch, PlacedBatch):
             return batch
         if self._hears and self.signals is not None and self.signals.model is not None:
             return replace(batch, request=batch.request.measured())  # candidates may yet be left out

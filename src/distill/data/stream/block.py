@@ -1,19 +1,20 @@
 """A block: whole row groups (or pieces of them) in rows, from which batches are gathered.
 
 Ids stay int32 as on disk; a batch widens them. In the flat layout every row is a request with one candidate. The
-matrices are NumPy's: its gathers run on the calling thread alone, where PyTorch's would wake a second team of threads
-that fights with the one that trains.
+values lie in the host's memory, or on a device; where rows begin and end only the host needs to know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from distill.data.stream.arrays import Values
 from distill.data.stream.cells import Cells
-from distill.data.stream.columns import Array
 from distill.data.stream.packing import Ints
 from distill.schema import Side
 
@@ -22,7 +23,7 @@ from distill.schema import Side
 class RaggedBlock:
     """A sequence field of B rows: `values` int32 and `ends [B + 1]` int64, values before each row."""
 
-    values: Array
+    values: Values
     ends: Ints
 
 
@@ -35,8 +36,15 @@ class SideBlock:
         sequences: Field name to its B rows.
     """
 
-    vectors: Mapping[str, Array]
+    vectors: Mapping[str, Values]
     sequences: Mapping[str, RaggedBlock]
+
+    def map(self, function: Callable[[Values], Values]) -> SideBlock:
+        """Returns the same with other arrays of values."""
+        return SideBlock(
+            {name: function(values) for name, values in self.vectors.items()},
+            {name: replace(ragged, values=function(ragged.values)) for name, ragged in self.sequences.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,31 @@ class Block:
     candidate: Cells
     sides: Mapping[Side, SideBlock]
     ends: Ints | None
-    hidden: Mapping[str, Array]
+    hidden: Mapping[str, Values]
     unscored: tuple[int, ...] = ()
+
+    def to(self, device: torch.device) -> Block:
+        """Returns the same with its values on a device."""
+
+        def moved(values: Values) -> Tensor:
+            return (values if isinstance(values, Tensor) else torch.from_numpy(values)).to(device)
+
+        return replace(
+            self,
+            request=replace(self.request, matrix=moved(self.request.matrix)),
+            candidate=replace(self.candidate, matrix=moved(self.candidate.matrix)),
+            sides={name: side.map(moved) for name, side in self.sides.items()},
+            hidden={name: moved(values) for name, values in self.hidden.items()},
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all values."""
+        sizes = [self.request.matrix.nbytes, self.candidate.matrix.nbytes, *(v.nbytes for v in self.hidden.values())]
+        for side in self.sides.values():
+            sizes += [values.nbytes for values in side.vectors.values()]
+            sizes += [ragged.values.nbytes + ragged.ends.nbytes for ragged in side.sequences.values()]
+        return sum(sizes) + (0 if self.ends is None else self.ends.nbytes)
 
 
 def ragged_rows(ends: Ints, rows: Ints) -> tuple[Ints, Ints]:

@@ -7,12 +7,13 @@ the time that a matrix for each group of columns takes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from torch import Tensor
 
-from distill.data.stream.columns import Array
+from distill.data.stream.arrays import Values, gather, view
 from distill.data.stream.packing import Ints
 
 
@@ -21,12 +22,13 @@ class Cells:
     """B rows of C cells, four bytes each; a key of eight bytes takes two.
 
     Attributes:
-        matrix: `[B, C]` int32; C is even and keys come first, so that they lie at multiples of eight bytes.
+        matrix: `[B, C]` int32, of the host or of a device; C is even and keys come first, so that they lie at multiples
+            of eight bytes.
         keys: Number of keys.
         places: Name of a group of columns to its cells.
     """
 
-    matrix: npt.NDArray[np.int32]
+    matrix: Values
     keys: int
     places: Mapping[str, slice]
 
@@ -41,18 +43,18 @@ class Cells:
         return cls(np.empty((rows, end + end % 2), np.int32), keys, places)
 
     @property
-    def key_columns(self) -> Array:
+    def key_columns(self) -> Any:
         """The keys `[B, K]` int64, to be written to."""
-        return self.matrix.view(np.int64)[:, : self.keys]
+        return view(self.matrix, "int64")[:, : self.keys]
 
-    def ids(self, name: str) -> Array:
+    def ids(self, name: str) -> Any:
         """The ids of a group `[B, F]` int32, to be written to."""
         return self.matrix[:, self.places[name]]
 
-    def numbers(self, name: str) -> Array:
+    def numbers(self, name: str) -> Any:
         """The numbers of a group `[B, M]` float32, to be written to."""
-        return self.matrix.view(np.float32)[:, self.places[name]]
+        return view(self.matrix, "float32")[:, self.places[name]]
 
-    def take(self, rows: Ints) -> Cells:
+    def take(self, rows: Ints | Tensor) -> Cells:
         """Gathers rows `[b]`."""
-        return Cells(self.matrix.take(rows, axis=0), self.keys, self.places)
+        return replace(self, matrix=gather(self.matrix, rows))

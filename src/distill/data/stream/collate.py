@@ -2,58 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, Origin, Ragged, TeacherSignals
+from distill.data.stream.arrays import Values, gather, kept, present, tensor, widened, zeroed
 from distill.data.stream.block import Block, SideBlock, ragged_rows
 from distill.data.stream.cells import Cells
-from distill.data.stream.columns import Array
 from distill.data.stream.packing import Ints
 from distill.schema import Side
 
 
-def collate(block: Block, requests: Ints, columns: tuple[str, ...]) -> Batch:
-    """Gathers some requests of a block with all their candidates.
+@dataclass(frozen=True)
+class Places:
+    """Where the rows of a batch lie in a block.
+
+    Attributes:
+        requests: Positions of requests `[R]`.
+        rows: Positions of candidates `[N]`; the same array as `requests` in the flat layout.
+        request_index: `[N]`, see `Batch`.
+        sequences: Of each side, field to the lengths of its rows and to the positions of their values.
+        longest: Of each side, field to its longest row: what the host knows of lengths that lie on a device.
+    """
+
+    requests: Values
+    rows: Values
+    request_index: Values
+    sequences: Mapping[Side, Mapping[str, tuple[Values, Values]]]
+    longest: Mapping[Side, Mapping[str, int]] = field(default_factory=dict)
+
+    def measured(self) -> Places:
+        """Returns the same, of the host, with `longest`."""
+        longest = {
+            side: {name: int(np.max(lengths, initial=0)) for name, (lengths, _) in fields.items()}
+            for side, fields in self.sequences.items()
+        }
+        return replace(self, longest=longest)
+
+    def map(self, function: Callable[[Values], Values]) -> Places:
+        """Returns the same with other arrays."""
+        requests = function(self.requests)
+        return Places(
+            requests,
+            requests if self.rows is self.requests else function(self.rows),
+            function(self.request_index),
+            {
+                side: {name: (function(lengths), function(places)) for name, (lengths, places) in fields.items()}
+                for side, fields in self.sequences.items()
+            },
+            self.longest,
+        )
+
+
+def find(block: Block, requests: Ints) -> Places:
+    """Finds some requests of a block with all their candidates, on the host.
 
     Args:
-        block: Where from.
+        block: Where.
         requests: `[R]`, positions of requests in the block, each with at least one candidate.
-        columns: Names of the block's values.
-
-    Returns:
-        A batch in the order of `requests`, with weight 1 and origin LOG.
     """
     if block.ends is None:
         rows, request_index = requests, np.arange(requests.size)
     else:
         lengths, rows = ragged_rows(block.ends, requests)
         request_index = np.repeat(np.arange(requests.size), lengths)
-    request, candidate = block.request.take(requests), block.candidate.take(rows)
+    sequences = {
+        side: {
+            name: ragged_rows(ragged.ends, requests if side is Side.REQUEST else rows)
+            for name, ragged in fields.sequences.items()
+        }
+        for side, fields in block.sides.items()
+    }
+    return Places(requests, rows, request_index, sequences)
+
+
+def collate(block: Block, requests: Ints, columns: tuple[str, ...]) -> Batch:
+    """Gathers some requests of a block of the host; see `find` and `gather_batch`."""
+    return gather_batch(block, find(block, requests), columns)
+
+
+def gather_batch(block: Block, places: Places, columns: tuple[str, ...]) -> Batch:
+    """Gathers rows of a block, where it lies.
+
+    Args:
+        block: Where from.
+        places: Which rows; of the same device as the block.
+        columns: Names of the block's values.
+
+    Returns:
+        A batch in the order of the requests, with weight 1 and origin LOG.
+    """
+    request, candidate = block.request.take(places.requests), block.candidate.take(places.rows)
     labels, values = candidate.numbers("labels"), candidate.numbers("values")
-    absent = np.isnan(labels)
+    observed = present(labels)
     request_id, user_id = _columns(request.key_columns)
     item_id, stage, row = _columns(candidate.key_columns)
     return Batch(
-        request=_side(Side.REQUEST, request, block.sides[Side.REQUEST], requests),
-        candidate=_side(Side.CANDIDATE, candidate, block.sides[Side.CANDIDATE], rows),
-        cross=_side(Side.CROSS, candidate, block.sides[Side.CROSS], rows),
-        request_index=torch.from_numpy(request_index),
-        labels=torch.from_numpy(np.where(absent, np.float32(0), labels)),
-        observed=torch.from_numpy(~absent),
+        request=_side(Side.REQUEST, request, block.sides[Side.REQUEST], places.requests, places),
+        candidate=_side(Side.CANDIDATE, candidate, block.sides[Side.CANDIDATE], places.rows, places),
+        cross=_side(Side.CROSS, candidate, block.sides[Side.CROSS], places.rows, places),
+        request_index=tensor(places.request_index),
+        labels=kept(labels, observed),
+        observed=tensor(observed),
         stage=stage,
-        origin=torch.full((rows.size,), int(Origin.LOG)),
-        weight=torch.ones(rows.size),
+        origin=torch.full_like(stage, int(Origin.LOG)),
+        weight=torch.ones_like(stage, dtype=torch.float32),
         request_id=request_id,
         user_id=user_id,
         item_id=item_id,
         row=row,
-        columns={name: torch.from_numpy(values[:, position].copy()) for position, name in enumerate(columns)},
-        signals=_signals(candidate, block, rows),
+        columns={name: tensor(values[:, position]) for position, name in enumerate(columns)},
+        signals=_signals(candidate, block, places.rows),
     )
 
 
@@ -78,7 +143,7 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
     """
     if len(batches) == 1:
         return batches[0]
-    shifts = torch.tensor([0, *(batch.num_requests for batch in batches[:-1])]).cumsum(0).tolist()
+    shifts = [0, *accumulate(batch.num_requests for batch in batches[:-1])]
 
     def cat(get: Callable[[Batch], Tensor]) -> Tensor:
         return _cat([get(batch) for batch in batches])
@@ -102,43 +167,44 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
     )
 
 
-def _columns(matrix: Array) -> list[Tensor]:
+def _columns(matrix: Values) -> list[Tensor]:
     """Takes the columns of a matrix apart."""
-    return [torch.from_numpy(column) for column in np.ascontiguousarray(matrix.T)]
+    return list(tensor(matrix.T))
 
 
-def _side(name: Side, cells: Cells, side: SideBlock, rows: Ints) -> FeatureBlock:
+def _side(name: Side, cells: Cells, side: SideBlock, rows: Values, places: Places) -> FeatureBlock:
     sequences = {}
-    for field, ragged in side.sequences.items():
-        lengths, positions = ragged_rows(ragged.ends, rows)
-        values = ragged.values.take(positions).astype(np.int64)
-        sequences[field] = Ragged(torch.from_numpy(values), torch.from_numpy(lengths))
+    for column, ragged in side.sequences.items():
+        lengths, positions = places.sequences[name][column]
+        longest = places.longest.get(name, {}).get(column)
+        sequences[column] = Ragged(widened(gather(ragged.values, positions)), tensor(lengths), longest)
     return FeatureBlock(
-        ids=torch.from_numpy(cells.ids(f"{name.value}.ids").astype(np.int64)),
-        numbers=torch.from_numpy(cells.numbers(f"{name.value}.numbers").copy()),
-        vectors={field: torch.from_numpy(values.take(rows, axis=0)) for field, values in side.vectors.items()},
+        ids=widened(cells.ids(f"{name.value}.ids")),
+        numbers=tensor(cells.numbers(f"{name.value}.numbers")),
+        vectors={column: tensor(gather(values, rows)) for column, values in side.vectors.items()},
         sequences=sequences,
     )
 
 
-def _signals(candidate: Cells, block: Block, rows: Ints) -> TeacherSignals | None:
+def _signals(candidate: Cells, block: Block, rows: Values) -> TeacherSignals | None:
     if "logits" not in candidate.places:
         return None
-    logits = candidate.numbers("logits").copy()
-    others = list(block.unscored)
-    logits[:, others] = 0
-    absent = np.isnan(logits).any(axis=1)
-    logits[absent] = 0
-    logits[:, others] = np.nan
-    hidden = {name: values.take(rows, axis=0) for name, values in block.hidden.items()}
-    for values in hidden.values():
-        values[absent] = 0
-    tensors = {name: torch.from_numpy(values) for name, values in hidden.items()}
-    return TeacherSignals(torch.from_numpy(logits), torch.from_numpy(~absent), tensors)
+    logits = candidate.numbers("logits")
+    scored: Any = present(logits)
+    for position in block.unscored:
+        scored[:, position] = True
+    valid: Values = scored.all(1)
+    logits = tensor(zeroed(logits, valid))
+    for position in block.unscored:
+        logits[:, position] = torch.nan
+    hidden = {name: tensor(zeroed(gather(values, rows), valid)) for name, values in block.hidden.items()}
+    return TeacherSignals(logits, tensor(valid), hidden)
 
 
 def _cat(tensors: Sequence[Tensor]) -> Tensor:
-    """Joins tensors on this thread alone."""
+    """Joins tensors; those of the host on this thread alone."""
+    if tensors[0].device.type != "cpu":
+        return torch.cat(list(tensors))
     return torch.from_numpy(np.concatenate([tensor.numpy() for tensor in tensors]))
 
 
@@ -148,14 +214,14 @@ def _concat_blocks(blocks: Sequence[FeatureBlock]) -> FeatureBlock:
         ids=_cat([block.ids for block in blocks]),
         numbers=_cat([block.numbers for block in blocks]),
         vectors={name: _cat([block.vectors[name] for block in blocks]) for name in first.vectors},
-        sequences={
-            name: Ragged(
-                _cat([block.sequences[name].values for block in blocks]),
-                _cat([block.sequences[name].lengths for block in blocks]),
-            )
-            for name in first.sequences
-        },
+        sequences={name: _concat_rows([block.sequences[name] for block in blocks]) for name in first.sequences},
     )
+
+
+def _concat_rows(rows: Sequence[Ragged]) -> Ragged:
+    known = [row.longest for row in rows if row.longest is not None]
+    longest = max(known) if len(known) == len(rows) else None
+    return Ragged(_cat([row.values for row in rows]), _cat([row.lengths for row in rows]), longest)
 
 
 def _concat_signals(signals: Sequence[TeacherSignals]) -> TeacherSignals | None:

@@ -6,16 +6,12 @@ column may come in chunks; nulls turn integers into floats; buffers are read-onl
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from distill.data.stream.arrays import Array
 from distill.data.stream.packing import Ints
 from distill.errors import DataError
-
-Array = NDArray[Any]
 
 
 def same_type(found: pa.DataType, expected: pa.DataType) -> bool:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from functools import partial
+from typing import Any
 
 from distill.batch import Batch
 from distill.data.stream.collate import concat_batches
+from distill.data.stream.in_order import Task, in_order
 from distill.data.stream.plan import EpochPlan
 from distill.data.stream.prefetch import prefetch
+from distill.data.stream.resident import PlacedBatch, ResidentReader
 from distill.data.stream.stream import SplitReader
 from distill.errors import ConfigError
 
 PREFETCHED_BATCHES = 8
+
+AnyBatch = Batch | PlacedBatch
 
 
 class BatchLoader:
@@ -28,16 +35,18 @@ class BatchLoader:
         plan: The epoch.
         rank: This process.
         world_size: Number of processes that share the epoch.
-        ahead: Whether to read on a background thread.
+        ahead: Whether to read on background threads.
+        workers: How many of them read blocks and gather batches; batches and their order are the same for any number.
     """
 
     def __init__(
         self,
-        reader: SplitReader,
+        reader: SplitReader | ResidentReader,
         plan: EpochPlan,
         rank: int = 0,
         world_size: int = 1,
         ahead: bool = True,
+        workers: int = 1,
     ) -> None:
         if len(plan.shards) < world_size:
             raise ConfigError(
@@ -52,9 +61,10 @@ class BatchLoader:
         self._reader = reader
         self._shards = range(rank, len(plan.shards), world_size)
         self._ahead = ahead
+        self._workers = workers
         self._position = 0
         self._start = 0
-        self._padding: Batch | None = None
+        self._padding: AnyBatch | None = None
 
     def __len__(self) -> int:
         """Steps of the whole epoch, wherever iteration starts."""
@@ -71,7 +81,7 @@ class BatchLoader:
             raise ValueError(f"position must be in 0..{len(self)}, found {step}")
         self._position = self._start = step
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         self._position, self._start = self._start, 0
         batches = self._produce(self._position)
         if self._ahead:
@@ -86,17 +96,32 @@ class BatchLoader:
                 self._position += 1
                 yield batch
 
-    def _produce(self, start: int) -> Generator[Batch, None, None]:
-        streams = [self._reader.batches(self.plan, shard, start, self._ahead) for shard in self._shards]
+    def _produce(self, start: int) -> Generator[AnyBatch, None, None]:
+        """Reads and gathers; with one worker this thread gathers while the worker reads."""
+        threads = ThreadPoolExecutor(self._workers, "distill-reader") if self._ahead else nullcontext()
+        with threads as pool, closing(self._steps(start, pool)) as steps:
+            made = in_order(steps, pool if self._workers > 1 else None, self._workers)
+            with closing(made):
+                yield from made
+
+    def _steps(self, start: int, pool: Executor | None) -> Generator[Task[AnyBatch], None, None]:
+        """Yields what makes the batch of each step."""
+        blocks_ahead = max(1, self._workers // 2)
+        streams = [self._reader.tasks(self.plan, shard, start, pool, blocks_ahead) for shard in self._shards]
         try:
             for _ in range(start, len(self)):
-                parts = [next(stream, None) for stream in streams]
-                yield concat_batches([self._pad() if part is None else part for part in parts])
+                yield partial(_joined, [next(stream, self._pad) for stream in streams])
         finally:
             for stream in streams:
                 stream.close()
 
-    def _pad(self) -> Batch:
+    def _pad(self) -> AnyBatch:
         if self._padding is None:
             self._padding = self._reader.padding()
         return self._padding
+
+
+def _joined(parts: list[Task[AnyBatch]]) -> AnyBatch:
+    made = [part() for part in parts]
+    placed = [batch for batch in made if isinstance(batch, PlacedBatch)]
+    return placed[0].joined(placed[1:]) if placed else concat_batches([b for b in made if isinstance(b, Batch)])

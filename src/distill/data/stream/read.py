@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from distill.data.checked_file import CheckedFile
 from distill.data.format import ITEM_KEY, REQUEST_KEY, STAGE, USER_KEY, field_column, hidden_column, value_column
+from distill.data.stream.arrays import Array
 from distill.data.stream.block import Block, RaggedBlock, SideBlock
 from distill.data.stream.cells import Cells
 from distill.data.stream.columns import (
-    Array,
     check_finite,
     check_ids,
     fill_matrix,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -11,10 +13,10 @@ from distill.batch import Batch
 from distill.data.format import Dataset, Split
 from distill.data.stream.block import Block
 from distill.data.stream.collate import as_padding, collate
+from distill.data.stream.in_order import Task, in_order
 from distill.data.stream.index import SplitIndex, index_split
 from distill.data.stream.layout import ReadLayout, read_layout
 from distill.data.stream.plan import BlockPlan, EpochPlan, Unit, block_batches, block_lengths
-from distill.data.stream.prefetch import prefetch
 from distill.data.stream.read import read_block
 from distill.schema import Schema
 
@@ -58,8 +60,10 @@ class SplitReader:
         layout = read_layout(dataset, view, split, signals, hidden)
         return cls(index_split(dataset, split, layout.columns), layout)
 
-    def batches(self, plan: EpochPlan, shard: int, start: int, ahead: bool) -> Generator[Batch, None, None]:
-        """Yields the batches of one shard from a step on, without padding.
+    def tasks(
+        self, plan: EpochPlan, shard: int, start: int = 0, pool: Executor | None = None, blocks_ahead: int = 1
+    ) -> Generator[Task[Batch], None, None]:
+        """Yields what makes the batches of one shard from a step on, without padding; they may be made side by side.
 
         Blocks that end before the step are not read.
 
@@ -67,11 +71,11 @@ class SplitReader:
             plan: The epoch.
             shard: Which shard.
             start: First step.
-            ahead: Whether to read the next block on a thread while this one is cut into batches.
+            pool: Threads that read blocks; None reads each on the caller's thread when it is needed.
+            blocks_ahead: Most blocks that are read, or lie ready, while one is cut into batches.
         """
         blocks = [block for block in plan.shards[shard] if block.first_step + block.num_steps > start]
-        source = self._read(blocks)
-        loaded = prefetch(source, 1) if ahead and len(blocks) > 1 else source
+        loaded = in_order(self._reads(blocks), pool, blocks_ahead)
         try:
             for block in blocks:
                 skipped = max(start - block.first_step, 0)
@@ -90,12 +94,12 @@ class SplitReader:
                 return as_padding(collate(block, np.zeros(1, dtype=np.int64), self.layout.values))
         raise AssertionError("an index holds at least one candidate")
 
-    def _read(self, blocks: list[BlockPlan]) -> Generator[Block, None, None]:
+    def _reads(self, blocks: list[BlockPlan]) -> Iterator[Task[Block]]:
         for block in blocks:
-            yield read_block(self.index, self.layout, block.units, self.seen)
+            yield partial(read_block, self.index, self.layout, block.units, self.seen)
 
-    def _cut(self, plan: BlockPlan, block: Block, budget: int, skipped: int) -> Generator[Batch, None, None]:
+    def _cut(self, plan: BlockPlan, block: Block, budget: int, skipped: int) -> Generator[Task[Batch], None, None]:
         lengths = block_lengths(self.index, plan.units)
         for number, requests in enumerate(block_batches(lengths, plan.key, budget)):
             if number >= skipped:
-                yield collate(block, requests, self.layout.values)
+                yield partial(collate, block, requests, self.layout.values)
