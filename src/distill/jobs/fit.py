@@ -26,6 +26,7 @@ from distill.files import remove_leftovers_below
 from distill.jobs.cold import tell_groups
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
+from distill.jobs.machine import MATMUL_PRECISION
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
 from distill.jobs.start_vectors import start_vectors
@@ -309,7 +310,7 @@ class FitJob:
 
     def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
         trainer: pl.Trainer = build(
-            self.cfg.trainer,
+            {name: value for name, value in plain(self.cfg.trainer).items() if name != MATMUL_PRECISION},
             "trainer",
             pl.Trainer,
             max_epochs=self.plan.max_epochs,

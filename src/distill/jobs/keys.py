@@ -80,6 +80,18 @@ KEYS: dict[str, Any] = {
     "callbacks.extra": Mapping[str, Any],
     # Lightning's Trainer, where this program asks for more than it does.
     "trainer.accelerator": Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] | Mapping[str, Any],
+    "trainer.precision": Literal[
+        "auto",
+        "32-true",
+        "bf16-mixed",
+        "16-mixed",
+        "64-true",
+        "bf16-true",
+        "16-true",
+        "transformer-engine",
+        "transformer-engine-float16",
+    ],
+    "trainer.matmul_precision": Literal["highest", "high", "medium"],
     "trainer.devices": _Count | Literal["auto"],
     "trainer.num_nodes": _Count,
     "trainer.max_epochs": _Count,

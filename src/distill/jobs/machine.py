@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from distill.errors import ConfigError
 from distill.jobs.program import another_process
+from distill.ops.ranks import rank
 from distill.training.launch import ranks
+from distill.training.native import computes_bfloat16
 from distill.training.rendezvous import started_outside, text_of_rank_zero
+
+_log = logging.getLogger(__name__)
+_AUTO = "auto"
+MATMUL_PRECISION = "matmul_precision"
+"""The only key of `trainer` that is not Lightning's."""
 
 
 def devices(cfg: DictConfig) -> int:
@@ -39,6 +47,16 @@ def device(cfg: DictConfig) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if uses_cuda(cfg) else torch.device("cpu")
 
 
+def settled(cfg: DictConfig) -> DictConfig:
+    """Returns the config with `trainer.precision=auto` as what it means on this machine."""
+    if cfg.trainer.get("precision") != _AUTO:
+        return cfg
+    own = cfg.copy()
+    with read_write(own):
+        own.trainer.precision = "bf16-mixed" if computes_bfloat16(uses_cuda(cfg)) else "32-true"
+    return own
+
+
 @contextmanager
 def job_ranks(cfg: DictConfig, job_dir: Path) -> Iterator[tuple[DictConfig, Path]]:
     """Runs the body in every process of a job, with the values and the folder of rank 0 in each of them.
@@ -57,13 +75,27 @@ def job_ranks(cfg: DictConfig, job_dir: Path) -> Iterator[tuple[DictConfig, Path
     """
     _check_ranks(cfg)
     with ranks(devices(cfg), uses_cuda(cfg), job_dir, another_process()):
-        resolved = cfg.copy()
+        resolved = settled(cfg).copy()
         OmegaConf.resolve(resolved)
         agreed = OmegaConf.create(text_of_rank_zero(OmegaConf.to_yaml(resolved)))
         if not isinstance(agreed, DictConfig):
             raise ConfigError("The config is empty.")
         OmegaConf.set_struct(agreed, True)
-        yield agreed, Path(text_of_rank_zero(str(job_dir)))
+        if cfg.trainer.get("precision") == _AUTO and rank() == 0:
+            _log.info("trainer.precision=auto is %s on this %s.", agreed.trainer.precision, device(agreed).type.upper())
+        with _products(str(agreed.trainer.get(MATMUL_PRECISION, "highest"))):
+            yield agreed, Path(text_of_rank_zero(str(job_dir)))
+
+
+@contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """Computes matrix products of float32 as asked for; see torch.set_float32_matmul_precision."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _check_ranks(cfg: DictConfig) -> None:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from distill.data.format import Dataset
 from distill.errors import ConfigError, DataError
 from distill.jobs.identity import LENGTH, SHARDS, differences, given_files, shard_counts
+from distill.jobs.machine import settled
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss
@@ -47,7 +48,7 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
             remedy="Start the run without resume, or give resume=RUN_FOLDER.",
         )
     record = read_record(folder)
-    now: Mapping[str, Any] = read_yaml(OmegaConf.to_yaml(cfg, resolve=True))  # as the other was written and read
+    now: Mapping[str, Any] = read_yaml(OmegaConf.to_yaml(settled(cfg), resolve=True))
     found = differences(record.config, now)
     length = {key: found.pop(key) for key in LENGTH if key in found}
     before, here = shard_counts(record.config, record.processes, cfg)

@@ -160,6 +160,8 @@ def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
     for name, value in node.items():
         if name in _OF_HYDRA or (isinstance(value, Mapping) and "_target_" in value):
             continue
+        if f"{where}.{name}" in KEYS:
+            continue  # which says more than the constructor does
         if name not in taken and not open_ended:
             raise ConfigError(
                 f"{target.__name__} got an unexpected keyword argument {name!r}.",
