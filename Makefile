@@ -1,6 +1,7 @@
 # make quickstart: installs into .venv, runs the main job on the embedded data and shows the result.
 # make install: the environment in .venv, with the command .venv/bin/distill, which reads this repository's code and configs.
 # make test: installs, then lint, types and tests, some of them with the lowest releases allowed (test-lowest). make test-all: also the slow, full-quality checks.
+# make gpu-check: the tests and the benchmark for a machine with a GPU.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ LOWEST := .venv-lowest
 LOWEST_TESTS ?= tests/schema tests/encodings tests/data/prepare tests/data/test_datamodule.py tests/data/test_parquet_source.py tests/data/stream/test_stream.py tests/training/test_checkpoint_io.py
 MAKEFLAGS += -j2
 
-.PHONY: install quickstart test test-lowest test-all lint types format stats clean
+.PHONY: install quickstart test test-lowest test-all gpu-check lint types format stats clean
 
 install: $(INSTALLED)
 
@@ -26,6 +27,11 @@ test-lowest: $(LOWEST)/.installed
 test-all: LOWEST_TESTS = tests/schema tests/encodings tests/data tests/training/test_checkpoint_io.py
 test-all: lint types test-lowest
 	$(BIN)/python -m pytest
+
+# On a machine with a GPU: the tests that want one, then what training reaches of a bare loop there.
+gpu-check: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python scripts/benchmark.py benchmark=gpu
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -49,6 +49,8 @@ class EpochClock(pl.Callback):
         """Notes how far training has come."""
         self.first_step = self.first_step or time.time()
         self.candidates += batch.num_candidates
+        if trainer.is_last_batch:
+            _wait_for(pl_module.device)
         self.seconds = time.perf_counter() - self._start
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -105,15 +107,16 @@ class Case:
 
 
 class BareLoop:
-    """The yardstick: the same model and optimiser in a loop over batches that are in memory.
+    """The yardstick: the same model and optimiser in a loop over batches in memory, on the GPU if there is one.
 
     Args:
         case: Whose model, optimiser and data.
     """
 
     def __init__(self, case: Case) -> None:
-        self._batches = case.batches()
-        self._model = case.model()
+        self._device = torch.device("cpu" if case.cfg.trainer.accelerator == "cpu" or not has_gpu() else "cuda")
+        self._batches = [batch.to(self._device) for batch in case.batches()]
+        self._model = case.model().to(self._device)
         factory: OptimizerFactory = build(case.plan.optimizer, "optimizer")
         self._optimizer = factory.build(self._model)
 
@@ -126,7 +129,19 @@ class BareLoop:
             torch.autograd.backward(loss)
             self._optimizer.step()
             candidates += batch.num_candidates
+        _wait_for(self._device)
         return candidates / (time.perf_counter() - start)
+
+
+def has_gpu() -> bool:
+    """Says whether there is one that torch can use."""
+    return torch.cuda.is_available()
+
+
+def _wait_for(device: torch.device) -> None:
+    """Waits until a GPU has done what it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class ForwardOnly:

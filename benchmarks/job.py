@@ -39,6 +39,7 @@ def run(cfg: DictConfig) -> list[BenchmarkRow]:
     write_text_atomic(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     console = plain_console()
     console.print(_table(rows))
+    console.print(", ".join(f"{name} {value}" for name, value in _machine().items()), soft_wrap=True)
     console.print(f"Written to {path}", soft_wrap=True)
     return rows
 
@@ -53,7 +54,7 @@ def _machine() -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "processor": platform.machine(),
-        "cuda": str(torch.cuda.is_available()),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
 
 

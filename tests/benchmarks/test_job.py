@@ -14,6 +14,7 @@ from tests.marks import slow_except
 
 SMALL = {
     "train": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]"],
+    "gpu": ["benchmark.rows=1000", "benchmark.turns=1", "benchmark.parts=[two_tower]", "benchmark.batches=[256]"],
     "reader": ["benchmark.rows=3000", "benchmark.turns=1"],
     "predict": ["benchmark.rows=20000", "benchmark.turns=1"],
     "serving": [

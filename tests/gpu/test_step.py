@@ -72,13 +72,8 @@ def test_a_batch_on_the_card_is_the_batch() -> None:
     with no_waits():
         moved = transfer(batch, CARD)
     assert moved.weight.device == CARD
-    pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
-    own: list[torch.Tensor] = []
-    batch.map(lambda tensor: (own.append(tensor), tensor)[1])
-    rest = iter(own)
-    moved.map(lambda tensor: (pairs.append((tensor.cpu(), next(rest))), tensor)[1])
-    for there, here in pairs:
-        torch.testing.assert_close(there, here, rtol=0, atol=0, equal_nan=True)
+    for there, here in zip(moved.tensors(), batch.tensors(), strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=0, atol=0, equal_nan=True)
 
 
 def test_finite_steps_are_kept_without_a_wait() -> None:
