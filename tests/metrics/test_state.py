@@ -13,6 +13,10 @@ import torch
 
 from distill.errors import DataError
 from distill.metrics import MetricState, ScoredRows
+from distill.metrics.rows import concatenate
+from distill.ops.brought import Brought
+from distill.ops.waiting import as_on_a_device
+from tests.no_sync import waits
 
 Table = Callable[..., ScoredRows]
 WORKER = Path(__file__).with_name("gloo_worker.py")
@@ -27,6 +31,28 @@ def test_gather_of_one_process_is_canonical(table: Table) -> None:
     assert torch.equal(gathered.rows.row, torch.arange(5))
     assert torch.equal(gathered.rows.score, rows.score)
     assert gathered.num_duplicates == 1
+
+
+def test_rows_on_a_device_are_brought_in_pieces_of_many(table: Table) -> None:
+    rows = table([3, 2, 4])
+    here, there = MetricState(), MetricState()
+    there._rows = Brought(concatenate, most=5)
+    pieces = [rows.select(torch.arange(9)[first : first + 2]) for first in range(0, 9, 2)]
+    for piece in pieces:
+        here.update(piece)
+    with as_on_a_device(), waits() as found:
+        there.update(pieces[0])
+        there.update(pieces[1])
+        assert found == []
+        there.update(pieces[2])
+        assert {place.split(" at ")[0] for place in found} == {"cpu"}
+        once = len(found)
+        there.update(pieces[3])
+        there.update(pieces[4])
+        assert len(found) == once
+    a, b = here.gather().rows, there.gather().rows
+    assert all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True))
+    assert torch.equal(a.row, torch.arange(9))
 
 
 def test_update_copies_without_gradient(table: Table) -> None:

@@ -23,6 +23,7 @@ from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.plan import Use, check_columns, open_files
 from distill.data.prepare.progress import Pass, PassProgress
 from distill.data.prepare.source import BATCH_BYTES
+from distill.data.transfer import BatchTransfer
 from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
@@ -192,13 +193,14 @@ class _Prediction:
 
     @torch.no_grad()
     def _scored(self, model: torch.nn.Module, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """Returns the logits of the candidates of a chunk `[N, K]` and their ranking score `[N]`."""
-        score, target = RankingScore(self._schema), device(self.cfg)
-        logits, scores = [torch.zeros(0, len(self._schema.tasks))], [torch.zeros(0)]
-        for batch in batches:
-            logits.append(model(batch.to(target)).logits.float().cpu())
-            scores.append(score(logits[-1], batch.columns))
-        return torch.cat(logits), torch.cat(scores)
+        """Returns the logits of the candidates of a chunk `[N, K]` and their ranking score `[N]`; a GPU is waited for
+        once."""
+        score, target, transfer = RankingScore(self._schema), device(self.cfg), BatchTransfer()
+        if not batches:
+            return torch.zeros(0, len(self._schema.tasks)), torch.zeros(0)
+        logits = torch.cat([model(transfer(batch, target)).logits.float() for batch in batches]).cpu()
+        of_batches = torch.split(logits, [batch.num_candidates for batch in batches])
+        return logits, torch.cat([score(own, b.columns) for own, b in zip(of_batches, batches, strict=True)])
 
 
 @dataclass(frozen=True)

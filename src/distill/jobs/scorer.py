@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -14,8 +14,10 @@ from torch import Tensor
 from distill.batch import RankerOutput
 from distill.data.format import Dataset, Split, hidden_column, teacher_column
 from distill.data.stream import iterate_part
+from distill.data.transfer import BatchTransfer
 from distill.errors import ConfigError
 from distill.jobs.parts import LoadedModel
+from distill.ops.brought import Brought
 from distill.signals.aligned import Values, as_type
 from distill.signals.principal import PrincipalComponents
 from distill.signals.provenance import HiddenVectors
@@ -77,21 +79,28 @@ class Scorer:
         """
         tasks = self.teacher.schema.task_names
         columns: dict[str, list[Values]] = {teacher_column(task): [np.zeros(0, np.float32)] for task in tasks}
+        found = Brought(_joined)
         for output in self._outputs(split, index):
+            found.add(self._wanted(output), output.logits.shape[0], output.logits)
+        for part in found.parts():
             for k, task in enumerate(tasks):
-                columns[teacher_column(task)].append(output.logits[:, k].float().cpu().numpy())
-            for name in self.hidden.names:
-                vectors = self._vectors(output, name)
-                if name in self.components:
-                    vectors = self.components[name](vectors)
+                columns[teacher_column(task)].append(part.logits[:, k].numpy())
+            for name, vectors in part.hidden.items():
                 column = hidden_column(name)
-                columns.setdefault(column, []).append(as_type(vectors.cpu().numpy(), self.hidden.type, path, column))
+                columns.setdefault(column, []).append(as_type(vectors.numpy(), self.hidden.type, path, column))
         return {name: np.concatenate(values) for name, values in columns.items()}
+
+    def _wanted(self, output: RankerOutput) -> RankerOutput:
+        """Takes what is written, hidden vectors reduced if they are to be."""
+        vectors = {name: self._vectors(output, name) for name in self.hidden.names}
+        reduced = {n: self.components[n](v) if n in self.components else v for n, v in vectors.items()}
+        return RankerOutput(output.logits.float(), reduced)
 
     @torch.no_grad()
     def _outputs(self, split: Split, index: int) -> Iterator[RankerOutput]:
+        transfer = BatchTransfer()
         for batch in iterate_part(self.dataset, split, index, self.teacher.schema, _BATCH_CANDIDATES):
-            yield self.teacher.model(batch.to(self.device))
+            yield self.teacher.model(transfer(batch, self.device))
 
     def _vectors(self, output: RankerOutput, name: str) -> Tensor:
         if name not in output.hidden:
@@ -102,3 +111,10 @@ class Scorer:
                 found=name,
             )
         return output.hidden[name].float()
+
+
+def _joined(outputs: Sequence[RankerOutput]) -> RankerOutput:
+    return RankerOutput(
+        torch.cat([output.logits for output in outputs]),
+        {name: torch.cat([output.hidden[name] for output in outputs]) for name in outputs[0].hidden},
+    )

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from distill.errors import DataError
 from distill.metrics.packing import Layout, decode_layout, encode_layout, layout_of, pack, row_bytes, unpack
 from distill.metrics.rows import CanonicalRows, ScoredRows, canonical, concatenate
+from distill.ops.brought import Brought
 from distill.ops.ranks import gather_ragged, world_size
 
 
@@ -19,15 +20,15 @@ class MetricState:
     """
 
     def __init__(self) -> None:
-        self._parts: list[ScoredRows] = []
+        self._rows = Brought(concatenate)
 
     def update(self, rows: ScoredRows) -> None:
-        """Adds the rows of a batch, copied and without gradient."""
-        self._parts.append(rows.map(lambda tensor: tensor.detach().to("cpu", copy=True)))
+        """Adds the rows of a batch, copied and without gradient; a GPU is not waited for at each batch."""
+        self._rows.add(rows, rows.num_rows, rows.row)
 
     def reset(self) -> None:
         """Forgets all rows."""
-        self._parts.clear()
+        self._rows.reset()
 
     def gather(self) -> CanonicalRows:
         """Brings the rows of all ranks together, on every rank.
@@ -40,11 +41,12 @@ class MetricState:
         Raises:
             DataError: If no rank holds rows, or ranks differ in their columns; then it is raised on all ranks.
         """
-        if self._parts:
-            self._parts = [concatenate(self._parts)]  # the batches' own rows make room for what metrics need
+        if parts := self._rows.parts():
+            parts = [concatenate(parts)]
+            self._rows.reset(parts)  # the batches' own rows make room for what metrics need
         if world_size() > 1:
-            return canonical(_gather_ranks(self._parts[0] if self._parts else None))
-        return canonical(concatenate(self._parts))
+            return canonical(_gather_ranks(parts[0] if parts else None))
+        return canonical(concatenate(parts))
 
 
 def _gather_ranks(rows: ScoredRows | None) -> ScoredRows:
