@@ -213,6 +213,6 @@ def _place(loc: tuple[int | str, ...], data: dict[str, Any]) -> str:
 def _suggest(loc: tuple[int | str, ...]) -> str:
     names = [part for part in loc[:-1] if isinstance(part, str)]
     model = next((_KNOWN[name] for name in reversed(names) if name in _KNOWN), Schema)
-    known = list(model.model_fields)
+    known = [field.alias or name for name, field in model.model_fields.items()]
     close = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"The keys here are: {', '.join(known)}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Keys, Model, RawColumns
@@ -130,7 +130,9 @@ class Task(Model):
 
     Attributes:
         name: Unique name.
-        column: Raw label column; `name` if not given. A null label is not observed.
+        column: Raw label column; `name` if not given, empty with `chosen`. A null label is not observed.
+        chosen: In place of `column`, written `in`: raw column with a list of items for each request, such as those that
+            were clicked. The label is 1 for candidates whose item is in it, else 0; a null list says nothing.
         kind: binary (0 or 1) | graded (0, 1, 2, …) | value (any number).
         weight: Of the task in the multi-task loss.
         nan: What a NaN in the column means: an error, or null.
@@ -139,6 +141,7 @@ class Task(Model):
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
     column: str = ""
+    chosen: str | None = Field(default=None, min_length=1, alias="in")
     kind: Literal["binary", "graded", "value"] = "binary"
     weight: float = Field(default=1.0, ge=0.0)
     nan: Literal["error", "missing"] = "error"
@@ -147,7 +150,26 @@ class Task(Model):
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, data: object) -> object:
-        return {**data, "column": data.get("column") or data.get("name", "")} if isinstance(data, dict) else data
+        if not isinstance(data, dict) or data.get("in") is not None:
+            return data
+        return {**data, "column": data.get("column") or data.get("name", "")}
+
+    @model_validator(mode="after")
+    def _check(self) -> Task:
+        if self.chosen is None:
+            return self
+        if self.column:
+            raise ValueError("`in` stands in place of `column`: give one of them")
+        if self.kind != "binary" or self.nan != "error":
+            raise ValueError("`in` makes binary labels of ids: leave `kind` and `nan` out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Writes it as it is read: `in` is no name in Python, and not there where it is not used."""
+        data: dict[str, Any] = handler(self)
+        chosen = data.pop("in", None) or data.pop("chosen", None)
+        return data if chosen is None else {**data, "in": chosen}
 
 
 class Score(Model):
@@ -242,6 +264,8 @@ class Schema(Model):
                 )
             if task.observed == "exposed" and self.keys.stage is None:
                 raise ValueError(f"task {task.name!r} is observed on exposed rows, but `keys.stage` is not declared")
+            if task.chosen is not None and self.keys.item is None:
+                raise ValueError(f"task {task.name!r}: `in` compares items, but `keys.item` is not declared")
         if self.duplicates != "keep" and (self.layout == "flat" or self.keys.item is None):
             raise ValueError(
                 f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"

@@ -106,6 +106,25 @@ def test_requests_with_lists() -> None:
     assert [line.column for line in found.tasks] == ["click"]
 
 
+def test_lists_of_clicked_items_are_labels(tmp_path: Path) -> None:
+    rows = pairs()
+    columns: dict[str, Any] = {name: rows[name][::PER] for name in ("search_id", "user_id", "ts")}
+    columns["item_ids_inview"] = [list(rows["item_id"][i : i + PER]) for i in range(0, len(rows["item_id"]), PER)]
+    columns |= {name: [[items[0]] for items in columns["item_ids_inview"]] for name in ("ids_clicked", "ids_pinned")}
+    columns["ids_bought"] = [items[:1] if i % 3 else [] for i, items in enumerate(columns["item_ids_inview"])]
+    found = propose_of(columns)
+    assert [line.spec for line in found.tasks] == [
+        {"name": "click", "in": "ids_clicked"},
+        {"name": "purchase", "in": "ids_bought"},
+    ]
+    assert found.main_task == "click"
+    assert found.chosen == ("ids_pinned",)  # not named as an outcome: it stays a comment
+    assert fields_of(found).keys() == {"user_id", "item_ids_inview"}
+    path = tmp_path / "schema.yaml"
+    path.write_text(schema_text(found, "news", "here"), encoding="utf-8")
+    assert [task.chosen for task in load_schema(path).tasks] == ["ids_clicked", "ids_bought"]
+
+
 def test_a_time_that_changes_within_requests_splits_at_random() -> None:
     columns = pairs()
     columns["ts"] = 1_740_000_000 + np.arange(REQUESTS * PER)

@@ -32,6 +32,7 @@ class Candidates:
         stage: `[N]`.
         labels: Task to its labels, NaN where not observed `[N]`.
         null_labels: Task to whether the label is null in the raw data `[N]`.
+        elsewhere: Task to the request of each item that was listed for it and is none of the candidates.
         values: Column of the score or of evaluation to its numbers `[N]`.
         logits: Task to the teacher's logits, NaN where it did not score `[N]`.
         hidden: Name to the teacher's hidden vectors `[N]`.
@@ -41,6 +42,7 @@ class Candidates:
     stage: Int8
     labels: Mapping[str, Float32]
     null_labels: Mapping[str, Bool]
+    elsewhere: Mapping[str, Int64]
     values: Mapping[str, Float32]
     logits: Mapping[str, Float32]
     hidden: Mapping[str, pa.Array]
@@ -51,7 +53,8 @@ class Candidates:
         def of(columns: Mapping[str, npt.NDArray[_Scalar]]) -> dict[str, npt.NDArray[_Scalar]]:
             return {name: column[kept] for name, column in columns.items()}
 
-        return Candidates(
+        return replace(
+            self,
             items=self.items[kept],
             stage=self.stage[kept],
             labels=of(self.labels),
@@ -69,13 +72,15 @@ def read_candidates(chunk: Chunk, schema: Schema) -> Candidates:
         DataError: A column does not hold what the schema says.
     """
     stage = stages(chunk, schema.keys.stage)
-    given = labels(chunk, schema, stage)
+    items = _items(chunk, schema.keys.item)
+    given = labels(chunk, schema, stage, items)
     logits = teacher_logits(chunk, schema)
     return Candidates(
-        items=_items(chunk, schema.keys.item),
+        items=items,
         stage=stage,
-        labels={task: label for task, (label, _) in given.items()},
-        null_labels={task: null for task, (_, null) in given.items()},
+        labels={task: found.values for task, found in given.items()},
+        null_labels={task: found.null for task, found in given.items()},
+        elsewhere={task: found.elsewhere for task, found in given.items()},
         values=values(chunk, schema),
         logits=logits,
         hidden=hidden_vectors(chunk, schema, logits),

@@ -64,6 +64,8 @@ class ChunkEncoder:
         """
         self.survey.add_rows(chunk)
         chunk, candidates = self._settled(chunk)
+        for task, requests in candidates.elsewhere.items():
+            self.counts.add_rows("no_candidate", task, requests, chunk.split)
         candidate_split = chunk.candidate_split
         self.survey.add_requests(chunk, candidates.items, candidate_split)
         fields = [(spec, self.pool.submit(self._field_job(chunk, spec))) for spec in self.schema.fields]

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from distill.data.prepare.listed import check_listed, label_purpose
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.split import ColumnSplit, SplitRule, TimeSplit, UserTimeSplit
 from distill.encodings.arrow import family, plain_type
 from distill.encodings.tables import ValueKind
 from distill.errors import DataError, SchemaError
-from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.schema import FieldSpec, Kind, Schema, Side, Task
 from distill.schema.encoding import QuantileBuckets
 
 RawShape = Literal["flat", "pairs", "requests"]
@@ -58,6 +59,12 @@ def field_use(spec: FieldSpec) -> Use:
     )
 
 
+def _label_use(task: Task) -> Use:
+    if task.chosen is not None:
+        return Use(task.chosen, label_purpose(task), False, _KEYS, is_list=True)
+    return Use(task.column, label_purpose(task), True, _NUMBERS)
+
+
 def key_uses(schema: Schema) -> tuple[Use, ...]:
     """Lists the uses of columns as keys of requests, users and items."""
     keys = schema.keys
@@ -83,7 +90,7 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     if isinstance(split, ColumnSplit):
         uses.append(Use(split.column, "split column", False, ("string",)))
     uses += [field_use(spec) for spec in schema.fields]
-    uses += [Use(task.column, f"label of task {task.name!r}", True, _NUMBERS) for task in schema.tasks]
+    uses += [_label_use(task) for task in schema.tasks]
     uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
     if schema.teacher:
         uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
@@ -133,6 +140,7 @@ def open_checked(
     files = open_files(paths, schema, uses, batch_bytes)
     shape = raw_shape(schema, files)
     check_columns(files, uses, shape)
+    check_listed(schema, files)
     return files, uses, shape
 
 
@@ -160,19 +168,23 @@ def check_rule(schema: Schema, split: SplitRule) -> None:
 
 
 def raw_shape(schema: Schema, files: RawFiles) -> RawShape:
-    """Tells raw shapes apart by the type of the first label column.
+    """Tells raw shapes apart by the type of the first label column; by that of the items if all labels are lists of
+    these.
 
     Raises:
         SchemaError: The shape does not fit the layout.
     """
-    task, file = schema.tasks[0], files.files[0]
-    check_present(task.column, f"label of task {task.name!r}", Counter(file.schema.names), str(file.path))
-    nested = family(plain_type(file.schema.field(task.column).type)).startswith("list")
-    where = f"{file.path}, column {task.column!r} (label of task {task.name!r})"
+    file = files.files[0]
+    named = [(task.column, label_purpose(task)) for task in schema.tasks if task.chosen is None]
+    column, purpose = named[0] if named else (str(schema.keys.item), "keys.item")
+    check_present(column, purpose, Counter(file.schema.names), str(file.path))
+    nested = family(plain_type(file.schema.field(column).type)).startswith("list")
+    where = f"{file.path}, column {column!r} ({purpose})"
+    what = "labels" if named else "items"
     if schema.layout == "flat":
         if nested:
             raise SchemaError(
-                "The layout is flat, but labels are lists.",
+                f"The layout is flat, but {what} are lists.",
                 where=where,
                 expected="one row per candidate",
                 remedy="Declare `layout: requests`.",
@@ -182,7 +194,7 @@ def raw_shape(schema: Schema, files: RawFiles) -> RawShape:
         raise SchemaError(
             "Raw rows are (request, candidate) pairs, but nothing says which belong together.",
             where=where,
-            expected="`keys.request`, or label columns that are lists",
+            expected=f"`keys.request`, or columns of {what} that are lists",
             remedy="Declare `keys.request`, or `layout: flat`.",
         )
     return "requests" if nested else "pairs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,8 @@ import pyarrow as pa
 
 from distill.codes import Stage
 from distill.data.prepare.chunk import Chunk, Int8
-from distill.encodings.arrow import Bool
+from distill.data.prepare.listed import RawLabels, label_purpose, listed_labels
+from distill.encodings.arrow import Bool, Int64
 from distill.encodings.place import Place
 from distill.encodings.values import Float64, first, to_float32, to_id_values, to_numbers, to_positive
 from distill.errors import DataError, SchemaError
@@ -64,17 +66,23 @@ def _known_stages(key: StageKey, is_bool: bool) -> dict[str, int]:
     return known
 
 
-def labels(chunk: Chunk, schema: Schema, stage: Int8) -> dict[str, tuple[Float32, Bool]]:
+def labels(chunk: Chunk, schema: Schema, stage: Int8, items: Int64) -> dict[str, RawLabels]:
     """Reads the labels of every task.
 
+    Args:
+        chunk: N candidates.
+        schema: Names the tasks.
+        stage: How far each candidate got `[N]`.
+        items: Item keys `[N]`.
+
     Returns:
-        Task name to labels, NaN where not observed, and whether each is null in the raw data, `[N]` each.
+        Task name to labels, NaN where not observed.
 
     Raises:
         DataError: A label is not of its task's kind.
         SchemaError: Tasks observe each other in a circle.
     """
-    raw = {task.name: _label(chunk, task) for task in schema.tasks}
+    raw = {task.name: _label(chunk, task, items) for task in schema.tasks}
     observed: dict[str, Bool] = {}
     waiting = list(schema.tasks)
     while waiting:
@@ -86,30 +94,32 @@ def labels(chunk: Chunk, schema: Schema, stage: Int8) -> dict[str, tuple[Float32
                 remedy="Let one of them be observed on `all` or `exposed` rows.",
             )
         for task in ready:
-            observed[task.name] = ~raw[task.name][1] & _rule(task, raw, observed, stage)
+            observed[task.name] = ~raw[task.name].null & _rule(task, raw, observed, stage)
         waiting = [task for task in waiting if task.name not in observed]
     nan = np.float32(np.nan)
-    return {name: (np.where(observed[name], found, nan), missing) for name, (found, missing) in raw.items()}
+    return {name: replace(found, values=np.where(observed[name], found.values, nan)) for name, found in raw.items()}
 
 
-def _rule(task: Task, raw: Mapping[str, tuple[Float32, Bool]], observed: Mapping[str, Bool], stage: Int8) -> Bool:
+def _rule(task: Task, raw: Mapping[str, RawLabels], observed: Mapping[str, Bool], stage: Int8) -> Bool:
     if task.observed == "all":
         return np.ones(len(stage), np.bool_)
     exposed: Bool = stage == Stage.EXPOSED
     if task.observed == "exposed":
         return exposed
-    happened: Bool = raw[task.observed][0] == 1
+    happened: Bool = raw[task.observed].values == 1
     return observed[task.observed] & happened
 
 
-def _label(chunk: Chunk, task: Task) -> tuple[Float32, Bool]:
-    place = chunk.candidate_place(task.column, f"label of task {task.name!r}")
+def _label(chunk: Chunk, task: Task, items: Int64) -> RawLabels:
+    if task.chosen is not None:
+        return listed_labels(chunk, task, items)
+    place = chunk.candidate_place(task.column, label_purpose(task))
     values, missing = to_numbers(chunk.candidate[task.column], place, task.nan)
     if task.kind == "binary":
         check_values(values, (values != 0) & (values != 1), place, "a binary label", "0 or 1")
     elif task.kind == "graded":
         check_values(values, (values < 0) | (values != np.floor(values)), place, "a graded label", "0, 1, 2, …")
-    return to_float32(values, place), missing
+    return RawLabels(to_float32(values, place), missing)
 
 
 def check_values(values: Float64, bad: Bool, place: Place, what: str, expected: str) -> None:

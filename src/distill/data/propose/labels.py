@@ -40,6 +40,11 @@ def task_order(name: str) -> int:
     return 0 if has(name, CLICK) else 2 if has(name, PURCHASE) else 1
 
 
+def listed_name(name: str) -> str:
+    """Names the task of a column that lists items: click and purchase by their words, else as the column."""
+    return "click" if has(name, CLICK) else "purchase" if has(name, PURCHASE) else name
+
+
 def is_score(values: Values) -> bool:
     """Whether a column reads as the score that a ranker gave: a number that takes many values, named ctr, logit, …"""
     return values.family == "float" and values.distinct > 2 and has(values.name, TEACHER)

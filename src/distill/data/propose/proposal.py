@@ -9,13 +9,21 @@ import pyarrow as pa
 
 from distill.data.propose.fields import Roles, chosen_lists, field_lines
 from distill.data.propose.keys import is_split, item_key, stage_values, time_key, user_key
-from distill.data.propose.labels import is_score, label_kind, only_where, score_kind, task_of_score, task_order
+from distill.data.propose.labels import (
+    is_score,
+    label_kind,
+    listed_name,
+    only_where,
+    score_kind,
+    task_of_score,
+    task_order,
+)
 from distill.data.propose.layout import Layout, request_like
 from distill.data.propose.sample import Sample
 from distill.data.propose.sides import Groups
 from distill.data.propose.values import Values, deviations, groups_of
 from distill.data.propose.view import Line, View
-from distill.data.propose.words import PURCHASE, field_name, has
+from distill.data.propose.words import LABEL, PURCHASE, field_name, has
 from distill.encodings.arrow import family
 
 _FAMILIES = ("int", "float", "bool", "string", "null", "time", "time of day", "duration")
@@ -32,7 +40,7 @@ class Proposal:
         fields: Lines of fields, in the order of the columns.
         tasks: Lines of tasks, the main one first.
         teacher: A line of `teacher`, never used as it is.
-        chosen: Columns of lists that hold some of the candidates: labels, once they are 0 and 1 of each candidate.
+        chosen: Columns of lists that hold some of the candidates, of which no task was made.
         main_task: Name of the first binary task, of the first one without any; None without tasks.
         split: Rule that suits the keys: time, random, or column.
         split_column: Of the last.
@@ -59,13 +67,14 @@ def propose(sample: Sample) -> Proposal:
     groups = _groups(view, user, item)
     splits = [name for name, one in view.values.items() if is_split(one) and view.in_one_request(name)]
     taken = (view.layout.request, user, item, time, stage, *splits)
-    tasks = _tasks(view, groups, taken)
+    chosen = chosen_lists(view, item)
+    tasks = _with_listed(_tasks(view, groups, taken), [view.values[name] for name in chosen], item)
     roles = Roles(user, item, (view.layout.request, time), tuple(task.column for task in tasks))
     scores = tuple(_scores(view, groups, (*taken, *roles.labels)))
     reasons = dict.fromkeys(splits, "says which split a row is of")
     reasons |= dict.fromkeys(scores, "reads as a ranker's score: a signal of a teacher rather than a feature")
     reasons |= {stage: "reads as how far the candidate got: see keys.stage"} if stage is not None else {}
-    chosen = tuple(chosen_lists(view, item))
+    chosen = [name for name in chosen if name not in roles.labels]
     reasons |= dict.fromkeys(chosen, "holds candidates of its own row, as clicked ids do: a label, no input")
     fields = field_lines(view, groups, roles, reasons)
     fields += tuple(Line(name, None, why, used=False) for name, why in (unusable | sample.unusable).items())
@@ -74,7 +83,9 @@ def propose(sample: Sample) -> Proposal:
     main = next((task.spec["name"] for task in tasks if "kind" not in task.spec), None)
     main = main or next((task.spec["name"] for task in tasks), None)
     teacher = _teacher(view, scores, tasks)
-    return Proposal(view.layout, keys, fields, tasks, teacher, chosen, main, split, splits[0] if splits else None)
+    return Proposal(
+        view.layout, keys, fields, tasks, teacher, tuple(chosen), main, split, splits[0] if splits else None
+    )
 
 
 def _unusable(name: str, array: pa.Array) -> str:
@@ -154,6 +165,19 @@ def _tasks(view: View, groups: Groups, taken: tuple[str | None, ...]) -> tuple[L
         spec |= {"nan": "missing"} if one.has_nan else {}
         lines.append(Line(one.name, spec, _task_why(one, kind, clicks)))
     return tuple(lines)
+
+
+def _with_listed(tasks: tuple[Line, ...], chosen: list[Values], item: str | None) -> tuple[Line, ...]:
+    """Adds a task for each list of candidates that is named as a label, unless a task of its kind is there."""
+    found = list(tasks)
+    for one in chosen:
+        if not has(one.name, LABEL) or any(task_order(one.name) == task_order(task.column) for task in found):
+            continue
+        names = [str(task.spec["name"]) for task in found]
+        name = field_name(listed_name(one.name), (*_RESERVED, *names))
+        why = f"{one.seen()}; 1 where {item} is in the list; check that it is an outcome to predict"
+        found.append(Line(one.name, {"name": name, "in": one.name}, why))
+    return tuple(sorted(found, key=lambda task: task_order(task.column)))
 
 
 def _task_why(one: Values, kind: str, clicks: list[Values]) -> str:

@@ -95,8 +95,10 @@ def _fields(proposal: Proposal) -> Iterator[str]:
 def _tasks(proposal: Proposal) -> Iterator[str]:
     yield "tasks:" if proposal.tasks else "tasks: []  # NONE RECOGNISED: lines stand in place of []"
     if not proposal.tasks:
-        of = f": make them of {', '.join(proposal.chosen)}" if proposal.chosen else ""
-        yield f"  # - {{name: click, column: COLUMN}}{_behind(f'0 and 1, of each candidate{of}')}"
+        yield f"  # - {{name: click, column: COLUMN}}{_behind('0 and 1, of each candidate')}"
+        for name in proposal.chosen:
+            why = "1 where the item of a candidate is in this list"
+            yield f"  # - {{name: click, in: {flow(name)}}}{_behind(why)}"
     yield from _list(proposal.tasks)
 
 
