@@ -21,8 +21,16 @@ SCHEMA: dict[str, Any] = {
     "layout": "requests",
     "keys": {"request": "search", "item": "item"},
     "raw": {
-        "columns": {"zip": "text", "member": "boolean", "floor": "integer", "code": "number", "rooms": "integer"},
+        "columns": {
+            "zip": "text",
+            "member": "boolean",
+            "floor": "integer",
+            "code": "number",
+            "rooms": "integer",
+            "visits": "integer",
+        },
         "null_values": ["?", "none"],
+        "delimiters": {"seen": " ", "shape": ";", "visits": "|"},
     },
     "fields": [
         {"name": "zip", "side": "request", "kind": "id"},
@@ -30,6 +38,8 @@ SCHEMA: dict[str, Any] = {
         {"name": "lent", "side": "request", "kind": "number", "column": "member"},
         {"name": "past", "side": "request", "kind": "sequence", "max_length": 3},
         {"name": "seen", "side": "request", "kind": "sequence", "encoding": {"type": "hash", "buckets": 8}},
+        {"name": "shape", "side": "request", "kind": "vector", "width": 2},
+        {"name": "visits", "side": "request", "kind": "sequence"},
         {"name": "triple", "side": "request", "kind": "vector", "width": 3},
         {"name": "parts", "side": "request", "kind": "sequence", "column": "triple"},
         {"name": "age", "side": "request", "kind": "number", "nan": "missing"},
@@ -62,7 +72,9 @@ def odd_log(seed: int) -> pa.Table:
         "zip": draw([71, 8000, 8001, None]),
         "member": draw([0, 1, None]),
         "past": pa.array(draw([[2**63 + 1, 5], [2**64 - 1], [], None]), pa.list_(pa.uint64())),
-        "seen": draw([["?", "a"], ["b"], ["none", None], None]),
+        "seen": draw(["? a", "b", "none ", None, "none", ""]),
+        "shape": draw(["0.5;-3", "1e-3;7", None]),
+        "visits": draw(["7|8|9", "8", "", None]),
         "triple": draw([[1, 2, 3], [4, 5, 6], None]),
         "age": draw([20.0, 40.5, None]),
         "item": pa.array(lists([2**63 + i for i in range(1, 9)]), pa.list_(pa.uint64())),
@@ -130,7 +142,27 @@ def test_golden_requests_hold_what_is_declared(bundle: Bundle) -> None:
     assert kinds["member"] == pa.bool_()
     assert kinds["floor"] == kinds["rooms"] == kinds["bid"] == pa.int64()
     assert kinds["code"] == pa.float64()
-    assert kinds["zip"] == pa.string()
+    assert kinds["zip"] == kinds["seen"] == kinds["shape"] == kinds["visits"] == pa.string()
+
+
+def test_text_that_is_a_list_is_taken_as_text_and_as_a_list(bundle: Bundle) -> None:
+    request, candidates = raw()
+    one = {name: values[0].as_py() for name, values in request.items()}
+    of_one = {name: values.slice(0, 5).to_pylist() for name, values in candidates.items()}
+    text = {"seen": "a b none", "shape": "0.5;7", "visits": "7|9"}
+    lists = {"seen": ["a", "b", None], "shape": [0.5, 7.0], "visits": [7, 9]}
+    scores = bundle.score({**one, **lists}, of_one).logits
+    np.testing.assert_array_equal(bundle.score({**one, **text}, of_one).logits, scores)
+    few = {"seen": "b", "shape": "1;7", "visits": "8"}
+    assert (bundle.score({**one, **few}, of_one).logits != scores).any()
+    empty, null = dict.fromkeys(("seen", "visits"), ""), dict.fromkeys(("seen", "visits"))
+    np.testing.assert_array_equal(
+        bundle.score({**one, **empty}, of_one).logits, bundle.score({**one, **null}, of_one).logits
+    )
+    with pytest.raises(DataError, match=r"request, row 0, value 1, column 'visits'(.|\n)*'x'"):
+        bundle.score({**one, "visits": "7|x"}, of_one)
+    with pytest.raises(DataError, match=r"wrong width(.|\n)*column 'shape'"):
+        bundle.score({**one, "shape": ""}, of_one)
 
 
 def fields_of(table: pa.Table, column: str) -> list[pa.Field]:

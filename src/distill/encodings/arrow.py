@@ -176,10 +176,7 @@ def to_microseconds(array: pa.Array) -> pa.Array:
 def map_values(array: pa.Array, change: Callable[[pa.Array], pa.Array]) -> pa.Array:
     """Changes the values inside lists `[n]`, whatever their Arrow flavour; null lists stay null."""
     values, lengths = explode(array)
-    offsets = np.zeros(len(lengths) + 1, np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    mask = pa.array(null_mask(array)) if array.null_count else None
-    return pa.ListArray.from_arrays(pa.array(offsets), change(values), mask=mask)
+    return from_lengths(change(values), lengths, null_mask(array))
 
 
 def null_mask(array: pa.Array) -> Bool:
@@ -199,11 +196,12 @@ def explode(array: pa.Array) -> tuple[pa.Array, Int64]:
     return array.flatten(), lengths
 
 
-def from_lengths(values: pa.Array, lengths: Int64) -> pa.Array:
-    """Builds a list array `[n]` of consecutive runs of `values`."""
+def from_lengths(values: pa.Array, lengths: Int64, null: Bool | None = None) -> pa.Array:
+    """Builds a list array `[n]` of consecutive runs of `values`; those that are null have length 0."""
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    return pa.ListArray.from_arrays(pa.array(offsets), values)
+    mask = pa.array(null) if null is not None and null.any() else None
+    return pa.ListArray.from_arrays(pa.array(offsets), values, mask=mask)
 
 
 def differs(left: pa.Array, right: pa.Array) -> Bool:

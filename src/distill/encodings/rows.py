@@ -49,6 +49,7 @@ class RowEncoder:
         raw = raw or RawColumns()
         self._nulls = frozenset(raw.null_values or ())
         columns = dict.fromkeys(f.column for f in fields)
+        self._delimiters = {name: text for name, text in (raw.delimiters or {}).items() if name in columns}
         self._declared = [
             (name, _PLAIN[raw.columns[name]] if name in raw.columns else None)
             for name in columns
@@ -78,6 +79,8 @@ class RowEncoder:
             NotPlainError: A column is missing, or a value is not plain.
         """
         try:
+            if self._delimiters:
+                values = self._split(values)
             for column, kind in self._declared:
                 self._check_declared(values[column], kind)
             ids = np.array([[lookup(values[column]) for column, lookup in self._ids]], np.int64).reshape(1, -1)
@@ -86,6 +89,16 @@ class RowEncoder:
             return SideArrays(ids, self._encoded_numbers(values), vectors, sequences)
         except (KeyError, UnicodeEncodeError) as error:
             raise NotPlainError from error
+
+    def _split(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Takes text apart; what is not text then is left to the columns, which convert it."""
+        lists = {}
+        for name, delimiter in self._delimiters.items():
+            if type(value := values[name]) is str:
+                if self._is_word_for_null(value):
+                    raise NotPlainError
+                lists[name] = [item or None for item in value.split(delimiter)] if value else []
+        return {**values, **lists}
 
     def _check_declared(self, value: Any, kind: type[Any] | None) -> None:
         """Leaves to the columns what is not of the type that is declared, and words for null."""

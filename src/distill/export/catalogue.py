@@ -173,7 +173,7 @@ class Catalogue:
         if not found.read:
             raise DataError("There are no files of items.", where="items", found=source, remedy="Check items.")
         uses = scoring_uses(schema)
-        files = open_files(found.read, schema, uses, min(BATCH_BYTES, self.memory_bytes // 16))
+        files = open_files(found.read, schema, uses, min(BATCH_BYTES, self.memory_bytes // 16), schema.value_reading)
         check_columns(files, uses, "flat")
         with TemporaryDirectory() as scratch:
             yield RawUnits.plan(files, schema, uses, "flat", Path(scratch), self.memory_bytes, bars)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import nn
 
 from distill.batch import Batch
 from distill.data.unlabelled.features import block_of
 from distill.encodings import FittedEncodings
-from distill.encodings.arrow import Int64
+from distill.encodings.arrow import Int64, map_values
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
 from distill.encodings.text import DECLARED
@@ -42,11 +43,13 @@ class RawRequests:
         request: Raw column to the values of R requests.
         candidate: Raw column to the values of N candidates: of their fields, of the pair, of the ranking score.
         counts: Candidates of each request `[R]`.
+        delimiters: Column that a log holds as text to what stands between the values.
     """
 
     request: Columns
     candidate: Columns
     counts: Int64
+    delimiters: Mapping[str, str] = field(default_factory=dict)
 
     def with_scores(self, logits: Mapping[str, Any], ranking: Any, places: Int64 | None = None) -> pa.Table:
         """Returns them as `golden.parquet` holds them: a row per request.
@@ -58,15 +61,27 @@ class RawRequests:
         """
         columns: dict[str, pa.Array] = {COUNT: pa.array(self.counts)}
         if self.request:
-            columns[REQUEST] = _struct(self.request)
+            columns[REQUEST] = _struct(self._logged(self.request))
         offsets = pa.array(np.append(0, np.cumsum(self.counts)).astype(np.int32))
         if self.candidate:
-            columns[CANDIDATES] = pa.ListArray.from_arrays(offsets, _struct(self.candidate))
+            columns[CANDIDATES] = pa.ListArray.from_arrays(offsets, _struct(self._logged(self.candidate)))
         scores = {**{name: pa.array(values) for name, values in logits.items()}, RANKING_SCORE: pa.array(ranking)}
         if places is not None:
             scores[PLACE] = pa.array(places)
         columns[SCORES] = pa.ListArray.from_arrays(offsets, _struct(scores))
         return pa.table(columns)
+
+    def _logged(self, columns: Columns) -> Columns:
+        """Returns columns as a log holds them: lists as text where the schema says so."""
+        return {n: _joined(a, self.delimiters[n]) if n in self.delimiters else a for n, a in columns.items()}
+
+
+def _joined(lists: pa.Array, delimiter: str) -> pa.Array:
+    text = [
+        None if values is None else delimiter.join("" if value is None else str(value) for value in values)
+        for values in lists.to_pylist()
+    ]
+    return pa.array(text, pa.string())
 
 
 def draw_requests(
@@ -84,7 +99,7 @@ def draw_requests(
     counts = rng.integers(1, _MOST_CANDIDATES + 1, _REQUESTS)
     counts[:2] = (0, 1)
     n = int(counts.sum())
-    types = {} if schema.raw is None else schema.raw.columns
+    types, delimiters = schema.value_reading.columns, schema.value_reading.delimiters or {}
     request = _columns(schema.side(Side.REQUEST), fitted, types, _REQUESTS, rng)
     pairs = (*schema.side(Side.CANDIDATE), *schema.side(Side.CROSS))
     candidate = _columns(pairs, fitted, types, n, rng)
@@ -94,7 +109,10 @@ def draw_requests(
     for name in categories:
         if name not in candidate:
             candidate[name] = _categories(n, types.get(name), rng)
-    return RawRequests(request, candidate, counts)
+    for name, delimiter in delimiters.items():
+        for columns in (side for side in (request, candidate) if name in side):
+            columns[name] = map_values(columns[name], lambda values, text=delimiter: _without(values, text))
+    return RawRequests(request, candidate, counts, delimiters)
 
 
 @torch.no_grad()
@@ -118,6 +136,11 @@ def _batch(schema: Schema, fitted: FittedEncodings, raw: RawRequests) -> Batch:
         columns, rows = (raw.request, len(raw.counts)) if side is Side.REQUEST else (raw.candidate, n)
         sides[side.value] = block_of(encode_fields(schema.side(side), fitted, columns, rows, side.value))
     return replace(random_batch(schema, raw.counts.tolist()), **sides)
+
+
+def _without(values: pa.Array, delimiter: str) -> pa.Array:
+    """Takes out of text what stands between values."""
+    return pc.replace_substring(values, delimiter, "") if pa.types.is_string(values.type) else values
 
 
 def _struct(columns: Columns) -> pa.StructArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -13,6 +13,7 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+RawType = Literal["text", "integer", "number", "time", "boolean"]
 StageName = Literal["recalled", "preranked", "ranked", "exposed"]
 
 
@@ -82,7 +83,11 @@ class RawColumns(Model):
         null_values: Text that means missing, in text files (whose empty cells always do) and in columns of text. If not
             given: `null`, `NULL` and `\\N` in text files, and None, NA, N/A … where the other cells are numbers.
         columns: Raw column to the type of its values, whatever the file holds.
+        delimiters: Raw column of text to what stands between the values of the list that it means, as in `a|b|c`. Empty
+            text is an empty list, and an empty value is null. Values are text, or numbers where numbers are wanted, if
+            `columns` does not say otherwise.
     """
 
     null_values: tuple[str, ...] | None = None
-    columns: dict[str, Literal["text", "integer", "number", "time", "boolean"]] = Field(default_factory=dict)
+    columns: dict[str, RawType] = Field(default_factory=dict)
+    delimiters: dict[str, Annotated[str, Field(min_length=1)]] | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
-from distill.schema.keys import Keys, Model, RawColumns
+from distill.schema.keys import Keys, Model, RawColumns, RawType
 
 MAX_WIDTH = 1 << 16
 _ROWS = {"all", "exposed"}
@@ -118,6 +118,11 @@ class FieldSpec(Model):
     def is_id(self) -> bool:
         """Whether the encoded field is one id per row."""
         return self.encoding.makes_ids and self.kind is not Kind.SEQUENCE
+
+    @property
+    def by_value(self) -> bool:
+        """Whether each raw value is an id, rather than a number that is measured."""
+        return self.encoding.makes_ids and not isinstance(self.encoding, QuantileBuckets)
 
     @property
     def is_number(self) -> bool:
@@ -270,6 +275,7 @@ class Schema(Model):
             raise ValueError(
                 f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"
             )
+        _check_delimited(self)
         for owner, names in (("score", self.score.tasks), ("teacher", self.teacher.columns if self.teacher else {})):
             unknown = sorted(set(names) - known)
             if unknown:
@@ -291,6 +297,23 @@ class Schema(Model):
         """Candidate columns that travel beside the fields: those of the score, then those of evaluation."""
         return (*self.score.columns, *(c for c in self.evaluation if c not in self.score.columns))
 
+    @property
+    def reading(self) -> RawColumns:
+        """How the raw columns of a log are read: `raw`, with numbers as the type of lists that are used as such."""
+        raw = self.raw or RawColumns()
+        numbers: dict[str, RawType] = {c: "number" for c in raw.delimiters or () if c in _columns_of(self)[1]}
+        return raw.model_copy(update={"columns": {**numbers, **raw.columns}}) if numbers else raw
+
+    @property
+    def value_reading(self) -> RawColumns:
+        """How raw columns are read that hold one value in a row, as those of a catalogue and of a server do.
+
+        Text in them is a list only if one value of a field is.
+        """
+        lists = {f.column for f in self.fields if f.kind in (Kind.SEQUENCE, Kind.VECTOR)}
+        delimiters = {c: text for c, text in (self.reading.delimiters or {}).items() if c in lists}
+        return self.reading.model_copy(update={"delimiters": delimiters or None})
+
     def side(self, side: Side) -> tuple[FieldSpec, ...]:
         """Returns the fields of one side, in schema order."""
         return tuple(f for f in self.fields if f.side is side)
@@ -310,6 +333,29 @@ class Schema(Model):
     def serving_view(self) -> Schema:
         """Returns the schema without privileged fields: all that a pre-ranker may see."""
         return self.model_copy(update={"fields": tuple(f for f in self.fields if not f.privileged)})
+
+
+def _columns_of(schema: Schema) -> tuple[set[str], set[str]]:
+    """Returns the raw columns whose values are ids, and those whose values are numbers."""
+    keys, teacher = schema.keys, schema.teacher
+    ids = {keys.request, keys.user, keys.item, keys.stage.column if keys.stage else None}
+    ids |= {task.chosen for task in schema.tasks} | {f.column for f in schema.fields if f.by_value}
+    numbers = {f.column for f in schema.fields if not f.by_value} | set(schema.value_columns)
+    numbers |= {task.column for task in schema.tasks if task.chosen is None}
+    if teacher is not None:
+        numbers |= {*teacher.columns.values(), *(hidden.column for hidden in (teacher.hidden or {}).values())}
+    return {name for name in ids if name is not None}, numbers
+
+
+def _check_delimited(schema: Schema) -> None:
+    """The values of text that is split have one type, whoever reads them."""
+    raw = schema.raw or RawColumns()
+    ids, numbers = _columns_of(schema)
+    for name in raw.delimiters or ():
+        if name in ids & numbers and name not in raw.columns:
+            raise ValueError(
+                f"raw.delimiters: column {name!r} is used as ids and as numbers: say in `raw.columns` which they are"
+            )
 
 
 def _check_unique(names: list[str], what: str) -> None:

@@ -44,7 +44,7 @@ class RawEncoder:
         self._schema, self._fitted = schema, fitted
         self._sides = {side: schema.side(side) for side in sides}
         self._row = RequestEncoder(schema, fitted)
-        self._declared = DeclaredColumns(schema.raw)
+        self._declared = DeclaredColumns(schema.value_reading)
 
     def row(self, request: Mapping[str, Any]) -> Inputs:
         """Encodes one request; nothing of a model that reads none of its fields.

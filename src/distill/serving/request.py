@@ -23,8 +23,8 @@ class RequestEncoder:
 
     def __init__(self, schema: Schema, fitted: FittedEncodings) -> None:
         self._fields, self._fitted = schema.side(Side.REQUEST), fitted
-        self._declared = DeclaredColumns(schema.raw)
-        self._rows = RowEncoder(self._fields, fitted, schema.raw)
+        self._declared = DeclaredColumns(schema.value_reading)
+        self._rows = RowEncoder(self._fields, fitted, schema.value_reading)
 
     def encode(self, request: Mapping[str, Any]) -> SideArrays:
         """Encodes a request, 1 row.

@@ -46,7 +46,7 @@ def open_items(path: Path, schema: Schema, logs: RawFiles) -> RawFiles:
             of those of the candidates: no item would be found.
     """
     uses = item_uses(schema)
-    files = open_files([path], schema, uses)
+    files = open_files([path], schema, uses, raw=schema.value_reading)
     check_columns(files, uses, "flat")
     (own, _), (other, where) = (_kind_of_keys(raw, uses[0].column) for raw in (files, logs))
     if own and other and own != other:

@@ -15,8 +15,7 @@ from distill.data.split import ColumnSplit, SplitRule, TimeSplit, UserTimeSplit
 from distill.encodings.arrow import family, plain_type
 from distill.encodings.tables import ValueKind
 from distill.errors import DataError, SchemaError
-from distill.schema import FieldSpec, Kind, Schema, Side, Task
-from distill.schema.encoding import QuantileBuckets
+from distill.schema import FieldSpec, Kind, RawColumns, Schema, Side, Task
 
 RawShape = Literal["flat", "pairs", "requests"]
 
@@ -52,10 +51,9 @@ class Use:
 def field_use(spec: FieldSpec) -> Use:
     """Returns the use of a field's column."""
     is_list = spec.kind in (Kind.SEQUENCE, Kind.VECTOR)
-    by_value = spec.encoding.makes_ids and not isinstance(spec.encoding, QuantileBuckets)
-    families = _IDS if by_value else _NUMBERS
+    families = _IDS if spec.by_value else _NUMBERS
     return Use(
-        spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, is_list, makes_ids=by_value
+        spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, is_list, makes_ids=spec.by_value
     )
 
 
@@ -112,14 +110,27 @@ def time_columns(uses: Iterable[Use]) -> list[str]:
     return sorted({use.column for use in uses if use.families == _TIMES})
 
 
-def open_files(paths: Sequence[Path], schema: Schema, uses: Sequence[Use], batch_bytes: int = BATCH_BYTES) -> RawFiles:
-    """Opens raw files for some uses of their columns, as the schema says to read them.
+def open_files(
+    paths: Sequence[Path],
+    schema: Schema,
+    uses: Sequence[Use],
+    batch_bytes: int = BATCH_BYTES,
+    raw: RawColumns | None = None,
+) -> RawFiles:
+    """Opens raw files for some uses of their columns.
+
+    Args:
+        paths: The files.
+        schema: Says how columns are read.
+        uses: Which are read, and what for.
+        batch_bytes: Size of a batch in memory, about.
+        raw: How they are read, if not as a log is.
 
     Raises:
         DataError: One is missing, empty or cannot be read.
     """
     needed = [use.column for use in uses]
-    return RawFiles(paths, needed, numeric_columns(uses), batch_bytes, time_columns(uses), schema.raw)
+    return RawFiles(paths, needed, numeric_columns(uses), batch_bytes, time_columns(uses), raw or schema.reading)
 
 
 def open_checked(
@@ -145,14 +156,17 @@ def open_checked(
 
 
 def check_declared(schema: Schema, uses: Iterable[Use]) -> None:
-    """Raises SchemaError if the type of a column is declared that nothing uses."""
+    """Raises SchemaError if it is declared how to read a column that nothing uses."""
     used = sorted({use.column for use in uses})
-    for name in schema.raw.columns if schema.raw is not None else ():
+    raw = schema.raw or RawColumns()
+    declared = {f"columns.{name}": name for name in raw.columns}
+    declared |= {f"delimiters.{name}": name for name in raw.delimiters or ()}
+    for key, name in declared.items():
         if name not in used:
             close = difflib.get_close_matches(name, used, n=1)
             raise SchemaError(
-                "The type of a raw column is declared, but no field, task or key uses the column.",
-                where=f"raw.columns.{name}",
+                "The schema declares how to read a raw column, but no field, task or key uses the column.",
+                where=f"raw.{key}",
                 expected=", ".join(used[:30]) + (", …" if len(used) > 30 else ""),
                 remedy=f"Did you mean {close[0]!r}?" if close else "Correct the name, or leave it out.",
             )
@@ -264,7 +278,10 @@ def _check_family(found: str, use: Use, shape: RawShape, where: str) -> None:
     wanted = "list of " * depth + " or ".join(f for f in use.families if f != "null")
     remedy = "Correct the column or its `kind` and `encoding` in the schema."
     if levels < depth:
-        remedy = "Store lists (Parquet); in raw requests every candidate column is a list. CSV cannot hold lists."
+        remedy = (
+            "Store lists (in raw requests every candidate column is a list), or say in the schema what stands between "
+            f"the values of text: `raw.delimiters: {{{use.column}: '|'}}`."
+        )
     raise DataError("A raw column has the wrong type.", where=where, expected=wanted, found=found, remedy=remedy)
 
 

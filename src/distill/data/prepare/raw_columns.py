@@ -13,16 +13,26 @@ from distill.encodings.place import Place
 from distill.encodings.text import DECLARED, Evidence, convert, convert_declared
 from distill.errors import DataError
 from distill.schema import RawColumns
+from distill.schema.keys import RawType
 
 _BATCH_ROWS = 1 << 16
+
+
+def as_text(raw: RawColumns) -> tuple[RawColumns, RawColumns | None]:
+    """Divides what is declared of a text file: what it is read as, lists as text, and how to take lists apart then."""
+    if not raw.delimiters:
+        return raw, None
+    types = {name: kind for name, kind in raw.columns.items() if name in raw.delimiters}
+    texts: dict[str, RawType] = dict.fromkeys(raw.delimiters, "text")
+    return raw.model_copy(update={"columns": {**raw.columns, **texts}}), raw.model_copy(update={"columns": types})
 
 
 class DeclaredFile:
     """A file whose columns are read as the schema declares them.
 
     Args:
-        file: Any but a text file.
-        raw: What the schema declares: types, and text that is null.
+        file: Any; of a text file only lists are left to read.
+        raw: What the schema declares: types, text that is null, and text that is a list.
     """
 
     def __init__(self, file: RawFile, raw: RawColumns) -> None:
@@ -30,8 +40,26 @@ class DeclaredFile:
         self.path = file.path
         self._declared = DeclaredColumns(raw)
         self.num_rows = file.num_rows
-        fields = [pa.field(f.name, self._declared.type_of(f.name, f.type)) for f in file.schema]
-        self.schema = pa.schema(fields)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns and the types that they are read as."""
+        return pa.schema([pa.field(f.name, self._declared.type_of(f.name, f.type)) for f in self._file.schema])
+
+    @property
+    def found_types(self) -> dict[str, pa.DataType]:
+        """Columns of text whose type was found, with it."""
+        return self._file.found_types if isinstance(self._file, FoundTypes) else {}
+
+    @property
+    def words_for_null(self) -> dict[str, int]:
+        """Column to how many words stand for null in it."""
+        return self._file.words_for_null if isinstance(self._file, FoundTypes) else {}
+
+    def retype(self, name: str, kind: pa.DataType) -> None:
+        """Reads a column as another type from now on: one that fits the other files of the dataset too."""
+        if isinstance(self._file, FoundTypes):
+            self._file.retype(name, kind)
 
     def memory(self, columns: Sequence[str]) -> int:
         """Estimates the bytes of some columns in memory."""

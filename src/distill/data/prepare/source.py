@@ -18,7 +18,7 @@ from distill.data.prepare.agree import agree
 from distill.data.prepare.arrow_file import ArrowFile
 from distill.data.prepare.csv_file import CsvFile
 from distill.data.prepare.parquet_file import ParquetFile
-from distill.data.prepare.raw_columns import DeclaredFile, PartitionFile
+from distill.data.prepare.raw_columns import DeclaredFile, PartitionFile, as_text
 from distill.data.prepare.raw_file import RawFile
 from distill.encodings.arrow import common_type, plain_type, to_plain
 from distill.encodings.place import Place
@@ -229,7 +229,9 @@ def _open_kind(path: Path, columns: _Columns) -> RawFile:
         )
     if kind.name == "CSV":
         numeric, times = sorted(columns.numeric), sorted(columns.times)
-        return CsvFile(path, columns.needed, numeric, times, columns.raw, columns.most_rows)
+        texts, lists = as_text(columns.raw)
+        csv = CsvFile(path, columns.needed, numeric, times, texts, columns.most_rows)
+        return csv if lists is None else DeclaredFile(csv, lists)
     file: RawFile
     if kind.name == "Parquet":
         file = ParquetFile(path)
