@@ -277,7 +277,9 @@ def _check_family(found: str, use: Use, shape: RawShape, where: str) -> None:
         return
     wanted = "list of " * depth + " or ".join(f for f in use.families if f != "null")
     remedy = "Correct the column or its `kind` and `encoding` in the schema."
-    if levels < depth:
+    if leaf.startswith("struct<"):
+        remedy = "Name a part of it by its path, such as `candidates[].sku` or `user.age`."
+    elif levels < depth:
         remedy = (
             "Store lists (in raw requests every candidate column is a list), or say in the schema what stands between "
             f"the values of text: `raw.delimiters: {{{use.column}: '|'}}`."

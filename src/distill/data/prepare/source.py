@@ -18,6 +18,7 @@ from distill.data.prepare.agree import agree
 from distill.data.prepare.arrow_file import ArrowFile
 from distill.data.prepare.csv_file import CsvFile
 from distill.data.prepare.parquet_file import ParquetFile
+from distill.data.prepare.paths import roots_of, with_paths
 from distill.data.prepare.raw_columns import DeclaredFile, PartitionFile, as_text
 from distill.data.prepare.raw_file import RawFile
 from distill.encodings.arrow import common_type, plain_type, to_plain
@@ -236,5 +237,7 @@ def _open_kind(path: Path, columns: _Columns) -> RawFile:
     if kind.name == "Parquet":
         file = ParquetFile(path)
     else:
-        file = ArrowFile(path, columns.needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
+        needed = (*columns.needed, *roots_of(columns.needed))
+        file = ArrowFile(path, needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
+    file = with_paths(file, columns.needed)
     return DeclaredFile(file, columns.raw) if columns.raw != RawColumns() else file
