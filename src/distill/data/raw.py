@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +22,7 @@ class RawDataset:
         schema: Names the raw columns.
         split: How to divide the rows.
         items: File of the catalogue, one row per item, with the candidate-side columns.
+        events: Task to the files of its events, one in a row, for tasks whose labels another log holds.
         found: What was read and what was left out, where files were looked for.
     """
 
@@ -29,6 +31,7 @@ class RawDataset:
     split: SplitRule
     items: Path | None = None
     found: FilesFound | None = None
+    events: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 class DatasetSource(Protocol):

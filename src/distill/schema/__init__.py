@@ -1,6 +1,7 @@
 """Fields, tasks, score and keys of a dataset; YAML in and out; checks."""
 
 from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
+from distill.schema.events import Events
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.schema import (
@@ -20,6 +21,7 @@ __all__ = [
     "NUM_RESERVED",
     "OOV_ID",
     "Cold",
+    "Events",
     "FieldSpec",
     "HiddenColumn",
     "Keys",

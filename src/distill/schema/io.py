@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from distill.errors import SchemaError
+from distill.schema.events import Events
 from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.plain_yaml import read_yaml
 from distill.schema.schema import (
@@ -38,6 +39,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "teacher": TeacherColumns,
     "hidden": HiddenColumn,
     "stage": StageKey,
+    "events": Events,
     "raw": RawColumns,
 }
 

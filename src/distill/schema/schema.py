@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
+from distill.schema.events import Events
 from distill.schema.keys import Keys, Model, RawColumns, RawType
 
 MAX_WIDTH = 1 << 16
@@ -135,9 +136,10 @@ class Task(Model):
 
     Attributes:
         name: Unique name.
-        column: Raw label column; `name` if not given, empty with `chosen`. A null label is not observed.
+        column: Raw label column; `name` if not given, empty with `chosen` or `events`. A null label is not observed.
         chosen: In place of `column`, written `in`: raw column with a list of items for each request, such as those that
             were clicked. The label is 1 for candidates whose item is in it, else 0; a null list says nothing.
+        events: In place of `column`: how the events of another log become labels.
         kind: binary (0 or 1) | graded (0, 1, 2, …) | value (any number).
         weight: Of the task in the multi-task loss.
         nan: What a NaN in the column means: an error, or null.
@@ -147,6 +149,7 @@ class Task(Model):
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
     column: str = ""
     chosen: str | None = Field(default=None, min_length=1, alias="in")
+    events: Events | None = None
     kind: Literal["binary", "graded", "value"] = "binary"
     weight: float = Field(default=1.0, ge=0.0)
     nan: Literal["error", "missing"] = "error"
@@ -155,26 +158,32 @@ class Task(Model):
     @model_validator(mode="before")
     @classmethod
     def _fill_defaults(cls, data: object) -> object:
-        if not isinstance(data, dict) or data.get("in") is not None:
+        if not isinstance(data, dict) or data.get("in") is not None or data.get("events"):
             return data
         return {**data, "column": data.get("column") or data.get("name", "")}
 
     @model_validator(mode="after")
     def _check(self) -> Task:
-        if self.chosen is None:
+        if self.has_column:
             return self
-        if self.column:
-            raise ValueError("`in` stands in place of `column`: give one of them")
+        key = "in" if self.chosen is not None else "events"
+        if self.column or (self.chosen is not None and self.events is not None):
+            raise ValueError("`in` and `events` stand in place of `column`: give one of the three")
         if self.kind != "binary" or self.nan != "error":
-            raise ValueError("`in` makes binary labels of ids: leave `kind` and `nan` out")
+            raise ValueError(f"`{key}` makes labels that are 0 or 1: leave `kind` and `nan` out")
         return self
+
+    @property
+    def has_column(self) -> bool:
+        """Whether labels are a column of their own."""
+        return self.chosen is None and self.events is None
 
     @model_serializer(mode="wrap")
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Writes it as it is read: `in` is no name in Python, and not there where it is not used."""
         data: dict[str, Any] = handler(self)
-        chosen = data.pop("in", None) or data.pop("chosen", None)
-        return data if chosen is None else {**data, "in": chosen}
+        written = {"in": data.pop("in", None) or data.pop("chosen", None), "events": data.pop("events", None)}
+        return {**data, **{key: value for key, value in written.items() if value is not None}}
 
 
 class Score(Model):
@@ -271,6 +280,8 @@ class Schema(Model):
                 raise ValueError(f"task {task.name!r} is observed on exposed rows, but `keys.stage` is not declared")
             if task.chosen is not None and self.keys.item is None:
                 raise ValueError(f"task {task.name!r}: `in` compares items, but `keys.item` is not declared")
+            if task.events is not None:
+                _check_events(self, task.name, task.events)
         if self.duplicates != "keep" and (self.layout == "flat" or self.keys.item is None):
             raise ValueError(
                 f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"
@@ -335,13 +346,23 @@ class Schema(Model):
         return self.model_copy(update={"fields": tuple(f for f in self.fields if not f.privileged)})
 
 
+def _check_events(schema: Schema, task: str, events: Events) -> None:
+    keys = {"request": schema.keys.request, "user": schema.keys.user, "item": schema.keys.item}
+    keys |= {"time": schema.keys.time}
+    for key in (*events.on, "time"):
+        if keys[key] is None:
+            raise ValueError(f"task {task!r}: `events` needs `keys.{key}`, which is not declared")
+    if schema.layout == "requests" and "item" not in events.on:
+        raise ValueError(f"task {task!r}: `events.on` must name item: a request has several candidates")
+
+
 def _columns_of(schema: Schema) -> tuple[set[str], set[str]]:
     """Returns the raw columns whose values are ids, and those whose values are numbers."""
     keys, teacher = schema.keys, schema.teacher
     ids = {keys.request, keys.user, keys.item, keys.stage.column if keys.stage else None}
     ids |= {task.chosen for task in schema.tasks} | {f.column for f in schema.fields if f.by_value}
     numbers = {f.column for f in schema.fields if not f.by_value} | set(schema.value_columns)
-    numbers |= {task.column for task in schema.tasks if task.chosen is None}
+    numbers |= {task.column for task in schema.tasks if task.has_column}
     if teacher is not None:
         numbers |= {*teacher.columns.values(), *(hidden.column for hidden in (teacher.hidden or {}).values())}
     return {name for name in ids if name is not None}, numbers

@@ -101,7 +101,7 @@ def test_types_may_be_declared(tmp_path: Path) -> None:
         ({"column": "click"}, {"item": "item"}, "in place of `column`"),
         ({"kind": "graded"}, {"item": "item"}, "leave `kind` and `nan` out"),
         ({}, {"request": "rid"}, "`keys.item` is not declared"),
-        ({"im": "x"}, {"item": "item"}, "name, column, in, kind"),
+        ({"im": "x"}, {"item": "item"}, "name, column, in, events, kind"),
     ],
 )
 def test_schemas_that_say_too_much_or_too_little(task: dict[str, str], keys: dict[str, str], match: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class ParquetSource:
         split: How to divide the rows.
         items: File of the catalogue, one row per item.
         name: Of the prepared dataset; the schema's name if empty.
+        events: Task to the files of its events, a source as `source` is, for tasks of the schema with `events`.
     """
 
     source: str
@@ -38,6 +40,7 @@ class ParquetSource:
     split: SplitRule = field(default_factory=TimeSplit)
     items: str | None = None
     name: str = ""
+    events: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -50,6 +53,8 @@ class ParquetSource:
         parts: list[object] = [dump_schema(self.raw_schema()), rule, fingerprint_files(files, self._root(files))]
         if self.items is not None:
             parts.append(fingerprint_files([self._items(self.items)], self._items(self.items).parent))
+        for task, of_task in self._events().items():
+            parts.append([task, fingerprint_files(of_task, of_task[0].parent)])
         if any(columns := [folder_columns(file) for file in files]):
             parts.append(columns)
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
@@ -65,7 +70,7 @@ class ParquetSource:
         found = self._found()
         for line in found.notes(source_root(self._source)):
             _log.warning("%s", line)
-        return RawDataset(found.read, self.raw_schema(), self.split, items, found)
+        return RawDataset(found.read, self.raw_schema(), self.split, items, found, self._events())
 
     @property
     def _source(self) -> str:
@@ -91,6 +96,20 @@ class ParquetSource:
                 remedy="Check data.source.",
             )
         return found
+
+    def _events(self) -> dict[str, tuple[Path, ...]]:
+        files = {}
+        for task, source in sorted(self.events.items()):
+            files[task] = find_files(str(Path(source).expanduser())).read
+            if not files[task]:
+                raise DataError(
+                    "There are no files of events.",
+                    where=f"data.events.{task}",
+                    expected=f"a file, a folder or a glob pattern of files: {KNOWN_FILES}",
+                    found=source,
+                    remedy=f"Check data.events.{task}.",
+                )
+        return files
 
     def _items(self, items: str) -> Path:
         path = Path(items).expanduser()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from distill.codes import MISSING_KEY
+from distill.data.prepare.attribute import EventLabels
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.duplicates import Repeats
 from distill.data.prepare.keys import keys_of
@@ -65,15 +66,20 @@ class Candidates:
         )
 
 
-def read_candidates(chunk: Chunk, schema: Schema) -> Candidates:
+def read_candidates(chunk: Chunk, schema: Schema, events: Mapping[str, EventLabels]) -> Candidates:
     """Reads the candidates of a chunk.
+
+    Args:
+        chunk: Whole requests.
+        schema: Of the dataset.
+        events: Task to its labels, of tasks whose events were attributed.
 
     Raises:
         DataError: A column does not hold what the schema says.
     """
     stage = stages(chunk, schema.keys.stage)
     items = _items(chunk, schema.keys.item)
-    given = labels(chunk, schema, stage, items)
+    given = labels(chunk, schema, stage, items, events)
     logits = teacher_logits(chunk, schema)
     return Candidates(
         items=items,

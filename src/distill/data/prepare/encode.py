@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from distill.data.format import (
     teacher_column,
     value_column,
 )
+from distill.data.prepare.attribute import EventLabels
 from distill.data.prepare.candidates import Candidates, Float32, merged, read_candidates
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import Counts, by_split
@@ -46,6 +47,7 @@ class ChunkEncoder:
         survey: Where what the splits are made of is counted.
         meters: Where the teacher's scores in the training split are looked at, by task.
         pool: Fields are encoded on its threads.
+        events: Task to its labels, of tasks whose events were attributed.
     """
 
     schema: Schema
@@ -54,6 +56,7 @@ class ChunkEncoder:
     survey: Survey
     meters: Mapping[str, TeacherMeter]
     pool: ThreadPoolExecutor
+    events: Mapping[str, EventLabels] = field(default_factory=dict)
 
     def encode(self, chunk: Chunk) -> tuple[Chunk, pa.RecordBatch]:
         """Encodes a chunk.
@@ -100,7 +103,7 @@ class ChunkEncoder:
 
     def _settled(self, chunk: Chunk) -> tuple[Chunk, Candidates]:
         """Reads the candidates, and treats those that are in their request before as the schema says."""
-        candidates = read_candidates(chunk, self.schema)
+        candidates = read_candidates(chunk, self.schema, self.events)
         if self.schema.layout == "flat" or (repeats := find_repeats(chunk, candidates.items)) is None:
             return chunk, candidates
         self.survey.add_repeats(chunk, repeats, candidates.labels)

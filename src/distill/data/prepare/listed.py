@@ -69,9 +69,7 @@ def check_listed(schema: Schema, files: RawFiles) -> None:
     """Raises DataError if lists of items hold another type than the items that they are compared with."""
     for task in (task for task in schema.tasks if task.chosen is not None):
         for file in files.files:
-            (item, listed) = (
-                _value_kind(file.schema.field(str(name)).type) for name in (schema.keys.item, task.chosen)
-            )
+            (item, listed) = (value_kind(file.schema.field(str(name)).type) for name in (schema.keys.item, task.chosen))
             if item and listed and item != listed:
                 raise DataError(
                     "Listed ids are of another type than those of the candidates: none would be found.",
@@ -82,7 +80,7 @@ def check_listed(schema: Schema, files: RawFiles) -> None:
                 )
 
 
-def _value_kind(kind: pa.DataType) -> str:
+def value_kind(kind: pa.DataType) -> str:
     """Says what the keys of a column are made of: numbers, or the family of its values; empty without any."""
     found = family(plain_type(kind)).replace("list of ", "")
     return {"null": "", **dict.fromkeys(("int", "float", "bool"), "numbers")}.get(found, found)

@@ -28,6 +28,7 @@ from distill.data.format import (
 )
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.assign import SplitPlanner
+from distill.data.prepare.attribute import attribute_events
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.duplicates import without_repeats
 from distill.data.prepare.encode import ChunkEncoder
@@ -109,21 +110,22 @@ class _Preparation:
         batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
         files, uses, shape = open_checked(self.raw.files, schema, self.raw.split, batch_bytes)
         items = open_items(self.raw.items, schema, files) if self.raw.items is not None else None
+        counts = Counts()
+        counts.add("rows_read", files.num_rows)
+        counts.add("dropped", 0)
+        events = attribute_events(self.raw.events, schema, files, shape, self.memory_bytes, self.bars, counts)
         assigner = SplitPlanner(files, schema, shape, self.scratch, self.memory_bytes, self.bars).plan(self.raw.split)
         source: ChunkSource
         if shape == "pairs":
             source = Grouping(files, schema, uses, self.scratch, self.memory_bytes, self.bars).run(assigner)
         else:
             source = StraightSource(files, schema, uses, assigner, nested=shape == "requests")
-        counts = Counts()
-        counts.add("rows_read", files.num_rows)
-        counts.add("dropped", 0)
         with ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1))) as pool:
             fitted, ranges = self._encodings(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files)
             sized = fitted.sized(schema)
             meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
             survey = Survey(sized)
-            encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool)
+            encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool, events)
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
         self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files, self.raw.found), meters)
@@ -207,6 +209,7 @@ class _Preparation:
     def _source(self) -> dict[str, Any]:
         """Describes the raw files by name, size and hash, so that moving them changes nothing."""
         paths = [*self.raw.files, *([self.raw.items] if self.raw.items is not None else [])]
+        paths += [path for files in self.raw.events.values() for path in files]
         files = [{"name": p.name, "bytes": p.stat().st_size, "blake2b": hash_file(p)} for p in paths]
         source = {"files": files, "split": {"rule": type(self.raw.split).__name__, **asdict(self.raw.split)}}
         if self.known is not None:

@@ -20,9 +20,9 @@ from distill.schema import FieldSpec, Kind, RawColumns, Schema, Side, Task
 RawShape = Literal["flat", "pairs", "requests"]
 
 _IDS = ("int", "string", "bool", "float", "null")
-_KEYS = (*_IDS, "time", "time of day", "duration")
+KEYS = (*_IDS, "time", "time of day", "duration")
 _NUMBERS = ("int", "float", "bool", "null")
-_TIMES = ("int", "float", "time", "time of day", "duration", "string", "bool", "null")
+TIMES = ("int", "float", "time", "time of day", "duration", "string", "bool", "null")
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,16 @@ def field_use(spec: FieldSpec) -> Use:
 
 def _label_use(task: Task) -> Use:
     if task.chosen is not None:
-        return Use(task.chosen, label_purpose(task), False, _KEYS, is_list=True)
+        return Use(task.chosen, label_purpose(task), False, KEYS, is_list=True)
     return Use(task.column, label_purpose(task), True, _NUMBERS)
 
 
 def key_uses(schema: Schema) -> tuple[Use, ...]:
     """Lists the uses of columns as keys of requests, users and items."""
     keys = schema.keys
-    uses = [Use(c, f"keys.{n}", False, _KEYS) for n, c in (("request", keys.request), ("user", keys.user)) if c]
+    uses = [Use(c, f"keys.{n}", False, KEYS) for n, c in (("request", keys.request), ("user", keys.user)) if c]
     if keys.item:
-        uses.append(Use(keys.item, "keys.item", True, _KEYS))
+        uses.append(Use(keys.item, "keys.item", True, KEYS))
     return tuple(uses)
 
 
@@ -82,13 +82,13 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
     keys = schema.keys
     uses = list(key_uses(schema))
     if keys.time:
-        uses.append(Use(keys.time, "keys.time", False, _TIMES, constant=needs_time))
+        uses.append(Use(keys.time, "keys.time", False, TIMES, constant=needs_time))
     if keys.stage:
         uses.append(Use(keys.stage.column, "keys.stage", True, _IDS))
     if isinstance(split, ColumnSplit):
         uses.append(Use(split.column, "split column", False, ("string",)))
     uses += [field_use(spec) for spec in schema.fields]
-    uses += [_label_use(task) for task in schema.tasks]
+    uses += [_label_use(task) for task in schema.tasks if task.events is None]
     uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
     if schema.teacher:
         uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
@@ -107,7 +107,7 @@ def numeric_columns(uses: Iterable[Use]) -> list[str]:
 
 def time_columns(uses: Iterable[Use]) -> list[str]:
     """Lists the columns that hold times."""
-    return sorted({use.column for use in uses if use.families == _TIMES})
+    return sorted({use.column for use in uses if use.families == TIMES})
 
 
 def open_files(
@@ -189,7 +189,9 @@ def raw_shape(schema: Schema, files: RawFiles) -> RawShape:
         SchemaError: The shape does not fit the layout.
     """
     file = files.files[0]
-    named = [(task.column, label_purpose(task)) for task in schema.tasks if task.chosen is None]
+    named = [(task.column, label_purpose(task)) for task in schema.tasks if task.has_column]
+    if not named and schema.layout == "flat" and schema.keys.item is None:
+        return "flat"
     column, purpose = named[0] if named else (str(schema.keys.item), "keys.item")
     check_present(column, purpose, Counter(file.schema.names), str(file.path))
     nested = family(plain_type(file.schema.field(column).type)).startswith("list")

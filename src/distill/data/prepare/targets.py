@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from distill.codes import Stage
+from distill.data.prepare.attribute import EventLabels
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.listed import RawLabels, label_purpose, listed_labels
 from distill.encodings.arrow import Bool, Int64
@@ -66,7 +67,9 @@ def _known_stages(key: StageKey, is_bool: bool) -> dict[str, int]:
     return known
 
 
-def labels(chunk: Chunk, schema: Schema, stage: Int8, items: Int64) -> dict[str, RawLabels]:
+def labels(
+    chunk: Chunk, schema: Schema, stage: Int8, items: Int64, events: Mapping[str, EventLabels]
+) -> dict[str, RawLabels]:
     """Reads the labels of every task.
 
     Args:
@@ -74,6 +77,7 @@ def labels(chunk: Chunk, schema: Schema, stage: Int8, items: Int64) -> dict[str,
         schema: Names the tasks.
         stage: How far each candidate got `[N]`.
         items: Item keys `[N]`.
+        events: Task to its labels, of tasks whose events were attributed.
 
     Returns:
         Task name to labels, NaN where not observed.
@@ -82,7 +86,7 @@ def labels(chunk: Chunk, schema: Schema, stage: Int8, items: Int64) -> dict[str,
         DataError: A label is not of its task's kind.
         SchemaError: Tasks observe each other in a circle.
     """
-    raw = {task.name: _label(chunk, task, items) for task in schema.tasks}
+    raw = {task.name: _label(chunk, task, items, events) for task in schema.tasks}
     observed: dict[str, Bool] = {}
     waiting = list(schema.tasks)
     while waiting:
@@ -110,7 +114,9 @@ def _rule(task: Task, raw: Mapping[str, RawLabels], observed: Mapping[str, Bool]
     return observed[task.observed] & happened
 
 
-def _label(chunk: Chunk, task: Task, items: Int64) -> RawLabels:
+def _label(chunk: Chunk, task: Task, items: Int64, events: Mapping[str, EventLabels]) -> RawLabels:
+    if task.events is not None:
+        return RawLabels(*events[task.name].of(chunk, label_purpose(task)))
     if task.chosen is not None:
         return listed_labels(chunk, task, items)
     place = chunk.candidate_place(task.column, label_purpose(task))
