@@ -42,10 +42,16 @@ SCHEMA: dict[str, Any] = {
         {"name": "visits", "side": "request", "kind": "sequence"},
         {"name": "triple", "side": "request", "kind": "vector", "width": 3},
         {"name": "parts", "side": "request", "kind": "sequence", "column": "triple"},
-        {"name": "age", "side": "request", "kind": "number", "nan": "missing"},
-        {"name": "years", "side": "request", "kind": "number", "column": "age", "encoding": "log"},
+        {"name": "age", "side": "request", "kind": "number", "column": "person.age", "nan": "missing"},
+        {"name": "years", "side": "request", "kind": "number", "column": "person.age", "encoding": "log"},
         {"name": "item", "side": "candidate", "kind": "id"},
-        {"name": "colour", "side": "candidate", "kind": "id", "encoding": {"type": "hash", "buckets": 8}},
+        {
+            "name": "colour",
+            "side": "candidate",
+            "kind": "id",
+            "column": "looks[].colour",
+            "encoding": {"type": "hash", "buckets": 8},
+        },
         {"name": "floor", "side": "candidate", "kind": "number"},
         {"name": "code", "side": "candidate", "kind": "id"},
         {"name": "rooms", "side": "candidate", "kind": "id", "encoding": {"type": "ids", "size": 5}},
@@ -76,9 +82,9 @@ def odd_log(seed: int) -> pa.Table:
         "shape": draw(["0.5;-3", "1e-3;7", None]),
         "visits": draw(["7|8|9", "8", "", None]),
         "triple": draw([[1, 2, 3], [4, 5, 6], None]),
-        "age": draw([20.0, 40.5, None]),
+        "person.age": draw([20.0, 40.5, None]),
         "item": pa.array(lists([2**63 + i for i in range(1, 9)]), pa.list_(pa.uint64())),
-        "colour": lists(["red", "?", "none", "blue", None]),
+        "looks[].colour": lists(["red", "?", "none", "blue", None]),
         "floor": lists([1.0, 2.0, -1.0, None]),
         "code": lists(["7", "8", "?", None]),
         "rooms": lists(["0", "4", "9", "none"]),
@@ -88,12 +94,20 @@ def odd_log(seed: int) -> pa.Table:
     })  # fmt: skip
 
 
+def packed(table: pa.Table) -> pa.Table:
+    """The log as it is stored: what paths lead to in structs."""
+    age, colours = table["person.age"].combine_chunks(), table["looks[].colour"].combine_chunks()
+    looks = pa.ListArray.from_arrays(colours.offsets, pa.StructArray.from_arrays([colours.values], ["colour"]))
+    stored = table.drop_columns(["person.age", "looks[].colour"])
+    return stored.append_column("person", pa.StructArray.from_arrays([age], ["age"])).append_column("looks", looks)
+
+
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> Log:
     root = tmp_path_factory.mktemp("odd")
     (root / "schema.yaml").write_text(yaml.safe_dump(SCHEMA))
     for seed, name in enumerate(("first", "new")):
-        pq.write_table(odd_log(seed), root / f"{name}.parquet")
+        pq.write_table(packed(odd_log(seed)), root / f"{name}.parquet")
     first = prepared(root, "first", "split@data.adapter.split=random")
     return Log(root, first, prepared(root, "new", WHOLE, f"encodings={root / 'first'}"))
 

@@ -20,7 +20,7 @@ class Events(Model):
     at one time; the label of a candidate that an event went to is 1, else 0.
 
     Attributes:
-        on: Keys that an event and its candidate share, to the event's columns; names alone if those are as in `keys`.
+        by: Keys that an event and its candidate share, to the event's columns; names alone if those are as in `keys`.
         within: Longest time from candidate to event: 30s, 15m, 2h, 7d, 1w and the like where both logs hold points in
             time, a whole number in their own unit where both hold whole numbers.
         time: Column of the event's time; that of `keys.time` if not given.
@@ -28,15 +28,15 @@ class Events(Model):
             the log: nothing (`unobserved`), or that there was none (`negative`).
     """
 
-    on: dict[Literal["request", "user", "item"], str | None] = Field(min_length=1)
+    by: dict[Literal["request", "user", "item"], str | None] = Field(min_length=1)
     within: int | str
     time: str | None = Field(default=None, min_length=1)
     unfinished: Literal["negative", "unobserved"] = "negative"
 
-    @field_validator("on", mode="before")
+    @field_validator("by", mode="before")
     @classmethod
-    def _names_alone(cls, on: object) -> object:
-        return dict.fromkeys(on) if isinstance(on, list | tuple) else on
+    def _names_alone(cls, by: object) -> object:
+        return dict.fromkeys(by) if isinstance(by, list | tuple) else by
 
     @field_validator("within")
     @classmethod

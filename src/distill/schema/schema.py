@@ -349,11 +349,11 @@ class Schema(Model):
 def _check_events(schema: Schema, task: str, events: Events) -> None:
     keys = {"request": schema.keys.request, "user": schema.keys.user, "item": schema.keys.item}
     keys |= {"time": schema.keys.time}
-    for key in (*events.on, "time"):
+    for key in (*events.by, "time"):
         if keys[key] is None:
             raise ValueError(f"task {task!r}: `events` needs `keys.{key}`, which is not declared")
-    if schema.layout == "requests" and "item" not in events.on:
-        raise ValueError(f"task {task!r}: `events.on` must name item: a request has several candidates")
+    if schema.layout == "requests" and "item" not in events.by:
+        raise ValueError(f"task {task!r}: `events.by` must name item: a request has several candidates")
 
 
 def _columns_of(schema: Schema) -> tuple[set[str], set[str]]:

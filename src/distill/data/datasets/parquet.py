@@ -40,7 +40,7 @@ class ParquetSource:
     split: SplitRule = field(default_factory=TimeSplit)
     items: str | None = None
     name: str = ""
-    events: Mapping[str, str] = field(default_factory=dict)
+    events: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -99,7 +99,7 @@ class ParquetSource:
 
     def _events(self) -> dict[str, tuple[Path, ...]]:
         files = {}
-        for task, source in sorted(self.events.items()):
+        for task, source in sorted((self.events or {}).items()):
             files[task] = find_files(str(Path(source).expanduser())).read
             if not files[task]:
                 raise DataError(

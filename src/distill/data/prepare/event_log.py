@@ -48,7 +48,7 @@ def key_columns_of(schema: Schema, events: Events) -> list[tuple[str, str, str]]
     """Lists each key that events share with candidates: its name, its column in the log of requests, and in that of the
     events."""
     of = {"request": schema.keys.request, "user": schema.keys.user, "item": schema.keys.item}
-    return [(name, str(of[name]), events.on.get(name) or str(of[name])) for name in of if name in events.on]
+    return [(name, str(of[name]), events.by.get(name) or str(of[name])) for name in of if name in events.by]
 
 
 def joined_keys(keys: Sequence[tuple[Int64, Bool]]) -> tuple[Int64, Bool]:
