@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def draw_requests(
             candidate[name] = _categories(n, types.get(name), rng)
     for name, delimiter in delimiters.items():
         for columns in (side for side in (request, candidate) if name in side):
-            columns[name] = map_values(columns[name], lambda values, text=delimiter: _without(values, text))
+            columns[name] = map_values(columns[name], partial(_without, delimiter=delimiter))
     return RawRequests(request, candidate, counts, delimiters)
 
 

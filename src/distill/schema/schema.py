@@ -11,6 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.events import Events
 from distill.schema.keys import Keys, Model, RawColumns, RawType
+from distill.schema.raw_uses import check_delimited, check_events, columns_of
 
 MAX_WIDTH = 1 << 16
 _ROWS = {"all", "exposed"}
@@ -281,12 +282,12 @@ class Schema(Model):
             if task.chosen is not None and self.keys.item is None:
                 raise ValueError(f"task {task.name!r}: `in` compares items, but `keys.item` is not declared")
             if task.events is not None:
-                _check_events(self, task.name, task.events)
+                check_events(self, task.name, task.events)
         if self.duplicates != "keep" and (self.layout == "flat" or self.keys.item is None):
             raise ValueError(
                 f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"
             )
-        _check_delimited(self)
+        check_delimited(self)
         for owner, names in (("score", self.score.tasks), ("teacher", self.teacher.columns if self.teacher else {})):
             unknown = sorted(set(names) - known)
             if unknown:
@@ -312,7 +313,7 @@ class Schema(Model):
     def reading(self) -> RawColumns:
         """How the raw columns of a log are read: `raw`, with numbers as the type of lists that are used as such."""
         raw = self.raw or RawColumns()
-        numbers: dict[str, RawType] = {c: "number" for c in raw.delimiters or () if c in _columns_of(self)[1]}
+        numbers: dict[str, RawType] = {c: "number" for c in raw.delimiters or () if c in columns_of(self)[1]}
         return raw.model_copy(update={"columns": {**numbers, **raw.columns}}) if numbers else raw
 
     @property
@@ -344,39 +345,6 @@ class Schema(Model):
     def serving_view(self) -> Schema:
         """Returns the schema without privileged fields: all that a pre-ranker may see."""
         return self.model_copy(update={"fields": tuple(f for f in self.fields if not f.privileged)})
-
-
-def _check_events(schema: Schema, task: str, events: Events) -> None:
-    keys = {"request": schema.keys.request, "user": schema.keys.user, "item": schema.keys.item}
-    keys |= {"time": schema.keys.time}
-    for key in (*events.by, "time"):
-        if keys[key] is None:
-            raise ValueError(f"task {task!r}: `events` needs `keys.{key}`, which is not declared")
-    if schema.layout == "requests" and "item" not in events.by:
-        raise ValueError(f"task {task!r}: `events.by` must name item: a request has several candidates")
-
-
-def _columns_of(schema: Schema) -> tuple[set[str], set[str]]:
-    """Returns the raw columns whose values are ids, and those whose values are numbers."""
-    keys, teacher = schema.keys, schema.teacher
-    ids = {keys.request, keys.user, keys.item, keys.stage.column if keys.stage else None}
-    ids |= {task.chosen for task in schema.tasks} | {f.column for f in schema.fields if f.by_value}
-    numbers = {f.column for f in schema.fields if not f.by_value} | set(schema.value_columns)
-    numbers |= {task.column for task in schema.tasks if task.has_column}
-    if teacher is not None:
-        numbers |= {*teacher.columns.values(), *(hidden.column for hidden in (teacher.hidden or {}).values())}
-    return {name for name in ids if name is not None}, numbers
-
-
-def _check_delimited(schema: Schema) -> None:
-    """The values of text that is split have one type, whoever reads them."""
-    raw = schema.raw or RawColumns()
-    ids, numbers = _columns_of(schema)
-    for name in raw.delimiters or ():
-        if name in ids & numbers and name not in raw.columns:
-            raise ValueError(
-                f"raw.delimiters: column {name!r} is used as ids and as numbers: say in `raw.columns` which they are"
-            )
 
 
 def _check_unique(names: list[str], what: str) -> None:

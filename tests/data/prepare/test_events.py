@@ -123,6 +123,14 @@ def test_several_tasks_with_columns_and_numbers_of_their_own(tmp_path: Path) -> 
     assert rows(dataset, "test")[0]["label_buy"] == [1]
 
 
+def test_types_of_both_logs_are_declared(tmp_path: Path) -> None:
+    shown = write(tmp_path / "shown.parquet", _shown())
+    clicks = write(tmp_path / "clicks.parquet", {"buyer": ["7", "8"], "item": [10, 10], "ts": at(25, 35)})
+    events = {**BY, "by": {"user": "buyer", "item": None}}
+    schema = _schema(events, raw={"columns": {"buyer": "text", "uid": "text"}})
+    assert _labels(_prepared(tmp_path, shown, schema, click=clicks)) == {1: 0, 2: 1, 3: 0, 4: 1, 5: 0}
+
+
 @pytest.mark.parametrize(
     ("events", "clicks", "match"),
     [

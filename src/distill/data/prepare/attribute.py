@@ -129,7 +129,8 @@ class _Attribution:
         for key, time, position, rows in self._candidates():
             best.add(key, time, position)
             bar.advance(rows)
-        return best.position[best.time != _NEVER]
+        positions: Int64 = best.position[best.time != _NEVER]
+        return positions
 
     def _candidates(self) -> Iterator[tuple[Int64, Int64, Int64, int]]:
         """Yields keys, times and positions of candidates with all keys, and the rows that they are from."""
@@ -208,7 +209,8 @@ class LastTouch:
         distinct = np.unique(key)
         starts = np.searchsorted(self._log.key, distinct, side="left")
         counts = np.searchsorted(self._log.key, distinct, side="right") - starts
-        return np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        events: Int64 = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+        return events
 
 
 def _positions(row: Int64, number: Int64 | int) -> Int64:

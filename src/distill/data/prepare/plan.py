@@ -157,7 +157,8 @@ def open_checked(
 
 def check_declared(schema: Schema, uses: Iterable[Use]) -> None:
     """Raises SchemaError if it is declared how to read a column that nothing uses."""
-    used = sorted({use.column for use in uses})
+    of_events = {c for task in schema.tasks if task.events for c in (*task.events.by.values(), task.events.time) if c}
+    used = sorted({use.column for use in uses} | of_events)
     raw = schema.raw or RawColumns()
     declared = {f"columns.{name}": name for name in raw.columns}
     declared |= {f"delimiters.{name}": name for name in raw.delimiters or ()}

@@ -1,0 +1,45 @@
+"""What a schema as a whole uses raw columns for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill.schema.events import Events
+from distill.schema.keys import RawColumns
+
+if TYPE_CHECKING:
+    from distill.schema.schema import Schema
+
+
+def check_events(schema: Schema, task: str, events: Events) -> None:
+    """Raises ValueError if the events of a task need a key that is not declared."""
+    keys = {"request": schema.keys.request, "user": schema.keys.user, "item": schema.keys.item}
+    keys |= {"time": schema.keys.time}
+    for key in (*events.by, "time"):
+        if keys[key] is None:
+            raise ValueError(f"task {task!r}: `events` needs `keys.{key}`, which is not declared")
+    if schema.layout == "requests" and "item" not in events.by:
+        raise ValueError(f"task {task!r}: `events.by` must name item: a request has several candidates")
+
+
+def columns_of(schema: Schema) -> tuple[set[str], set[str]]:
+    """Returns the raw columns whose values are ids, and those whose values are numbers."""
+    keys, teacher = schema.keys, schema.teacher
+    ids = {keys.request, keys.user, keys.item, keys.stage.column if keys.stage else None}
+    ids |= {task.chosen for task in schema.tasks} | {f.column for f in schema.fields if f.by_value}
+    numbers = {f.column for f in schema.fields if not f.by_value} | set(schema.value_columns)
+    numbers |= {task.column for task in schema.tasks if task.has_column}
+    if teacher is not None:
+        numbers |= {*teacher.columns.values(), *(hidden.column for hidden in (teacher.hidden or {}).values())}
+    return {name for name in ids if name is not None}, numbers
+
+
+def check_delimited(schema: Schema) -> None:
+    """Raises ValueError if nothing says of which type the values of text are that is a list."""
+    raw = schema.raw or RawColumns()
+    ids, numbers = columns_of(schema)
+    for name in raw.delimiters or ():
+        if name in ids & numbers and name not in raw.columns:
+            raise ValueError(
+                f"raw.delimiters: column {name!r} is used as ids and as numbers: say in `raw.columns` which they are"
+            )
