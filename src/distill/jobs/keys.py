@@ -46,6 +46,7 @@ KEYS: dict[str, Any] = {
     "data.source": _Text | None,
     "data.schema": _Text,
     "data.items": _Text | None,
+    "data.events": dict[str, _Text] | None,
     "data.adapter": Mapping[str, Any] | None,
     "data.loader.batch_candidates": _Count,
     "data.loader.eval_batch_candidates": _Count | None,

@@ -218,9 +218,9 @@ def test_csv_with_a_word_among_numbers(tmp_path: Path) -> None:
         prepare_quietly(path, tmp_path / "out")
 
 
-def test_csv_cannot_hold_lists(tmp_path: Path) -> None:
+def test_lists_in_csv_want_a_delimiter(tmp_path: Path) -> None:
     fields = [{"name": "uid", "side": "request", "kind": "sequence"}]
-    with pytest.raises(DataError, match="CSV cannot hold lists"):
+    with pytest.raises(DataError, match=r"raw\.delimiters: {uid: "):
         prepare_quietly(_csv(tmp_path, pairs()), tmp_path / "out", schema_of(fields=fields))
 
 

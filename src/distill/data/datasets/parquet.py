@@ -104,10 +104,10 @@ class ParquetSource:
             if not files[task]:
                 raise DataError(
                     "There are no files of events.",
-                    where=f"data.events.{task}",
-                    expected=f"a file, a folder or a glob pattern of files: {KNOWN_FILES}",
+                    where="data.events",
+                    expected=f"for {task} a file, a folder or a glob pattern of files: {KNOWN_FILES}",
                     found=source,
-                    remedy=f"Check data.events.{task}.",
+                    remedy="Check data.events.",
                 )
         return files
 

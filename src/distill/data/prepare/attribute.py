@@ -98,7 +98,7 @@ def attribute_events(
             where="data.events",
             expected=", ".join(tasks) or "none",
             found=", ".join(paths) or "none",
-            remedy=f"Give their files: 'data.events={{{wrong[0]}: FILES}}'"
+            remedy=f"Give their files: `data.events={{{wrong[0]}: FILES}}`."
             if lacks
             else "Correct the schema or data.events.",
         )
