@@ -56,7 +56,7 @@ def _seeded(kind: str | None) -> EmbeddingTables:
 
 def _train_whole() -> tuple[EmbeddingTables, RowwiseAdagrad]:
     tables = _seeded(None)
-    optimizer = RowwiseAdagrad(tables.parameters(), lr=1.0)
+    optimizer = RowwiseAdagrad([(f"tables.{name}", p) for name, p in tables.named_parameters()], lr=1.0)
     for step, rate in enumerate(RATES):
         optimizer.param_groups[0]["lr"] = rate
         for parameter in tables.parameters():
