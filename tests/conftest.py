@@ -10,7 +10,7 @@ settings.register_profile("shared_machine", deadline=None)
 settings.load_profile("shared_machine")
 
 SLOW_SECONDS = 1800
-"""When a slow test is taken for one that hangs: the longest takes minutes alone, more where programs share the cores."""
+"""When a slow test is taken for one that hangs: the longest takes minutes, and more where programs share the cores."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
