@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distill.export.card_example import curl_example
 from distill.schema import Schema
 from distill.serving.diversity.options import Rerank
 from distill.serving.item_features import FeaturesManifest, read_features_manifest
@@ -76,6 +77,15 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
         "```",
         "",
     ]
+    if (command := curl_example(manifest, schema, root)) is not None:
+        lines += [
+            "Over HTTP (`pip install 'distill-serving[service]'`); the second line is a golden request, cut short:",
+            "```",
+            "python -m distill.service --bundle FOLDER",
+            command,
+            "```",
+            "",
+        ]
     return "\n".join(lines)
 
 
