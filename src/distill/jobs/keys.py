@@ -168,6 +168,9 @@ KEYS: dict[str, Any] = {
     "study.trial": Annotated[int, Field(ge=0)] | None,
 }
 
+# Keys among the arguments of a part of which this program makes something else than its constructor would.
+OWN = frozenset({"trainer.precision", "trainer.matmul_precision"})
+
 # What a part must be, where that is told apart: by name, so that a job imports those only that it has.
 PARTS: dict[str, str] = {
     "trainer": "pytorch_lightning.Trainer",

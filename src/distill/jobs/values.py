@@ -25,7 +25,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from distill.arguments import parameters
 from distill.errors import ConfigError
 from distill.jobs.construct import OF_BUILDER, TARGET
-from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, PARTS, Bound
+from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, OWN, PARTS, Bound
 from distill.jobs.targets import run_part
 
 _OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -160,8 +160,8 @@ def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
     for name, value in node.items():
         if name in _OF_HYDRA or (isinstance(value, Mapping) and "_target_" in value):
             continue
-        if f"{where}.{name}" in KEYS:
-            continue  # which says more than the constructor does
+        if f"{where}.{name}" in OWN:
+            continue
         if name not in taken and not open_ended:
             raise ConfigError(
                 f"{target.__name__} got an unexpected keyword argument {name!r}.",

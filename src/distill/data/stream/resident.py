@@ -219,5 +219,5 @@ def _too_large(split: str, size: int, there: str) -> ConfigError:
         where="data.loader.resident",
         expected=f"less than {there}",
         found=f"{size / 2**30:.1f} GiB",
-        remedy="Leave it out (resident=null): batches are then read from disk, in the same order.",
+        remedy="Set data.loader.resident=null: batches are then read from disk, in the same order.",
     )
