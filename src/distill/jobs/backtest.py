@@ -128,10 +128,14 @@ class _Log:
                 expected=f"data=parquet data.schema=FILE data.source=PATTERN, or data={_GENERATED}",
                 found=" ".join(overrides) or "none",
             )
-        pattern = str(Path(str(parsed["data.source"])).expanduser())
-        found = tuple(sorted(map(Path, glob.glob(pattern))))  # noqa: PTH207, as sources are read
+        given = parsed["data.source"]
+        if isinstance(given, dict):
+            raise ConfigError("The files of splits are no days.", where="data.source", expected="a pattern, or a list")
+        patterns = [str(Path(str(one)).expanduser()) for one in (given if isinstance(given, list) else [given])]
+        matches = (match for pattern in patterns for match in sorted(glob.glob(pattern)))  # noqa: PTH207, as sources are
+        found = tuple(dict.fromkeys(map(Path, matches)))
         if not found:
-            raise DataError("Nothing matches.", where="data.source", found=pattern)
+            raise DataError("Nothing matches.", where="data.source", found=", ".join(patterns))
         return cls(found, tuple(data), tuple(others), len(found), main_task, out)
 
     def source(self, first: int, last: int) -> list[str]:

@@ -95,8 +95,24 @@ class RawFiles:
 
     def locate(self, row: int) -> str:
         """Names a row counted over all files."""
-        file = bisect_right(self._starts, row, hi=len(self.files)) - 1
+        file = self.number_of(row)
         return self.files[file].locate(row - self._starts[file])
+
+    def number_of(self, row: int) -> int:
+        """Returns the number of the file of a row counted over all files."""
+        return bisect_right(self._starts, row, hi=len(self.files)) - 1
+
+    def first_row(self, number: int) -> int:
+        """Returns the first row of a file, counted over all files; of the number behind the last, all rows."""
+        return int(self._starts[number])
+
+    def types(self, columns: Sequence[str]) -> dict[str, pa.DataType]:
+        """Returns the plain types that columns are read as."""
+        schemas = [file.schema for file in self.files]
+        return {
+            name: common_type([plain_type(schema.field(name).type) for schema in schemas], name in self._measured)
+            for name in columns
+        }
 
     def batches(
         self, columns: Sequence[str], dictionaries: Sequence[str] = (), start: int = 0, stop: int | None = None
@@ -113,11 +129,7 @@ class RawFiles:
         Raises:
             DataError: A file cannot be read.
         """
-        schemas = [file.schema for file in self.files]
-        types = {
-            name: common_type([plain_type(schema.field(name).type) for schema in schemas], name in self._measured)
-            for name in columns
-        }
+        types = self.types(columns)
         stop = self.num_rows if stop is None else stop
         for file, of_file in zip(self.files, self._starts[:-1], strict=True):
             row = max(start, of_file)
