@@ -13,11 +13,11 @@ class FileKind:
 
     Attributes:
         name: Of the format.
-        delimiter: Between cells, of a text file.
+        delimiter: Between cells, of a table of text.
         compression: Arrow's name of the codec around a text file; the other formats compress inside.
     """
 
-    name: Literal["Parquet", "Arrow", "ORC", "CSV"]
+    name: Literal["Parquet", "Arrow", "ORC", "CSV", "JSON"]
     delimiter: str = ""
     compression: str | None = None
 
@@ -28,6 +28,8 @@ _SUFFIXES = {
     ".csv": FileKind("CSV", ","),
     ".tsv": FileKind("CSV", "\t"),
     ".tab": FileKind("CSV", "\t"),
+    ".jsonl": FileKind("JSON"),
+    ".ndjson": FileKind("JSON"),
     ".feather": FileKind("Arrow"),
     ".arrow": FileKind("Arrow"),
     ".ipc": FileKind("Arrow"),
@@ -59,7 +61,7 @@ def file_kind(path: Path) -> FileKind | None:
         return _SUFFIXES[suffixes[-1]]
     if len(suffixes) == 2 and suffixes[1] in _COMPRESSIONS and suffixes[0] in _SUFFIXES:
         kind, codec = _SUFFIXES[suffixes[0]], _COMPRESSIONS[suffixes[1]]
-        if not kind.delimiter:
+        if kind.name not in ("CSV", "JSON"):
             return kind
         return replace(kind, compression=codec) if codec else None
     return _by_first_bytes(path)

@@ -17,6 +17,7 @@ from distill.data.partitions import folder_columns
 from distill.data.prepare.agree import agree
 from distill.data.prepare.arrow_file import ArrowFile
 from distill.data.prepare.csv_file import CsvFile
+from distill.data.prepare.json_file import JsonFile
 from distill.data.prepare.parquet_file import ParquetFile
 from distill.data.prepare.raw_columns import DeclaredFile, PartitionFile
 from distill.data.prepare.raw_file import RawFile
@@ -245,6 +246,8 @@ def _open_kind(path: Path, columns: _Columns) -> RawFile:
     file: RawFile
     if kind.name == "Parquet":
         file = ParquetFile(path)
+    elif kind.name == "JSON":
+        file = JsonFile(path, columns.needed, columns.most_rows)
     else:
         file = ArrowFile(path, columns.needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
     return DeclaredFile(file, columns.raw) if columns.raw != RawColumns() else file
