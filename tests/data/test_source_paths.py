@@ -158,6 +158,12 @@ def test_rules_that_cannot_cut_are_refused(days: Path, rule: SplitRule, apart: s
         (DateSplit(5, 9), {"train": "logs/day=0", "test": "logs/day=1"}, "Two things say what test is", "test"),
         (DateSplit(None, 9), {"train": "logs/day=0", "test": "logs/day=1"}, "Nothing says what val is", "val"),
         (DateSplit(None, 9), "logs", "Nothing says what val is", "val"),
+        (
+            FileSplit(1, None),
+            {name: f"logs/day={i}" for i, name in enumerate(SPLITS)},
+            "Two things say what val",
+            "val",
+        ),
         (FileSplit(1, None), "logs", "Nothing says what test is", "test"),
     ],
 )

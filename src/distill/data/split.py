@@ -252,16 +252,18 @@ def check_cuts(rule: SplitRule, given: Collection[str]) -> None:
     Raises:
         ConfigError: It cannot, or a date or pattern is given of a split that has files, or of one that needs it none.
     """
-    if {"val", "test"} <= set(given):
-        return
     wanted = [name for name in ("val", "test") if name not in given]
-    if given and (isinstance(rule, ColumnSplit | WholeSplit) or (isinstance(rule, KFoldSplit) and "test" in given)):
+    if (
+        given
+        and wanted
+        and (isinstance(rule, ColumnSplit | WholeSplit) or (isinstance(rule, KFoldSplit) and "test" in given))
+    ):
         raise ConfigError(
             f"This rule cannot cut {' and '.join(wanted)} from the training files.",
             where="data.adapter.split",
             expected="time, user_time, random, dates or files; k_fold where test has no files of its own",
             found=type(rule).__name__,
-            remedy=f"Choose another with split@data.adapter.split=…, or name files: data.source.{wanted[0]}=…",
+            remedy=f"Choose another with split@data.adapter.split=…, or name files of {wanted[0]} in data.source too.",
         )
     if not isinstance(rule, DateSplit | FileSplit):
         return

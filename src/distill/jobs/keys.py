@@ -44,7 +44,7 @@ KEYS: dict[str, Any] = {
     # Data.
     "data.main_task": _Text,
     "data.root": _Text | None,
-    "data.source": _Text | _Texts | Mapping[str, Any] | None,
+    "data.source": _Text | _Texts | Mapping[Literal["train", "val", "test"], _Text | _Texts | None] | None,
     "data.source.*": _Text | _Texts | None,
     "data.schema": _Text,
     "data.items": _Text | None,

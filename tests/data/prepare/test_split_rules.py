@@ -95,8 +95,8 @@ def test_dates_of_folders(tmp_path: Path, kind: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("times", "rule", "problem"),
     [
-        (DAYS, DateSplit(20250304, 20250306), r"The column holds dates(.|\n)*split\.val, column 'ts'(.|\n)*20250304"),
-        (DAYS, DateSplit(*BY_DATE, unit="s"), r"The column holds dates(.|\n)*unit s"),
+        (DAYS, DateSplit(20250304, 20250306), r"Column 'ts' holds dates(.|\n)*split\.val(.|\n)*20250304"),
+        (DAYS, DateSplit(*BY_DATE, unit="s"), r"Column 'ts' holds dates(.|\n)*unit s"),
         (range(6), DateSplit(*BY_DATE), r"holds numbers, and the boundary is a date(.|\n)*split\.unit=s"),
     ],
 )

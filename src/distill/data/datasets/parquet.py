@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distill.data.datasets.fingerprint import fingerprint_files
 from distill.data.datasets.source_paths import source_paths
+from distill.data.format import Split
 from distill.data.found import FilesFound, find_all, sources_root, together
 from distill.data.partitions import folder_columns
 from distill.data.raw import RawDataset
@@ -36,7 +37,7 @@ class ParquetSource:
         name: Of the prepared dataset; the schema's name if empty.
     """
 
-    source: str | list[str] | Mapping[str, str | list[str]]
+    source: str | list[str] | Mapping[Split, str | list[str] | None]
     schema: str
     split: SplitRule = field(default_factory=TimeSplit)
     items: str | None = None

@@ -29,12 +29,14 @@ def boundary(value: str | int | float, kind: pa.DataType, unit: str | None, wher
     found = family(kind)
     is_number = found in ("int", "float", "bool")
     if not is_number and found not in ("time", "string", "null"):
-        raise ConfigError("This column holds no dates.", where=f"{where}, column {column!r}", found=found)
+        raise ConfigError(
+            f"Column {column!r} holds no dates.", where=where, expected="dates, times or numbers", found=found
+        )
     if not is_number:
         if not isinstance(value, str) or unit is not None:
             raise ConfigError(
-                "The column holds dates.",
-                where=f"{where}, column {column!r}",
+                f"Column {column!r} holds dates.",
+                where=where,
                 expected="a date or time in ISO 8601, and no unit",
                 found=repr(value) if not isinstance(value, str) else f"unit {unit}",
             )
@@ -42,8 +44,8 @@ def boundary(value: str | int | float, kind: pa.DataType, unit: str | None, wher
     if isinstance(value, str):
         if unit is None:
             raise ConfigError(
-                "The column holds numbers, and the boundary is a date.",
-                where=f"{where}, column {column!r}",
+                f"Column {column!r} holds numbers, and the boundary is a date.",
+                where=where,
                 expected="a number, or the unit that the column counts since 1970: s, ms, us or ns",
                 found=repr(value),
                 remedy="Add data.adapter.split.unit=s, say.",
