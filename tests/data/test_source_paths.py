@@ -126,6 +126,23 @@ def test_what_is_left_out_is_cut_from_train(
     assert times(days, source) == {**expected, apart: [60, 79, 20]}
 
 
+@pytest.mark.parametrize("layout", ["flat", "requests"])
+@pytest.mark.parametrize(("rule", "apart", "expected"), CUTS)
+def test_requests_are_cut_whole(
+    days: Path, rule: SplitRule, apart: str, expected: dict[str, list[int]], layout: str
+) -> None:
+    """The same with every row twice, and with requests: twice the rows in flat data, the same number of requests."""
+    (days / "schema.yaml").write_text(
+        FLAT.replace("flat", layout).replace("time: time", "request: time, time: time") + "duplicates: keep\n"
+    )
+    for path in days.glob("logs/*/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(pa.concat_tables([table, table]), path)
+    found = times(days, make(days, {"train": "logs/day=[012]", apart: "logs/day=3"}, rule))
+    factor = 2 if layout == "flat" else 1
+    assert found == {name: [a, b, factor * n] for name, (a, b, n) in {**expected, apart: [60, 79, 20]}.items()}
+
+
 @pytest.mark.parametrize(("rule", "apart"), [(RandomSplit(0.2, 0.3), "test"), (RandomSplit(0.2, 0.3), "val")])
 def test_a_random_share_is_cut_from_train(days: Path, rule: SplitRule, apart: str) -> None:
     found = times(days, make(days, {"train": "logs/day=[012]", apart: "logs/day=3"}, rule))

@@ -173,7 +173,7 @@ class SplitPlanner:
         self, columns: list[str], value: Callable[[RawBatch, RowKeys], Int64], whole: bool = False
     ) -> Iterator[Int64]:
         """Yields a value of each request, partition by partition; raises DataError if it varies within a request."""
-        partitions = self._partitions("requests", 3)
+        partitions = self._partitions("all requests" if whole else "requests", 3)
         for batch, keys in self._keyed(columns, "read requests", whole):
             rows = np.arange(batch.start, batch.start + batch.num_rows)
             partitions.add(keys.request, (keys.request, value(batch, keys), rows))
