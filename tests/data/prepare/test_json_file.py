@@ -154,6 +154,25 @@ def test_what_the_schema_declares_holds(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("block", [1, 1 << 24])
+def test_a_column_of_several_kinds_may_be_declared_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(json_file, "_BLOCK_BYTES", block)
+    values = [71, "071", None, True, "ü", [1, "a"], 2.5]
+    path = lines(tmp_path / "x.jsonl", [{"zip": value, "i": i, "messy": values[-i]} for i, value in enumerate(values)])
+    raw = RawColumns(columns={"zip": "text"})
+    batches = list(RawFiles([path], ["zip", "i"], [], raw=raw).batches(["zip", "i"]))
+    found = [
+        (zip_code, i)
+        for b in batches
+        for zip_code, i in zip(*(b.columns[n].to_pylist() for n in ("zip", "i")), strict=True)
+    ]
+    assert found == list(zip(["71", "071", None, "true", "ü", '[1, "a"]', "2.5"], range(7), strict=True))
+    with pytest.raises(DataError, match=r"line 2, column 'zip'(.|\n)*declare it as text in `raw\.columns`"):
+        RawFiles([path], ["zip"], [])
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_dataset_of_json_lines_is_that_of_parquet(tmp_path: Path, nested: bool) -> None:
     times = ["2025-01-01", "2025-01-01", "2025-01-02", "2025-01-02", "2025-01-02", "2025-01-03", "2025-01-04T01:00:00Z"]

@@ -59,7 +59,8 @@ class ByFold:
         if self.rule.by == "user":
             hashed = np.where(keys.user == MISSING_KEY, keys.request, keys.user)
         fold, share = (mix64(hashed, 2 * self.rule.seed + draw) / 2.0**64 for draw in (1, 2))
-        codes = np.where(share < self.val, np.int8(VAL), np.int8(TRAIN))
+        codes = np.full(len(share), TRAIN, np.int8)
+        codes[share < self.val] = VAL
         codes[np.floor(fold * self.rule.k) == self.rule.fold] = TEST
         return codes
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,19 +32,22 @@ class JsonFile:
     Args:
         path: The file.
         needed: Columns that will be read.
+        as_text: Columns whose values are text whatever they are: others as they are written.
         most_rows: Only so many first rows are read, as if there were no others.
 
     Raises:
         DataError: A line is no object, or a column that is needed holds several kinds of values.
     """
 
-    def __init__(self, path: Path, needed: Sequence[str], most_rows: int | None = None) -> None:
+    def __init__(
+        self, path: Path, needed: Sequence[str], as_text: Collection[str] = (), most_rows: int | None = None
+    ) -> None:
         self.path = path
         kind = file_kind(path)
         assert kind is not None
         self._compression = kind.compression
         self._most_rows = most_rows
-        self._needed = set(needed)
+        self._needed, self._as_text = set(needed), set(as_text)
         self._types: dict[str, pa.DataType] = {}
         self._num_rows, self._bytes = 0, 0
         self._settle()
@@ -84,7 +88,10 @@ class JsonFile:
     def _parsed(self, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         row = 0
         for block in self._blocks():
-            table = self._table(block, row, types)
+            try:
+                table = _read(block, types)
+            except pa.ArrowException:
+                table = self._table(self._narrowed(block, row), row, types)
             row += table.num_rows
             yield pa.RecordBatch.from_arrays([combine(table[name]) for name in types], names=list(types))
 
@@ -128,24 +135,25 @@ class JsonFile:
         try:
             table = _read(block)
         except pa.ArrowException:
-            table = self._table(self._narrowed(block), self._num_rows, None)
+            table = self._table(self._narrowed(block, self._num_rows), self._num_rows, None)
         try:
             with_readable_names(table.schema)
         except pa.ArrowInvalid as error:
             raise self._broken(error, self._num_rows) from error
         return table
 
-    def _narrowed(self, block: bytes) -> bytes:
-        """Returns the lines of a block with the columns that are needed, and null for the others."""
-        lines = []
+    def _narrowed(self, block: bytes, row: int) -> bytes:
+        """Returns the lines of a block, from a row on, with the columns that are needed, and null for the others."""
+        lines: list[str] = []
         for line in filter(bytes.strip, block.split(b"\n")):
             try:
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"the line is no object but a {type(row).__name__}")
+                found = json.loads(line)
+                if not isinstance(found, dict):
+                    raise ValueError(f"the line is no object but a {type(found).__name__}")
             except ValueError as error:  # of which those of JSON and of UTF-8 are kinds
-                raise self._broken(error, self._num_rows + len(lines)) from error
-            lines.append(json.dumps({name: row[name] if name in self._needed else None for name in row}))
+                raise self._broken(error, row + len(lines)) from error
+            kept = {name: value if name in self._needed else None for name, value in found.items()}
+            lines.append(json.dumps(kept | {name: _written(kept[name]) for name in self._as_text & kept.keys()}))
         return "\n".join(lines).encode()
 
     def _unsigned(self, block: bytes, name: str, kind: pa.DataType) -> pa.DataType:
@@ -164,7 +172,7 @@ class JsonFile:
             raise self._broken(error, row) from error
 
     def _joined(self, name: str, one: pa.DataType, other: pa.DataType) -> pa.DataType:
-        joined = _join(one, other)
+        joined = _join(one, other) or (pa.string() if name in self._as_text else None)
         if joined is None:
             raise self._broken(ValueError(f"Column(/{name}) changed from {one} to {other}"), self._num_rows)
         return joined
@@ -179,7 +187,7 @@ class JsonFile:
             where=f"{where}, column {column[1]!r}" if column else where,
             expected="an object in each line, and values of one kind in a column: text, numbers, truth values or lists",
             found=_ROW.sub("", text)[:300],
-            remedy="Correct the line, or write the column with one kind of value.",
+            remedy="Correct the line, write the column with one kind of value, or declare it as text in `raw.columns`.",
         )
 
 
@@ -196,6 +204,10 @@ def _read(block: bytes, types: Mapping[str, pa.DataType] | None = None) -> pa.Ta
     )
     read = pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1)
     return pa_json.read_json(pa.BufferReader(block), read_options=read, parse_options=parse)
+
+
+def _written(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _leaf(kind: pa.DataType) -> pa.DataType:

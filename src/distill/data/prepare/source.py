@@ -198,6 +198,11 @@ class _Columns:
     raw: RawColumns
     most_rows: int | None = None
 
+    @property
+    def as_text(self) -> list[str]:
+        """Columns that are declared to be text."""
+        return [name for name, kind in self.raw.columns.items() if kind == "text"]
+
 
 def open_start(path: Path, rows: int) -> tuple[RawFile, Counter[str]]:
     """Opens a file for its first rows: nothing behind them is read, nor do they say of it.
@@ -247,7 +252,7 @@ def _open_kind(path: Path, columns: _Columns) -> RawFile:
     if kind.name == "Parquet":
         file = ParquetFile(path)
     elif kind.name == "JSON":
-        file = JsonFile(path, columns.needed, columns.most_rows)
+        file = JsonFile(path, columns.needed, columns.as_text, columns.most_rows)
     else:
         file = ArrowFile(path, columns.needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
     return DeclaredFile(file, columns.raw) if columns.raw != RawColumns() else file
