@@ -54,6 +54,27 @@ def test_the_suffix_says_the_kind(tmp_path: Path, name: str, kind: FileKind | No
     assert file_kind(tmp_path / name) == kind
 
 
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ('{"a": 1}\n{"a": 2}\n', True),
+        ('\n {"a": 1} \n\n{"a": 2', True),
+        ('{"a": 1}\n', False),
+        ('{\n"a": 1\n}\n', False),
+        ('[{"a": 1},\n{"a": 2}]\n', False),
+        ('"a"\n{"a": 2}\n', False),
+        ("", False),
+    ],
+)
+def test_json_is_read_if_its_lines_are_objects(tmp_path: Path, text: str, is_read: bool) -> None:
+    (tmp_path / "x.json").write_text(text)
+    (tmp_path / "y.JSON.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "z.json.gz").write_bytes(gzip.compress(text.encode())[:9])
+    assert file_kind(tmp_path / "x.json") == (FileKind("JSON") if is_read else None)
+    assert file_kind(tmp_path / "y.JSON.gz") == (FileKind("JSON", compression="gzip") if is_read else None)
+    assert file_kind(tmp_path / "z.json.gz") is None
+
+
 def test_files_without_a_suffix_are_looked_into(tmp_path: Path) -> None:
     pq.write_table(TABLE, tmp_path / "part-00000")
     feather.write_feather(TABLE, str(tmp_path / "part-00001-abc.c000"))
