@@ -90,9 +90,14 @@ def _sources(cfg: DictConfig) -> Iterator[DictConfig]:
         return
     if cfg.data.get("source") is None:
         raise ConfigError("There are no raw files to go through one by one.", where="each", expected="data.source")
-    matches = sorted(glob.glob(str(Path(cfg.data.source).expanduser())))  # noqa: PTH207, as sources are read
-    if not matches:
+    given = plain(cfg.data.source)
+    if isinstance(given, Mapping):
+        raise ConfigError("The files of splits are no days.", where="data.source", expected="a pattern, or a list")
+    patterns = [str(Path(one).expanduser()) for one in ([given] if isinstance(given, str) else given)]
+    found = [match for pattern in patterns for match in sorted(glob.glob(pattern))]  # noqa: PTH207, as sources are read
+    if not found:
         raise DataError("Nothing matches.", where="data.source", found=str(cfg.data.source))
+    matches = dict.fromkeys(found)
     for match in matches:
         one = cfg.copy()
         OmegaConf.update(one, "data.source", match)
@@ -213,7 +218,9 @@ def _known_items(models: Mapping[str, Path], loaded: Mapping[str, LoadedModel]) 
 
 def _data_name(cfg: DictConfig) -> str:
     source = cfg.data.get("root") or cfg.data.get("source")
-    return Path(str(source)).name if source is not None else str(cfg.data.get("name", "data"))
+    if source is None:
+        return str(cfg.data.get("name", "data"))
+    return ", ".join(Path(one).name for one in ([source] if isinstance(source, str) else plain(source)))
 
 
 def _shown(metric: str, found: list[Evaluation]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
-from distill.data.split import ColumnSplit, SplitRule, TimeSplit, UserTimeSplit
+from distill.data.split import ColumnSplit, DateSplit, KFoldSplit, SplitRule, TimeSplit, UserTimeSplit
 from distill.encodings.arrow import family, plain_type
 from distill.encodings.tables import ValueKind
 from distill.errors import DataError, SchemaError
@@ -67,13 +67,13 @@ def key_uses(schema: Schema) -> tuple[Use, ...]:
     return tuple(uses)
 
 
-def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
-    """Lists every use of a raw column.
+def raw_uses(schema: Schema, split: SplitRule | None) -> tuple[Use, ...]:
+    """Lists every use of a raw column; no rule where every split has files of its own.
 
     Raises:
         SchemaError: The name of a column cannot be taken.
     """
-    needs_time = isinstance(split, TimeSplit | UserTimeSplit)
+    needs_time = _needs_time(split)
     keys = schema.keys
     uses = list(key_uses(schema))
     if keys.time:
@@ -82,6 +82,8 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
         uses.append(Use(keys.stage.column, "keys.stage", True, _IDS))
     if isinstance(split, ColumnSplit):
         uses.append(Use(split.column, "split column", False, ("string",)))
+    if isinstance(split, DateSplit) and split.column is not None:
+        uses.append(Use(split.column, "split column", False, _TIMES))
     uses += [field_use(spec) for spec in schema.fields]
     uses += [Use(task.column, f"label of task {task.name!r}", True, _NUMBERS) for task in schema.tasks]
     uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
@@ -116,7 +118,7 @@ def open_files(paths: Sequence[Path], schema: Schema, uses: Sequence[Use], batch
 
 
 def open_checked(
-    paths: Sequence[Path], schema: Schema, split: SplitRule, batch_bytes: int = BATCH_BYTES
+    paths: Sequence[Path], schema: Schema, split: SplitRule | None, batch_bytes: int = BATCH_BYTES
 ) -> tuple[RawFiles, tuple[Use, ...], RawShape]:
     """Opens raw files and checks that they hold what the schema and the split rule say, before a row is prepared.
 
@@ -150,12 +152,20 @@ def check_declared(schema: Schema, uses: Iterable[Use]) -> None:
             )
 
 
-def check_rule(schema: Schema, split: SplitRule) -> None:
+def _needs_time(split: SplitRule | None) -> bool:
+    """Whether a rule goes by `keys.time`."""
+    return isinstance(split, TimeSplit | UserTimeSplit) or (isinstance(split, DateSplit) and split.column is None)
+
+
+def check_rule(schema: Schema, split: SplitRule | None) -> None:
     """Raises SchemaError if the split rule needs a key that the schema does not declare."""
     rule = type(split).__name__
-    if isinstance(split, TimeSplit | UserTimeSplit) and schema.keys.time is None:
-        raise SchemaError(f"{rule} needs times.", where="keys.time", found="nothing", remedy="Declare the time column.")
-    if isinstance(split, UserTimeSplit) and schema.keys.user is None:
+    if _needs_time(split) and schema.keys.time is None:
+        remedy = "Declare the time column"
+        remedy += ", or name one of dates: data.adapter.split.column=…" if isinstance(split, DateSplit) else "."
+        raise SchemaError(f"{rule} needs times.", where="keys.time", found="nothing", remedy=remedy)
+    by_user = isinstance(split, UserTimeSplit) or (isinstance(split, KFoldSplit) and split.by == "user")
+    if by_user and schema.keys.user is None:
         raise SchemaError(f"{rule} needs users.", where="keys.user", found="nothing", remedy="Declare the user column.")
 
 
@@ -251,6 +261,8 @@ def _check_family(found: str, use: Use, shape: RawShape, where: str) -> None:
         return
     wanted = "list of " * depth + " or ".join(f for f in use.families if f != "null")
     remedy = "Correct the column or its `kind` and `encoding` in the schema."
+    if leaf == "time" and "string" in use.families:
+        remedy = f"Declare `raw.columns: {{{use.column}: text}}` in the schema to take the times as text."
     if levels < depth:
         remedy = "Store lists (Parquet); in raw requests every candidate column is a list. CSV cannot hold lists."
     raise DataError("A raw column has the wrong type.", where=where, expected=wanted, found=found, remedy=remedy)
