@@ -20,6 +20,7 @@ from distill.schema.schema import (
     Cold,
     FieldSpec,
     HiddenColumn,
+    RowWeight,
     Schema,
     Score,
     Task,
@@ -38,6 +39,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "teacher": TeacherColumns,
     "hidden": HiddenColumn,
     "stage": StageKey,
+    "weight": RowWeight,
     "raw": RawColumns,
 }
 

@@ -6,7 +6,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Keys, Model, RawColumns
@@ -196,6 +196,17 @@ class TeacherColumns(Model):
     hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
 
 
+class RowWeight(Model):
+    """How much a candidate counts for, in losses and metrics.
+
+    Attributes:
+        column: Raw candidate column of finite numbers of at least 0, none of them null. A candidate of weight 0 is left
+            out of training and evaluation, as if the log did not hold it; it is scored like any other.
+    """
+
+    column: str = Field(min_length=1)
+
+
 class Schema(Model):
     """Names every field, task and key of a dataset once.
 
@@ -210,6 +221,7 @@ class Schema(Model):
             the first or the last is, they are merged into the first, or they are an error.
         evaluation: Raw candidate columns that are kept for evaluation only, such as a known utility.
         teacher: Production scores in the raw data.
+        weight: How much candidates count for, or the name of the column alone; all alike if not given.
         raw: How raw columns are read, where the files alone do not say it.
     """
 
@@ -223,7 +235,13 @@ class Schema(Model):
     duplicates: Literal["keep", "first", "last", "merge", "error"] = "keep"
     evaluation: tuple[str, ...] = ()
     teacher: TeacherColumns | None = None
+    weight: RowWeight | None = None
     raw: RawColumns | None = None
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _column_alone(cls, value: object) -> object:
+        return {"column": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check(self) -> Schema:
@@ -264,8 +282,19 @@ class Schema(Model):
 
     @property
     def value_columns(self) -> tuple[str, ...]:
-        """Candidate columns that travel beside the fields: those of the score, then those of evaluation."""
-        return (*self.score.columns, *(c for c in self.evaluation if c not in self.score.columns))
+        """Candidate columns that travel beside the fields: those of the score, then those of evaluation, then the row
+        weight's, each once."""
+        return tuple(dict.fromkeys((*self.score.columns, *self.evaluation, *self.weight_columns)))
+
+    @property
+    def weight_columns(self) -> tuple[str, ...]:
+        """The column of the row weight; none if all rows count alike."""
+        return () if self.weight is None else (self.weight.column,)
+
+    @property
+    def train_columns(self) -> tuple[str, ...]:
+        """Those of `value_columns` that the training split has too: all but those of evaluation alone."""
+        return tuple(dict.fromkeys((*self.score.columns, *self.weight_columns)))
 
     def side(self, side: Side) -> tuple[FieldSpec, ...]:
         """Returns the fields of one side, in schema order."""

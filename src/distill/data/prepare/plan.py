@@ -86,7 +86,9 @@ def raw_uses(schema: Schema, split: SplitRule | None) -> tuple[Use, ...]:
         uses.append(Use(split.column, "split column", False, _TIMES))
     uses += [field_use(spec) for spec in schema.fields]
     uses += [Use(task.column, f"label of task {task.name!r}", True, _NUMBERS) for task in schema.tasks]
-    uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
+    others = [column for column in schema.value_columns if column not in schema.weight_columns]
+    uses += [Use(column, "value column", True, _NUMBERS) for column in others]
+    uses += [Use(column, "row weight", True, _NUMBERS) for column in schema.weight_columns]
     if schema.teacher:
         uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
         hidden = (schema.teacher.hidden or {}).items()
