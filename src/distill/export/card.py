@@ -35,6 +35,7 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
         + ".",
         "",
         f"Predicts {_tasks(schema)}. Ranking score: {_score(schema)}.",
+        *_sampling(schema),
         "",
         "## Raw columns that it reads",
         "| column | field | of | kind | encoding | ids |",
@@ -91,6 +92,16 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
 
 def _tasks(schema: Schema) -> str:
     return ", ".join(f"`{task.name}` ({task.kind})" for task in schema.tasks)
+
+
+def _sampling(schema: Schema) -> list[str]:
+    rates = [f"{rate:g} of the negatives of `{task}`" for task, rate in (schema.negative_sampling or {}).items()]
+    if not rates:
+        return []
+    return [
+        f"The log that it learned from kept {', '.join(rates)}. Probabilities and the ranking score are corrected for "
+        "it (logit + log rate); `logits` and what the programs give are not."
+    ]
 
 
 def _score(schema: Schema) -> str:

@@ -14,6 +14,7 @@ from distill.schema.schema import (
     Side,
     Task,
     TeacherColumns,
+    log_rates,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "TeacherColumns",
     "dump_schema",
     "load_schema",
+    "log_rates",
     "parse_schema",
     "save_schema",
 ]

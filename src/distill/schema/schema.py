@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cached_property
 from typing import Annotated, Literal
@@ -13,6 +15,8 @@ from distill.schema.keys import Keys, Model, RawColumns
 
 MAX_WIDTH = 1 << 16
 _ROWS = {"all", "exposed"}
+Rates = dict[str, Annotated[float, Field(gt=0.0, le=1.0)]]
+"""Binary task to the share of its negatives that a log kept: 1 if all of them, as for tasks that are left out."""
 
 
 class Side(str, Enum):
@@ -187,6 +191,8 @@ class TeacherColumns(Model):
         first: Of positions: the number of the best place.
         nan: What a NaN in a column means: an error, or null.
         hidden: Name to hidden vectors, for the loss terms on them.
+        negative_sampling: Task to the share of negatives in the log that the ranker learned from, if its scores are not
+            corrected for it; without it they are those of a log that lacks nothing.
     """
 
     columns: dict[str, str] = Field(min_length=1)
@@ -194,6 +200,13 @@ class TeacherColumns(Model):
     first: int = Field(default=1, ge=0, le=1)
     nan: Literal["error", "missing"] = "error"
     hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
+    negative_sampling: Rates | None = None
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> TeacherColumns:
+        if self.negative_sampling is not None and self.kind == "position":
+            raise ValueError("`negative_sampling` says what probabilities are of; positions are none")
+        return self
 
 
 class RowWeight(Model):
@@ -222,6 +235,8 @@ class Schema(Model):
         evaluation: Raw candidate columns that are kept for evaluation only, such as a known utility.
         teacher: Production scores in the raw data.
         weight: How much candidates count for, or the name of the column alone; all alike if not given.
+        negative_sampling: Task to the share of its negatives that the log kept. A model learns the odds of the log;
+            probabilities and the ranking score are corrected for it.
         raw: How raw columns are read, where the files alone do not say it.
     """
 
@@ -236,6 +251,7 @@ class Schema(Model):
     evaluation: tuple[str, ...] = ()
     teacher: TeacherColumns | None = None
     weight: RowWeight | None = None
+    negative_sampling: Rates | None = None
     raw: RawColumns | None = None
 
     @field_validator("weight", mode="before")
@@ -268,12 +284,26 @@ class Schema(Model):
             unknown = sorted(set(names) - known)
             if unknown:
                 raise ValueError(f"{owner}: unknown task {unknown[0]!r}; the tasks are {', '.join(sorted(known))}")
+        _check_sampling(self.negative_sampling, self.tasks, "negative_sampling")
+        of_teacher = None if self.teacher is None else self.teacher.negative_sampling
+        _check_sampling(of_teacher, self.tasks, "teacher.negative_sampling")
         return self
 
     @cached_property
     def task_names(self) -> tuple[str, ...]:
         """Names of the tasks, in the order of the logits."""
         return tuple(task.name for task in self.tasks)
+
+    @property
+    def log_rates(self) -> tuple[float, ...]:
+        """By how much a logit of the log is corrected, for each task: log(rate) of its negatives, 0 if all were kept.
+
+        With a share w of the negatives kept, the odds of the log are 1/w times those of the world, so that a
+        probability p of the log is q = p / (p + (1 - p) / w), which is logit(q) = logit(p) + log(w).
+
+        Reference: He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, section 6.3.
+        """
+        return log_rates(self.negative_sampling, self.task_names)
 
     @property
     def logged_tasks(self) -> tuple[str, ...]:
@@ -315,6 +345,18 @@ class Schema(Model):
     def serving_view(self) -> Schema:
         """Returns the schema without privileged fields: all that a pre-ranker may see."""
         return self.model_copy(update={"fields": tuple(f for f in self.fields if not f.privileged)})
+
+
+def log_rates(rates: Mapping[str, float] | None, tasks: Sequence[str]) -> tuple[float, ...]:
+    """Returns the logarithm of the rate of each task, 0 of one that is left out; see `Schema.log_rates`."""
+    return tuple(math.log((rates or {}).get(task, 1.0)) for task in tasks)
+
+
+def _check_sampling(rates: Mapping[str, float] | None, tasks: Sequence[Task], where: str) -> None:
+    """Negatives are of binary tasks."""
+    binary = [task.name for task in tasks if task.kind == "binary"]
+    if wrong := [name for name in rates or () if name not in binary]:
+        raise ValueError(f"{where}: {wrong[0]!r} is no binary task; these are {', '.join(binary) or 'none'}")
 
 
 def _check_unique(names: list[str], what: str) -> None:
