@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 # The machine is shared: how long one example takes says nothing.
 settings.register_profile("shared_machine", deadline=None)
 settings.load_profile("shared_machine")
+
+SLOW_SECONDS = 1800
+"""When a slow test is taken for one that hangs: the longest takes minutes, and more where programs share the cores."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives slow tests more time than the others, before the guard against hanging ends their process."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))

@@ -30,7 +30,7 @@ WORDS = {
     "torchrun or srun around a study",
     "+sweep=optuna",
 }
-OPEN = {"callbacks.extra", "raw.columns"}  # mappings of a user's own
+OPEN = {"callbacks.extra", "raw.columns", "data.source"}  # mappings of a user's own
 KEY = re.compile(rf"[A-Za-z_+{ANY}][\w*{ANY}]*(?:\.[\w*…<>{ANY}]+)+")
 FILE = re.compile(r"\.(yaml|py|md|ckpt|parquet)$")
 CHOICE = re.compile(r"(?<![\w.])\+?([a-z_/]+)(?:@[\w.]+)?=([a-z]\w*)(?![\w./…])")

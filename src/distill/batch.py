@@ -180,7 +180,8 @@ class Batch(TensorStruct):
         observed: `[N, K]` bool.
         stage: `[N]` int64, values of `Stage`.
         origin: `[N]` int64, values of `Origin`.
-        weight: `[N]` float32; 0 on padding rows.
+        weight: `[N]` float32, what a row counts for; 0 on padding rows, and on rows that count for nothing: no loss,
+            sample rule or metric looks at either.
         request_id: `[R]` int64, for grouping.
         user_id: `[R]` int64, for grouping; `MISSING_KEY` of an unknown user.
         item_id: `[N]` int64, for grouping; `MISSING_KEY` of an unknown item.

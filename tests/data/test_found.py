@@ -36,6 +36,9 @@ def touch(folder: Path, *names: str) -> None:
         ("x.csv.zst", FileKind("CSV", ",", "zstd")),
         ("x.tsv.bz2", FileKind("CSV", "\t", "bz2")),
         ("x.tab", FileKind("CSV", "\t")),
+        ("x.jsonl", FileKind("JSON")),
+        ("x.ndjson.gz", FileKind("JSON", compression="gzip")),
+        ("x.json", None),
         ("x.feather", FileKind("Arrow")),
         ("x.arrow", FileKind("Arrow")),
         ("x.ipc", FileKind("Arrow")),
@@ -49,6 +52,27 @@ def touch(folder: Path, *names: str) -> None:
 def test_the_suffix_says_the_kind(tmp_path: Path, name: str, kind: FileKind | None) -> None:
     touch(tmp_path, name)
     assert file_kind(tmp_path / name) == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ('{"a": 1}\n{"a": 2}\n', True),
+        ('\n {"a": 1} \n\n{"a": 2', True),
+        ('{"a": 1}\n', False),
+        ('{\n"a": 1\n}\n', False),
+        ('[{"a": 1},\n{"a": 2}]\n', False),
+        ('"a"\n{"a": 2}\n', False),
+        ("", False),
+    ],
+)
+def test_json_is_read_if_its_lines_are_objects(tmp_path: Path, text: str, is_read: bool) -> None:
+    (tmp_path / "x.json").write_text(text)
+    (tmp_path / "y.JSON.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "z.json.gz").write_bytes(gzip.compress(text.encode())[:9])
+    assert file_kind(tmp_path / "x.json") == (FileKind("JSON") if is_read else None)
+    assert file_kind(tmp_path / "y.JSON.gz") == (FileKind("JSON", compression="gzip") if is_read else None)
+    assert file_kind(tmp_path / "z.json.gz") is None
 
 
 def test_files_without_a_suffix_are_looked_into(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Requests:
         self.counts = counts
         self.request = {name: values.slice(seed, len(counts)) for name, values in request.items()}
         rows = pa.array(rng.integers(0, len(candidates["bid"]), sum(counts)))
-        self.pairs = {name: candidates[name].take(rows) for name in ("match", "reason", "bid")}
+        self.pairs = {name: candidates[name].take(rows) for name in ("match", "reason", "bid", "dwell")}
         self.items = [[f"i{i}" for i in rng.integers(0, 50, count)] for count in counts]
 
     def check(self, found: DeviceTopK, k: int | None = None) -> Best:

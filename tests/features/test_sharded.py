@@ -56,7 +56,7 @@ def _seeded(kind: str | None) -> EmbeddingTables:
 
 def _train_whole() -> tuple[EmbeddingTables, RowwiseAdagrad]:
     tables = _seeded(None)
-    optimizer = RowwiseAdagrad(tables.parameters(), lr=1.0)
+    optimizer = RowwiseAdagrad([(f"tables.{name}", p) for name, p in tables.named_parameters()], lr=1.0)
     for step, rate in enumerate(RATES):
         optimizer.param_groups[0]["lr"] = rate
         for parameter in tables.parameters():
@@ -85,7 +85,7 @@ def _worker(rank: int, folder: str, kind: str) -> None:
     tables = _seeded(kind)
     assert isinstance(tables, ShardedTables)
     found: dict[str, Any] = {"start": tables.state_dict(), "rates": []}
-    optimizer = ShardedAdagrad([tables], lr=1.0)
+    optimizer = ShardedAdagrad({"tables": tables}, lr=1.0)
     for step, rate in enumerate(RATES):
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
@@ -142,7 +142,7 @@ def _memory(name: str) -> int:
 
 def _use(tables: EmbeddingTables, rank: int) -> None:
     """Trains a few steps and looks rows up as an evaluation does."""
-    optimizer = ShardedAdagrad([tables], lr=0.1) if isinstance(tables, ShardedTables) else None
+    optimizer = ShardedAdagrad({"tables": tables}, lr=0.1) if isinstance(tables, ShardedTables) else None
     for step in range(3):
         ids = torch.arange(rank, BIG_ROWS, 997 + step)
         tables.rows(BIG_WIDTH, ids).square().sum().backward()

@@ -103,6 +103,16 @@ def test_days_one_by_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "3.parquet" in capsys.readouterr().out
 
 
+def test_several_sources_are_one_after_the_other(root: Path) -> None:
+    arguments = [a for a in of_day(root, "[234]") if not a.startswith("data.source")]
+    source = f"data.source=['{root / 'days' / '4.parquet'}','{root / 'days' / '[234].parquet'}']"
+    found = evaluate(root, *arguments, source, "each=true", f"path={best(root, 'student')}")
+    assert [one["data"] for one in found] == ["4.parquet", "2.parquet", "3.parquet"]
+    (together,) = evaluate(root, *arguments, source, f"path={best(root, 'student')}")
+    assert together["data"] == "4.parquet, [234].parquet"
+    assert together["requests"] == sum(one["requests"] for one in found)
+
+
 def test_logged_scores_are_agreed_with(root: Path, tmp_path: Path) -> None:
     table = day(5)
     logged = [[0.1 + 0.01 * i for i in range(8)] for _ in range(table.num_rows)]
@@ -137,16 +147,31 @@ def test_logged_positions_are_an_order_and_no_probability(root: Path, tmp_path: 
         (["teacher_path=column"], ["The data holds no teacher scores.", "teacher_path=FILE"]),
         (["metric=nothing"], ["There is no such metric.", "click/auc", "nothing"]),
         (["data_split=all"], ["data_split", "train, val, test"]),
+        (
+            ["data=parquet", "data.schema={root}/schema.yaml", "data.source={train:'{root}/days/2.parquet',val:a}"],
+            ["There are no data files.", "data.source.val"],
+        ),
+        (
+            [
+                "data=parquet",
+                "data.schema={root}/schema.yaml",
+                "data.source={train:'{root}/days/2.parquet',val:'{root}/days/3.parquet'}",
+            ],
+            ["whatever split they are of", "files of train, val"],
+        ),
+        (
+            ["data=parquet", "data.schema=a", "data.source={train:a}", "each=true"],
+            ["The files of splits are no days.", "data.source"],
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
     root: Path, arguments: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = [] if any(a.startswith("path") for a in arguments) or not arguments else [f"path={best(root, 'student')}"]
-    said = message_of(
-        capsys, "scripts/evaluate.py", "trainer=cpu", "data=prepared", f"data.root={root / 'day1'}",
-        *path_arguments(root), *path, *arguments,
-    )  # fmt: skip
+    data = ["data=prepared", f"data.root={root / 'day1'}"] if "data=parquet" not in arguments else []
+    own = [argument.replace("{root}", str(root)) for argument in arguments]
+    said = message_of(capsys, "scripts/evaluate.py", "trainer=cpu", *data, *path_arguments(root), *path, *own)
     assert all(part in said for part in parts), said
 
 

@@ -18,6 +18,7 @@ import yaml
 from distill.data.dataset import load_dataset
 from distill.device import DeviceTopK
 from distill.serving import Bundle, ItemVectors, Quota, Rerank
+from distill.serving.item_features import ItemFeatures
 from tests.jobs.days import SCHEMA, day, of_day, write_days
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 
@@ -209,13 +210,14 @@ def test_a_bundle_is_not_made_of_a_bundle(root: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
-def test_a_ranker_ends_with_a_bundle_without_item_vectors(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its data may have a catalogue for other reasons; hours of training do not end in a refusal."""
+def test_a_ranker_ends_with_a_bundle_of_item_features(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no vectors of items, so what is stored of the catalogue is what encoding makes of it."""
     train(*of_day(root, 1), *path_arguments(root), *SMALL, "model=dnn", "name=ranker", "export=true",
           f"data.items={root / 'items.parquet'}")  # fmt: skip
     bundle = Bundle.load(run_dirs(root, "ranker")[0] / "bundle")
     assert bundle.manifest.is_whole
-    assert bundle.items is None
+    assert isinstance(bundle.items, ItemFeatures)
+    assert bundle.items.key == "item"
     assert "of the checkpoint (0 s)" not in capsys.readouterr().out
 
 

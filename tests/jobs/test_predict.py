@@ -71,7 +71,7 @@ def best(root: Path) -> Path:
     return run_dirs(root, "student")[0] / "checkpoints" / "best.ckpt"
 
 
-def predict(root: Path, source: Path, out: Path, *arguments: str) -> pa.Table:
+def predict(root: Path, source: Path | str, out: Path, *arguments: str) -> pa.Table:
     run_script("scripts/predict.py", "trainer=cpu", f"path={best(root)}", f"source={source}", f"out={out}",
                *path_arguments(root), *arguments)  # fmt: skip
     parts = json.loads((out / "predictions.json").read_text())["parts"]
@@ -120,6 +120,25 @@ def test_labelled_files_give_the_same(root: Path, tmp_path: Path) -> None:
     (tmp_path / "labelled").mkdir()
     pq.write_table(day(NEW), tmp_path / "labelled" / "a.parquet")
     check(root, predict(root, tmp_path / "labelled", tmp_path / "out"))
+
+
+def test_several_sources_of_several_kinds_with_columns_of_folders(root: Path, tmp_path: Path) -> None:
+    """Requests of each user in a folder that names the user, and the last ones as JSON lines, named twice."""
+    nested = pq.read_table(root / "requests.parquet")
+    users = nested["user"].unique().to_pylist()
+    for number, user in enumerate(users):
+        own = nested.filter(pc.equal(nested["user"], user)).drop_columns(["user"])
+        folder = tmp_path / ("last" if number > 5 else "first") / f"user={user}"
+        folder.mkdir(parents=True)
+        if number > 5:
+            (folder / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own.to_pylist()))
+        else:
+            pq.write_table(own, folder / "x.parquet")
+    sources = f"['{tmp_path}/last','{tmp_path}/first/*/*.parquet','{tmp_path}/last/user={users[-1]}/x.jsonl']"
+    table = predict(root, sources, tmp_path / "out", "keep=[user]")
+    check(root, table)
+    owners = dict(zip(nested["search"].to_pylist(), nested["user"].to_pylist(), strict=True))
+    assert [owners[search] for search in table["search"].to_pylist()] == table["user"].to_pylist()
 
 
 def test_kept_columns_and_the_best_of_each_request(root: Path, tmp_path: Path) -> None:
@@ -270,6 +289,7 @@ def test_a_model_of_flat_rows(tmp_path: Path) -> None:
     [
         (["keep=[nothing]"], ["nothing", "(keep)"]),
         (["source=nowhere"], ["There are no data files.", "nowhere"]),
+        (["source=[a,1]"], ["source", "a list [text"]),
         (["top_k=0"], ["top_k"]),
         (["path=nowhere.ckpt"], ["The checkpoint does not exist."]),
     ],

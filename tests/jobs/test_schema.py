@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distill.data.dataset import load_dataset
 from distill.data.datasets.parquet import ParquetSource
 from distill.data.prepare import prepare
 from distill.jobs.schema import one_source
 from distill.jobs.schema_options import arguments
 from distill.schema import load_schema
-from tests.jobs.entry import run_script
+from tests.jobs.entry import path_arguments, run_script
 
 ROWS = 400
 
@@ -119,3 +120,13 @@ def test_several_files_are_one_source_if_a_folder_or_a_pattern_says_them(tmp_pat
     assert one_source([str(f) for f in files], files) == f"{logs}/day_*.parquet"
     log(logs, "day_3.parquet")
     assert one_source([str(f) for f in files], files) is None
+
+
+def test_files_that_no_pattern_says_are_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = tmp_path / "logs"
+    files = [str(log(logs, f"day_{i}.parquet")) for i in range(3)][:2]
+    run_script("scripts/schema.py", "init", *files, "--out", str(tmp_path / "schema.yaml"), "--no-check")
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert command[3] == f"data.source=['{files[0]}','{files[1]}']"
+    run_script(*command[1:], f"out={tmp_path / 'out'}", *path_arguments(tmp_path))
+    assert load_dataset(tmp_path / "out").manifest.counts["rows_read"] == 2 * ROWS

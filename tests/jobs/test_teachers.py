@@ -124,7 +124,7 @@ def test_two_processes_write_an_ensemble_once_and_calibrate_it_alike(root: Path,
     written = (tmp_path / "written.txt").read_text().splitlines()
     assert written == ["0 train", "0 val", "0 test"]
     first, second = (torch.load(tmp_path / f"maps_{rank}.pt", weights_only=True) for rank in range(2))
-    assert first.keys() == second.keys() == {"0", "1", "2"}
+    assert first.keys() == second.keys() == {0, 1, 2}
     for task, points in first.items():
         assert points[0].numel() > 2, "nothing was fitted"
         assert all(torch.equal(a, b) for a, b in zip(points, second[task], strict=True))

@@ -31,7 +31,7 @@ def arm(folder: Path) -> None:
 
     def watched_write(*args: Any) -> Iterator[tuple[str, Path]]:
         with (folder / "written.txt").open("a") as file:
-            file.write(f"{rank()} {args[4]}\n")
+            file.write(f"{rank()} {args[3]}\n")
         return write_split(*args)
 
     teacher.calibrated, ensemble._write_split = watched_calibrated, watched_write

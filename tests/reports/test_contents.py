@@ -30,14 +30,19 @@ LABELS = {"click": LabelNumbers(candidates=1000, labelled=1000, positive=100, lo
 SPLIT = SplitContents(rows=1000, requests=100, candidates=1000, labels=LABELS, fields=FIELDS)
 
 
-def made_of(rule: str = "RandomSplit", schema: dict[str, Any] | None = None, **splits: SplitContents) -> Dataset:
+def made_of(
+    rule: str = "RandomSplit",
+    schema: dict[str, Any] | None = None,
+    apart: dict[str, int] | None = None,
+    **splits: SplitContents,
+) -> Dataset:
     contents = Contents(
         files=FilesRead(count=7, rows=3000, bytes=12_345_678, names=tuple(f"{i}.parquet" for i in range(7))),
         splits={name: splits.get(name, SPLIT) for name in ("train", "val", "test")},
     )
     manifest = Manifest(
-        fingerprint="", source={"split": {"rule": rule}}, splits={}, encodings=SavedEncodings(), ranges={}, counts={},
-        contents=contents,
+        fingerprint="", source={"split": {"rule": rule}, "apart": apart or {}}, splits={}, encodings=SavedEncodings(),
+        ranges={}, counts={}, contents=contents,
     )  # fmt: skip
     return Dataset(Path("d"), schema_of(**(schema or {})), manifest)
 
@@ -120,6 +125,8 @@ def test_overlapping_times_are_warned_of_where_the_split_is_of_times(
     found = contents_warnings(made_of("ColumnSplit", **splits))
     assert [line.split(":")[0] for line in found] == ([] if overlap is None else [found[0].split(":")[0]])
     assert overlap is None or overlap in found[0]
+    apart = contents_warnings(made_of("RandomSplit", apart={"test": 1}, **splits))
+    assert apart == [line for line in found if "test" in line]
 
 
 def test_times_that_are_none_are_warned_of() -> None:

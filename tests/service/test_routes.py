@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from distill.export import BundleOptions, write_bundle
 from distill.serving import Bundle
+from tests.export.conftest import Log
 from tests.export.raw import catalogue
 from tests.service.conftest import REQUEST, Bundles, Client
 
@@ -178,3 +181,19 @@ def test_the_document_names_the_columns_of_the_bundle(b0: Any) -> None:
         "stars",
     ]
     assert "match" not in json.dumps(schemas)  # a two-tower does not read it
+
+
+@pytest.mark.parametrize("kind", ["vectors", "features", "alone"])
+def test_the_example_of_the_card_is_answered(
+    client: Client, bundles: Bundles, whole: Path, log: Log, tmp_path: Path, kind: str
+) -> None:
+    folder = {"vectors": bundles.path("b0"), "features": whole}.get(kind, tmp_path / "alone")
+    if kind == "alone":
+        write_bundle(log.trained("two_tower"), folder, BundleOptions(exported=False))
+    (command,) = [line for line in (folder / "README.md").read_text().splitlines() if line.startswith("curl ")]
+    *_, route, flag, body = shlex.split(command)
+    assert (route, flag) == ("localhost:8080/top_k", "-d")
+    assert ("items" in json.loads(body)) == (kind != "alone")
+    answer = client(bundle=folder).post("/top_k", content=body)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["positions"]) == 2

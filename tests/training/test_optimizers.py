@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables
+from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
@@ -132,3 +133,67 @@ def test_learning_rate_factors() -> None:
     assert LRSchedule("constant", 0, 0.0).factor(5, 10) == 1.0
     with pytest.raises(ConfigError, match="step"):
         LRSchedule("step", 0, 0.0)  # type: ignore[arg-type]
+
+
+class _Divided(ShardedTables):
+    """Stands for tables that TorchRec divides: what their optimiser asks of them, without TorchRec."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.sums = [torch.zeros(5), torch.zeros(3)]
+        self.updates: list[tuple[float, float]] = []
+        self.forgotten = 0
+
+    widths = (4, 8)  # type: ignore[assignment]
+    num_weights = 44  # type: ignore[assignment]
+
+    def apply_gradients(self, lr: float, eps: float) -> None:
+        self.updates.append((lr, eps))
+
+    def forget_gradients(self) -> None:
+        self.forgotten += 1
+
+    def accumulators(self) -> list[torch.Tensor]:
+        return [total.clone() for total in self.sums]
+
+    def load_accumulators(self, whole: Mapping[int, torch.Tensor]) -> None:
+        self.sums = [whole[index] for index in range(len(self.sums))]
+
+
+class _WithDivided(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = _Divided()
+        self.dense = nn.Linear(2, 1)
+
+
+def test_sharded_tables_are_one_of_the_optimisers_and_their_state_has_the_names_of_whole_ones() -> None:
+    module = _WithDivided()
+    optimizer = _factory().build(module)
+    module.dense(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    assert module.tables.updates == [(0.1, 1e-8)]
+    state = optimizer.state_dict()
+    (group,) = state["tables"]["param_groups"]
+    assert group["param_names"] == ["tables.weights.4", "tables.weights.8"]
+    assert [group["lr"], group["params"]] == [0.1, [0, 1]]
+    state["tables"]["state"][0]["sum"] = torch.ones(5)
+    group["lr"] = 0.05
+    other = _WithDivided()
+    resumed = _factory().build(other)
+    resumed.load_state_dict(state)
+    assert torch.equal(other.tables.sums[0], torch.ones(5))
+    resumed.step()
+    assert other.tables.updates == [(0.05, 1e-8)]
+    assert resumed.state_dict()["tables"]["param_groups"] == [group]
+
+
+def test_a_step_that_is_withheld_leaves_sharded_tables_as_they_are() -> None:
+    module = _WithDivided()
+    optimizer = _factory().build(module)
+    optimizer.withhold(torch.ones(()))
+    optimizer.step()
+    assert (module.tables.updates, module.tables.forgotten) == ([], 1)
+    optimizer.withhold(torch.zeros(()))
+    optimizer.step()
+    assert len(module.tables.updates) == 1

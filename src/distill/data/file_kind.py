@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -13,11 +16,11 @@ class FileKind:
 
     Attributes:
         name: Of the format.
-        delimiter: Between cells, of a text file.
+        delimiter: Between cells, of a table of text.
         compression: Arrow's name of the codec around a text file; the other formats compress inside.
     """
 
-    name: Literal["Parquet", "Arrow", "ORC", "CSV"]
+    name: Literal["Parquet", "Arrow", "ORC", "CSV", "JSON"]
     delimiter: str = ""
     compression: str | None = None
 
@@ -28,10 +31,13 @@ _SUFFIXES = {
     ".csv": FileKind("CSV", ","),
     ".tsv": FileKind("CSV", "\t"),
     ".tab": FileKind("CSV", "\t"),
+    ".jsonl": FileKind("JSON"),
+    ".ndjson": FileKind("JSON"),
     ".feather": FileKind("Arrow"),
     ".arrow": FileKind("Arrow"),
     ".ipc": FileKind("Arrow"),
     ".orc": FileKind("ORC"),
+    ".json": FileKind("JSON"),
 }
 _COMPRESSIONS = {
     ".gz": "gzip",
@@ -42,9 +48,11 @@ _COMPRESSIONS = {
     ".lz4": "lz4",
     ".snappy": None,
 }
+_START_BYTES = 1 << 20
 _FIRST_BYTES = {b"PAR1": FileKind("Parquet"), b"ARROW1": FileKind("Arrow"), b"ORC": FileKind("ORC")}
 
-KNOWN_FILES = f"{', '.join(_SUFFIXES)}; text also with {', '.join(s for s, codec in _COMPRESSIONS.items() if codec)}"
+_CODECS = ", ".join(suffix for suffix, codec in _COMPRESSIONS.items() if codec)
+KNOWN_FILES = f"{', '.join(_SUFFIXES)} (of lines, an object each); text also with {_CODECS}"
 """What is read, to be named in errors."""
 
 
@@ -52,17 +60,33 @@ def file_kind(path: Path) -> FileKind | None:
     """Returns the kind of a file, None if it is none that can be read.
 
     The suffix says it (`.csv`, `.csv.gz`, `.snappy.parquet`, `.parquet.gzip`); a file without a known one, such as
-    `part-00000`, is looked into.
+    `part-00000`, is looked into, and so is `.json`, which is read if it holds JSON lines: at least two, an object each.
     """
+    kind = _by_name(path)
+    if kind is not None and kind.name == "JSON" and ".json" in map(str.lower, path.suffixes[-2:]):
+        return kind if _holds_json_lines(path, kind.compression) else None
+    return kind
+
+
+def _by_name(path: Path) -> FileKind | None:
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if suffixes and suffixes[-1] in _SUFFIXES:
         return _SUFFIXES[suffixes[-1]]
     if len(suffixes) == 2 and suffixes[1] in _COMPRESSIONS and suffixes[0] in _SUFFIXES:
         kind, codec = _SUFFIXES[suffixes[0]], _COMPRESSIONS[suffixes[1]]
-        if not kind.delimiter:
+        if kind.name not in ("CSV", "JSON"):
             return kind
         return replace(kind, compression=codec) if codec else None
     return _by_first_bytes(path)
+
+
+def _holds_json_lines(path: Path, compression: str | None) -> bool:
+    try:
+        with pa.input_stream(str(path), compression=compression) as stream:
+            first, *others = filter(None, map(bytes.strip, stream.read(_START_BYTES).split(b"\n")))
+        return bool(others) and others[0].startswith(b"{") and isinstance(json.loads(first), dict)
+    except (OSError, ValueError):  # Arrow's errors are kinds of these
+        return False
 
 
 def _by_first_bytes(path: Path) -> FileKind | None:

@@ -53,7 +53,7 @@ def label_column(task: str) -> str:
 
 
 def value_column(column: str) -> str:
-    """Column of the ranking score or of evaluation (float32)."""
+    """Column of the ranking score, of evaluation or of the row weight (float32)."""
     return f"value_{column}"
 
 
@@ -99,7 +99,7 @@ def arrow_schema(schema: Schema, split: Split) -> pa.Schema:
         kind = field_type(spec)
         columns.append(pa.field(field_column(spec.name), kind if spec.side is Side.REQUEST else per_candidate(kind)))
     columns += [pa.field(label_column(task.name), per_candidate(pa.float32())) for task in schema.tasks]
-    values = schema.value_columns if split != "train" else tuple(schema.score.columns)
+    values = schema.value_columns if split != "train" else schema.train_columns
     columns += [pa.field(value_column(name), per_candidate(pa.float32())) for name in values]
     if schema.teacher is not None:
         columns += [pa.field(teacher_column(t), per_candidate(pa.float32())) for t in schema.teacher.columns]

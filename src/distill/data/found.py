@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from distill.data.file_kind import file_kind
+from distill.data.file_kind import KNOWN_FILES, file_kind
+from distill.errors import DataError
 
 HIDDEN = "hidden: a name that starts with . or _"
 UNKNOWN = "no kind that is read"
@@ -56,6 +58,54 @@ class FilesFound:
             files = "1 file was" if len(paths) == 1 else f"{len(paths):,} files were"
             lines.append(f"{files} not read ({reason}): {', '.join(names)}{more}.")
         return lines
+
+
+def find_all(sources: Sequence[str], where: str, catalogue: Path | None = None) -> FilesFound:
+    """Finds the files of several sources, each once, in the order of the sources and of their names.
+
+    Args:
+        sources: Files, folders and patterns.
+        where: The key of the config, for errors.
+        catalogue: See `find_files`.
+
+    Raises:
+        DataError: One has none.
+    """
+    found = []
+    for source in sources:
+        path = str(Path(source).expanduser())
+        of_source = find_files(path, catalogue)
+        if not of_source.read:
+            raise DataError(
+                "There are no data files.",
+                where=path,
+                expected=f"a file, a folder or a glob pattern of files: {KNOWN_FILES}",
+                found="; ".join(of_source.notes(source_root(path)))
+                or ("a folder without any" if Path(path).is_dir() else "no match"),
+                remedy=f"Check {where}.",
+            )
+        found.append(of_source)
+    return together(found)
+
+
+def together(found: Sequence[FilesFound]) -> FilesFound:
+    """Joins what several sources hold: each file once, also one that has several names."""
+    if len(found) == 1:
+        return found[0]
+    read: dict[str, Path] = {}
+    for file in (file for one in found for file in one.read):
+        read.setdefault(os.path.realpath(file), file)
+    left_out: dict[str, dict[Path, None]] = {}
+    for reason, files in ((reason, files) for one in found for reason, files in one.left_out.items()):
+        others = {file: None for file in files if os.path.realpath(file) not in read}
+        left_out[reason] = {**left_out.get(reason, {}), **others}
+    return FilesFound(tuple(read.values()), {reason: tuple(left_out[reason]) for reason in sorted(left_out)})
+
+
+def sources_root(sources: Sequence[str]) -> Path:
+    """Returns the folder that the names of files of several sources are told from."""
+    roots = [source_root(str(Path(source).expanduser())) for source in sources]
+    return roots[0] if len(roots) == 1 else Path(os.path.commonpath([root.absolute() for root in roots]))
 
 
 def source_root(source: str) -> Path:

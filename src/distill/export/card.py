@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from distill.export.card_example import curl_example
 from distill.schema import Schema
 from distill.serving.diversity.options import Rerank
 from distill.serving.item_features import FeaturesManifest, read_features_manifest
@@ -34,6 +35,7 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
         + ".",
         "",
         f"Predicts {_tasks(schema)}. Ranking score: {_score(schema)}.",
+        *_sampling(schema),
         "",
         "## Raw columns that it reads",
         "| column | field | of | kind | encoding | ids |",
@@ -76,11 +78,30 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
         "```",
         "",
     ]
+    if (command := curl_example(manifest, schema, root)) is not None:
+        lines += [
+            "Over HTTP (`pip install 'distill-serving[service]'`); the second line is a golden request, cut short:",
+            "```",
+            "python -m distill.service --bundle FOLDER",
+            command,
+            "```",
+            "",
+        ]
     return "\n".join(lines)
 
 
 def _tasks(schema: Schema) -> str:
     return ", ".join(f"`{task.name}` ({task.kind})" for task in schema.tasks)
+
+
+def _sampling(schema: Schema) -> list[str]:
+    rates = [f"{rate:g} of the negatives of `{task}`" for task, rate in (schema.negative_sampling or {}).items()]
+    if not rates:
+        return []
+    return [
+        f"The log that it learned from kept {', '.join(rates)}. Probabilities and the ranking score are corrected for "
+        "it (logit + log rate); `logits` and what the programs give are not."
+    ]
 
 
 def _score(schema: Schema) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +38,7 @@ def run(options: argparse.Namespace) -> list[Backtest]:
         DataError: A day cannot be read.
     """
     found = [_of_seed(options, seed) for seed in _seeds(options)]
-    metric = options.metric or f"{_Log.of(options.overrides, options.out).main_task}/auc"
+    metric = options.metric or f"{_Log.of(options.overrides).main_task}/auc"
     options.out.mkdir(parents=True, exist_ok=True)
     save_backtests(found, options.out, metric)
     print_backtests(found, metric, plain_console())
@@ -69,7 +68,7 @@ def _of_seed(options: argparse.Namespace, seed: int | None) -> Backtest:
     own = argparse.Namespace(**vars(options))
     if seed is not None:
         own.out, own.overrides = options.out / f"seed-{seed}", [*options.overrides, f"seed={seed}"]
-    log = _Log.of(own.overrides, own.out)
+    log = _Log.of(own.overrides)
     options = own
     if not 1 <= options.first < log.num_days:
         raise ConfigError(
@@ -96,7 +95,6 @@ class _Log:
         others: Overrides of training.
         num_days: Number of days.
         main_task: That early stopping goes by.
-        out: Where what is made goes.
     """
 
     days: tuple[Path, ...]
@@ -104,10 +102,9 @@ class _Log:
     others: tuple[str, ...]
     num_days: int
     main_task: str
-    out: Path
 
     @classmethod
-    def of(cls, overrides: Sequence[str], out: Path) -> _Log:
+    def of(cls, overrides: Sequence[str]) -> _Log:
         """Reads what the overrides say of the data.
 
         Raises:
@@ -120,7 +117,7 @@ class _Log:
         main_task = str(parsed.get("data.main_task", "click"))
         if parsed.get("data") == _GENERATED:
             days = int(str(parsed.get("data.adapter.days", 10)))
-            return cls((), tuple(data), tuple(others), days, main_task, out)
+            return cls((), tuple(data), tuple(others), days, main_task)
         if "data.source" not in parsed:
             raise ConfigError(
                 "The log has no days.",
@@ -128,35 +125,26 @@ class _Log:
                 expected=f"data=parquet data.schema=FILE data.source=PATTERN, or data={_GENERATED}",
                 found=" ".join(overrides) or "none",
             )
-        pattern = str(Path(str(parsed["data.source"])).expanduser())
-        found = tuple(sorted(map(Path, glob.glob(pattern))))  # noqa: PTH207, as sources are read
+        given = parsed["data.source"]
+        if isinstance(given, dict):
+            raise ConfigError("The files of splits are no days.", where="data.source", expected="a pattern, or a list")
+        patterns = [str(Path(str(one)).expanduser()) for one in (given if isinstance(given, list) else [given])]
+        matches = (match for pattern in patterns for match in sorted(glob.glob(pattern)))  # noqa: PTH207, as sources are
+        found = tuple(dict.fromkeys(map(Path, matches)))
         if not found:
-            raise DataError("Nothing matches.", where="data.source", found=pattern)
-        return cls(found, tuple(data), tuple(others), len(found), main_task, out)
+            raise DataError("Nothing matches.", where="data.source", found=", ".join(patterns))
+        return cls(found, tuple(data), tuple(others), len(found), main_task)
 
     def source(self, first: int, last: int) -> list[str]:
         """Overrides that name the rows of some days."""
         if not self.days:
             return [*self.schema, f"data.adapter.only_days=[{first},{last}]"]
-        if first == last:
-            return [*self.schema, f"data.source={quoted(self.days[first])}"]
-        folder = self.out / "days" / f"{first:03d}-{last:03d}"
-        shutil.rmtree(folder, ignore_errors=True)
-        for path in self.days[first : last + 1]:
-            _link(path, folder / path.name)
-        return [*self.schema, f"data.source={quoted(folder)}"]
+        named = ",".join(quoted(day) for day in self.days[first : last + 1])
+        return [*self.schema, f"data.source={named}" if first == last else f"data.source=[{named}]"]
 
     def name(self, day: int) -> str:
         """What a day is called."""
         return f"day {day}" if not self.days else self.days[day].name
-
-
-def _link(path: Path, target: Path) -> None:
-    """Makes a day's files appear below another folder, under the name of the day: it may hold a column."""
-    for file in [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]:
-        link = target / file.relative_to(path) if path.is_dir() else target
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(file.resolve())
 
 
 def _read_times(path: Path) -> dict[str, float]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ from distill.errors import ConfigError, SignalError
 from distill.files import atomic_file, remove_leftovers_below, room_for
 from distill.jobs.cache import exclusive
 from distill.ops.ranks import barrier, rank
+from distill.schema import log_rates
 from distill.signals.provenance import (
     HiddenVectors,
     Provenance,
@@ -41,7 +43,7 @@ def ensemble_signals(
     """Writes the weighted mean of several folders of signals, or finds it written. All ranks call it together.
 
     A candidate that one of the members did not score has no score. Hidden vectors of the same name are put side by
-    side, in the order of the members.
+    side, in the order of the members. The logits of each are projected to the odds of the dataset's log before.
 
     Args:
         members: Folders that the score job wrote for the dataset.
@@ -65,11 +67,12 @@ def ensemble_signals(
             where="teacher.members",
             found="; ".join(_described(one.hidden) for one in found),
         )
-    content = json.dumps(
-        [[one.teacher for one in found], [float(share) for share in shares], mean, asdict(found[0].hidden)]
-    )
+    tasks, rates = dataset.schema.task_names, dict(dataset.schema.negative_sampling or {})
+    shifts = np.array([log_rates(one.negative_sampling, tasks) for one in found]) - dataset.schema.log_rates
+    described = [[one.teacher for one in found], [float(share) for share in shares], mean, asdict(found[0].hidden)]
+    content = json.dumps([*described, *([shifts.tolist()] if shifts.any() else [])])
     teacher = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
-    target = Provenance(teacher, dataset.fingerprint, dataset.schema.task_names, found[0].hidden)
+    target = Provenance(teacher, dataset.fingerprint, tasks, found[0].hidden, negative_sampling=rates)
     folder = cache / "signals" / f"ensemble-{teacher[:12]}-{dataset.fingerprint[:12]}"
     with exclusive(folder.with_suffix(".lock")):
         if rank() == 0:
@@ -77,7 +80,8 @@ def ensemble_signals(
         if rank() == 0 and not _is_written(folder, target):
             for member, provenance in zip(members, found, strict=True):
                 check_parts(member, provenance)
-            written = [_write_split(members, shares, mean, dataset, split, folder) for split in SPLITS]
+            combine = partial(_mean, shares=shares, mean=mean, shifts=dict(zip(tasks, shifts.T, strict=True)))
+            written = [_write_split(members, combine, dataset, split, folder) for split in SPLITS]
             finish_signals(folder, target, chain.from_iterable(written))
         barrier()
     return folder
@@ -113,7 +117,11 @@ def _is_written(folder: Path, target: Provenance) -> bool:
 
 
 def _write_split(
-    members: Sequence[Path], shares: NDArray[np.float64], mean: Mean, dataset: Dataset, split: Split, folder: Path
+    members: Sequence[Path],
+    combine: Callable[[Sequence[pa.Table]], pa.Table],
+    dataset: Dataset,
+    split: Split,
+    folder: Path,
 ) -> Iterator[str]:
     """Writes the part files of a split; yields their paths below the folder."""
     if not dataset.manifest.splits.get(split):
@@ -127,7 +135,7 @@ def _write_split(
             writer: pq.ParquetWriter | None = None
             for group in range(files[0].num_row_groups):
                 tables = [file.read(group, sidecars[0].columns.names) for file in files]
-                table = _mean(tables, shares, mean, dataset.schema.task_names)
+                table = combine(tables)
                 if writer is None:
                     writer = stack.enter_context(
                         pq.ParquetWriter(beside, table.schema, compression="zstd", write_page_checksum=True)
@@ -136,14 +144,22 @@ def _write_split(
         yield part.path
 
 
-def _mean(tables: Sequence[pa.Table], shares: NDArray[np.float64], mean: Mean, tasks: Sequence[str]) -> pa.Table:
+def _mean(
+    tables: Sequence[pa.Table],
+    shares: NDArray[np.float64],
+    mean: Mean,
+    shifts: Mapping[str, NDArray[np.float64]],
+) -> pa.Table:
+    """Combines row groups of the members; `shifts` has what is added to the logits of each member `[M]`, by task."""
+    of_column = {teacher_column(task): shift for task, shift in shifts.items()}
     columns: dict[str, pa.Array] = {}
     for name in tables[0].column_names:
         arrays = [table.column(name).combine_chunks() for table in tables]
         nested = pa.types.is_list(arrays[0].type)
         inner = [array.flatten() if nested else array for array in arrays]
-        if name in map(teacher_column, tasks):
-            values = pa.array(_mean_logits(np.stack([a.to_numpy() for a in inner]), shares, mean))
+        if name in of_column:
+            logits = np.stack([a.to_numpy() for a in inner]).astype(np.float64) + of_column[name][:, None]
+            values = pa.array(_mean_logits(logits, shares, mean))
         else:
             values = _side_by_side(inner)
         columns[name] = pa.ListArray.from_arrays(arrays[0].offsets, values) if nested else values
@@ -151,9 +167,8 @@ def _mean(tables: Sequence[pa.Table], shares: NDArray[np.float64], mean: Mean, t
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
 
-def _mean_logits(logits: NDArray[np.float32], shares: NDArray[np.float64], mean: Mean) -> NDArray[np.float32]:
+def _mean_logits(exact: NDArray[np.float64], shares: NDArray[np.float64], mean: Mean) -> NDArray[np.float32]:
     """Weighted mean over the members `[M, n]`: `[n]`; NaN where a member has none."""
-    exact = logits.astype(np.float64)
     if mean == "logits":
         return (shares @ exact).astype(np.float32)
     probability = np.clip(shares @ (1 / (1 + np.exp(-exact))), _CLIP, 1 - _CLIP)

@@ -26,12 +26,12 @@ from distill.jobs.node import build, plain
 from distill.jobs.of_model import dataset_of_model
 from distill.jobs.parts import LoadedModel, load_model
 from distill.jobs.stored_items import with_item_type
+from distill.jobs.teacher import logged_signals
 from distill.metrics import MetricState, MetricSuite, ScoredRows, give_exposures, give_known_items, rows_of_batch
-from distill.models.score import RankingScore
+from distill.models.score import RankingScore, shifted
 from distill.ops.ranks import rank, world_size
 from distill.reports.evaluation import TEACHER, Evaluation, print_days, print_evaluation, save_evaluations
 from distill.reports.roles import Teacher, counted, measure_teacher, num_requests, paired_differences
-from distill.signals import ColumnSignals
 
 _COLUMN = "column"
 _log = logging.getLogger(__name__)
@@ -90,9 +90,14 @@ def _sources(cfg: DictConfig) -> Iterator[DictConfig]:
         return
     if cfg.data.get("source") is None:
         raise ConfigError("There are no raw files to go through one by one.", where="each", expected="data.source")
-    matches = sorted(glob.glob(str(Path(cfg.data.source).expanduser())))  # noqa: PTH207, as sources are read
-    if not matches:
+    given = plain(cfg.data.source)
+    if isinstance(given, Mapping):
+        raise ConfigError("The files of splits are no days.", where="data.source", expected="a pattern, or a list")
+    patterns = [str(Path(one).expanduser()) for one in ([given] if isinstance(given, str) else given)]
+    found = [match for pattern in patterns for match in sorted(glob.glob(pattern))]  # noqa: PTH207, as sources are read
+    if not found:
         raise DataError("Nothing matches.", where="data.source", found=str(cfg.data.source))
+    matches = dict.fromkeys(found)
     for match in matches:
         one = cfg.copy()
         OmegaConf.update(one, "data.source", match)
@@ -122,7 +127,10 @@ def _evaluate(
 
 
 def _scored(cfg: DictConfig, dataset: Dataset, loaded: LoadedModel) -> ScoredRows:
-    """Scores a split with a model; every rank takes a share, and has all rows in the end."""
+    """Scores a split with a model; every rank takes a share, and has all rows in the end.
+
+    Logits are the odds of the log that is measured, whatever share of negatives the model's own log kept.
+    """
     split, target = _split(cfg), device(cfg)
     view = dataset.schema.model_copy(update={"fields": loaded.schema.fields})
     logged = cfg.teacher_path == _COLUMN
@@ -136,15 +144,17 @@ def _scored(cfg: DictConfig, dataset: Dataset, loaded: LoadedModel) -> ScoredRow
     reader = SplitReader.open(dataset, view, split, "dataset" if logged else None, ())
     size = int(cfg.data.loader.get("eval_batch_candidates") or cfg.data.loader.batch_candidates)
     plan = plan_epoch(reader.index, StreamOrder(size, size, world_size(), 0, False), 0)
-    model, score, state = loaded.model.to(target), RankingScore(loaded.schema), MetricState()
-    signals = ColumnSignals(dataset.schema.logged_tasks) if logged else None
-    by_teacher = RankingScore(loaded.schema, dataset.schema.logged_tasks)
+    measured = loaded.schema.model_copy(update={"negative_sampling": dataset.schema.negative_sampling})
+    shifts = [own - other for own, other in zip(loaded.schema.log_rates, measured.log_rates, strict=True)]
+    model, score, state = loaded.model.to(target), RankingScore(measured), MetricState()
+    signals = logged_signals(dataset.schema) if logged else None
+    by_teacher = RankingScore(measured, dataset.schema.logged_tasks)
     of_teacher = by_teacher if logged and by_teacher.tasks else None
     transfer = BatchTransfer()
     with torch.no_grad():
         for read in BatchLoader(reader, plan, rank(), world_size()):
             batch = transfer(read, target)
-            logits = model(batch).logits.float()
+            logits = shifted(model(batch).logits.float(), shifts)
             state.update(rows_of_batch(batch, logits, score, None if signals is None else signals(batch), of_teacher))
     return state.gather().rows
 
@@ -213,7 +223,9 @@ def _known_items(models: Mapping[str, Path], loaded: Mapping[str, LoadedModel]) 
 
 def _data_name(cfg: DictConfig) -> str:
     source = cfg.data.get("root") or cfg.data.get("source")
-    return Path(str(source)).name if source is not None else str(cfg.data.get("name", "data"))
+    if source is None:
+        return str(cfg.data.get("name", "data"))
+    return ", ".join(Path(one).name for one in ([source] if isinstance(source, str) else plain(source)))
 
 
 def _shown(metric: str, found: list[Evaluation]) -> str:

@@ -13,6 +13,7 @@ MAX_SEED = 2**32 - 1
 _Count = Annotated[int, Field(ge=1)]
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Text = Annotated[str, Field(min_length=1)]
+_Texts = Annotated[list[_Text], Field(min_length=1)]
 _Seconds = Annotated[float, Field(ge=0)]
 _HiddenType = Literal["float32", "float16"]
 _Calibration = Literal["none", "temperature", "platt", "isotonic"]
@@ -43,7 +44,8 @@ KEYS: dict[str, Any] = {
     # Data.
     "data.main_task": _Text,
     "data.root": _Text | None,
-    "data.source": _Text | None,
+    "data.source": _Text | _Texts | Mapping[Literal["train", "val", "test"], _Text | _Texts | None] | None,
+    "data.source.*": _Text | _Texts | None,
     "data.schema": _Text,
     "data.items": _Text | None,
     "data.events": dict[str, _Text] | None,
@@ -122,7 +124,7 @@ KEYS: dict[str, Any] = {
     # scripts/replay.py.
     "step": _Text,
     # scripts/predict.py.
-    "source": _Text,
+    "source": _Text | _Texts,
     "keep": list[_Text],
     "top_k": _Count | None,
     "batch_candidates": _Count,
@@ -168,6 +170,9 @@ KEYS: dict[str, Any] = {
     "study.name": _Text,
     "study.trial": Annotated[int, Field(ge=0)] | None,
 }
+
+# Keys among the arguments of a part of which this program makes something else than its constructor would.
+OWN = frozenset({"trainer.precision", "trainer.matmul_precision"})
 
 # What a part must be, where that is told apart: by name, so that a job imports those only that it has.
 PARTS: dict[str, str] = {

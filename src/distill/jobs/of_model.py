@@ -42,6 +42,14 @@ class _OfModel:
 
     def write_raw(self, directory: Path) -> RawDataset:
         raw = self.source.write_raw(directory)
+        if raw.apart:
+            raise ConfigError(
+                "All rows of raw files are measured, whatever split they are of.",
+                where="data.source",
+                expected="the files to measure",
+                found=f"files of {', '.join(('train', *raw.apart))}",
+                remedy="Name those of one split: data.source=FILES, or prepare them all and use data=prepared.",
+            )
         return replace(raw, schema=self._schema(raw.schema), split=WholeSplit("test"), items=None)
 
     def _schema(self, schema: Schema) -> Schema:

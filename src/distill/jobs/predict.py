@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distill.batch import Batch
 from distill.console import plain_console
-from distill.data.found import find_files, source_root
+from distill.data.found import find_all, sources_root
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.plan import Use, check_columns, open_files
@@ -27,7 +27,7 @@ from distill.data.transfer import BatchTransfer
 from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
 from distill.encodings import FittedEncodings
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError
 from distill.features.tables import UndrawnTables
 from distill.files import hash_file, raw_sibling
 from distill.jobs.behind import Behind
@@ -120,12 +120,11 @@ class _Prediction:
         return counts, now
 
     def _units(self, scratch: Path, bars: PassProgress) -> tuple[RawUnits, Sequence[Use], list[Path]]:
-        schema, source = self._schema, str(Path(self.cfg.source).expanduser())
-        found = find_files(source, None)
-        for line in found.notes(source_root(source)):
+        schema, given = self._schema, plain(self.cfg.source)
+        sources = [given] if isinstance(given, str) else given
+        found = find_all(sources, "source")
+        for line in found.notes(sources_root(sources)):
             _log.warning("%s", line)
-        if not found.read:
-            raise DataError("There are no data files.", where="source", found=source, remedy="Check source.")
         uses = scoring_uses(schema)
         wanted = [Use(name, "keep", False, ANY, constant=False) for name in plain(self.cfg.keep)]
         files = open_files(found.read, schema, (*uses, *wanted), min(BATCH_BYTES, int(self.cfg.memory_bytes) // 16))

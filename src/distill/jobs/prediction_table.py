@@ -11,6 +11,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from distill.data.prepare.chunk import Chunk
+from distill.models.score import predictions
 from distill.schema import Schema
 
 SCORE, RANK, ROW, CANDIDATE = "ranking_score", "rank", "row", "candidate"
@@ -47,11 +48,8 @@ class PredictionTable:
             score: The ranking score `[N]`.
         """
         columns = self._keys(chunk)
-        for position, task in enumerate(self.schema.tasks):
-            of_task = logits[:, position]
-            columns[_PREDICTED + task.name] = pa.array(
-                (of_task.sigmoid() if task.kind == "binary" else of_task).numpy()
-            )
+        for task, predicted in zip(self.schema.task_names, predictions(self.schema, logits).T, strict=True):
+            columns[_PREDICTED + task] = pa.array(predicted.numpy())
         columns[SCORE] = pa.array(score)
         if self.schema.layout == "flat":
             return pa.table(columns)

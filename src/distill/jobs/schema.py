@@ -13,8 +13,7 @@ from pathlib import Path
 from rich.table import Table
 
 from distill.console import plain_console, report_console
-from distill.data.file_kind import KNOWN_FILES
-from distill.data.found import find_files, source_root
+from distill.data.found import find_all, find_files, sources_root
 from distill.data.propose import (
     Proposal,
     Sample,
@@ -27,7 +26,7 @@ from distill.data.propose import (
     schema_text,
 )
 from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError
 from distill.files import write_text_atomic
 from distill.jobs.program import program_command, quoted
 
@@ -77,21 +76,10 @@ def found_files(given: Sequence[str]) -> list[Path]:
     Raises:
         DataError: A source has none.
     """
-    files: dict[Path, None] = {}
-    for source in given:
-        path = str(Path(source).expanduser())
-        found = find_files(path)
-        if not found.read:
-            raise DataError(
-                "There are no data files.",
-                where=source,
-                expected=f"a file, a folder or a pattern of files: {KNOWN_FILES}",
-                found="; ".join(found.notes(source_root(path))) or "no match",
-            )
-        for line in found.notes(source_root(path)):
-            plain_console(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
-        files |= dict.fromkeys(found.read)
-    return list(files)
+    found = find_all(given, "the paths")
+    for line in found.notes(sources_root(given)):
+        plain_console(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
+    return list(found.read)
 
 
 def one_source(given: Sequence[str], files: Sequence[Path]) -> str | None:
@@ -127,9 +115,8 @@ def print_command(proposal: Proposal, options: argparse.Namespace, files: Sequen
     """Prints how to prepare the files with the schema."""
     console = plain_console()
     source = one_source(options.files, files)
-    if source is None:
-        console.print("data.source takes one file, folder or pattern: put the files below one folder.", soft_wrap=True)
-    words = ["data=parquet", f"data.source={_value(source or 'FOLDER')}", f"data.schema={_value(str(options.out))}"]
+    value = _value(source) if source is not None else f"[{','.join(map(quoted, options.files))}]"
+    words = ["data=parquet", f"data.source={value}", f"data.schema={_value(str(options.out))}"]
     words += [f"data.main_task={proposal.main_task}"] if proposal.main_task is not None else []
     words.append(f"split@data.adapter.split={proposal.split}")
     if proposal.split_column is not None:

@@ -113,7 +113,10 @@ def score_dataset(
     start = time.perf_counter()
     loaded = load_model(checkpoint)
     check_teacher(loaded, checkpoint, dataset)
-    provenance = Provenance(hash_file(checkpoint), dataset.fingerprint, loaded.schema.task_names, _in_order(hidden))
+    tasks, rates = loaded.schema.task_names, dict(loaded.schema.negative_sampling or {})
+    provenance = Provenance(
+        hash_file(checkpoint), dataset.fingerprint, tasks, _in_order(hidden), negative_sampling=rates
+    )
     folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance)
     loaded.model.to(target)
     nested = dataset.schema.layout == "requests"

@@ -99,7 +99,8 @@ class Scorer:
     @torch.no_grad()
     def _outputs(self, split: Split, index: int) -> Iterator[RankerOutput]:
         transfer = BatchTransfer()
-        for batch in iterate_part(self.dataset, split, index, self.teacher.schema, _BATCH_CANDIDATES):
+        view = self.dataset.schema.model_copy(update={"fields": self.teacher.schema.fields})
+        for batch in iterate_part(self.dataset, split, index, view, _BATCH_CANDIDATES):
             yield self.teacher.model(transfer(batch, self.device))
 
     def _vectors(self, output: RankerOutput, name: str) -> Tensor:

@@ -21,9 +21,9 @@ from distill.jobs.score import check_teacher, score_dataset
 from distill.models.score import RankingScore
 from distill.ops.ranks import rank
 from distill.reports.teacher import teacher_lines, teacher_warnings
-from distill.schema import Schema
-from distill.signals import CheckpointSignals, ColumnSignals
-from distill.signals.provenance import HiddenVectors, check_parts, check_provenance
+from distill.schema import Schema, log_rates
+from distill.signals import CheckpointSignals, ColumnSignals, ProjectedSignals, SignalSource
+from distill.signals.provenance import HiddenVectors, check_parts, check_provenance, read_provenance
 
 _log = logging.getLogger(__name__)
 _WRITTEN = {"hidden_type": "float32", "hidden_width": None}
@@ -95,7 +95,7 @@ def _refuse_pointwise(plan: FitPlan) -> None:
 
 def _model(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence[str]) -> Signals:
     if cfg.teacher.signals == "cached":
-        return Signals(str(_scored(cfg, dataset, checkpoint, hidden)), ColumnSignals())
+        return _written(_scored(cfg, dataset, checkpoint, hidden), dataset)
     return frozen_signals(checkpoint, dataset)
 
 
@@ -107,7 +107,23 @@ def frozen_signals(checkpoint: Path, dataset: Dataset) -> Signals:
     """
     loaded = load_model(checkpoint)
     check_teacher(loaded, checkpoint, dataset)
-    return Signals(None, CheckpointSignals(loaded.model), any(f.privileged for f in loaded.schema.fields))
+    source = CheckpointSignals(loaded.model)
+    projected = ProjectedSignals.of(source, loaded.schema.log_rates, dataset.schema.log_rates)
+    return Signals(None, projected, any(f.privileged for f in loaded.schema.fields))
+
+
+def _written(folder: Path, dataset: Dataset) -> Signals:
+    """Returns the signals of a folder, which holds the logits of a teacher as they are."""
+    own = log_rates(read_provenance(folder).negative_sampling, dataset.schema.task_names)
+    return Signals(str(folder), ProjectedSignals.of(ColumnSignals(), own, dataset.schema.log_rates))
+
+
+def logged_signals(schema: Schema) -> SignalSource:
+    """Returns the signals of a production ranker, whose columns a dataset of this schema holds."""
+    declared, source = schema.teacher, ColumnSignals(schema.logged_tasks)
+    if declared is None or declared.kind == "position":
+        return source
+    return ProjectedSignals.of(source, log_rates(declared.negative_sampling, schema.task_names), schema.log_rates)
 
 
 def _scored(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence[str]) -> Path:
@@ -120,8 +136,7 @@ def _ensemble(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signa
     members = [Path(str(member)) for member in plain(cfg.teacher.members)]
     folders = [m if m.is_dir() else _scored(cfg, dataset, m, hidden) for m in members]
     weights = plain(cfg.teacher.weights)
-    folder = ensemble_signals(folders, weights, cfg.teacher.mean, dataset, Path(cfg.paths.cache))
-    return Signals(str(folder), ColumnSignals())
+    return _written(ensemble_signals(folders, weights, cfg.teacher.mean, dataset, Path(cfg.paths.cache)), dataset)
 
 
 def _columns(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signals:
@@ -133,7 +148,7 @@ def _columns(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signal
         if rank() == 0:
             check_parts(folder, found)
             _describe(cfg, dataset, tasks, folder)
-        return Signals(str(folder), ColumnSignals())
+        return _written(folder, dataset)
     declared = dataset.schema.teacher
     if declared is None:
         raise SignalError(
@@ -148,7 +163,7 @@ def _columns(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signal
     if rank() == 0:
         _describe(cfg, dataset, logged, None)
         _describe_score(dataset.schema)
-    return Signals("dataset", ColumnSignals(logged), probabilities=declared.kind != "position")
+    return Signals("dataset", logged_signals(dataset.schema), probabilities=declared.kind != "position")
 
 
 def _check_hidden(wanted: Sequence[str], known: Sequence[str], where: str) -> None:

@@ -25,7 +25,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from distill.arguments import parameters
 from distill.errors import ConfigError
 from distill.jobs.construct import OF_BUILDER, TARGET
-from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, PARTS, Bound
+from distill.jobs.keys import BOUNDS, EXAMPLES, KEYS, OWN, PARTS, Bound
 from distill.jobs.targets import run_part
 
 _OF_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -160,8 +160,8 @@ def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
     for name, value in node.items():
         if name in _OF_HYDRA or (isinstance(value, Mapping) and "_target_" in value):
             continue
-        if f"{where}.{name}" in KEYS:
-            continue  # which says more than the constructor does
+        if f"{where}.{name}" in OWN:
+            continue
         if name not in taken and not open_ended:
             raise ConfigError(
                 f"{target.__name__} got an unexpected keyword argument {name!r}.",
@@ -171,7 +171,7 @@ def _check_arguments(where: str, node: Mapping[str, Any]) -> None:
         if any(_parts(value, "")) or name not in kinds:
             continue
         if isinstance(value, Mapping) and value:
-            if not _takes_mapping(kinds[name]):
+            if not _takes_mapping(kinds[name], value):
                 raise _wrong_kind(f"{where}.{name}", value, kinds[name])
             continue
         _check(f"{where}.{name}", value, kinds[name], _adapter_of_argument(target, name))
@@ -203,13 +203,15 @@ def _adapter(kind: Any) -> TypeAdapter[Any] | None:
         return TypeAdapter(kind)
 
 
-def _takes_mapping(kind: Any) -> bool:
-    """Whether a mapping that is no part may stand for a type."""
-    origin = typing.get_origin(kind) or kind
+def _takes_mapping(kind: Any, value: Mapping[str, Any]) -> bool:
+    """Whether a mapping that is no part may stand for a type: any, or one whose names the type lists."""
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        return any(map(_takes_mapping, typing.get_args(kind)))
+        return any(_takes_mapping(one, value) for one in inner)
     if origin is typing.Annotated:
-        return _takes_mapping(typing.get_args(kind)[0])
+        return _takes_mapping(inner[0], value)
+    if inner and typing.get_origin(inner[0]) is typing.Literal and not set(value) <= set(typing.get_args(inner[0])):
+        return False
     return origin is Any or (isinstance(origin, type) and (origin is object or issubclass(origin, Mapping)))
 
 
@@ -268,7 +270,8 @@ def in_words(kind: Any) -> str:
         return ", or ".join(sorted(words, key=lambda word: word == "null"))
     name = getattr(origin or kind, "__name__", str(kind))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "a mapping {name: …}"
+        names = in_words(inner[0]) if inner and typing.get_origin(inner[0]) is typing.Literal else "name"
+        return f"a mapping {{{names}: …}}"
     if isinstance(origin, type) and issubclass(origin, (Sequence, set, frozenset)):
         of = next((in_words(one) for one in inner if one is not ...), "")
         return f"a list [{of}, …]" if of else "a list"

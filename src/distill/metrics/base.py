@@ -114,7 +114,7 @@ class RequestMetric(ABC):
     """Base of the metrics that are a mean over requests, each alike; those that are not used are counted.
 
     A request whose value would be the same whatever the order is not used: it would say nothing. The row weight plays
-    no part: it has no meaning for an order.
+    no part, since it has no meaning for an order; only rows of weight 0 are not there.
     """
 
     of_probabilities = False

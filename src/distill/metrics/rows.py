@@ -30,7 +30,7 @@ class ScoredRows(TensorStruct):
         labels: `[N, K]`.
         observed: `[N, K]` bool.
         stage: `[N]` int64, values of `Stage`.
-        weight: `[N]`; 0 on padding rows.
+        weight: `[N]`; 0 on padding rows, and on those that count for nothing.
         columns: Column name to `[N]`.
         teacher_logits: `[N, K]` or None; NaN in the columns of tasks that it does not score.
         teacher_score: `[N]` or None, the ranking score by the teacher; None also if it scores no task of that score.
@@ -104,12 +104,14 @@ class CanonicalRows(NamedTuple):
     Attributes:
         rows: The table.
         num_padding: Rows of weight 0 that were dropped.
+        num_weightless: Those of them that are of the split: the log says that they count for nothing.
         num_duplicates: Further copies of a row that were dropped.
         num_cut_requests: Requests whose rows were not contiguous in the split and were brought together.
     """
 
     rows: ScoredRows
     num_padding: int
+    num_weightless: int
     num_duplicates: int
     num_cut_requests: int
 
@@ -171,7 +173,7 @@ def canonical(rows: ScoredRows) -> CanonicalRows:
     """
     if _in_order(rows):
         table, num_cut = _bring_together(rows)
-        return CanonicalRows(table, 0, 0, num_cut)
+        return CanonicalRows(table, 0, 0, 0, num_cut)
     real = (rows.weight != 0).nonzero()[:, 0]
     if bool((rows.row[real] < 0).any()):
         raise DataError(
@@ -185,7 +187,8 @@ def canonical(rows: ScoredRows) -> CanonicalRows:
     again[1:] = rows.row[order][1:] == rows.row[order][:-1]
     _check_copies(rows, order, again)
     table, num_cut = _bring_together(rows.select(order[~again]))
-    return CanonicalRows(table, rows.num_rows - real.numel(), int(again.sum()), num_cut)
+    weightless = int(((rows.weight == 0) & (rows.row >= 0)).sum())
+    return CanonicalRows(table, rows.num_rows - real.numel(), weightless, int(again.sum()), num_cut)
 
 
 def _in_order(rows: ScoredRows) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
+from typing import Any
 
 from distill.data.contents import Contents, FieldNumbers, LabelNumbers
 from distill.data.format import SPLITS, Dataset
@@ -20,6 +21,7 @@ NO_KEY_SHARE = 0.05
 """Of requests without a user, or of candidates without an item."""
 NO_CANDIDATES_SHARE = 0.05
 """Of requests."""
+_ORDERED = ("ColumnSplit", "TimeSplit", "DateSplit", "FileSplit")  # rules whose splits should follow one another
 LEAST = 20
 """Shares of fewer values, rows or expected positives than this say nothing."""
 
@@ -35,7 +37,7 @@ def contents_warnings(dataset: Dataset) -> list[str]:
     for field in contents.splits["train"].fields:
         found += _field(field, {split: contents.splits[split].fields[field] for split in SPLITS})
     found += _keys(contents)
-    found += _times(contents, str(dataset.manifest.source.get("split", {}).get("rule")))
+    found += _times(contents, dataset.manifest.source)
     return found
 
 
@@ -125,14 +127,16 @@ def _keys(contents: Contents) -> Iterator[str]:
                 yield f"{number / whole:.1%} of the {text.format(split)}."
 
 
-def _times(contents: Contents, rule: str) -> Iterator[str]:
+def _times(contents: Contents, source: Mapping[str, Any]) -> Iterator[str]:
+    rule = source.get("split", {}).get("rule")
     ranges = {split: contents.splits[split].time for split in SPLITS}
     if any(of is not None and of.unreadable for of in ranges.values()):
         yield "Some values of `keys.time` are no times: nothing can be said of when the splits are from."
         return
-    if rule not in ("ColumnSplit", "TimeSplit"):
-        return
+    apart = source.get("apart", {})
     for one, other in combinations(SPLITS, 2):
+        if rule not in _ORDERED and not {one, other} & set(apart):
+            continue
         before, after = ranges[one], ranges[other]
         if before is None or after is None or before.last is None or after.first is None:
             continue

@@ -50,7 +50,7 @@ def teacher_warnings(
                 f"The teacher's scores of task {task} are declared as logits, but all of them are within [0, 1], as "
                 "probabilities are. If that is what they are, set `teacher.kind: probability` in the schema."
             )
-        elif not calibrated and _is_binary(schema, task) and _is_off(of_task):
+        elif not calibrated and _is_binary(schema, task) and not _is_projected(schema, task) and _is_off(of_task):
             found.append(
                 f"The teacher expects {_per(of_task.probability, of_task.label)} times the positive labels of task "
                 f"{task}. Terms on its probabilities teach the student the same: check the column, or fit it to the "
@@ -116,6 +116,12 @@ def _line(task: str, found: TeacherNumbers, kind: str, binary: bool) -> str:
 
 def _is_binary(schema: Schema, name: str) -> bool:
     return any(task.name == name and task.kind == "binary" for task in schema.tasks)
+
+
+def _is_projected(schema: Schema, name: str) -> bool:
+    """Whether its scores are of another share of negatives than the labels, so that their means differ."""
+    own = None if schema.teacher is None else schema.teacher.negative_sampling
+    return (own or {}).get(name) != (schema.negative_sampling or {}).get(name)
 
 
 def _within_unit(found: TeacherNumbers) -> bool:

@@ -9,11 +9,13 @@ from distill.schema.schema import (
     FieldSpec,
     HiddenColumn,
     Kind,
+    RowWeight,
     Schema,
     Score,
     Side,
     Task,
     TeacherColumns,
+    log_rates,
 )
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Keys",
     "Kind",
     "RawColumns",
+    "RowWeight",
     "Schema",
     "Score",
     "Side",
@@ -35,6 +38,7 @@ __all__ = [
     "TeacherColumns",
     "dump_schema",
     "load_schema",
+    "log_rates",
     "parse_schema",
     "save_schema",
 ]

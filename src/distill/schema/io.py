@@ -21,6 +21,7 @@ from distill.schema.schema import (
     Cold,
     FieldSpec,
     HiddenColumn,
+    RowWeight,
     Schema,
     Score,
     Task,
@@ -40,6 +41,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "hidden": HiddenColumn,
     "stage": StageKey,
     "events": Events,
+    "weight": RowWeight,
     "raw": RawColumns,
 }
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.events import Events
@@ -15,6 +17,8 @@ from distill.schema.raw_uses import check_delimited, check_events, columns_of
 
 MAX_WIDTH = 1 << 16
 _ROWS = {"all", "exposed"}
+Rates = dict[str, Annotated[float, Field(gt=0.0, le=1.0)]]
+"""Binary task to the share of its negatives that a log kept: 1 if all of them, as for tasks that are left out."""
 
 
 class Side(str, Enum):
@@ -224,6 +228,8 @@ class TeacherColumns(Model):
         first: Of positions: the number of the best place.
         nan: What a NaN in a column means: an error, or null.
         hidden: Name to hidden vectors, for the loss terms on them.
+        negative_sampling: Task to the share of negatives in the log that the ranker learned from, if its scores are not
+            corrected for it; without it they are those of a log that lacks nothing.
     """
 
     columns: dict[str, str] = Field(min_length=1)
@@ -231,6 +237,24 @@ class TeacherColumns(Model):
     first: int = Field(default=1, ge=0, le=1)
     nan: Literal["error", "missing"] = "error"
     hidden: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], HiddenColumn] | None = None
+    negative_sampling: Rates | None = None
+
+    @model_validator(mode="after")
+    def _check_rates(self) -> TeacherColumns:
+        if self.negative_sampling is not None and self.kind == "position":
+            raise ValueError("`negative_sampling` says what probabilities are of; positions are none")
+        return self
+
+
+class RowWeight(Model):
+    """How much a candidate counts for, in losses and metrics.
+
+    Attributes:
+        column: Raw candidate column of finite numbers of at least 0, none of them null. A candidate of weight 0 is left
+            out of training and evaluation, as if the log did not hold it; it is scored like any other.
+    """
+
+    column: str = Field(min_length=1)
 
 
 class Schema(Model):
@@ -247,6 +271,9 @@ class Schema(Model):
             the first or the last is, they are merged into the first, or they are an error.
         evaluation: Raw candidate columns that are kept for evaluation only, such as a known utility.
         teacher: Production scores in the raw data.
+        weight: How much candidates count for, or the name of the column alone; all alike if not given.
+        negative_sampling: Task to the share of its negatives that the log kept. A model learns the odds of the log;
+            probabilities and the ranking score are corrected for it.
         raw: How raw columns are read, where the files alone do not say it.
     """
 
@@ -260,7 +287,14 @@ class Schema(Model):
     duplicates: Literal["keep", "first", "last", "merge", "error"] = "keep"
     evaluation: tuple[str, ...] = ()
     teacher: TeacherColumns | None = None
+    weight: RowWeight | None = None
+    negative_sampling: Rates | None = None
     raw: RawColumns | None = None
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _column_alone(cls, value: object) -> object:
+        return {"column": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check(self) -> Schema:
@@ -292,6 +326,9 @@ class Schema(Model):
             unknown = sorted(set(names) - known)
             if unknown:
                 raise ValueError(f"{owner}: unknown task {unknown[0]!r}; the tasks are {', '.join(sorted(known))}")
+        _check_sampling(self.negative_sampling, self.tasks, "negative_sampling")
+        of_teacher = None if self.teacher is None else self.teacher.negative_sampling
+        _check_sampling(of_teacher, self.tasks, "teacher.negative_sampling")
         return self
 
     @cached_property
@@ -300,14 +337,36 @@ class Schema(Model):
         return tuple(task.name for task in self.tasks)
 
     @property
+    def log_rates(self) -> tuple[float, ...]:
+        """By how much a logit of the log is corrected, for each task: log(rate) of its negatives, 0 if all were kept.
+
+        With a share w of the negatives kept, the odds of the log are 1/w times those of the world, so that a
+        probability p of the log is q = p / (p + (1 - p) / w), which is logit(q) = logit(p) + log(w).
+
+        Reference: He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, section 6.3.
+        """
+        return log_rates(self.negative_sampling, self.task_names)
+
+    @property
     def logged_tasks(self) -> tuple[str, ...]:
         """Names of the tasks of which `teacher` names a column, in the order of the logits; none without `teacher`."""
         return tuple(name for name in self.task_names if self.teacher is not None and name in self.teacher.columns)
 
     @property
     def value_columns(self) -> tuple[str, ...]:
-        """Candidate columns that travel beside the fields: those of the score, then those of evaluation."""
-        return (*self.score.columns, *(c for c in self.evaluation if c not in self.score.columns))
+        """Candidate columns that travel beside the fields: those of the score, then those of evaluation, then the row
+        weight's, each once."""
+        return tuple(dict.fromkeys((*self.score.columns, *self.evaluation, *self.weight_columns)))
+
+    @property
+    def weight_columns(self) -> tuple[str, ...]:
+        """The column of the row weight; none if all rows count alike."""
+        return () if self.weight is None else (self.weight.column,)
+
+    @property
+    def train_columns(self) -> tuple[str, ...]:
+        """Those of `value_columns` that the training split has too: all but those of evaluation alone."""
+        return tuple(dict.fromkeys((*self.score.columns, *self.weight_columns)))
 
     @property
     def reading(self) -> RawColumns:
@@ -345,6 +404,18 @@ class Schema(Model):
     def serving_view(self) -> Schema:
         """Returns the schema without privileged fields: all that a pre-ranker may see."""
         return self.model_copy(update={"fields": tuple(f for f in self.fields if not f.privileged)})
+
+
+def log_rates(rates: Mapping[str, float] | None, tasks: Sequence[str]) -> tuple[float, ...]:
+    """Returns the logarithm of the rate of each task, 0 of one that is left out; see `Schema.log_rates`."""
+    return tuple(math.log((rates or {}).get(task, 1.0)) for task in tasks)
+
+
+def _check_sampling(rates: Mapping[str, float] | None, tasks: Sequence[Task], where: str) -> None:
+    """Negatives are of binary tasks."""
+    binary = [task.name for task in tasks if task.kind == "binary"]
+    if wrong := [name for name in rates or () if name not in binary]:
+        raise ValueError(f"{where}: {wrong[0]!r} is no binary task; these are {', '.join(binary) or 'none'}")
 
 
 def _check_unique(names: list[str], what: str) -> None:

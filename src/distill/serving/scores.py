@@ -20,7 +20,7 @@ class Scores:
     """Scores of N candidates.
 
     Attributes:
-        logits: `[N, K]`.
+        logits: Of the model `[N, K]`: the odds of the log that it learned from.
         ranking_score: By which candidates are ordered `[N]`: the logarithm of Π_k p_k^a_k · Π_c x_c^b_c.
         schema: Names the tasks.
         vectors: Of the candidates `[N, …]`, as scoring used them; None of a model that has none, or of no candidates.
@@ -33,9 +33,11 @@ class Scores:
 
     @cached_property
     def predictions(self) -> dict[str, Float32]:
-        """Task to what is predicted of each candidate `[N]`: a probability, or the value of a graded or value task."""
+        """Task to what is predicted of each candidate `[N]`: a probability, corrected for the sampling of negatives, or
+        the value of a graded or value task."""
+        logits = corrected(self.schema, self.logits)
         return {
-            task.name: sigmoid(self.logits[:, k]) if task.kind == "binary" else self.logits[:, k]
+            task.name: sigmoid(logits[:, k]) if task.kind == "binary" else logits[:, k]
             for k, task in enumerate(self.schema.tasks)
         }
 
@@ -50,6 +52,11 @@ class Scores:
         return Scores(self.logits[positions], self.ranking_score[positions], self.schema, vectors)
 
 
+def corrected(schema: Schema, logits: Float32) -> Float32:
+    """Returns the logits of the world `[N, K]` for those of a log whose negatives were sampled; `Schema.log_rates`."""
+    return logits + np.asarray(schema.log_rates, np.float32) if any(schema.log_rates) else logits
+
+
 def sigmoid(z: Float32) -> Float32:
     """1 / (1 + e^−z), without overflow."""
     return np.exp(log_sigmoid(z))
@@ -62,7 +69,8 @@ def log_sigmoid(z: Float32) -> Float32:
 
 
 def ranking_score(schema: Schema, logits: Float32, columns: Mapping[str, npt.NDArray[np.float32]]) -> Float32:
-    """Computes Σ_k a_k·log σ(z_k) + Σ_c b_c·log x_c; graded and value tasks enter by z_k.
+    """Computes Σ_k a_k·log σ(z_k) + Σ_c b_c·log x_c; graded and value tasks enter by z_k, and the logits are corrected
+    for the sampling of negatives.
 
     Args:
         schema: Says which powers; every task has 1 if it declares no score.
@@ -70,6 +78,7 @@ def ranking_score(schema: Schema, logits: Float32, columns: Mapping[str, npt.NDA
         columns: Columns of the score `[N]`.
     """
     powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
+    logits = corrected(schema, logits)
     score = np.zeros(len(logits), np.float32)
     for k, task in enumerate(schema.tasks):
         if task.name in powers:

@@ -41,6 +41,8 @@ class Provenance:
         tasks: Tasks with a logit column.
         hidden: The hidden vectors beside them.
         parts: Content hash of each file of signals by its path in the folder; empty if the score job did not write it.
+        negative_sampling: Task to the share of negatives in the log that the teacher learned from: its logits are the
+            odds of that log.
     """
 
     teacher: str
@@ -48,6 +50,7 @@ class Provenance:
     tasks: tuple[str, ...]
     hidden: HiddenVectors = HiddenVectors()
     parts: Mapping[str, str] = field(default_factory=dict)
+    negative_sampling: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_provenance(folder: Path) -> Provenance:
@@ -63,7 +66,8 @@ def read_provenance(folder: Path) -> Provenance:
         found = data["hidden"]
         width = None if found["width"] is None else int(found["width"])
         hidden = HiddenVectors(tuple(str(name) for name in found["names"]), str(found["type"]), width)
-        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, parts)
+        rates = {str(task): float(rate) for task, rate in data.get("negative_sampling", {}).items()}
+        return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, parts, rates)
     except FileNotFoundError as error:
         raise SignalError(
             "There are no finished teacher signals here.",

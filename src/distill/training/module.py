@@ -239,6 +239,7 @@ class RankingModule(pl.LightningModule):
         found = self._rows.gather()
         self._rows.reset()
         notes = {
+            f"{found.num_weightless} rows of weight 0 count for nothing and are left out": found.num_weightless > 0,
             f"{found.num_duplicates} rows came twice and were counted once": found.num_duplicates > 0,
             f"{found.num_cut_requests} requests were in pieces and were put together": found.num_cut_requests > 0,
         }

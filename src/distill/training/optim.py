@@ -84,7 +84,7 @@ class OptimizerFactory:
             parts["tables"] = RowwiseAdagrad(tables, lr=self.embedding_lr)
         elif tables:
             parts["tables"] = TouchedRowsAdam(tables, lr=self.embedding_lr)
-        sharded = [m for m in module.modules() if isinstance(m, ShardedTables)]
+        sharded = {name: m for name, m in module.named_modules() if isinstance(m, ShardedTables)}
         if sharded and self.embedding != "rowwise_adagrad":
             raise ConfigError(
                 "Sharded embedding tables have row-wise Adagrad only.",

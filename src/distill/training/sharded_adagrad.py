@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from distill.features import ShardedTables
@@ -21,19 +21,28 @@ class ShardedAdagrad(Optimizer):
     All ranks step together, and get the state of all together: rank 0 holds it whole in host memory.
 
     Args:
-        tables: The tables of a model.
+        tables: The tables of a model, by their names in it.
         lr: Learning rate.
+
+    Attributes:
+        found_inf: Scalar, above 0 where the step must not change anything; None if it always may.
     """
 
-    def __init__(self, tables: Sequence[ShardedTables], lr: float) -> None:
-        self._tables = tuple(tables)
+    found_inf: Tensor | None = None
+
+    def __init__(self, tables: Mapping[str, ShardedTables], lr: float) -> None:
+        self._tables = tuple(tables.values())
+        self._names = [f"{name}.weights.{width}" for name, of in tables.items() for width in of.widths]
         nothing = nn.Parameter(torch.empty(0), requires_grad=False)  # an optimiser must have a parameter
-        super().__init__([nothing], {"lr": lr, "eps": _EPS, "initial_accumulator": 0.0})
+        super().__init__([("", nothing)], {"lr": lr, "eps": _EPS, "initial_accumulator": 0.0})
 
     def step(self, closure: Closure = None) -> Any:
         """Performs one update and returns what `closure`, if given, returns."""
         loss = evaluated(closure)
         group = self.param_groups[0]
+        if self.found_inf is not None and bool(self.found_inf > 0):
+            self.zero_grad()
+            return loss
         for tables in self._tables:
             tables.apply_gradients(float(group["lr"]), float(group["eps"]))
         return loss
@@ -49,13 +58,14 @@ class ShardedAdagrad(Optimizer):
         (group,) = super().state_dict()["param_groups"]
         return {
             "state": {i: {"sum": total} for i, total in enumerate(sums)},
-            "param_groups": [{**group, "params": list(range(len(sums)))}],
+            "param_groups": [{**group, "params": list(range(len(sums))), "param_names": self._names}],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restores the state of this or of a `RowwiseAdagrad`."""
         (group,) = state_dict["param_groups"]
-        self.param_groups[0].update({key: value for key, value in group.items() if key != "params"})
+        own = {key: value for key, value in group.items() if key not in ("params", "param_names")}
+        self.param_groups[0].update(own)
         position = 0
         for tables in self._tables:
             tables.load_accumulators({i: state_dict["state"][position + i]["sum"] for i in range(len(tables.widths))})

@@ -1,5 +1,6 @@
 """Columns within structs and lists of structs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from distill.schema import Schema
 from tests.data.prepare.builders import prepare_quietly, rows, schema_of, write
 
 CANDIDATES = "candidates"
+WRITERS = {"parquet": pq.write_table, "feather": feather.write_feather, "orc": orc.write_table}
 
 
 def _nested(**changes: Any) -> dict[str, Any]:
@@ -64,11 +66,14 @@ def _schema(user: str, age: str, of: str, **changes: Any) -> Schema:
 NESTED = _schema("user.id", "user.of.age", "candidates[].")
 
 
-@pytest.mark.parametrize("kind", ["parquet", "feather", "orc"])
+@pytest.mark.parametrize("kind", ["parquet", "feather", "orc", "jsonl"])
 def test_paths_lead_to_what_plain_columns_hold(tmp_path: Path, kind: str) -> None:
     table = pa.table(_nested())
     raw = tmp_path / f"a.{kind}"
-    {"parquet": pq.write_table, "feather": feather.write_feather, "orc": orc.write_table}[kind](table, raw)
+    if kind == "jsonl":
+        raw.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()), encoding="utf-8")
+    else:
+        WRITERS[kind](table, raw)
     nested = prepare_quietly(raw, tmp_path / "nested", NESTED)
     plain = prepare_quietly(write(tmp_path / "b.parquet", _plain()), tmp_path / "plain", _schema("uid", "age", ""))
     for split in ("train", "val", "test"):

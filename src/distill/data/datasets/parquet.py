@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from distill.data.datasets.fingerprint import fingerprint_files
+from distill.data.datasets.source_paths import source_paths
 from distill.data.file_kind import KNOWN_FILES
-from distill.data.found import FilesFound, find_files, source_root
+from distill.data.format import Split
+from distill.data.found import FilesFound, find_all, find_files, sources_root, together
 from distill.data.partitions import folder_columns
 from distill.data.raw import RawDataset
-from distill.data.split import SplitRule, TimeSplit
+from distill.data.split import SplitRule, TimeSplit, check_cuts
 from distill.errors import DataError
 from distill.schema import Schema, dump_schema, load_schema
 
@@ -26,8 +29,9 @@ class ParquetSource:
     """Files that are already one row per (request, candidate), or one row per request with list columns.
 
     Attributes:
-        source: A file, a folder (all files below it that can be read, except below names that start with `.` or `_`)
-            or a glob pattern.
+        source: A file, a folder (all files below it that can be read, except below names that start with `.` or `_`),
+            a glob pattern, or a list of such. A mapping {train: …, val: …, test: …} gives the splits apart; what it
+            leaves out of val and test, `split` cuts from train.
         schema: Path of the `schema.yaml`.
         split: How to divide the rows.
         items: File of the catalogue, one row per item.
@@ -35,7 +39,7 @@ class ParquetSource:
         events: Task to the files of its events, a source as `source` is, for tasks of the schema with `events`.
     """
 
-    source: str
+    source: str | list[str] | Mapping[Split, str | list[str] | None]
     schema: str
     split: SplitRule = field(default_factory=TimeSplit)
     items: str | None = None
@@ -43,19 +47,21 @@ class ParquetSource:
     events: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        check_cuts(self.split, [name for name in self._paths if name != "train"])
         if not self.name:
             object.__setattr__(self, "name", self.raw_schema().name)
 
     def fingerprint(self) -> str:
-        """Hash of the schema, the split rule, and names, sizes and content of the files."""
-        files = self._found().read
+        """Hash of the schema, the split rule, and names, sizes and content of the files of each split."""
+        found = self._found()
         rule = [type(self.split).__name__, asdict(self.split)]
-        parts: list[object] = [dump_schema(self.raw_schema()), rule, fingerprint_files(files, self._root(files))]
+        content = {name: self._content(name, of_split.read) for name, of_split in found.items()}
+        parts: list[object] = [dump_schema(self.raw_schema()), rule, content if len(content) > 1 else content["train"]]
         if self.items is not None:
             parts.append(fingerprint_files([self._items(self.items)], self._items(self.items).parent))
         for task, of_task in self._events().items():
             parts.append([task, fingerprint_files(of_task, of_task[0].parent)])
-        if any(columns := [folder_columns(file) for file in files]):
+        if any(columns := [folder_columns(file) for of in found.values() for file in of.read]):
             parts.append(columns)
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
@@ -63,38 +69,42 @@ class ParquetSource:
         """Finds the files, and says which are left out; `directory` is left alone.
 
         Raises:
-            DataError: There are none, or the catalogue is missing.
+            DataError: There are none, a file is of two splits, or the catalogue is missing.
             SchemaError: The schema is missing or wrong.
         """
         items = None if self.items is None else self._items(self.items)
         found = self._found()
-        for line in found.notes(source_root(self._source)):
+        all_found = together(list(found.values()))
+        for line in all_found.notes(sources_root([path for paths in self._paths.values() for path in paths])):
             _log.warning("%s", line)
-        return RawDataset(found.read, self.raw_schema(), self.split, items, found, self._events())
-
-    @property
-    def _source(self) -> str:
-        return str(Path(self.source).expanduser())
+        apart = {name: of_split.read for name, of_split in found.items() if name != "train"}
+        return RawDataset(found["train"].read, self.raw_schema(), self.split, items, all_found, apart, self._events())
 
     def raw_schema(self) -> Schema:
         """What the schema's file says."""
         return load_schema(Path(self.schema).expanduser())
 
-    def _root(self, files: tuple[Path, ...]) -> Path:
-        path = Path(self._source)
-        return path if path.is_dir() else files[0].parent
+    @property
+    def _paths(self) -> dict[str, tuple[str, ...]]:
+        return source_paths(self.source, "data.source")
 
-    def _found(self) -> FilesFound:
-        found = find_files(self._source, None if self.items is None else Path(self.items).expanduser())
-        if not found.read:
-            left_out = "; ".join(found.notes(source_root(self._source)))
-            raise DataError(
-                "There are no data files.",
-                where=self._source,
-                expected=f"a file, a folder or a glob pattern of files: {KNOWN_FILES}",
-                found=left_out or ("a folder without any" if Path(self._source).is_dir() else "no match"),
-                remedy="Check data.source.",
-            )
+    def _found(self) -> dict[str, FilesFound]:
+        """Finds the files of each split that is given; `train` holds all where none is given apart."""
+        catalogue = None if self.items is None else Path(self.items).expanduser()
+        found = {
+            name: find_all(paths, "data.source" if len(self._paths) == 1 else f"data.source.{name}", catalogue)
+            for name, paths in self._paths.items()
+        }
+        owners: dict[str, str] = {}
+        for name, of_split in found.items() if len(found) > 1 else ():
+            for file in of_split.read:
+                if owners.setdefault(os.path.realpath(file), name) != name:
+                    raise DataError(
+                        "A file is of two splits.",
+                        where=f"data.source.{name}",
+                        expected="files that no other split names",
+                        found=f"{file}, which is of {owners[os.path.realpath(file)]} too",
+                    )
         return found
 
     def _events(self) -> dict[str, tuple[Path, ...]]:
@@ -110,6 +120,15 @@ class ParquetSource:
                     remedy="Check data.events.",
                 )
         return files
+
+    def _content(self, name: str, files: tuple[Path, ...]) -> object:
+        """Describes the files of a split; the order of several sources counts, as that of the rows may."""
+        paths = self._paths[name]
+        if len(paths) > 1:
+            root = sources_root(paths)
+            return [fingerprint_files([file.absolute()], root) for file in files]
+        folder = Path(paths[0]).expanduser()
+        return fingerprint_files(files, folder if folder.is_dir() else files[0].parent)
 
     def _items(self, items: str) -> Path:
         path = Path(items).expanduser()

@@ -4,118 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import pyarrow.compute as pc
 
 from distill.codes import MISSING_KEY
 from distill.data.format import SPLITS
+from distill.data.prepare.assigners import (
+    TRAIN,
+    AllTo,
+    Assigner,
+    ByColumn,
+    ByFile,
+    ByFold,
+    ByHash,
+    ByRow,
+    ByTime,
+    request_in_two_splits,
+)
+from distill.data.prepare.boundaries import boundary
 from distill.data.prepare.chunk import Int8
+from distill.data.prepare.file_codes import file_codes
 from distill.data.prepare.keys import RowKeys, key_columns, raw_place, row_keys
 from distill.data.prepare.plan import RawShape
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.records import RecordPartitions, kth_smallest, partition_count
 from distill.data.prepare.source import RawBatch, RawFiles
-from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit, UserTimeSplit, WholeSplit
+from distill.data.raw import RawDataset
+from distill.data.split import (
+    ColumnSplit,
+    DateSplit,
+    FileSplit,
+    KFoldSplit,
+    RandomSplit,
+    SplitRule,
+    TimeSplit,
+    UserTimeSplit,
+    WholeSplit,
+)
 from distill.encodings.arrow import Int64
 from distill.encodings.hashing import mix64
 from distill.encodings.values import first, to_times
 from distill.errors import DataError
 from distill.schema import Schema
-
-TRAIN, VAL, TEST = range(3)
-
-
-class Assigner(Protocol):
-    """Says which split each row of a batch belongs to."""
-
-    def assign(self, batch: RawBatch, keys: RowKeys) -> Int8:
-        """Returns indices into `SPLITS` `[n]`."""
-        ...
-
-
-@dataclass(frozen=True)
-class ByHash:
-    """`RandomSplit`."""
-
-    rule: RandomSplit
-
-    def assign(self, batch: RawBatch, keys: RowKeys) -> Int8:
-        """Returns indices into `SPLITS` `[n]`."""
-        share = mix64(keys.request, self.rule.seed + 1) / 2.0**64
-        codes = np.full(len(share), TRAIN, np.int8)
-        codes[share < self.rule.val + self.rule.test] = VAL
-        codes[share < self.rule.test] = TEST
-        return codes
-
-
-@dataclass(frozen=True)
-class AllTo:
-    """`WholeSplit`."""
-
-    code: int
-
-    def assign(self, batch: RawBatch, keys: RowKeys) -> Int8:
-        """Returns indices into `SPLITS` `[n]`."""
-        return np.full(batch.num_rows, self.code, np.int8)
-
-
-@dataclass(frozen=True)
-class ByColumn:
-    """`ColumnSplit`."""
-
-    column: str
-    files: RawFiles
-
-    def assign(self, batch: RawBatch, keys: RowKeys) -> Int8:
-        """Returns indices into `SPLITS` `[n]`.
-
-        Raises:
-            DataError: A value is not the name of a split.
-        """
-        distinct = pc.fill_null(batch.columns[self.column], "null").dictionary_encode()
-        names = distinct.dictionary.to_pylist()
-        indices = distinct.indices.to_numpy(zero_copy_only=False)
-        for code, name in enumerate(names):
-            if name not in SPLITS:
-                place = raw_place(batch, self.column, "split column", self.files)
-                raise DataError(
-                    "A row names no split.",
-                    where=place.at(int(np.argmax(indices == code))),
-                    expected=" or ".join(SPLITS),
-                    found=repr(name),
-                    remedy="Correct the split column.",
-                )
-        codes: Int8 = np.array([SPLITS.index(name) for name in names], np.int8)[indices]
-        return codes
-
-
-@dataclass(frozen=True)
-class ByTime:
-    """`TimeSplit`: val begins at one time, test at a later one."""
-
-    column: str
-    files: RawFiles
-    val_from: int
-    test_from: int
-
-    def assign(self, batch: RawBatch, keys: RowKeys) -> Int8:
-        """Returns indices into `SPLITS` `[n]`."""
-        times = to_times(batch.columns[self.column], raw_place(batch, self.column, "keys.time", self.files))
-        return ((times >= self.val_from).astype(np.int8) + (times >= self.test_from)).astype(np.int8)
-
-
-@dataclass(frozen=True)
-class ByRow:
-    """Splits computed beforehand, one byte per raw row."""
-
-    codes: Int8
-
-    def assign(self, batch: RawBatch, keys: RowKeys) -> Int8:
-        """Returns indices into `SPLITS` `[n]`."""
-        return np.array(self.codes[batch.start : batch.start + batch.num_rows])
 
 
 def share_counts(requests: Int64, val: float, test: float) -> tuple[Int64, Int64]:
@@ -126,44 +58,108 @@ def share_counts(requests: Int64, val: float, test: float) -> tuple[Int64, Int64
 
 @dataclass(frozen=True)
 class SplitPlanner:
-    """Makes the assigner of a split rule, in passes over the key columns where the rule needs them."""
+    """Makes the assigner of a split rule, in passes over the key columns where the rule needs them.
+
+    Attributes:
+        files: All files of the dataset.
+        raw: The dataset.
+        shape: Of its rows.
+        scratch: Folder for records.
+        memory_bytes: What the passes may hold.
+        bars: Told of the passes.
+    """
 
     files: RawFiles
-    schema: Schema
+    raw: RawDataset
     shape: RawShape
     scratch: Path
     memory_bytes: int
     bars: PassProgress
 
-    def plan(self, rule: SplitRule) -> Assigner:
-        """Returns the assigner of a rule.
+    def plan(self) -> Assigner:
+        """Returns the assigner of the dataset.
 
         Raises:
+            ConfigError: Dates do not fit the column that they are held against, or no file is of a pattern.
             DataError: The rows of a request are in several splits, or times are missing.
         """
+        rule = self.raw.rule
+        codes = [code for code, name in enumerate(SPLITS) for _ in self.raw.apart.get(name, ())]
+        if isinstance(rule, FileSplit):
+            by_file = ByFile(self.files, (*file_codes(self.raw.files, rule), *codes))
+        elif codes:
+            by_file = ByFile(self.files, tuple(codes), AllTo(TRAIN) if rule is None else self._by_rule(rule))
+        else:
+            assert rule is not None
+            return self._by_rule(rule)
+        if self.schema.keys.request is not None and self.shape != "pairs":  # grouping sees the pairs of a request
+            for _ in self._constant([], lambda batch, keys: by_file.assign(batch, keys).astype(np.int64), whole=True):
+                pass
+        return by_file
+
+    @property
+    def schema(self) -> Schema:
+        """Of the dataset."""
+        return self.raw.schema
+
+    def _by_rule(self, rule: SplitRule) -> Assigner:
         if isinstance(rule, RandomSplit):
-            return ByHash(rule)
+            return ByHash(*self._shares(rule), rule.seed)
+        if isinstance(rule, KFoldSplit):
+            if rule.by == "user" and self._is_scattered and self.shape == "flat":
+                self._check_constant([str(self.schema.keys.user)], lambda _, keys: keys.user)
+            return ByFold(rule, 0.0 if "val" in self.raw.apart else rule.val)
         if isinstance(rule, WholeSplit):
             return AllTo([str(name) for name in SPLITS].index(rule.name))
         if isinstance(rule, ColumnSplit):
             by_column = ByColumn(rule.column, self.files)
-            if self._is_scattered and self.shape == "flat":
-                self._check_constant([rule.column], lambda batch, keys: by_column.assign(batch, keys).astype(np.int64))
-            return by_column
+            return self._checked(by_column, rule.column)
+        if isinstance(rule, DateSplit):
+            return self._checked(self._by_date(rule), rule.column or str(self.schema.keys.time))
         assert self.schema.keys.time is not None
         if isinstance(rule, TimeSplit):
-            val_from, test_from = self._boundaries(rule, self.schema.keys.time)
-            return ByTime(self.schema.keys.time, self.files, val_from, test_from)
+            return ByTime(
+                self.schema.keys.time, "keys.time", self.files, *self._boundaries(rule, self.schema.keys.time)
+            )
+        assert isinstance(rule, UserTimeSplit)
         return ByRow(self._by_user(rule, self.schema.keys.time))
+
+    def _checked(self, assigner: Assigner, column: str) -> Assigner:
+        """Refuses rows of one request in several splits, where nothing else would see them."""
+        if self._is_scattered and self.shape == "flat":
+            self._check_constant([column], lambda batch, keys: assigner.assign(batch, keys).astype(np.int64))
+        return assigner
+
+    def _by_date(self, rule: DateSplit) -> ByTime:
+        column = rule.column or self.schema.keys.time
+        assert column is not None
+        kind = self.files.types([column])[column]
+        val, test = (
+            None if value is None else boundary(value, kind, rule.unit, f"data.adapter.split.{name}", column)
+            for name, value in (("val", rule.val), ("test", rule.test))
+        )
+        return ByTime(column, "split column" if rule.column else "keys.time", self.files, val, test)
+
+    def _shares(self, rule: RandomSplit | TimeSplit | UserTimeSplit) -> tuple[float, float]:
+        """Returns the shares of val and test, 0 of those that have files of their own."""
+        apart = self.raw.apart
+        return 0.0 if "val" in apart else rule.val, 0.0 if "test" in apart else rule.test
+
+    @cached_property
+    def _divided_rows(self) -> int:
+        """Rows that the rule divides, which come first."""
+        return self.files.first_row(len(self.raw.files))
 
     @property
     def _is_scattered(self) -> bool:
         """Whether the rows of a request may be anywhere."""
         return self.schema.keys.request is not None and self.shape != "requests"
 
-    def _keyed(self, columns: list[str], name: str) -> Iterator[tuple[RawBatch, RowKeys]]:
-        bar = self.bars.begin(name, self.files.num_rows)
-        for batch in self.files.batches(sorted({*columns, *key_columns(self.schema)})):
+    def _keyed(self, columns: list[str], name: str, whole: bool = False) -> Iterator[tuple[RawBatch, RowKeys]]:
+        """Streams the rows that the rule divides, or all, with their keys."""
+        rows = self.files.num_rows if whole else self._divided_rows
+        bar = self.bars.begin(name, rows)
+        for batch in self.files.batches(sorted({*columns, *key_columns(self.schema)}), stop=rows):
             yield batch, row_keys(batch, self.schema, self.files)
             bar.advance(batch.num_rows)
 
@@ -173,10 +169,12 @@ class SplitPlanner:
     def _user_and_time(self, batch: RawBatch, keys: RowKeys, column: str) -> Int64:
         return (mix64(keys.user) ^ mix64(self._times(batch, column), seed=1)).view(np.int64)
 
-    def _constant(self, columns: list[str], value: Callable[[RawBatch, RowKeys], Int64]) -> Iterator[Int64]:
+    def _constant(
+        self, columns: list[str], value: Callable[[RawBatch, RowKeys], Int64], whole: bool = False
+    ) -> Iterator[Int64]:
         """Yields a value of each request, partition by partition; raises DataError if it varies within a request."""
-        partitions = self._partitions("requests", 3)
-        for batch, keys in self._keyed(columns, "read requests"):
+        partitions = self._partitions("all requests" if whole else "requests", 3)
+        for batch, keys in self._keyed(columns, "read requests", whole):
             rows = np.arange(batch.start, batch.start + batch.num_rows)
             partitions.add(keys.request, (keys.request, value(batch, keys), rows))
         for records in partitions.load_all():
@@ -193,6 +191,8 @@ class SplitPlanner:
             pass
 
     def _raise_inconstant(self, columns: list[str], row: int, other: int) -> None:
+        if not columns:
+            raise request_in_two_splits(self.files, row, other)
         raise DataError(
             "The rows of one request differ in what places it in a split.",
             where=f"{self.files.locate(other)}, column {' or '.join(map(repr, columns))}",
@@ -204,8 +204,8 @@ class SplitPlanner:
         count = partition_count(self.files.num_rows * width * 8 * 4, self.memory_bytes)
         return RecordPartitions(self.scratch / name, count, width)
 
-    def _boundaries(self, rule: TimeSplit, column: str) -> tuple[int, int]:
-        """Returns the first times of val and test."""
+    def _boundaries(self, rule: TimeSplit, column: str) -> tuple[int | None, int | None]:
+        """Returns the first times of val and test, None of those that have files of their own."""
         path = self.scratch / "times"
         with path.open("wb") as stream:
             if self._is_scattered:
@@ -215,16 +215,21 @@ class SplitPlanner:
                 for batch, _ in self._keyed([column], "read times"):
                     self._times(batch, column).tofile(stream)
         times = np.memmap(path, np.int64, "r") if path.stat().st_size else np.zeros(0, np.int64)
-        counts = share_counts(np.array([len(times)]), rule.val, rule.test)
+        val, test = self._shares(rule)
+        counts = share_counts(np.array([len(times)]), val, test)
         num_test, num_later = int(counts[0][0]), int(counts[1][0])
-        if num_test == 0 or num_later == num_test:
+        no_test, no_val = num_test == 0 and test > 0, num_later == num_test and val > 0
+        if no_test or no_val:
             raise DataError(
-                f"There are too few requests to split by time: {'test' if num_test == 0 else 'val'} would be empty.",
+                f"There are too few requests to split by time: {'test' if no_test else 'val'} would be empty.",
                 where=f"{len(times)} requests",
                 found=f"val={rule.val}, test={rule.test}",
                 remedy="Use larger shares or more data.",
             )
-        return kth_smallest(times, len(times) - num_later), kth_smallest(times, len(times) - num_test)
+        return (
+            kth_smallest(times, len(times) - num_later) if val > 0 else None,
+            kth_smallest(times, len(times) - num_test) if test > 0 else None,
+        )
 
     def _by_user(self, rule: UserTimeSplit, column: str) -> Int8:
         if self._is_scattered and self.shape == "flat":
@@ -235,15 +240,15 @@ class SplitPlanner:
             rows = np.arange(batch.start, batch.start + batch.num_rows)
             alone = np.where(keys.user == MISSING_KEY, keys.request, keys.user)
             partitions.add(alone, (keys.user, self._times(batch, column), keys.request, rows))
-        codes = np.memmap(self.scratch / "split", np.int8, "w+", shape=(max(1, self.files.num_rows),))
+        codes = np.memmap(self.scratch / "split", np.int8, "w+", shape=(max(1, self._divided_rows),))
         for records in partitions.load_all():
             order = np.lexsort((records[:, 3], records[:, 2], records[:, 1], records[:, 0]))
-            codes[records[order, 3]] = _rank_split(records[order], rule)
+            codes[records[order, 3]] = _rank_split(records[order], *self._shares(rule))
         return codes
 
 
-def _rank_split(records: Int64, rule: UserTimeSplit) -> Int8:
-    """Splits the requests of each user by rank; records are sorted by (user, time, request).
+def _rank_split(records: Int64, val: float, test: float) -> Int8:
+    """Splits the requests of each user by rank, into shares; records are sorted by (user, time, request).
 
     A request without a user is that of a user who has no other.
     """
@@ -255,7 +260,7 @@ def _rank_split(records: Int64, rule: UserTimeSplit) -> Int8:
     request = np.cumsum(new_request) - 1
     first_request = request[new_user]
     requests = np.diff(np.append(first_request, request[-1] + 1 if len(request) else 0))
-    num_test, num_later = share_counts(requests, rule.val, rule.test)
+    num_test, num_later = share_counts(requests, val, test)
     from_end = requests[user] - (request - first_request[user])
     codes: Int8 = ((from_end <= num_later[user]).astype(np.int8) + (from_end <= num_test[user])).astype(np.int8)
     return codes

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from distill.data.prepare.assign import Assigner
+from distill.data.prepare.assigners import Assigner, ByFile, request_in_two_splits
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import row_keys
 from distill.data.prepare.plan import Use, read_columns
@@ -140,6 +140,21 @@ def check_constant(table: pa.Table, uses: Sequence[Use], schema: Schema, files: 
         )
 
 
+def check_one_split(table: pa.Table, files: RawFiles) -> None:
+    """Refuses a request with rows in several splits.
+
+    Args:
+        table: What `with_keys` made, of whole requests whose rows follow one another.
+        files: The raw files, to name places.
+
+    Raises:
+        DataError: There is one.
+    """
+    request, split, rows = (combine(table[name]).to_numpy() for name in (_REQUEST, _SPLIT, _ROW))
+    if (position := first((request[1:] == request[:-1]) & (split[1:] != split[:-1]))) >= 0:
+        raise request_in_two_splits(files, int(rows[position]), int(rows[position + 1]))
+
+
 @dataclass(frozen=True)
 class Grouping:
     """Turns raw pairs into a `GroupedSource`."""
@@ -166,7 +181,7 @@ class Grouping:
         bar = self.bars.begin("group rows", self.files.num_rows)
         present = tuple(path for path in paths if path.exists())
         for path in present:
-            bar.advance(self._sort(path))
+            bar.advance(self._sort(path, isinstance(assigner, ByFile)))
         return GroupedSource(present, self.files, self.uses)
 
     def _spread(self, columns: list[str], assigner: Assigner, paths: list[Path]) -> None:
@@ -178,12 +193,14 @@ class Grouping:
                 bar.advance(batch.num_rows)
             spreader.flush()
 
-    def _sort(self, path: Path) -> int:
+    def _sort(self, path: Path, by_file: bool) -> int:
         with pa.memory_map(str(path)) as source:
             table = ipc.open_file(source).read_all()
             request, row = (combine(table[name]).to_numpy() for name in (_REQUEST, _ROW))
             order = np.lexsort((row, request, mix64(request)))
             table = table.take(pa.array(order)).combine_chunks()
+        if by_file:
+            check_one_split(table, self.files)
         check_constant(table, self.uses, self.schema, self.files)
         beside = path.with_suffix(".sorted")
         with ipc.new_file(str(beside), table.schema) as sink:

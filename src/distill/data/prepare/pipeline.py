@@ -44,7 +44,7 @@ from distill.data.prepare.stream import ChunkSource, StraightSource
 from distill.data.prepare.survey import Survey
 from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
-from distill.data.split import ColumnSplit, SplitRule
+from distill.data.split import ColumnSplit, DateSplit, FileSplit, SplitRule
 from distill.encodings.fitted import FittedEncodings
 from distill.errors import DataError
 from distill.files import atomic_directory, hash_file
@@ -108,13 +108,13 @@ class _Preparation:
         if self.known is not None:
             self.known.check(schema)
         batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
-        files, uses, shape = open_checked(self.raw.files, schema, self.raw.split, batch_bytes)
+        files, uses, shape = open_checked(self.raw.all_files, schema, self.raw.rule, batch_bytes)
         items = open_items(self.raw.items, schema, files) if self.raw.items is not None else None
         counts = Counts()
         counts.add("rows_read", files.num_rows)
         counts.add("dropped", 0)
         events = attribute_events(self.raw.events, schema, files, shape, self.memory_bytes, self.bars, counts)
-        assigner = SplitPlanner(files, schema, shape, self.scratch, self.memory_bytes, self.bars).plan(self.raw.split)
+        assigner = SplitPlanner(files, self.raw, shape, self.scratch, self.memory_bytes, self.bars).plan()
         source: ChunkSource
         if shape == "pairs":
             source = Grouping(files, schema, uses, self.scratch, self.memory_bytes, self.bars).run(assigner)
@@ -157,10 +157,10 @@ class _Preparation:
             if number == 0 and (self.known is None or name == "train"):
                 raise DataError(
                     f"The {name} split would be empty.",
-                    where=", ".join(str(path) for path in self.raw.files[:3]),
+                    where=", ".join(str(path) for path in self.raw.apart.get(name, self.raw.files)[:3]),
                     expected="requests in train, val and test",
                     found=f"{requests['train']} train, {requests['val']} val, {requests['test']} test",
-                    remedy=_split_remedy(self.raw.split),
+                    remedy=_split_remedy(self.raw.rule),
                 )
 
     def _write(self, source: ChunkSource, encoder: ChunkEncoder, rows: int) -> dict[Split, tuple[PartFile, ...]]:
@@ -208,16 +208,28 @@ class _Preparation:
 
     def _source(self) -> dict[str, Any]:
         """Describes the raw files by name, size and hash, so that moving them changes nothing."""
-        paths = [*self.raw.files, *([self.raw.items] if self.raw.items is not None else [])]
+        paths = [*self.raw.all_files, *([self.raw.items] if self.raw.items is not None else [])]
         paths += [path for files in self.raw.events.values() for path in files]
         files = [{"name": p.name, "bytes": p.stat().st_size, "blake2b": hash_file(p)} for p in paths]
-        source = {"files": files, "split": {"rule": type(self.raw.split).__name__, **asdict(self.raw.split)}}
+        rule, apart = self.raw.rule, self.raw.apart
+        split = {"rule": None} if rule is None else {"rule": type(rule).__name__, **asdict(rule)}
+        source: dict[str, Any] = {"files": files, "split": split}
+        if apart:
+            source["apart"] = {name: len(paths) for name, paths in apart.items()}
         if self.known is not None:
             source["encodings"] = {"of": self.known.origin, "grown": self.known.grow}
         return source
 
 
-def _split_remedy(rule: SplitRule) -> str:
+def _split_remedy(rule: SplitRule | None) -> str:
+    if rule is None:
+        return "Check the files that `data.source` names for it."
     if isinstance(rule, ColumnSplit):
         return f"Column {rule.column!r} must name every split at least once."
+    if isinstance(rule, DateSplit):
+        return (
+            f"Val begins at {rule.val}, test at {rule.test}: check that there are requests before, between and after."
+        )
+    if isinstance(rule, FileSplit):
+        return "Check that the files of each split hold rows."
     return "Use larger shares of val and test, more data, or another split rule; equal times fall into one split."

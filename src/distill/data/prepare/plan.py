@@ -11,7 +11,7 @@ from typing import Literal
 
 from distill.data.prepare.listed import check_listed, label_purpose
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
-from distill.data.split import ColumnSplit, SplitRule, TimeSplit, UserTimeSplit
+from distill.data.split import ColumnSplit, DateSplit, KFoldSplit, SplitRule, TimeSplit, UserTimeSplit
 from distill.encodings.arrow import family, plain_type
 from distill.encodings.tables import ValueKind
 from distill.errors import DataError, SchemaError
@@ -72,13 +72,13 @@ def key_uses(schema: Schema) -> tuple[Use, ...]:
     return tuple(uses)
 
 
-def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
-    """Lists every use of a raw column.
+def raw_uses(schema: Schema, split: SplitRule | None) -> tuple[Use, ...]:
+    """Lists every use of a raw column; no rule where every split has files of its own.
 
     Raises:
         SchemaError: The name of a column cannot be taken.
     """
-    needs_time = isinstance(split, TimeSplit | UserTimeSplit)
+    needs_time = _needs_time(split)
     keys = schema.keys
     uses = list(key_uses(schema))
     if keys.time:
@@ -87,9 +87,13 @@ def raw_uses(schema: Schema, split: SplitRule) -> tuple[Use, ...]:
         uses.append(Use(keys.stage.column, "keys.stage", True, _IDS))
     if isinstance(split, ColumnSplit):
         uses.append(Use(split.column, "split column", False, ("string",)))
+    if isinstance(split, DateSplit) and split.column is not None:
+        uses.append(Use(split.column, "split column", False, TIMES))
     uses += [field_use(spec) for spec in schema.fields]
     uses += [_label_use(task) for task in schema.tasks if task.events is None]
-    uses += [Use(column, "value column", True, _NUMBERS) for column in schema.value_columns]
+    others = [column for column in schema.value_columns if column not in schema.weight_columns]
+    uses += [Use(column, "value column", True, _NUMBERS) for column in others]
+    uses += [Use(column, "row weight", True, _NUMBERS) for column in schema.weight_columns]
     if schema.teacher:
         uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
         hidden = (schema.teacher.hidden or {}).items()
@@ -134,7 +138,7 @@ def open_files(
 
 
 def open_checked(
-    paths: Sequence[Path], schema: Schema, split: SplitRule, batch_bytes: int = BATCH_BYTES
+    paths: Sequence[Path], schema: Schema, split: SplitRule | None, batch_bytes: int = BATCH_BYTES
 ) -> tuple[RawFiles, tuple[Use, ...], RawShape]:
     """Opens raw files and checks that they hold what the schema and the split rule say, before a row is prepared.
 
@@ -173,12 +177,20 @@ def check_declared(schema: Schema, uses: Iterable[Use]) -> None:
             )
 
 
-def check_rule(schema: Schema, split: SplitRule) -> None:
+def _needs_time(split: SplitRule | None) -> bool:
+    """Whether a rule goes by `keys.time`."""
+    return isinstance(split, TimeSplit | UserTimeSplit) or (isinstance(split, DateSplit) and split.column is None)
+
+
+def check_rule(schema: Schema, split: SplitRule | None) -> None:
     """Raises SchemaError if the split rule needs a key that the schema does not declare."""
     rule = type(split).__name__
-    if isinstance(split, TimeSplit | UserTimeSplit) and schema.keys.time is None:
-        raise SchemaError(f"{rule} needs times.", where="keys.time", found="nothing", remedy="Declare the time column.")
-    if isinstance(split, UserTimeSplit) and schema.keys.user is None:
+    if _needs_time(split) and schema.keys.time is None:
+        remedy = "Declare the time column"
+        remedy += ", or name one of dates: data.adapter.split.column=…" if isinstance(split, DateSplit) else "."
+        raise SchemaError(f"{rule} needs times.", where="keys.time", found="nothing", remedy=remedy)
+    by_user = isinstance(split, UserTimeSplit) or (isinstance(split, KFoldSplit) and split.by == "user")
+    if by_user and schema.keys.user is None:
         raise SchemaError(f"{rule} needs users.", where="keys.user", found="nothing", remedy="Declare the user column.")
 
 
@@ -280,6 +292,8 @@ def _check_family(found: str, use: Use, shape: RawShape, where: str) -> None:
         return
     wanted = "list of " * depth + " or ".join(f for f in use.families if f != "null")
     remedy = "Correct the column or its `kind` and `encoding` in the schema."
+    if leaf == "time" and "string" in use.families:
+        remedy = f"Declare `raw.columns: {{{use.column}: text}}` in the schema to take the times as text."
     if leaf.startswith("struct<"):
         remedy = "Name a part of it by its path, such as `candidates[].sku` or `user.age`."
     elif levels < depth:

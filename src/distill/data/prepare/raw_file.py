@@ -95,7 +95,7 @@ def unreadable(path: Path, error: Exception, where: str = "") -> DataError:
     return DataError(
         "A raw file cannot be read.",
         where=f"{path}{where}",
-        expected="a complete Parquet, CSV, Arrow or ORC file",
+        expected="a complete Parquet, Arrow or ORC file",
         found=str(error).splitlines()[0] if str(error) else type(error).__name__,
         remedy=_OLD_PYARROW if "Expected all lists to be of size" in str(error) else "Copy or write the file again.",
     )

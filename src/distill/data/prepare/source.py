@@ -17,6 +17,7 @@ from distill.data.partitions import folder_columns
 from distill.data.prepare.agree import agree
 from distill.data.prepare.arrow_file import ArrowFile
 from distill.data.prepare.csv_file import CsvFile
+from distill.data.prepare.json_file import JsonFile
 from distill.data.prepare.parquet_file import ParquetFile
 from distill.data.prepare.paths import roots_of, with_paths
 from distill.data.prepare.raw_columns import DeclaredFile, PartitionFile, as_text
@@ -96,8 +97,24 @@ class RawFiles:
 
     def locate(self, row: int) -> str:
         """Names a row counted over all files."""
-        file = bisect_right(self._starts, row, hi=len(self.files)) - 1
+        file = self.number_of(row)
         return self.files[file].locate(row - self._starts[file])
+
+    def number_of(self, row: int) -> int:
+        """Returns the number of the file of a row counted over all files."""
+        return bisect_right(self._starts, row, hi=len(self.files)) - 1
+
+    def first_row(self, number: int) -> int:
+        """Returns the first row of a file, counted over all files; of the number behind the last, all rows."""
+        return int(self._starts[number])
+
+    def types(self, columns: Sequence[str]) -> dict[str, pa.DataType]:
+        """Returns the plain types that columns are read as."""
+        schemas = [file.schema for file in self.files]
+        return {
+            name: common_type([plain_type(schema.field(name).type) for schema in schemas], name in self._measured)
+            for name in columns
+        }
 
     def batches(
         self, columns: Sequence[str], dictionaries: Sequence[str] = (), start: int = 0, stop: int | None = None
@@ -114,11 +131,7 @@ class RawFiles:
         Raises:
             DataError: A file cannot be read.
         """
-        schemas = [file.schema for file in self.files]
-        types = {
-            name: common_type([plain_type(schema.field(name).type) for schema in schemas], name in self._measured)
-            for name in columns
-        }
+        types = self.types(columns)
         stop = self.num_rows if stop is None else stop
         for file, of_file in zip(self.files, self._starts[:-1], strict=True):
             row = max(start, of_file)
@@ -186,6 +199,11 @@ class _Columns:
     raw: RawColumns
     most_rows: int | None = None
 
+    @property
+    def as_text(self) -> list[str]:
+        """Columns that are declared to be text."""
+        return [name for name, kind in self.raw.columns.items() if kind == "text"]
+
 
 def open_start(path: Path, rows: int) -> tuple[RawFile, Counter[str]]:
     """Opens a file for its first rows: nothing behind them is read, nor do they say of it.
@@ -234,10 +252,12 @@ def _open_kind(path: Path, columns: _Columns) -> RawFile:
         csv = CsvFile(path, columns.needed, numeric, times, texts, columns.most_rows)
         return csv if lists is None else DeclaredFile(csv, lists)
     file: RawFile
+    needed = (*columns.needed, *roots_of(columns.needed))
     if kind.name == "Parquet":
         file = ParquetFile(path)
+    elif kind.name == "JSON":
+        file = JsonFile(path, needed, columns.as_text, columns.most_rows)
     else:
-        needed = (*columns.needed, *roots_of(columns.needed))
         file = ArrowFile(path, needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
     file = with_paths(file, columns.needed)
     return DeclaredFile(file, columns.raw) if columns.raw != RawColumns() else file

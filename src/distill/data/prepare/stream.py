@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from distill.data.prepare.assign import Assigner
+from distill.data.prepare.assigners import Assigner
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import row_keys
 from distill.data.prepare.plan import Use, id_columns, read_columns

@@ -140,16 +140,32 @@ def check_values(values: Float64, bad: Bool, place: Place, what: str, expected: 
         )
 
 
+def check_weights(chunk: Chunk, column: str) -> None:
+    """Raises DataError at the first row weight that is not a finite number of at least 0."""
+    place = chunk.candidate_place(column, "row weight")
+    numbers, missing = to_numbers(chunk.candidate[column], place, "missing", largest=np.inf)
+    if (position := first(missing | (numbers < 0) | np.isinf(numbers))) >= 0:
+        raise DataError(
+            "A value cannot be the weight of a row.",
+            where=place.at(position),
+            expected="a finite number of at least 0",
+            found="null or NaN" if missing[position] else repr(float(numbers[position])),
+            remedy="Fill or correct the value, or take `weight` out of the schema: then all rows count alike.",
+        )
+
+
 def values(chunk: Chunk, schema: Schema) -> dict[str, Float32]:
-    """Reads the columns of the score and of evaluation `[N]`; NaN where an evaluation column is null.
+    """Reads the columns of the score, of evaluation and of the row weight `[N]`; NaN where one of evaluation is null.
 
     Raises:
-        DataError: A number is not finite, or one of the score is null or not positive.
+        DataError: A number is not finite, one of the score is null or not positive, or a weight is null or negative.
     """
     found = {}
     for column in schema.value_columns:
         of_score = column in schema.score.columns
         place = chunk.candidate_place(column, "score column" if of_score else "evaluation column")
+        if column in schema.weight_columns:
+            check_weights(chunk, column)
         numbers, missing = (to_positive if of_score else to_numbers)(chunk.candidate[column], place)
         found[column] = np.where(missing, np.float32(np.nan), to_float32(numbers, place))
     return found

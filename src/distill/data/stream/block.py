@@ -59,6 +59,7 @@ class Block:
         ends: `[R + 1]` int64, candidates before each request; None in the flat layout.
         hidden: Name to `[N, W]` float32.
         unscored: Positions of the tasks of which the signals hold no logits.
+        weight: Position of the row weight among the values; None if all rows count alike.
     """
 
     request: Cells
@@ -67,6 +68,7 @@ class Block:
     ends: Ints | None
     hidden: Mapping[str, Values]
     unscored: tuple[int, ...] = ()
+    weight: int | None = None
 
     def to(self, device: torch.device) -> Block:
         """Returns the same with its values on a device."""

@@ -93,10 +93,10 @@ def gather_batch(block: Block, places: Places, columns: tuple[str, ...]) -> Batc
     Args:
         block: Where from.
         places: Which rows; of the same device as the block.
-        columns: Names of the block's values.
+        columns: Names of the first of the block's values.
 
     Returns:
-        A batch in the order of the requests, with weight 1 and origin LOG.
+        A batch in the order of the requests, with origin LOG and the weights of the block, 1 if it has none.
     """
     request, candidate = block.request.take(places.requests), block.candidate.take(places.rows)
     labels, values = candidate.numbers("labels"), candidate.numbers("values")
@@ -112,7 +112,7 @@ def gather_batch(block: Block, places: Places, columns: tuple[str, ...]) -> Batc
         observed=tensor(observed),
         stage=stage,
         origin=torch.full_like(stage, int(Origin.LOG)),
-        weight=torch.ones_like(stage, dtype=torch.float32),
+        weight=torch.ones_like(stage, dtype=torch.float32) if block.weight is None else tensor(values[:, block.weight]),
         request_id=request_id,
         user_id=user_id,
         item_id=item_id,

@@ -56,6 +56,8 @@ class ReadLayout:
         sides: Fields of each side.
         labels: Label columns, by task.
         values: Raw names of the value columns.
+        carried: The first of them, which batches carry as their columns: all but one that is the row weight alone.
+        weight: Position of the row weight among the values; None if all rows count alike.
         teacher: Whether teacher signals are in the part files.
         sidecar: Teacher signals in files of their own.
         logits: Columns of the signals, by task; None for a task that they do not score.
@@ -68,6 +70,8 @@ class ReadLayout:
     sides: dict[Side, SideLayout]
     labels: tuple[str, ...]
     values: tuple[str, ...]
+    carried: tuple[str, ...] = ()
+    weight: int | None = None
     teacher: bool = False
     sidecar: Sidecar | None = None
     logits: tuple[str | None, ...] = ()
@@ -115,12 +119,16 @@ def read_layout(
     read = {*logits, *map(hidden_column, vectors)} if signals == DATASET else set()
     skipped = {*map(teacher_column, view.task_names), *map(hidden_column, _hidden(view))} - read
     columns = pa.schema([column for column in arrow_schema(view, split) if column.name not in skipped])
+    values = tuple(name for name in view.value_columns if value_column(name) in columns.names)
+    own = {*view.score.columns, *(() if split == "train" else view.evaluation)}
     return ReadLayout(
         nested=view.layout == "requests",
         columns=columns,
         sides={side: SideLayout.of(view, side) for side in Side},
         labels=tuple(label_column(task) for task in view.task_names),
-        values=tuple(name for name in view.value_columns if value_column(name) in columns.names),
+        values=values,
+        carried=tuple(name for name in values if name in own),
+        weight=None if view.weight is None else values.index(view.weight.column),
         teacher=signals == DATASET,
         sidecar=sidecar,
         logits=logits,

@@ -200,6 +200,7 @@ class _BlockBuffers:
             ends=_ends(self.lengths) if self.layout.nested else None,
             hidden=self.hidden,
             unscored=self.layout.unscored,
+            weight=self.layout.weight,
         )
 
 

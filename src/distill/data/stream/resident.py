@@ -37,7 +37,7 @@ class ResidentReader:
 
     Attributes:
         index: The split.
-        columns: Names of its value columns.
+        columns: Names of the value columns that batches carry.
         held: Its rows, in the order of the files.
         on_device: Whether batches are gathered where the model is, of rows that are held there too.
     """
@@ -58,7 +58,7 @@ class ResidentReader:
         """
         _check_size(reader.index, reader.layout)
         block = read_block(reader.index, reader.layout, _all_units(reader.index), reader.seen)
-        return cls(reader.index, reader.layout.values, HeldRows(reader.index.split, block), on_device)
+        return cls(reader.index, reader.layout.carried, HeldRows(reader.index.split, block), on_device)
 
     def tasks(
         self, plan: EpochPlan, shard: int, start: int = 0, pool: Executor | None = None, blocks_ahead: int = 1
@@ -125,7 +125,7 @@ class PlacedBatch:
 
     Attributes:
         held: The rows.
-        columns: Names of their value columns.
+        columns: Names of the value columns that the batch carries.
         parts: Places for each shard of the process.
     """
 
@@ -219,5 +219,5 @@ def _too_large(split: str, size: int, there: str) -> ConfigError:
         where="data.loader.resident",
         expected=f"less than {there}",
         found=f"{size / 2**30:.1f} GiB",
-        remedy="Leave it out (resident=null): batches are then read from disk, in the same order.",
+        remedy="Set data.loader.resident=null: batches are then read from disk, in the same order.",
     )

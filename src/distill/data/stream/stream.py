@@ -91,7 +91,7 @@ class SplitReader:
                 request = int(candidates[0])
                 group = int(np.searchsorted(part.group_starts, request, side="right")) - 1
                 block = read_block(self.index, self.layout, (Unit(number, group, request, request + 1),))
-                return as_padding(collate(block, np.zeros(1, dtype=np.int64), self.layout.values))
+                return as_padding(collate(block, np.zeros(1, dtype=np.int64), self.layout.carried))
         raise AssertionError("an index holds at least one candidate")
 
     def _reads(self, blocks: list[BlockPlan]) -> Iterator[Task[Block]]:
@@ -102,4 +102,4 @@ class SplitReader:
         lengths = block_lengths(self.index, plan.units)
         for number, requests in enumerate(block_batches(lengths, plan.key, budget)):
             if number >= skipped:
-                yield partial(collate, block, requests, self.layout.values)
+                yield partial(collate, block, requests, self.layout.carried)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from distill.data.prepare.assign import AllTo
+from distill.data.prepare.assigners import AllTo
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.grouping import (
     GroupedSource,
