@@ -48,6 +48,7 @@ def test_older_torch_is_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None
     assert computes_bfloat16(use_cuda=False)
 
 
+@pytest.mark.slow
 def test_auto_is_float32_where_nothing_else_is_native(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +88,7 @@ def test_auto_is_recorded_as_what_it_was_and_resumed_as_that(
     assert "now: trainer.precision=32-true" in message
 
 
+@pytest.mark.slow
 def test_products_of_float32_are_made_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     forward = RankingModule.training_step

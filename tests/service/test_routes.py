@@ -14,6 +14,7 @@ from distill.export import BundleOptions, write_bundle
 from distill.serving import Bundle
 from tests.export.conftest import Log
 from tests.export.raw import catalogue
+from tests.marks import slow_except
 from tests.service.conftest import REQUEST, Bundles, Client
 
 ITEMS = [f"i{n}" for n in (4, 0, 33, 17, 4)]
@@ -183,7 +184,7 @@ def test_the_document_names_the_columns_of_the_bundle(b0: Any) -> None:
     assert "match" not in json.dumps(schemas)  # a two-tower does not read it
 
 
-@pytest.mark.parametrize("kind", ["vectors", "features", "alone"])
+@pytest.mark.parametrize("kind", slow_except(["vectors", "features", "alone"], "vectors"))
 def test_the_example_of_the_card_is_answered(
     client: Client, bundles: Bundles, whole: Path, log: Log, tmp_path: Path, kind: str
 ) -> None:
