@@ -168,6 +168,7 @@ def test_two_processes_through_the_entry_point(tmp_path: Path) -> None:
             assert value == pytest.approx(_finite(two)[role][name], abs=5e-3), (role, name)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_libraries_is_printed(tmp_path: Path) -> None:
     """In a process of its own, as pytest keeps warnings to itself: what a user reads is ours."""
     alone = [a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")]

@@ -13,6 +13,7 @@ from distill.batch import Batch
 from distill.data.stream import BatchLoader, PlacedBatch, ResidentReader, SplitReader, StreamOrder, plan_epoch, resident
 from distill.data.stream.read import read_block
 from distill.errors import ConfigError
+from tests.marks import slow_except
 
 from .builders import make_dataset, make_sidecar
 
@@ -43,8 +44,10 @@ def check_equal(found: Sequence[Batch], expected: Sequence[Batch]) -> None:
 
 
 @pytest.mark.parametrize("on_device", [False, True])
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize(("rank", "world", "shards"), [(0, 1, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3)])
+@pytest.mark.parametrize("workers", slow_except([1, 3], 3))
+@pytest.mark.parametrize(
+    ("rank", "world", "shards"), slow_except([(0, 1, 1), (0, 1, 2), (1, 2, 3), (2, 3, 3)], (1, 2, 3))
+)
 def test_the_same_batches(
     reader: SplitReader, on_device: bool, workers: int, rank: int, world: int, shards: int
 ) -> None:
