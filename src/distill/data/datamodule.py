@@ -50,8 +50,8 @@ class Loading:
         shuffle_buffer: Least candidates within which requests are shuffled; bounds memory.
         num_shards: Batches that make up a global step; the number of processes if not given.
         prefetch: Whether to read on background threads.
-        workers: How many of them; half of the cores that a process has, 8 at most, if not given. Batches and their
-            order are the same for any number.
+        workers: How many of them; half of the cores that a process has, at most 8 and torch's threads, if not given.
+            Batches and their order are the same for any number.
         resident: What stays in memory once it was read: `host`, the rows of training and validation; `device`, those
             of training where the model is, and those of validation on the host; nothing if not given. Batches and
             their order are the same.
@@ -68,7 +68,9 @@ class Loading:
     @property
     def threads(self) -> int:
         """Threads that read."""
-        return self.workers if self.workers is not None else max(1, min(_MOST_WORKERS, own_cores() // 2))
+        if self.workers is not None:
+            return self.workers
+        return max(1, min(_MOST_WORKERS, own_cores() // 2, torch.get_num_threads()))
 
     def batch_of(self, split: Split) -> int:
         """Returns the most candidates in a batch of a split."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
+from typing_extensions import Self
 
 from distill.ops.waiting import can_look
 
@@ -19,7 +20,7 @@ MOST_ROWS = 1 << 20
 class Mapped(Protocol):
     """A structure of tensors; see `distill.batch.TensorStruct`."""
 
-    def map(self, function: Callable[[Tensor], Tensor], /) -> Mapped:
+    def map(self, function: Callable[[Tensor], Tensor], /) -> Self:
         """Returns a copy with a function applied to every tensor."""
 
 
@@ -49,7 +50,7 @@ class Brought(Generic[T]):
             rows: How many rows they have.
             like: A tensor of them, which says where they are.
         """
-        copied: T = part.map(lambda tensor: tensor.detach().clone())  # type: ignore[assignment]
+        copied = part.map(lambda tensor: tensor.detach().clone())
         if can_look(like):
             self._here.append(copied)
             return
@@ -69,5 +70,5 @@ class Brought(Generic[T]):
 
     def _bring(self) -> None:
         if self._there:
-            self._here.append(self._join(self._there).map(Tensor.cpu))  # type: ignore[arg-type]
+            self._here.append(self._join(self._there).map(lambda tensor: tensor.cpu()))
         self._there, self._rows = [], 0

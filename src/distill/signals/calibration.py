@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill.batch import Batch, TeacherSignals
 from distill.errors import ConfigError, SignalError
 from distill.signals.base import SignalSource
+from distill.signals.mapped import MappedSignals
 
 Method = Literal["temperature", "platt", "isotonic"]
 Floats = NDArray[np.float64]
@@ -127,7 +126,7 @@ def _isotonic(logits: Floats, labels: Floats, weight: Floats) -> PiecewiseLinear
     return PiecewiseLinear(middle, value)
 
 
-class CalibratedSignals(SignalSource):
+class CalibratedSignals(MappedSignals):
     """Maps the logits of another source, task by task.
 
     Args:
@@ -136,25 +135,9 @@ class CalibratedSignals(SignalSource):
     """
 
     def __init__(self, source: SignalSource, maps: Mapping[int, PiecewiseLinear]) -> None:
-        super().__init__()
-        self.source = source
+        super().__init__(source)
         self.maps = dict(maps)
 
-    @property
-    def model(self) -> nn.Module | None:
-        """The model of the source."""
-        return self.source.model
-
-    @property
-    def tasks(self) -> tuple[str, ...] | None:
-        """The tasks that the source scores."""
-        return self.source.tasks
-
-    @torch.no_grad()
-    def forward(self, batch: Batch) -> TeacherSignals:
-        """Returns the mapped signals; rows that are not valid stay 0."""
-        signals: TeacherSignals = self.source(batch)
-        logits = signals.logits.clone()
-        for column, function in self.maps.items():
-            logits[:, column] = torch.where(signals.valid, function(logits[:, column]), 0.0)
-        return replace(signals, logits=logits)
+    def mapped(self, column: int, logits: Tensor) -> Tensor:
+        """See `MappedSignals.mapped`."""
+        return self.maps[column](logits) if column in self.maps else logits

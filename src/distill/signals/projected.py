@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import torch
-from torch import nn
+from torch import Tensor
 
-from distill.batch import Batch, TeacherSignals
 from distill.signals.base import SignalSource
+from distill.signals.mapped import MappedSignals
 
 
-class ProjectedSignals(SignalSource):
+class ProjectedSignals(MappedSignals):
     """Adds ``log w_T - log w_S`` to the logits of another source, task by task.
 
     A model of a log that kept the share w of the negatives says z = logit(p) - log w of a p of the world. So a
@@ -27,8 +25,7 @@ class ProjectedSignals(SignalSource):
     """
 
     def __init__(self, source: SignalSource, shifts: Sequence[float]) -> None:
-        super().__init__()
-        self.source = source
+        super().__init__(source)
         self.shifts = tuple(shifts)
 
     @classmethod
@@ -37,21 +34,6 @@ class ProjectedSignals(SignalSource):
         shifts = [own - other for own, other in zip(teacher, student, strict=True)]
         return cls(source, shifts) if any(shifts) else source
 
-    @property
-    def model(self) -> nn.Module | None:
-        """The model of the source."""
-        return self.source.model
-
-    @property
-    def tasks(self) -> tuple[str, ...] | None:
-        """The tasks that the source scores."""
-        return self.source.tasks
-
-    @torch.no_grad()
-    def forward(self, batch: Batch) -> TeacherSignals:
-        """Returns the projected signals; rows that are not valid stay 0."""
-        signals: TeacherSignals = self.source(batch)
-        logits = signals.logits.clone()
-        for column, shift in enumerate(self.shifts):
-            logits[:, column] = torch.where(signals.valid, logits[:, column] + shift, logits[:, column])
-        return replace(signals, logits=logits)
+    def mapped(self, column: int, logits: Tensor) -> Tensor:
+        """See `MappedSignals.mapped`."""
+        return logits + self.shifts[column]

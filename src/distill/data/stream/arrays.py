@@ -21,7 +21,9 @@ Values = Array | Tensor
 
 def gather(values: Values, rows: Ints | Tensor) -> Any:
     """Returns the rows at some positions, in their order."""
-    return values.index_select(0, rows) if isinstance(values, Tensor) else values.take(rows, axis=0)  # type: ignore[arg-type]
+    if isinstance(values, Tensor):
+        return values.index_select(0, torch.as_tensor(rows))
+    return values.take(np.asarray(rows), axis=0)
 
 
 def view(values: Values, kind: str) -> Any:
