@@ -2,17 +2,14 @@
 
 from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
 from distill.schema.events import Events
+from distill.schema.fields import Cold, FieldSpec, Kind, Side
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.schema import (
-    Cold,
-    FieldSpec,
     HiddenColumn,
-    Kind,
     RowWeight,
     Schema,
     Score,
-    Side,
     Task,
     TeacherColumns,
     log_rates,

@@ -15,11 +15,10 @@ from pydantic_core import ErrorDetails
 
 from distill.errors import SchemaError
 from distill.schema.events import Events
+from distill.schema.fields import Cold, FieldSpec
 from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.plain_yaml import read_yaml
 from distill.schema.schema import (
-    Cold,
-    FieldSpec,
     HiddenColumn,
     RowWeight,
     Schema,

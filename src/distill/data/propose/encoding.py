@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from distill.data.propose.keys import is_time
 from distill.data.propose.values import Values
 from distill.data.propose.words import AMOUNT, CODE, has, words
-from distill.schema.schema import MAX_WIDTH
+from distill.schema.fields import MAX_WIDTH
 
 MANY = 100_000
 """Distinct sampled values from which on ids are hashed."""
