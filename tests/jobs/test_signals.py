@@ -12,7 +12,7 @@ import torch
 
 from distill.data.datamodule import Loading, RankingDataModule
 from distill.data.dataset import load_dataset
-from distill.data.format import NUM_CANDIDATES, teacher_column
+from distill.data.format import ITEM_KEY, NUM_CANDIDATES, REQUEST_KEY, teacher_column
 from distill.jobs.parts import load_model
 from distill.reports.summary import load_summary
 from distill.signals.principal import PrincipalComponents
@@ -58,6 +58,18 @@ def test_signals_lie_row_by_row_beside_the_data(root: Path) -> None:
             lengths = data.read(columns=[NUM_CANDIDATES]).column(0).to_numpy()
             column = signals.read(columns=[teacher_column("click")]).column(0)
             assert [len(row) for row in column] == lengths.tolist()
+            for key in (REQUEST_KEY, ITEM_KEY):
+                assert signals.read(columns=[key]).column(0).equals(data.read(columns=[key]).column(0))
+
+
+def test_signals_without_keys_get_them(root: Path, tmp_path: Path) -> None:
+    scored = ["scripts/score.py", *_score_arguments(root), f"out={tmp_path / 'signals'}"]
+    run_script(*scored, "keys=false")
+    files = sorted((tmp_path / "signals").rglob("*.parquet"))
+    logits = [pq.read_schema(file).names for file in files]
+    assert files and not any({REQUEST_KEY, ITEM_KEY} & set(names) for names in logits)
+    run_script(*scored)
+    assert [pq.read_schema(file).names for file in files] == [[REQUEST_KEY, ITEM_KEY, *names] for names in logits]
 
 
 @pytest.mark.slow

@@ -4,14 +4,14 @@ A dataset is a folder with `schema.yaml`, `manifest.json`, `train/`, `val/`, `te
 `checksums.json`), `encodings/` (fitted vocabularies) and, if a catalogue was given, `items/`. In the requests layout a
 part file holds one row per request and its candidate and cross columns are lists of equal length; in the flat layout
 all columns are scalars.
-No column holds nulls: an absent label is NaN, a missing id is 0.
+No column holds nulls, but for ids kept as text: an absent label is NaN, a missing id is 0.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,9 @@ SPLITS = ("train", "val", "test")
 REQUEST_KEY = "key_request"
 USER_KEY = "key_user"
 ITEM_KEY = "key_item"
+RAW_REQUEST = "raw_request"
+RAW_ITEM = "raw_item"
+RAW_OF_KEY = {REQUEST_KEY: RAW_REQUEST, ITEM_KEY: RAW_ITEM}
 STAGE = "stage"
 NUM_CANDIDATES = "num_candidates"
 
@@ -81,10 +84,15 @@ def field_type(spec: FieldSpec) -> pa.DataType:
     return pa.int32() if spec.encoding.makes_ids else pa.float32()
 
 
-def arrow_schema(schema: Schema, split: Split) -> pa.Schema:
+def arrow_schema(schema: Schema, split: Split, raw_keys: Collection[str] = ()) -> pa.Schema:
     """Returns the columns of a split's part files, in order.
 
     Evaluation columns are left out of the training split. Teacher columns are there if the schema declares any.
+
+    Args:
+        schema: Of the dataset.
+        split: Whose files.
+        raw_keys: `RAW_REQUEST` and `RAW_ITEM`, as far as its ids are text and kept.
     """
     nested = schema.layout == "requests"
 
@@ -105,7 +113,9 @@ def arrow_schema(schema: Schema, split: Split) -> pa.Schema:
         columns += [pa.field(teacher_column(t), per_candidate(pa.float32())) for t in schema.teacher.columns]
         hidden = (schema.teacher.hidden or {}).items()
         columns += [pa.field(hidden_column(name), per_candidate(hidden_type(spec))) for name, spec in hidden]
-    return pa.schema([column.with_nullable(False) for column in columns])
+    columns = [column.with_nullable(False) for column in columns]
+    text = {RAW_REQUEST: pa.string(), RAW_ITEM: per_candidate(pa.string())}
+    return pa.schema([*columns, *(pa.field(name, kind) for name, kind in text.items() if name in raw_keys)])
 
 
 def items_schema(schema: Schema) -> pa.Schema:

@@ -171,17 +171,20 @@ def _to_int64(array: pa.Array, place: Place) -> pa.Array:
         ) from error
 
 
+def text_of_key(array: pa.Array) -> pa.Array:
+    """Returns the text whose hash is the key of an id that is text or a time; nulls stay."""
+    if pa.types.is_timestamp(array.type):  # an instant is the same in every zone, known here or not
+        array = array.cast(pa.timestamp(array.type.unit))
+    return array.cast(pa.string())
+
+
 def to_keys(array: pa.Array, place: Place) -> tuple[Int64, Bool]:
     """Converts group ids to int64 keys: integers as they are, strings by their stable hash.
 
     Returns:
         Keys (0 where null) and whether each is null, `[n]` each.
     """
-    if family(array.type) == "time":
-        if pa.types.is_timestamp(array.type):  # an instant is the same in every zone, known here or not
-            array = array.cast(pa.timestamp(array.type.unit))
-        array = array.cast(pa.string())
-    values = to_id_values(array, place)
+    values = to_id_values(text_of_key(array) if family(array.type) == "time" else array, place)
     missing = null_mask(values)
     if pa.types.is_string(values.type):
         keys = hash_strings(values).view(np.int64)

@@ -118,6 +118,7 @@ KEYS: dict[str, Any] = {
     "teacher.weights": list[float] | None,
     "teacher.mean": Literal["logits", "probabilities"],
     # scripts/score.py.
+    "keys": bool,
     "hidden": list[str],
     "hidden_type": _HiddenType,
     "hidden_width": _Count | None,

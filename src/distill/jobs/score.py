@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from distill.console import plain_console
-from distill.data.format import SPLITS, Dataset, PartFile, Split, hidden_column
+from distill.data.format import ITEM_KEY, REQUEST_KEY, SPLITS, Dataset, PartFile, Split, hidden_column
 from distill.errors import ConfigError, SignalError
 from distill.files import hash_file, hash_once, remove_leftovers_below
 from distill.jobs.cache import exclusive
@@ -60,6 +60,7 @@ def run(cfg: DictConfig) -> Scored:
             cfg.get("out"),
             device(cfg),
             HiddenVectors(tuple(cfg.hidden), cfg.hidden_type, cfg.hidden_width),
+            _keys(dataset) if cfg["keys"] else (),
         )
         if rank() == 0:
             console.print(
@@ -95,6 +96,7 @@ def score_dataset(
     out: str | None,
     target: torch.device,
     hidden: HiddenVectors,
+    keys: Sequence[str] = (),
 ) -> Scored:
     """Scores every split with a checkpoint; parts that are there already are kept. All ranks call it together.
 
@@ -105,6 +107,7 @@ def score_dataset(
         out: Folder of the signals.
         target: Where to compute.
         hidden: The hidden vectors to write beside its logits.
+        keys: `REQUEST_KEY` and `ITEM_KEY`, as far as they are written too, as they were in the raw data.
 
     Raises:
         SignalError: The teacher belongs to another dataset, or a hidden vector does not fit into float16.
@@ -117,7 +120,7 @@ def score_dataset(
     provenance = Provenance(
         hash_file(checkpoint), dataset.fingerprint, tasks, _in_order(hidden), negative_sampling=rates
     )
-    folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance)
+    folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance, bool(keys))
     loaded.model.to(target)
     nested = dataset.schema.layout == "requests"
     now = 0
@@ -128,9 +131,9 @@ def score_dataset(
         barrier()
         scorer = _with_components(Scorer(loaded, dataset, target, provenance.hidden), folder, provenance)
         for i, (split, index, part) in enumerate(_parts(dataset)):
-            if i % world_size() == rank() and not _is_scored(folder, part, provenance, known.get(part.path)):
+            if i % world_size() == rank() and not _is_scored(folder, part, provenance, known.get(part.path), keys):
                 columns = scorer.part(split, index, folder / part.path)
-                write_aligned(columns, dataset.open(part), folder / part.path, _marks(provenance), nested)
+                write_aligned(columns, dataset.open(part), folder / part.path, _marks(provenance), nested, keys)
                 now += part.candidates
         barrier()
         if rank() == 0:
@@ -140,16 +143,29 @@ def score_dataset(
     return Scored(folder, total, now, time.perf_counter() - start)
 
 
+def _keys(dataset: Dataset) -> list[str]:
+    """The keys that a dataset has, and a word on those of which it has hashes only."""
+    keys = dataset.schema.keys
+    if (keys.request or keys.item) and not keys.keep:
+        _log.warning(
+            "The dataset was prepared with keys.keep: false, so ids that are text are written as their hashes."
+        )
+    return [REQUEST_KEY] if keys.item is None else [REQUEST_KEY, ITEM_KEY]
+
+
 def _in_order(hidden: HiddenVectors) -> HiddenVectors:
     """Brings the names in order, and says nothing of a type and a width that nobody uses."""
     return replace(hidden, names=tuple(sorted(set(hidden.names)))) if hidden.names else HiddenVectors()
 
 
-def _folder_name(provenance: Provenance) -> str:
+def _folder_name(provenance: Provenance, keys: bool) -> str:
+    """Of signals with keys and without: a training that reads these must not find them written anew."""
     hidden = provenance.hidden
     half = ["float16"] if hidden.type == "float16" else []
     width = [] if hidden.width is None else [str(hidden.width)]
-    return "-".join([provenance.teacher[:12], provenance.dataset[:12], *hidden.names, *width, *half])
+    return "-".join(
+        [provenance.teacher[:12], provenance.dataset[:12], *hidden.names, *width, *half, *(["keys"] * keys)]
+    )
 
 
 def _with_components(scorer: Scorer, folder: Path, provenance: Provenance) -> Scorer:
@@ -203,7 +219,7 @@ def _known_parts(folder: Path, provenance: Provenance) -> Mapping[str, str]:
     return found.parts if replace(found, tasks=provenance.tasks, parts={}) == provenance else {}
 
 
-def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str | None) -> bool:
+def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str | None, keys: Sequence[str]) -> bool:
     """Whether a part is there and whole: by its recorded hash, or by its checksums if the job had not ended."""
     path = folder / part.path
     if not path.exists():
@@ -212,6 +228,7 @@ def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found = file.metadata.metadata or {}
         same = all(found.get(key) == mark for key, mark in _marks(provenance).items())
+        same = same and set(keys) <= set(file.schema_arrow.names)
         if not same or int(file.metadata.num_rows) != part.rows:
             return False
         whole = _is_readable(file) if digest is None else hash_once(path) == digest

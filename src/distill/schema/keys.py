@@ -62,6 +62,8 @@ class Keys(Model):
         item: Item id.
         time: Anything that orders: number, timestamp or date.
         stage: How far the candidate got; all exposed if not given.
+        keep: Whether the dataset holds ids of requests and items that are text as they are, beside their hashes, so
+            that what is written about its rows can be joined with the raw ones.
     """
 
     request: str | None = Field(default=None, min_length=1)
@@ -69,6 +71,7 @@ class Keys(Model):
     item: str | None = Field(default=None, min_length=1)
     time: str | None = Field(default=None, min_length=1)
     stage: StageKey | None = None
+    keep: bool = True
 
     @field_validator("stage", mode="before")
     @classmethod

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from distill.codes import MISSING_KEY
 from distill.data.checked_file import CheckedFile
-from distill.data.format import NUM_CANDIDATES
+from distill.data.format import NUM_CANDIDATES, RAW_OF_KEY
+from distill.encodings.arrow import combine
 from distill.errors import SignalError
 from distill.files import atomic_file, room_for
 
@@ -38,7 +41,12 @@ def as_type(values: NDArray[np.float32], kind: str, path: Path, name: str) -> Va
 
 
 def write_aligned(
-    columns: Mapping[str, Values], part: CheckedFile, path: Path, metadata: Mapping[bytes, bytes], nested: bool
+    columns: Mapping[str, Values],
+    part: CheckedFile,
+    path: Path,
+    metadata: Mapping[bytes, bytes],
+    nested: bool,
+    keys: Sequence[str] = (),
 ) -> None:
     """Writes columns, one value or vector a candidate, as a whole file or none.
 
@@ -48,17 +56,27 @@ def write_aligned(
         path: Where to.
         metadata: Of the file.
         nested: Whether a row is a request with a list of candidates.
+        keys: `REQUEST_KEY` and `ITEM_KEY`, as far as they are written too, as they were in the raw data.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with room_for(path), atomic_file(path) as beside:
-        _write(columns, part, beside, metadata, nested)
+        _write(columns, part, beside, metadata, nested, keys)
 
 
 def _write(
-    columns: Mapping[str, Values], source: CheckedFile, path: Path, metadata: Mapping[bytes, bytes], nested: bool
+    columns: Mapping[str, Values],
+    source: CheckedFile,
+    path: Path,
+    metadata: Mapping[bytes, bytes],
+    nested: bool,
+    keys: Sequence[str],
 ) -> None:
+    raw = {key: RAW_OF_KEY[key] if RAW_OF_KEY[key] in source.schema.names else key for key in keys}
     schema = pa.schema(
-        [pa.field(name, _type(values, nested), nullable=False) for name, values in columns.items()],
+        [
+            *(pa.field(key, source.schema.field(name).type) for key, name in raw.items()),
+            *(pa.field(name, _type(values, nested), nullable=False) for name, values in columns.items()),
+        ],
         metadata=dict(metadata),
     )
     start = 0
@@ -69,7 +87,9 @@ def _write(
                 lengths = source.read(group, [NUM_CANDIDATES]).column(0).to_numpy()
                 offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
                 stop = start + int(lengths.sum())
-            arrays = [_array(values[start:stop], offsets) for values in columns.values()]
+            copied = source.read(group, [*raw.values()]) if raw else None
+            arrays = [] if copied is None else [_with_nulls(combine(copied[name])) for name in raw.values()]
+            arrays += [_array(values[start:stop], offsets) for values in columns.values()]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=max(rows, 1))
             start = stop
 
@@ -78,6 +98,15 @@ def _type(values: Values, nested: bool) -> pa.DataType:
     number = pa.from_numpy_dtype(values.dtype)
     kind = number if values.ndim == 1 else pa.list_(number, values.shape[1])
     return pa.list_(kind) if nested else kind
+
+
+def _with_nulls(keys: pa.Array) -> pa.Array:
+    """Keys, null where there was none: in prepared columns a number stands for that."""
+    values = keys.values if pa.types.is_list(keys.type) else keys
+    if not pa.types.is_integer(values.type):
+        return keys
+    known = pc.replace_with_mask(values, pc.equal(values, MISSING_KEY), pa.scalar(None, values.type))
+    return known if values is keys else pa.ListArray.from_arrays(keys.offsets, known).cast(keys.type)
 
 
 def _array(values: Values, offsets: pa.Array | None) -> pa.Array:

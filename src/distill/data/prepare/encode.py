@@ -30,6 +30,7 @@ from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.counts import Counts, by_split
 from distill.data.prepare.duplicates import find_repeats
 from distill.data.prepare.meter import TeacherMeter
+from distill.data.prepare.raw_keys import RawKeys
 from distill.data.prepare.survey import Survey
 from distill.encodings.arrow import from_lengths, null_mask
 from distill.encodings.fitted import EncodedField, FittedEncodings
@@ -47,6 +48,7 @@ class ChunkEncoder:
         survey: Where what the splits are made of is counted.
         meters: Where the teacher's scores in the training split are looked at, by task.
         pool: Fields are encoded on its threads.
+        raw_keys: The ids that are kept as they are.
         events: Task to its labels, of tasks whose events were attributed.
     """
 
@@ -56,6 +58,7 @@ class ChunkEncoder:
     survey: Survey
     meters: Mapping[str, TeacherMeter]
     pool: ThreadPoolExecutor
+    raw_keys: RawKeys
     events: Mapping[str, EventLabels] = field(default_factory=dict)
 
     def encode(self, chunk: Chunk) -> tuple[Chunk, pa.RecordBatch]:
@@ -88,11 +91,12 @@ class ChunkEncoder:
             self.survey.add_field(spec.name, encoded, split, rows[spec.side is Side.REQUEST], unknown)
             side = columns if spec.side is Side.REQUEST else per_candidate
             side[field_column(spec.name)] = encoded.array
+        per_candidate.update(self.raw_keys.of_candidates(chunk))
         if self.schema.layout == "requests":
             per_candidate = {name: from_lengths(array, chunk.counts) for name, array in per_candidate.items()}
-        columns.update(per_candidate)
+        columns.update(per_candidate, **self.raw_keys.of_requests(chunk))
         self._count_rows(chunk)
-        target = arrow_schema(self.schema, "test")
+        target = arrow_schema(self.schema, "test", self.raw_keys.names)
         return chunk, pa.RecordBatch.from_arrays([columns[name] for name in target.names], schema=target)
 
     def _field_job(self, chunk: Chunk, spec: FieldSpec) -> Callable[[], EncodedField]:

@@ -39,6 +39,7 @@ from distill.data.prepare.known import KnownEncodings
 from distill.data.prepare.meter import TeacherMeter
 from distill.data.prepare.plan import open_checked, table_kinds
 from distill.data.prepare.progress import PassProgress
+from distill.data.prepare.raw_keys import RawKeys
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.prepare.stream import ChunkSource, StraightSource
 from distill.data.prepare.survey import Survey
@@ -125,7 +126,8 @@ class _Preparation:
             sized = fitted.sized(schema)
             meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
             survey = Survey(sized)
-            encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool, events)
+            raw_keys = RawKeys.of(sized, files, shape == "requests")
+            encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool, raw_keys, events)
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
         self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files, self.raw.found), meters)
@@ -165,7 +167,8 @@ class _Preparation:
 
     def _write(self, source: ChunkSource, encoder: ChunkEncoder, rows: int) -> dict[Split, tuple[PartFile, ...]]:
         bar = self.bars.begin("write splits", rows)
-        writers = {name: PartWriter(self.root, name, arrow_schema(encoder.schema, name)) for name in SPLITS}
+        kept = encoder.raw_keys.names
+        writers = {name: PartWriter(self.root, name, arrow_schema(encoder.schema, name, kept)) for name in SPLITS}
         with ExitStack() as stack:
             for writer in writers.values():
                 stack.callback(writer.abort)

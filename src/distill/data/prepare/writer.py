@@ -84,12 +84,13 @@ class PartWriter:
         if self._writer is None:
             # Splitting the bytes of ids and floats is smaller and faster to write than dictionaries; LZ4 is read
             # several times as fast as Zstandard, for somewhat more space.
+            leaves = [_leaf(column.name, column.type) for column in self._schema]
             self._writer = pq.ParquetWriter(
                 self._path,
                 self._schema,
                 compression="lz4",
-                use_dictionary=False,
-                column_encoding="BYTE_STREAM_SPLIT",
+                use_dictionary=[path for path, kind in leaves if pa.types.is_string(kind)],
+                column_encoding={path: "BYTE_STREAM_SPLIT" for path, kind in leaves if not pa.types.is_string(kind)},
                 write_statistics=False,
             )
         # One chunk per column: pages must not depend on how the rows arrived either.
@@ -115,3 +116,9 @@ class PartWriter:
     @property
     def _path(self) -> Path:
         return self._root / self._folder / f"part-{len(self._parts):05d}.parquet"
+
+
+def _leaf(path: str, kind: pa.DataType) -> tuple[str, pa.DataType]:
+    """Name in Parquet of the values of a column, lists or not, and their type."""
+    nested = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)
+    return _leaf(f"{path}.list.element", kind.value_type) if nested else (path, kind)
