@@ -67,7 +67,8 @@ def test_signals_without_keys_get_them(root: Path, tmp_path: Path) -> None:
     run_script(*scored, "keys=false")
     files = sorted((tmp_path / "signals").rglob("*.parquet"))
     logits = [pq.read_schema(file).names for file in files]
-    assert files and not any({REQUEST_KEY, ITEM_KEY} & set(names) for names in logits)
+    assert files
+    assert not any({REQUEST_KEY, ITEM_KEY} & set(names) for names in logits)
     run_script(*scored)
     assert [pq.read_schema(file).names for file in files] == [[REQUEST_KEY, ITEM_KEY, *names] for names in logits]
 
