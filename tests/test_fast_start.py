@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.entry import ROOT, path_arguments
-from tests.marks import some_fast
+from tests.marks import slow_except, some_fast
 
 HEAVY = ("torch", "pytorch_lightning", "scipy", "pyarrow", "matplotlib", "pandas")
 OWN = tuple(f"distill.{name}" for name in ("batch", "models", "losses", "metrics"))
@@ -76,7 +76,7 @@ def start(folder: Path, script: str, *arguments: str) -> Start:
             ("distill", ["compare", "--help"], 0, "--sort"),
             ("distill", ["schema", "init", "--help"], 0, "--rows"),
         ],
-        2,
+        4,
     ),
 )
 def test_reading_a_command_line_imports_no_job(
@@ -89,7 +89,7 @@ def test_reading_a_command_line_imports_no_job(
     assert found.seconds < SECONDS
 
 
-@pytest.mark.parametrize("script", ["scripts/prepare.py", "distill"])
+@pytest.mark.parametrize("script", slow_except(["scripts/prepare.py", "distill"], "distill"))
 def test_preparing_data_imports_no_training(script: str, tmp_path: Path) -> None:
     command = [*(["prepare"] if script == "distill" else []), "data=funnel_tiny", *path_arguments(tmp_path)]
     found = start(tmp_path, script, *command)

@@ -130,6 +130,7 @@ def test_the_wheel_holds_the_configs_of_the_repository(installed: Path, tmp_path
     assert of_wheel == own
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_does(installed: Path, tmp_path: Path) -> None:
     said = _run(installed / "distill", "--help", folder=tmp_path)
     assert said.returncode == 0

@@ -191,6 +191,7 @@ class Shaken:
         return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     some_fast(

@@ -28,9 +28,9 @@ def _run(seeds: range, folder: Folder, limited: Callable[[], None]) -> Counter[s
 
 
 def test_some_cases(folder: Folder, limited: Callable[[], None]) -> None:
-    outcomes = _run(range(100), folder, limited)
-    assert outcomes["correct"] > 15
-    assert outcomes["refused"] > 30
+    outcomes = _run(range(60), folder, limited)
+    assert outcomes["correct"] > 9
+    assert outcomes["refused"] > 18
 
 
 @pytest.mark.slow

@@ -75,25 +75,31 @@ def _check(cfg: DictConfig) -> None:
 
 @pytest.mark.parametrize(
     ("overrides", "says"),
-    [
-        (["loss=listwise"], "needs teacher signals, but there is no teacher"),
-        (["loss.terms.hard.tasks=[buy]"], "loss.terms.hard"),
-        (["data.main_task=buy"], "Set data.main_task."),
-        (["callbacks.monitor=val/click/acu"], "The monitored metric is not measured."),
-        (["callbacks.monitor=click/auc"], "The monitored metric is not measured."),
-        (["teacher=trained", "callbacks.monitor=val/teacher_recall@20_10"], "is not measured"),  # nor is the teacher's
-        (["teacher.source=trainde"], "none, trained"),
-        (["teacher=trained", "teacher.signals=ofline"], "teacher.signals"),
-        (["teacher=checkpoint", "teacher.path=/nowhere.ckpt"], "teacher.path"),
-        (["teacher=ensemble", "teacher.members=[/nowhere.ckpt]"], "teacher.members[0]"),
-        (["teacher=trained", "teacher.model.net._target_=os.system"], "teacher.model.net._target_"),
-        (["optimizer.lr=-1"], "optimizer.lr"),
-        (["scheduler.shape=step"], "scheduler.shape"),
-        (["+trainer.max_epoch=1"], "trainer.max_epoch"),
-        (["sampling=pseudo_labels"], "needs teacher signals"),
-        (["+callbacks.extra.mine._target_=os.system"], "callbacks.extra.mine"),
-        (["model.net._target_=os.system"], "model.net._target_"),
-    ],
+    some_fast(
+        [
+            (["loss=listwise"], "needs teacher signals, but there is no teacher"),
+            (["loss.terms.hard.tasks=[buy]"], "loss.terms.hard"),
+            (["data.main_task=buy"], "Set data.main_task."),
+            (["callbacks.monitor=val/click/acu"], "The monitored metric is not measured."),
+            (["callbacks.monitor=click/auc"], "The monitored metric is not measured."),
+            (
+                ["teacher=trained", "callbacks.monitor=val/teacher_recall@20_10"],
+                "is not measured",
+            ),  # nor is the teacher's
+            (["teacher.source=trainde"], "none, trained"),
+            (["teacher=trained", "teacher.signals=ofline"], "teacher.signals"),
+            (["teacher=checkpoint", "teacher.path=/nowhere.ckpt"], "teacher.path"),
+            (["teacher=ensemble", "teacher.members=[/nowhere.ckpt]"], "teacher.members[0]"),
+            (["teacher=trained", "teacher.model.net._target_=os.system"], "teacher.model.net._target_"),
+            (["optimizer.lr=-1"], "optimizer.lr"),
+            (["scheduler.shape=step"], "scheduler.shape"),
+            (["+trainer.max_epoch=1"], "trainer.max_epoch"),
+            (["sampling=pseudo_labels"], "needs teacher signals"),
+            (["+callbacks.extra.mine._target_=os.system"], "callbacks.extra.mine"),
+            (["model.net._target_=os.system"], "model.net._target_"),
+        ],
+        3,
+    ),
 )
 def test_what_no_data_could_make_right_is_refused_without_any(overrides: list[str], says: str) -> None:
     cfg = _config(*overrides)

@@ -160,6 +160,7 @@ def _tables(model: torch.nn.Module) -> EmbeddingTables:
     return tables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [4, pytest.param(9, marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_as_it_would_have(root: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of groups are read in training (of rare items), and stay as they were at the last validation."""

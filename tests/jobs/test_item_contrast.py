@@ -41,6 +41,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_student_and_control_learn_from_it(root: Path) -> None:
     (folder,) = run_dirs(root, "whole")
     assert list(load_summary(folder).metrics) == ["teacher", "control", "distilled"]

@@ -16,7 +16,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distill.jobs.foreign import explain
 from tests.jobs.entry import ROOT, path_arguments, run_script
-from tests.marks import slow_except
+from tests.marks import slow_except, some_fast
 
 PARQUET = ["data=parquet", "data.schema=schema.yaml"]
 SWEPT = "+experiment=movielens_100k/two_tower,movielens_100k/two_tower_from_dcn_v2-softmax_kl"
@@ -34,7 +34,7 @@ def message_of(capsys: pytest.CaptureFixture[str], script: str, *arguments: str)
 
 @pytest.mark.parametrize(
     ("script", "arguments", "parts"),
-    [
+    some_fast([
         ("train.py", ["data=parquet"], ["data.source, data.schema", "data.source=DIR data.schema=FILE"]),
         ("scripts/prepare.py", PARQUET, ["data.source", "data.source=DIR"]),
         ("scripts/score.py", [], ["teacher.path", "teacher.path=FILE.ckpt"]),
@@ -59,7 +59,7 @@ def message_of(capsys: pytest.CaptureFixture[str], script: str, *arguments: str)
         ("scripts/benchmark.py", ["benchmark.turns=abc"], ["benchmark.turns", "a whole number"]),
         ("scripts/benchmark.py", ["benchmark=nothing"], ["reader"]),
         ("scripts/compare.py", ["/[/x]"], ["/[/x]"]),
-    ],
+    ], 4),
 )  # fmt: skip
 def test_mistakes_on_the_command_line(
     script: str, arguments: list[str], parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

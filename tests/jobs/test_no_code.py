@@ -89,6 +89,7 @@ def test_checkpoint_that_scores(
     assert not trap.exists()
 
 
+@pytest.mark.slow
 def test_checkpoint_in_the_cache(
     tmp_path: Path, malicious: Path, trap: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ import yaml
 from distill.data.dataset import load_dataset
 from distill.reports.summary import load_summary
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
+from tests.marks import some_fast
 
 SCHEMA = {
     "name": "shop",
@@ -124,22 +125,25 @@ def test_generated_data_reads_no_files(root: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
-    [
-        (["data.schema=/nowhere.yaml"], "The schema does not exist."),
-        (["data.source=/nowhere"], "/nowhere"),
-        (["model.net.hidden=[1]"], "Could not override 'model.net.hidden'"),
-        (["+model.net.hidden=[1]"], "unexpected keyword argument 'hidden'"),
-        (["model.net._target_=os.system"], "A model must be one of this package"),
-        (["loss=listwise"], "needs teacher signals, but there is no teacher"),
-        (["~loss.terms.hard._target_"], "not a loss term"),
-        (["loss.terms.hard.tasks=[buy]"], "buy"),
-        (["callbacks.monitor=val/nothing"], "The monitored metric is not measured."),
-        (["data.main_task=buy"], "Set data.main_task."),
-        (["trainer.max_epoch=1"], "max_epoch"),
-        (["teacher=column", "loss.terms.hard.rows=shown"], "shown"),
-        (["resume=/nowhere"], "There is no run to resume."),
-        (["optimizer.lr=-1"], "optimizer.lr"),
-    ],
+    some_fast(
+        [
+            (["data.schema=/nowhere.yaml"], "The schema does not exist."),
+            (["data.source=/nowhere"], "/nowhere"),
+            (["model.net.hidden=[1]"], "Could not override 'model.net.hidden'"),
+            (["+model.net.hidden=[1]"], "unexpected keyword argument 'hidden'"),
+            (["model.net._target_=os.system"], "A model must be one of this package"),
+            (["loss=listwise"], "needs teacher signals, but there is no teacher"),
+            (["~loss.terms.hard._target_"], "not a loss term"),
+            (["loss.terms.hard.tasks=[buy]"], "buy"),
+            (["callbacks.monitor=val/nothing"], "The monitored metric is not measured."),
+            (["data.main_task=buy"], "Set data.main_task."),
+            (["trainer.max_epoch=1"], "max_epoch"),
+            (["teacher=column", "loss.terms.hard.rows=shown"], "shown"),
+            (["resume=/nowhere"], "There is no run to resume."),
+            (["optimizer.lr=-1"], "optimizer.lr"),
+        ],
+        4,
+    ),
 )
 def test_mistakes_end_with_one_message(
     root: Path, changes: list[str], expected: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

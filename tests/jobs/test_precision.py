@@ -61,6 +61,7 @@ def test_auto_is_float32_where_nothing_else_is_native(
     assert difference(*states) is None
 
 
+@pytest.mark.slow
 def test_auto_is_recorded_as_what_it_was_and_resumed_as_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,7 +172,7 @@ def test_a_killed_job_goes_on(root: Path, tmp_path: Path, capsys: pytest.Capture
     assert not list(out.glob(".*"))
 
 
-@pytest.mark.parametrize("place", ["write_table", "close"])
+@pytest.mark.parametrize("place", slow_except(["write_table", "close"], "close"))
 def test_an_error_of_the_thread_that_writes_is_the_message(
     root: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +198,7 @@ def test_an_error_of_the_thread_that_writes_is_the_message(
     assert again["search"].to_pylist() == pq.read_table(root / "pairs.parquet")["search"].to_pylist()
 
 
-@pytest.mark.parametrize("shape", ["requests", "pairs"])
+@pytest.mark.parametrize("shape", slow_except(["requests", "pairs"], "pairs"))
 def test_units_are_read_in_one_go_and_give_what_each_gives_alone(
     root: Path, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

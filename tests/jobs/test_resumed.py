@@ -16,6 +16,7 @@ from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.jobs.run_state import difference
+from tests.marks import some_fast
 
 
 def _arguments(root: Path, name: str, *more: str) -> list[str]:
@@ -47,20 +48,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("changes", "then", "now"),
-    [
-        (["optimizer.lr=0.5"], "optimizer.lr=0.001", "optimizer.lr=0.5"),
-        (["trainer.max_epochs=1"], "trainer.max_epochs=2", "trainer.max_epochs=1"),
-        (["trainer.max_epochs=3"], "trainer.max_epochs=2", "trainer.max_epochs=3"),  # the cosine ends with it
-        (["trainer.max_steps=3"], "trainer.max_steps=-1", "trainer.max_steps=3"),
-        (["seed=1"], "seed=0", "seed=1"),
-        (["optimizer=adamw_sparse_adam"], "embedding=rowwise_adagrad", "embedding=sparse_adam"),
-        (["model=two_tower"], "model.name=logistic", "model.name=two_tower"),
-        (["data.adapter.requests=310"], "data.adapter.requests=300", "data.adapter.requests=310"),
-        (["callbacks.patience=1"], "callbacks.patience=3", "callbacks.patience=1"),
-        (["data.loader.num_shards=2"], "data.loader.num_shards=1", "data.loader.num_shards=2"),
-        (["+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=(not there)", "batches=2"),
-        (["~loss.terms.hard.rows"], "loss.terms.hard.rows=all", "loss.terms.hard.rows=(not there)"),
-    ],
+    some_fast(
+        [
+            (["optimizer.lr=0.5"], "optimizer.lr=0.001", "optimizer.lr=0.5"),
+            (["trainer.max_epochs=1"], "trainer.max_epochs=2", "trainer.max_epochs=1"),
+            (["trainer.max_epochs=3"], "trainer.max_epochs=2", "trainer.max_epochs=3"),  # the cosine ends with it
+            (["trainer.max_steps=3"], "trainer.max_steps=-1", "trainer.max_steps=3"),
+            (["seed=1"], "seed=0", "seed=1"),
+            (["optimizer=adamw_sparse_adam"], "embedding=rowwise_adagrad", "embedding=sparse_adam"),
+            (["model=two_tower"], "model.name=logistic", "model.name=two_tower"),
+            (["data.adapter.requests=310"], "data.adapter.requests=300", "data.adapter.requests=310"),
+            (["callbacks.patience=1"], "callbacks.patience=3", "callbacks.patience=1"),
+            (["data.loader.num_shards=2"], "data.loader.num_shards=1", "data.loader.num_shards=2"),
+            (["+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=(not there)", "batches=2"),
+            (["~loss.terms.hard.rows"], "loss.terms.hard.rows=all", "loss.terms.hard.rows=(not there)"),
+        ],
+        4,
+    ),
 )
 def test_another_command_is_refused_and_leaves_every_file_as_it_was(
     root: Path, changes: list[str], then: str, now: str, capsys: pytest.CaptureFixture[str]
@@ -163,6 +167,7 @@ def test_a_run_becomes_longer_where_its_schedule_does_not_follow_its_length(root
         assert difference(states[1][part], states[0][part]) is None
 
 
+@pytest.mark.slow
 def test_a_run_whose_weights_follow_its_length_cannot_become_longer(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

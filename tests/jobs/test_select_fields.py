@@ -91,6 +91,7 @@ def test_fscd_is_selected_alike_and_milliseconds_are_a_budget(tmp_path: Path) ->
     assert len(experiment["model"]["net"]["fields"]) == len(_groups(run))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_selected_from_is_refused(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ def test_how_rows_are_read_changes_no_bit(tmp_path: Path, reading: str) -> None:
     assert difference(*(state["state_dict"] for state in found)) is None
 
 
+@pytest.mark.slow
 def test_profile_divides_the_time_and_names_operators(tmp_path: Path) -> None:
     train(
         *_alone(tmp_path), "trainer=profile", "trainer.profiler.warm_up=2", "trainer.profiler.steps=3", "name=profiled"

@@ -16,7 +16,7 @@ from distill.jobs.ensemble import ensemble_signals
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
 from tests.jobs.processes import torchrun
-from tests.marks import slow_except
+from tests.marks import slow_except, some_fast
 
 
 def tiny(root: Path) -> list[str]:
@@ -81,11 +81,14 @@ def test_the_mean_of_probabilities_and_hidden_vectors_side_by_side(root: Path, t
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [
-        (["teacher.weights=[1]"], "positive weight for each"),
-        (["teacher.weights=[1,0]"], "positive weight for each"),
-        (["teacher.mean=median"], "teacher.mean expected: logits, probabilities"),
-    ],
+    some_fast(
+        [
+            (["teacher.weights=[1]"], "positive weight for each"),
+            (["teacher.weights=[1,0]"], "positive weight for each"),
+            (["teacher.mean=median"], "teacher.mean expected: logits, probabilities"),
+        ],
+        3,
+    ),
 )
 def test_what_is_no_ensemble_is_refused(
     root: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]

@@ -74,6 +74,7 @@ def refused(capsys: pytest.CaptureFixture[str], trap: Path, run: Callable[..., N
     return message
 
 
+@pytest.mark.slow
 def test_teachers(runs: Path, tmp_path: Path, trap: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Scored, used as they are, cached, and as members of an ensemble."""
     evil = poison(checkpoint(runs, "ranker"), tmp_path / "evil.ckpt", trap)

@@ -22,6 +22,7 @@ from distill.reports.summary import load_summary
 from tests.jobs.days import of_day, write_days
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 from tests.jobs.test_mistakes import message_of
+from tests.marks import slow_except
 
 SMALL = ["trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false"]
 NO_STEP = ["trainer.max_epochs=1", "optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12", "scheduler=constant"]
@@ -168,7 +169,7 @@ def optimizer_of(path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("embedding", ["rowwise_adagrad", "sparse_adam"])
+@pytest.mark.parametrize("embedding", slow_except(["rowwise_adagrad", "sparse_adam"], "rowwise_adagrad"))
 def test_the_optimiser_goes_on_by_name_and_by_raw_value(root: Path, embedding: str) -> None:
     """One step later: sums and moments are the old ones with one more gradient, at the row of the same value."""
     name, kind = f"state_{embedding}", f"optimizer.embedding={embedding}"
@@ -212,6 +213,7 @@ def state_by_value(root: Path, dataset: str, checkpoint: Path, parameter: str, s
     return dict(zip(encoder.values.to_pylist(), state[place.first + 2 : place.first + place.size], strict=True))
 
 
+@pytest.mark.slow
 def test_a_state_needs_a_checkpoint_that_has_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = message_of(capsys, "train.py", *on(root, "day1"), *SMALL, "model.init_optimizer=true")
     assert "model.init_optimizer" in said

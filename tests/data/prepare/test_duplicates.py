@@ -1,5 +1,6 @@
 """An item that is in its request twice."""
 
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from distill.data.split import RandomSplit
 from distill.errors import DataError, SchemaError
 from distill.schema import Schema
 from tests.data.prepare.builders import by_request, pairs, prepare_quietly, rows, schema_of, write
+from tests.marks import some_fast
 
 
 def full_schema(duplicates: str) -> Schema:
@@ -156,8 +158,9 @@ def test_equal_items_of_other_requests_and_unknown_items_are_no_repeats(tmp_path
     assert not any(dataset.manifest.contents.splits[split].duplicates.candidates for split in SPLITS)
 
 
-@pytest.mark.parametrize("duplicates", ["keep", "first", "last", "merge"])
-@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize(
+    ("duplicates", "text"), some_fast(itertools.product(["merge", "keep", "first", "last"], [True, False]), 3)
+)
 def test_equals_a_loop_whatever_the_memory(tmp_path: Path, duplicates: str, text: bool) -> None:
     draw = np.random.default_rng(5)
     n = 4000

@@ -11,7 +11,7 @@ import pytest
 
 from distill.batch import MISSING_KEY
 from distill.data.dataset import load_dataset
-from distill.data.format import SPLITS, arrow_schema
+from distill.data.format import RAW_REQUEST, SPLITS, arrow_schema
 from distill.data.prepare import prepare, writer
 from distill.data.raw import RawDataset
 from distill.data.split import RandomSplit, SplitRule, TimeSplit, UserTimeSplit
@@ -145,7 +145,7 @@ def test_files_have_exactly_the_columns_of_the_format(tmp_path: Path, layout: st
     for split in SPLITS:
         for part in dataset.parts(split):
             table = pq.read_table(dataset.root / part.path)
-            assert table.schema.equals(arrow_schema(schema, split))
+            assert table.schema.equals(arrow_schema(schema, split, [RAW_REQUEST]))
             assert all(column.null_count == 0 for column in table.columns)
     assert "value_utility" not in rows(dataset, "train")[0]
     assert "value_bid" in rows(dataset, "train")[0]
