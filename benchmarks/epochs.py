@@ -27,6 +27,8 @@ from distill.jobs.node import build, plain
 from distill.jobs.parts import build_model
 from distill.training.optim import OptimizerFactory
 
+_BATCH = 4096
+
 
 class EpochClock(pl.Callback):
     """Takes the time from the start of an epoch to the end of its last step: the first wait for data is in it."""
@@ -68,7 +70,9 @@ class Case:
     """
 
     def __init__(self, overrides: Sequence[str], paths: DictConfig, signals: Signals | None = None) -> None:
-        self.cfg: DictConfig = compose("config", [WITH_BENCHMARKS, *overrides, "trainer.max_epochs=1"])
+        self.cfg: DictConfig = compose(
+            "config", [WITH_BENCHMARKS, f"data.loader.batch_candidates={_BATCH}", *overrides, "trainer.max_epochs=1"]
+        )
         self.cfg.paths = paths
         self.signals = signals
         self.waits: list[float] = []

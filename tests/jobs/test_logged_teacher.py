@@ -76,7 +76,14 @@ def arguments(root: Path, name: str, **schema: Any) -> list[str]:
     path = root / f"{name}.yaml"
     path.write_text(yaml.safe_dump({**SCHEMA, **schema}))
     own = ["data=parquet", f"data.source={root / 'logs'}", f"data.schema={path}", *path_arguments(root)]
-    return [*own, "trainer=cpu", "trainer.max_epochs=1", "callbacks.progress_bar=false", "cost.enabled=false"]
+    return [
+        *own,
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "data.loader.batch_candidates=4096",
+        "callbacks.progress_bar=false",
+        "cost.enabled=false",
+    ]
 
 
 def distil(root: Path, name: str, *changes: str, **schema: Any) -> dict[str, dict[str, float]]:

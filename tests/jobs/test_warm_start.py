@@ -24,7 +24,7 @@ from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 from tests.jobs.test_mistakes import message_of
 from tests.marks import slow_except
 
-SMALL = ["trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false"]
+SMALL = ["trainer=cpu", "data.loader.batch_candidates=4096", "callbacks.progress_bar=false", "cost.enabled=false"]
 NO_STEP = ["trainer.max_epochs=1", "optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12", "scheduler=constant"]
 
 

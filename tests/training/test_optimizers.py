@@ -11,7 +11,7 @@ from torch import nn
 from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer
-from distill.training.lr_schedule import LRSchedule
+from distill.training.lr_schedule import LRSchedule, cycle_ends
 from distill.training.optim import OptimizerFactory, table_parameters
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from tests.batches import make_schema
@@ -131,6 +131,23 @@ def test_learning_rate_factors() -> None:
     assert cosine.factor(12, 12) == cosine.factor(99, 12) == pytest.approx(0.1)
     assert LRSchedule("linear", 0, 0.0).factor(5, 10) == pytest.approx(0.5)
     assert LRSchedule("constant", 0, 0.0).factor(5, 10) == 1.0
+
+
+def test_restarts_are_cosines_each_twice_as_long() -> None:
+    schedule = LRSchedule("restarts", 0, 0.1)
+    assert [cycle_ends(epochs) for epochs in (1, 2, 3, 4, 7, 8, 31)] == [
+        [1], [2], [1, 3], [1, 4], [1, 3, 7], [1, 3, 8], [1, 3, 7, 15, 31],
+    ]  # fmt: skip
+    found = [schedule.factor(step, 70, 7) for step in range(71)]
+    assert [step for step, factor in enumerate(found) if factor == 1.0] == [0, 10, 30]
+    assert found[5] == found[20] == found[50] == pytest.approx(0.55)
+    cosine = LRSchedule("cosine", 0, 0.1)
+    assert found[30:70] == [cosine.factor(step, 40) for step in range(40)]
+    assert found[70] == pytest.approx(0.1)
+    assert found[:30] == [schedule.factor(step, 30, 3) for step in range(30)]  # whatever comes behind
+    warm = LRSchedule("restarts", 4, 0.1)
+    assert [warm.factor(step, 70, 7) for step in (0, 3, 4)] == [0.25, 1.0, 1.0]
+    assert warm.factor(10, 70, 7) == 1.0
     with pytest.raises(ConfigError, match="step"):
         LRSchedule("step", 0, 0.0)  # type: ignore[arg-type]
 

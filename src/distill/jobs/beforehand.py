@@ -15,6 +15,7 @@ from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import check_measured
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss, check_net, model_class
+from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite
 from distill.models.prerankers.base import SplitPreRanker
@@ -40,6 +41,7 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     Raises:
         ConfigError: A part cannot be built, a value is none of those that there are, or parts do not fit each other.
     """
+    cfg = assumed(cfg)
     _check_teacher_files(cfg)
     _check_parts(cfg)
     _check_vectors(cfg)

@@ -25,6 +25,7 @@ from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import build, plain
 from distill.jobs.of_model import dataset_of_model
 from distill.jobs.parts import LoadedModel, load_model
+from distill.jobs.sizes import assumed
 from distill.jobs.stored_items import with_item_type
 from distill.jobs.teacher import logged_signals
 from distill.metrics import MetricState, MetricSuite, ScoredRows, give_exposures, give_known_items, rows_of_batch
@@ -142,7 +143,8 @@ def _scored(cfg: DictConfig, dataset: Dataset, loaded: LoadedModel) -> ScoredRow
             remedy="Declare the columns, or name a checkpoint: teacher_path=FILE.ckpt",
         )
     reader = SplitReader.open(dataset, view, split, "dataset" if logged else None, ())
-    size = int(cfg.data.loader.get("eval_batch_candidates") or cfg.data.loader.batch_candidates)
+    loader = assumed(cfg).data.loader
+    size = int(loader.get("eval_batch_candidates") or loader.batch_candidates)
     plan = plan_epoch(reader.index, StreamOrder(size, size, world_size(), 0, False), 0)
     measured = loaded.schema.model_copy(update={"negative_sampling": dataset.schema.negative_sampling})
     shifts = [own - other for own, other in zip(loaded.schema.log_rates, measured.log_rates, strict=True)]

@@ -96,7 +96,7 @@ class FitJob:
         resumed = self.resume and last.exists()
         callbacks = [
             *self._start(module, resumed),
-            *fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir),
+            *fit_callbacks(self.cfg, self.plan, self.folder, self.log_dir),
             self._encodings(),
             *self.callbacks,
         ]
@@ -287,6 +287,7 @@ class FitJob:
             optimizer=build(self.plan.optimizer, self.plan.key("optimizer"), OptimizerFactory),
             schedule=build(self.plan.scheduler, self.plan.key("scheduler"), LRSchedule),
             total_steps=total_steps,
+            epochs=self.plan.max_epochs,
         )
         return RankingModule(
             model=model,

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LearningRateMonitor
 
+from distill.jobs.fit_plan import FitPlan
 from distill.jobs.node import build
 from distill.ops.ranks import rank
 from distill.training.callbacks import (
@@ -26,23 +27,24 @@ from distill.training.callbacks import (
     StopOnNonFinite,
     Validated,
 )
+from distill.training.lr_schedule import RESTARTS, cycle_ends
 
 _MAIN = ("student", "model")  # not teacher and control, which trials share
 
 
-def fit_callbacks(cfg: DictConfig, role: str, folder: Path, log_dir: Path) -> list[pl.Callback]:
+def fit_callbacks(cfg: DictConfig, plan: FitPlan, folder: Path, log_dir: Path) -> list[pl.Callback]:
     """Builds the callbacks of a fit: those that every fit has, then those of `callbacks` and `callbacks.extra`.
 
     Args:
         cfg: Of the run.
-        role: teacher | control | student.
+        plan: Of the fit.
         folder: For checkpoints.
         log_dir: For logs.
 
     Raises:
         ConfigError: An extra callback cannot be built.
     """
-    monitor = str(cfg.callbacks.monitor)
+    monitor, role = str(cfg.callbacks.monitor), plan.role
     always = [
         CheckMonitor(monitor, role),
         BestCheckpoint(folder, monitor, str(cfg.callbacks.mode)),
@@ -57,15 +59,17 @@ def fit_callbacks(cfg: DictConfig, role: str, folder: Path, log_dir: Path) -> li
         Validated(),
     ]
     extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in cfg.callbacks.extra.items())
-    return [*always, *_chosen(cfg, role, folder), *extra]
+    return [*always, *_chosen(cfg, plan, folder), *extra]
 
 
-def _chosen(cfg: DictConfig, role: str, folder: Path) -> list[pl.Callback]:
-    options, found = cfg.callbacks, list[pl.Callback]()
+def _chosen(cfg: DictConfig, plan: FitPlan, folder: Path) -> list[pl.Callback]:
+    options, role, found = cfg.callbacks, plan.role, list[pl.Callback]()
     if options.checkpoint_every_n_steps is not None:
         found.append(LastCheckpoint(folder, int(options.checkpoint_every_n_steps)))
     if options.patience is not None:
-        found.append(Patience(options.monitor, options.mode, int(options.patience), float(options.min_delta)))
+        cycles = cycle_ends(plan.max_epochs) if plan.scheduler["shape"] == RESTARTS else None
+        patience, least = int(options.patience), float(options.min_delta)
+        found.append(Patience(options.monitor, options.mode, patience, least, cycles))
     if options.progress_bar:
         found.append(NamedProgressBar(role))
     if cfg.logger.tensorboard:

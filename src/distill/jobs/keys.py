@@ -50,7 +50,7 @@ KEYS: dict[str, Any] = {
     "data.items": _Text | None,
     "data.events": dict[str, _Text] | None,
     "data.adapter": Mapping[str, Any] | None,
-    "data.loader.batch_candidates": _Count,
+    "data.loader.batch_candidates": _Count | Literal["auto"],
     "data.loader.eval_batch_candidates": _Count | None,
     "data.loader.shuffle_buffer": _Count,
     "data.loader.num_shards": _Count | None,
@@ -76,7 +76,7 @@ KEYS: dict[str, Any] = {
     # Callbacks.
     "callbacks.monitor": _Text,
     "callbacks.mode": Literal["min", "max"],
-    "callbacks.patience": Annotated[int, Field(ge=0)] | None,
+    "callbacks.patience": Annotated[int, Field(ge=0)] | Literal["auto"] | None,
     "callbacks.min_delta": Annotated[float, Field(ge=0)],
     "callbacks.checkpoint_every_n_steps": _Count | None,
     "callbacks.progress_bar": bool,
@@ -97,7 +97,7 @@ KEYS: dict[str, Any] = {
     "trainer.matmul_precision": Literal["highest", "high", "medium"],
     "trainer.devices": _Count | Literal["auto"],
     "trainer.num_nodes": _Count,
-    "trainer.max_epochs": _Count,
+    "trainer.max_epochs": _Count | Literal["auto"],
     "trainer.max_steps": Annotated[int, Field(ge=-1)],
     "trainer.check_val_every_n_epoch": _Count,
     "trainer.val_check_interval": _Count | Annotated[float, Field(gt=0, le=1)],
@@ -110,7 +110,7 @@ KEYS: dict[str, Any] = {
     "teacher.calibration": _Calibration,
     "teacher.hidden_type": _HiddenType,
     "teacher.hidden_width": _Count | None,
-    "teacher.max_epochs": _Count,
+    "teacher.max_epochs": _Count | Literal["auto"],
     "teacher.privileged": bool,
     "teacher.share_embeddings": bool,
     "teacher.own_embeddings": list[str],
@@ -173,7 +173,7 @@ KEYS: dict[str, Any] = {
 }
 
 # Keys among the arguments of a part of which this program makes something else than its constructor would.
-OWN = frozenset({"trainer.precision", "trainer.matmul_precision"})
+OWN = frozenset({"trainer.precision", "trainer.matmul_precision", "trainer.max_epochs"})
 
 # What a part must be, where that is told apart: by name, so that a job imports those only that it has.
 PARTS: dict[str, str] = {

@@ -13,6 +13,7 @@ from distill.data.labels import LabelCounts, label_counts
 from distill.errors import DataError
 from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import is_undefined, value_on_validation
+from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.losses.terms.base import LossTerm
 from distill.ops.ranks import rank
@@ -43,6 +44,7 @@ def check_labels(cfg: DictConfig, dataset: Dataset) -> None:
 
 
 def _check_training(cfg: DictConfig, dataset: Dataset) -> None:
+    cfg = assumed(cfg)
     plans = [(FitPlan.main(cfg), cfg.teacher.source != "none")]
     if cfg.teacher.source in ("trained", "cotrained"):
         plans.append((FitPlan.of(cfg, "teacher"), False))

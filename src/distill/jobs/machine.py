@@ -19,7 +19,8 @@ from distill.training.native import computes_bfloat16
 from distill.training.rendezvous import started_outside, text_of_rank_zero
 
 _log = logging.getLogger(__name__)
-_AUTO = "auto"
+AUTO = "auto"
+"""Stands for a value that follows from the machine or from the data."""
 MATMUL_PRECISION = "matmul_precision"
 """The only key of `trainer` that is not Lightning's."""
 
@@ -49,7 +50,7 @@ def device(cfg: DictConfig) -> torch.device:
 
 def settled(cfg: DictConfig) -> DictConfig:
     """Returns the config with `trainer.precision=auto` as what it means on this machine."""
-    if cfg.trainer.get("precision") != _AUTO:
+    if cfg.trainer.get("precision") != AUTO:
         return cfg
     own = cfg.copy()
     with read_write(own):
@@ -81,7 +82,7 @@ def job_ranks(cfg: DictConfig, job_dir: Path) -> Iterator[tuple[DictConfig, Path
         if not isinstance(agreed, DictConfig):
             raise ConfigError("The config is empty.")
         OmegaConf.set_struct(agreed, True)
-        if cfg.trainer.get("precision") == _AUTO and rank() == 0:
+        if cfg.trainer.get("precision") == AUTO and rank() == 0:
             _log.info("trainer.precision=auto is %s on this %s.", agreed.trainer.precision, device(agreed).type.upper())
         with _products(str(agreed.trainer.get(MATMUL_PRECISION, "highest"))):
             yield agreed, Path(text_of_rank_zero(str(job_dir)))

@@ -61,6 +61,11 @@ class RunRecord:
         return {str(key): str(value) for key, value in dict(self.manifest["teachers"]).items()}
 
     @property
+    def chosen(self) -> Mapping[str, Any]:
+        """Keys of the config that were `auto`, with what was chosen for them."""
+        return dict(self.manifest.get("auto", {}))
+
+    @property
     def processes(self) -> int:
         """Number of processes that it began with."""
         return int(self.manifest["processes"])
@@ -80,15 +85,18 @@ def read_record(folder: Path) -> RunRecord:
     return RunRecord(config, manifest)
 
 
-def write_record(folder: Path, composed: DictConfig, cfg: DictConfig, dataset: Dataset, earlier: bool) -> None:
-    """Writes the resolved `config.yaml` and `manifest.json` into a run folder.
+def write_record(
+    folder: Path, composed: DictConfig, cfg: DictConfig, dataset: Dataset, chosen: Mapping[str, int]
+) -> None:
+    """Writes the resolved `config.yaml` and `manifest.json` into a run folder. Of a run that goes on, how it began
+    stays, and how it goes on is added under `resumed`.
 
     Args:
         folder: Of the run.
         composed: The config with its interpolations.
-        cfg: The same without.
+        cfg: The same without, and with numbers in place of `auto`.
         dataset: What is trained on.
-        earlier: Whether the run goes on: how it began stays, and how it goes on is added under `resumed`.
+        chosen: The keys that were `auto`, with their numbers.
     """
     start = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -104,8 +112,9 @@ def write_record(folder: Path, composed: DictConfig, cfg: DictConfig, dataset: D
         "dataset": {"root": str(dataset.root), "fingerprint": dataset.fingerprint},
         "teachers": given_files(cfg),
         "config_hash": config_hash(composed),
+        **({"auto": dict(chosen)} if chosen else {}),
     }
-    if earlier:
+    if cfg.resume is not None:
         before = read_record(folder).manifest
         content = {**content, **{name: before.get(name) for name in start}}
         content["resumed"] = [*before.get("resumed", []), start]

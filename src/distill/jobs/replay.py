@@ -26,6 +26,7 @@ from distill.errors import DataError
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit_plan import FitPlan, Role
 from distill.jobs.parts import build_model, hidden_vectors, read_card, widths
+from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.jobs.told import told_of_dataset
 from distill.losses import CompositeLoss, LossInputs
@@ -119,7 +120,7 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     model = build_model(card.net, schema, f"{path}: net").train()
     batch, signals = read_batch(saved["batch"], path), read_signals(saved["signals"], path)
     taught = scored_tasks(cfg, schema)
-    plan = FitPlan.of(cfg, _role(saved["role"], path))
+    plan = FitPlan.of(assumed(cfg), _role(saved["role"], path))
     loss = plan.build_loss()
     setting = LossSetting(
         tasks=task_infos(schema, taught),

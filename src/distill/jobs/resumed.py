@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from distill.data.format import Dataset
 from distill.errors import ConfigError, DataError
 from distill.jobs.identity import LENGTH, SHARDS, differences, given_files, shard_counts
-from distill.jobs.machine import settled
+from distill.jobs.machine import AUTO, settled
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss
@@ -50,6 +50,7 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
     record = read_record(folder)
     now: Mapping[str, Any] = read_yaml(OmegaConf.to_yaml(settled(cfg), resolve=True))
     found = differences(record.config, now)
+    found = {key: pair for key, pair in found.items() if not (key in record.chosen and pair[1] == AUTO)}
     length = {key: found.pop(key) for key in LENGTH if key in found}
     before, here = shard_counts(record.config, record.processes, cfg)
     if before != here:

@@ -37,6 +37,7 @@ from distill.jobs.monitored import monitored
 from distill.jobs.node import plain
 from distill.jobs.parts import build_metrics, load_model
 from distill.jobs.resumed import check_resumed, check_same_dataset
+from distill.jobs.sizes import sized
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import event_files_written, log_comparison
 from distill.metrics import ScoredRows
@@ -81,6 +82,7 @@ class _Run:
         self.dataset: Dataset = open_dataset(cfg)
         if record is not None:
             check_same_dataset(record, self.dataset)
+        self.cfg, self.chosen = sized(cfg, self.dataset, record)
         self.results: dict[str, FitResult] = {}
         self.cached: list[str] = []
 
@@ -90,7 +92,7 @@ class _Run:
         check_terms(plan, self.dataset.schema, scored_tasks(self.cfg, self.dataset.schema), has_teacher)
         check_labels(self.cfg, self.dataset)
         if rank() == 0:
-            write_record(self.job_dir, self.composed, self.cfg, self.dataset, earlier=self.cfg.resume is not None)
+            write_record(self.job_dir, self.composed, self.cfg, self.dataset, self.chosen)
         signals = self._signals(plan) if plan.cotraining is None else None
         for warn in (warn_of_few_steps, warn_of_equal_requests):
             warn(self._job(plan, None, self.job_dir))

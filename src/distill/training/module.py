@@ -44,6 +44,7 @@ class Recipe:
         optimizer: Builds the optimiser.
         schedule: Learning rate by step.
         total_steps: Optimiser steps of the whole training, for the schedule.
+        epochs: That these are.
     """
 
     loss: CompositeLoss
@@ -51,6 +52,7 @@ class Recipe:
     optimizer: OptimizerFactory
     schedule: LRSchedule
     total_steps: int
+    epochs: int = 1
 
 
 class RankingModule(pl.LightningModule):
@@ -88,7 +90,7 @@ class RankingModule(pl.LightningModule):
         self.projection = ServingProjection(schema) if serving else nn.Identity()
         self._optimizer_factory = recipe.optimizer
         self._schedule = recipe.schedule
-        self.total_steps = recipe.total_steps
+        self.total_steps, self._epochs = recipe.total_steps, recipe.epochs
         self._rows = MetricState()
         self._held: list[Held] = []
         self._told: set[str] = set()
@@ -200,7 +202,7 @@ class RankingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Returns the combined optimiser and its schedule by step."""
         optimizer = self._optimizer_factory.build(self)
-        schedule = LambdaLR(optimizer, lambda step: self._schedule.factor(step, self.total_steps))
+        schedule = LambdaLR(optimizer, lambda step: self._schedule.factor(step, self.total_steps, self._epochs))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -44,6 +44,7 @@ def fitted(
     epochs: int | None = None,
     max_steps: int = -1,
     resume: Path | None = None,
+    cycles: tuple[int, ...] | None = None,
 ) -> tuple[pl.Trainer, BestCheckpoint]:
     """Fits with patience 2."""
     best = BestCheckpoint(folder, "val/auc", mode)
@@ -53,7 +54,7 @@ def fitted(
             CheckMonitor("val/auc", "student"),
             best,
             LastCheckpoint(folder),
-            Patience("val/auc", mode, 2, 0.0),
+            Patience("val/auc", mode, 2, 0.0, cycles),
             Validated(),
         ],
         plugins=[AtomicCheckpointIO()],
@@ -110,6 +111,15 @@ def test_patience_is_the_reason(tmp_path: Path) -> None:
     assert "control's training ended after 5 of 6 epochs (10 steps)" in said
     assert "callbacks.patience" in said
     assert "val/auc 0.6000 after epoch 2 (step 4)" in said
+
+
+def test_a_cycle_of_the_learning_rate_is_not_broken_off(tmp_path: Path) -> None:
+    values = (0.4, 0.5, 0.6, 0.5, 0.5, 0.5, 0.7, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.9)
+    run, best = fitted(tmp_path, values, cycles=(1, 3, 7, 15, 16))
+    found = ending(run, best, 16)
+    assert (found.reason, found.best_epoch, run.current_epoch) == ("patience", 7, 15)
+    again, _ = fitted(tmp_path, values, cycles=(1, 3, 7, 15, 16), resume=tmp_path / "last.ckpt")
+    assert again.current_epoch == 15
 
 
 @pytest.mark.parametrize(("max_steps", "reason"), [(4, "max_steps"), (-1, "max_epochs")])
