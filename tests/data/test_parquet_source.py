@@ -14,8 +14,9 @@ import pytest
 from distill.data import found
 from distill.data.datasets import ParquetSource, fingerprint
 from distill.data.prepare import prepare
-from distill.data.split import RandomSplit, TimeSplit
+from distill.data.split import DateSplit, RandomSplit, TimeSplit
 from distill.errors import DataError, SchemaError
+from distill.schema import load_schema
 
 SCHEMA = """
 name: shop
@@ -161,3 +162,31 @@ def test_a_missing_catalogue_or_schema_is_an_error(folder: Path) -> None:
         replace(make(folder), items=str(folder / "none.parquet")).write_raw(folder)
     with pytest.raises(SchemaError, match="does not exist"):
         ParquetSource(str(folder), str(folder / "none.yaml"))
+
+
+def test_patterns_stand_for_the_columns_of_the_files(folder: Path) -> None:
+    """The prepared dataset holds plain fields; neither the split's column nor those of folders are matched."""
+    schema = SCHEMA.replace("keys: {time: time}\n", "").replace("{name: user, ", "{match: '*', ")
+    (folder / "schema.yaml").write_text(schema)
+    for file in (folder / "data").rglob("[a-z]*.parquet"):
+        table = pq.ParquetFile(file).read()
+        pq.write_table(table.append_column("c1", table["user"]).append_column("fold", [["val"] * 40]), file)
+    source = replace(make(folder), split=DateSplit(30, 60, "time"))
+    names = ["user", "c1", "fold"]
+    assert [field.name for field in source.raw_schema().fields] == names
+    dataset = prepare(source.write_raw(folder / "unused"), folder / "out", progress=False)
+    assert [field.name for field in load_schema(dataset.root / "schema.yaml").fields] == names
+    assert "match" not in (dataset.root / "schema.yaml").read_text()
+    before = source.fingerprint()
+    (folder / "schema.yaml").write_text(schema.replace("'*'", "'*', except: c1"))
+    assert replace(source).fingerprint() != before
+    other = folder / "data" / "more.csv"
+    other.write_text("time,user,click\n1,2,0\n")
+    with pytest.raises(SchemaError, match=r"c1, fold: not in .*more\.csv"):
+        replace(source, schema=str(_written(folder, schema))).raw_schema()
+
+
+def _written(folder: Path, schema: str) -> Path:
+    path = folder / "schema.yaml"
+    path.write_text(schema)
+    return path

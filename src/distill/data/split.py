@@ -242,6 +242,12 @@ SplitRule = Union[  # noqa: UP007
 ]
 
 
+def split_columns(rule: SplitRule) -> tuple[str, ...]:
+    """Returns the raw columns that a rule names."""
+    column = rule.column if isinstance(rule, ColumnSplit | DateSplit) else None
+    return () if column is None else (column,)
+
+
 def check_cuts(rule: SplitRule, given: Collection[str]) -> None:
     """Checks that a rule can cut val and test from the training files, but for those that have files of their own.
 

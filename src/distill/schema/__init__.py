@@ -5,6 +5,7 @@ from distill.schema.events import Events
 from distill.schema.fields import Cold, FieldSpec, Kind, Side
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
+from distill.schema.many import Columns
 from distill.schema.schema import (
     HiddenColumn,
     RowWeight,
@@ -20,6 +21,7 @@ __all__ = [
     "NUM_RESERVED",
     "OOV_ID",
     "Cold",
+    "Columns",
     "Events",
     "FieldSpec",
     "HiddenColumn",

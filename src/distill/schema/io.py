@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from distill.errors import SchemaError
 from distill.schema.events import Events
 from distill.schema.fields import Cold, FieldSpec
 from distill.schema.keys import Keys, RawColumns, StageKey
+from distill.schema.many import Columns, expanded, listed_fields, patterns_of, used_columns, without_fields
 from distill.schema.plain_yaml import read_yaml
 from distill.schema.schema import (
     HiddenColumn,
@@ -45,11 +46,13 @@ _KNOWN: dict[str, type[BaseModel]] = {
 }
 
 
-def load_schema(path: Path) -> Schema:
+def load_schema(path: Path, columns: Callable[[], Columns] | None = None, taken: Collection[str] = ()) -> Schema:
     """Reads a schema.
 
     Args:
         path: A `schema.yaml`.
+        columns: See `parse_schema`.
+        taken: See `parse_schema`.
 
     Raises:
         SchemaError: It is missing, not YAML, or does not describe a dataset.
@@ -63,7 +66,7 @@ def load_schema(path: Path) -> Schema:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise SchemaError("The schema cannot be read as YAML.", where=str(path), found=str(error)) from error
-    return parse_schema(data, str(path))
+    return parse_schema(data, str(path), columns, taken)
 
 
 def _check_size(path: Path) -> None:
@@ -78,12 +81,16 @@ def _check_size(path: Path) -> None:
         )
 
 
-def parse_schema(data: Any, where: str) -> Schema:
+def parse_schema(
+    data: Any, where: str, columns: Callable[[], Columns] | None = None, taken: Collection[str] = ()
+) -> Schema:
     """Builds a schema from plain data.
 
     Args:
         data: What a `schema.yaml` holds.
         where: The place to name in errors.
+        columns: Returns the columns of the raw files; called only if `fields` has patterns, for which these stand.
+        taken: Columns that a pattern leaves alone beside those of keys, tasks and the teacher.
 
     Raises:
         SchemaError: It does not describe a dataset.
@@ -95,12 +102,27 @@ def parse_schema(data: Any, where: str) -> Schema:
             found=type(data).__name__,
             expected="keys such as name, layout, fields, tasks",
         )
-    try:
-        schema = Schema.model_validate(data)
-    except ValidationError as error:
-        raise _all_errors(error, data, where) from error
+    data = listed_fields(data, where)
+    if patterns_of(data):
+        if columns is None:
+            raise SchemaError(
+                "Patterns stand for columns of raw files, and none are read here.",
+                where=f"{where}: fields",
+                found=str(patterns_of(data)[0]["match"])[:100],
+                remedy="Give the schema with the files: data=parquet data.source=… data.schema=…",
+            )
+        used = used_columns(_validated(without_fields(data), where))
+        data = expanded(data, columns(), {*used, *taken}, where)
+    schema = _validated(data, where)
     _check_text(schema.model_dump(mode="json"), where)
     return schema
+
+
+def _validated(data: dict[str, Any], where: str) -> Schema:
+    try:
+        return Schema.model_validate(data)
+    except ValidationError as error:
+        raise _all_errors(error, data, where) from error
 
 
 def _check_text(value: Any, where: str) -> None:
@@ -217,5 +239,6 @@ def _suggest(loc: tuple[int | str, ...]) -> str:
     names = [part for part in loc[:-1] if isinstance(part, str)]
     model = next((_KNOWN[name] for name in reversed(names) if name in _KNOWN), Schema)
     known = [field.alias or name for name, field in model.model_fields.items()]
+    known += {Schema: ["defaults"], FieldSpec: ["match", "except"]}.get(model, [])
     close = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"The keys here are: {', '.join(known)}"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.data.propose.words import ITEM, REQUEST, SHOWN, USER, field_name, is_outcome, names_key, words
+from distill.data.propose.words import ITEM, REQUEST, SHOWN, USER, is_outcome, names_key, words
+from distill.schema.names import field_name
 
 
 @pytest.mark.parametrize(

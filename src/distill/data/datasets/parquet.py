@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from distill.data.datasets.fingerprint import fingerprint_files
@@ -16,10 +17,11 @@ from distill.data.file_kind import KNOWN_FILES
 from distill.data.format import Split
 from distill.data.found import FilesFound, find_all, find_files, sources_root, together
 from distill.data.partitions import folder_columns
+from distill.data.prepare.source import column_names
 from distill.data.raw import RawDataset
-from distill.data.split import SplitRule, TimeSplit, check_cuts
+from distill.data.split import SplitRule, TimeSplit, check_cuts, split_columns
 from distill.errors import DataError
-from distill.schema import Schema, dump_schema, load_schema
+from distill.schema import Columns, Schema, dump_schema, load_schema
 
 _log = logging.getLogger(__name__)
 
@@ -81,8 +83,15 @@ class ParquetSource:
         return RawDataset(found["train"].read, self.raw_schema(), self.split, items, all_found, apart, self._events())
 
     def raw_schema(self) -> Schema:
-        """What the schema's file says."""
-        return load_schema(Path(self.schema).expanduser())
+        """What the schema's file says, with the columns of the files in place of its patterns."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> Schema:
+        return load_schema(Path(self.schema).expanduser(), self._columns, split_columns(self.split))
+
+    def _columns(self) -> Columns:
+        return {str(file): column_names(file) for of_split in self._found().values() for file in of_split.read}
 
     @property
     def _paths(self) -> dict[str, tuple[str, ...]]:

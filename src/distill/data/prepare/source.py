@@ -29,6 +29,7 @@ from distill.errors import DataError
 from distill.schema import RawColumns
 
 BATCH_BYTES = 1 << 27
+_NAMING_ROWS = 10_000
 _log = logging.getLogger(__name__)
 
 
@@ -222,6 +223,16 @@ def open_start(path: Path, rows: int) -> tuple[RawFile, Counter[str]]:
     names = Counter(_open(path, nothing).schema.names)
     once = tuple(name for name in {**names, **folder_columns(path)} if names[name] <= 1)
     return _open(path, replace(nothing, needed=once, times=frozenset(once))), names
+
+
+def column_names(path: Path) -> list[str]:
+    """Names the columns of a file in their order, not those of its folders; of JSON lines the keys of the first lines.
+
+    Raises:
+        DataError: It is missing or cannot be read.
+    """
+    _check_name(path)
+    return list(_open_kind(path, _Columns((), frozenset(), frozenset(), RawColumns(), _NAMING_ROWS)).schema.names)
 
 
 def _open(path: Path, columns: _Columns) -> RawFile:

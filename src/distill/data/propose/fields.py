@@ -15,8 +15,9 @@ from distill.data.propose.labels import comes_with
 from distill.data.propose.sides import Groups, side_of
 from distill.data.propose.values import Values
 from distill.data.propose.view import Line, View
-from distill.data.propose.words import ID, ITEM, REQUEST, field_name, is_outcome, names_key, words
+from distill.data.propose.words import ID, ITEM, REQUEST, is_outcome, names_key, words
 from distill.schema import Side
+from distill.schema.names import field_name
 
 _OVERLAP, _COVERED = 0.5, 0.1
 _ROWS_COMPARED = 2000

@@ -23,8 +23,9 @@ from distill.data.propose.sample import Sample
 from distill.data.propose.sides import Groups
 from distill.data.propose.values import Values, deviations, groups_of
 from distill.data.propose.view import Line, View
-from distill.data.propose.words import LABEL, PURCHASE, field_name, has
+from distill.data.propose.words import LABEL, PURCHASE, has
 from distill.encodings.arrow import family
+from distill.schema.names import field_name
 
 _FAMILIES = ("int", "float", "bool", "string", "null", "time", "time of day", "duration")
 _RESERVED = ("all", "exposed")  # words of `observed`

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Collection
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
@@ -110,18 +109,6 @@ def names_key(name: str, entities: Collection[str], beside: Collection[str] = ()
 def is_outcome(name: str) -> bool:
     """Whether a name is that of something known only after the candidate was shown: dwell time, position, …"""
     return has(name, OUTCOME) or (has(name, _WATCH) and has(name, _LASTED))
-
-
-def field_name(column: str, taken: Collection[str]) -> str:
-    """Turns the name of a column into that of a field: letters, digits and `_`, not longer than 60, not yet taken."""
-    plain = unicodedata.normalize("NFKD", column).encode("ascii", "ignore").decode()
-    plain = re.sub(r"\W+", "_", plain, flags=re.ASCII).strip("_")[:60]
-    if not plain or not plain[0].isalpha():
-        plain = f"f_{plain}" if plain else "field"
-    name, number = plain, 2
-    while name in taken:
-        name, number = f"{plain}_{number}", number + 1
-    return name
 
 
 def _singular(word: str) -> str:
