@@ -228,7 +228,7 @@ def test_a_request_is_in_the_files_of_one_split(tmp_path: Path, layout: str, by_
         source, rule = "*.parquet", FileSplit("val.*", "test.*")
     with pytest.raises(DataError, match=r"in the files of two splits(.|\n)*(train|test)\.parquet") as caught:
         prepare(make(tmp_path, source, rule).write_raw(tmp_path), tmp_path / "out", progress=False)
-    assert "make the ids differ" in str(caught.value.remedy)
+    assert "per_file" in str(caught.value.remedy)
     columns["rid"] = [5, 6]
     pq.write_table(pa.table(columns), tmp_path / "test.parquet")
     dataset = prepare(make(tmp_path, source, rule).write_raw(tmp_path), tmp_path / "out", progress=False)

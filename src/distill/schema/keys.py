@@ -62,6 +62,8 @@ class Keys(Model):
         item: Item id.
         time: Anything that orders: number, timestamp or date.
         stage: How far the candidate got; all exposed if not given.
+        per_file: Whether each raw file numbers its requests anew, so that equal ids in two files are two requests. The
+            requests of the first file keep their ids, those of others get a hash of id and file.
         keep: Whether the dataset holds ids of requests and items that are text as they are, beside their hashes, so
             that what is written about its rows can be joined with the raw ones.
     """
@@ -71,6 +73,7 @@ class Keys(Model):
     item: str | None = Field(default=None, min_length=1)
     time: str | None = Field(default=None, min_length=1)
     stage: StageKey | None = None
+    per_file: bool | None = None
     keep: bool = True
 
     @field_validator("stage", mode="before")

@@ -15,6 +15,10 @@ def check_events(schema: Schema, task: str, events: Events) -> None:
     """Raises ValueError if the events of a task need a key that is not declared."""
     keys = {"request": schema.keys.request, "user": schema.keys.user, "item": schema.keys.item}
     keys |= {"time": schema.keys.time}
+    if "request" in events.by and schema.keys.per_file:
+        raise ValueError(
+            f"task {task!r}: `events.by` names request, whose ids mean nothing outside their file (per_file)"
+        )
     for key in (*events.by, "time"):
         if keys[key] is None:
             raise ValueError(f"task {task!r}: `events` needs `keys.{key}`, which is not declared")

@@ -200,6 +200,8 @@ class Schema(Model):
                 raise ValueError(f"task {task.name!r}: `in` compares items, but `keys.item` is not declared")
             if task.events is not None:
                 check_events(self, task.name, task.events)
+        if self.keys.per_file and self.keys.request is None:
+            raise ValueError("`keys.per_file` is about request ids: `keys.request` is not declared")
         if self.duplicates != "keep" and (self.layout == "flat" or self.keys.item is None):
             raise ValueError(
                 f"`duplicates: {self.duplicates}` needs layout requests and `keys.item`: an item twice in a request"

@@ -175,5 +175,6 @@ def request_in_two_splits(files: RawFiles, row: int, other: int) -> DataError:
         where=files.locate(other),
         expected="all rows of a request in the files of one split",
         found=f"the id of its request in {files.locate(row)} too",
-        remedy="Requests stay whole: move the rows, or, if each file numbers its requests anew, make the ids differ.",
+        remedy="Requests stay whole: move the rows, or, if each file numbers its requests anew, declare "
+        "`keys: {per_file: true}` in the schema.",
     )

@@ -10,6 +10,7 @@ import pyarrow as pa
 from distill.codes import MISSING_KEY
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.encodings.arrow import Bool, Int64, family
+from distill.encodings.hashing import mix64
 from distill.encodings.place import Place
 from distill.encodings.values import first, to_keys
 from distill.errors import DataError
@@ -40,21 +41,34 @@ def row_keys(batch: RawBatch, schema: Schema, files: RawFiles) -> RowKeys:
     Raises:
         DataError: A request id is null, or a key column cannot be ids.
     """
-    request = np.arange(batch.start, batch.start + batch.num_rows, dtype=np.int64)
-    if (column := schema.keys.request) is not None:
-        place = raw_place(batch, column, "keys.request", files)
-        request, missing = keys_of(batch.columns[column], place)
-        if (position := first(missing)) >= 0:
-            raise DataError(
-                "A request id is null.",
-                where=place.at(position),
-                expected="an id",
-                found="null",
-                remedy="Fill the ids, or leave these rows out of the raw files.",
-            )
+    request = request_keys(batch, schema, files)
     if (column := schema.keys.user) is None:
         return RowKeys(request, request)
     return RowKeys(request, keys_of(batch.columns[column], raw_place(batch, column, "keys.user", files))[0])
+
+
+def request_keys(batch: RawBatch, schema: Schema, files: RawFiles) -> Int64:
+    """Returns the key of the request of each row of a batch of one file; the row number without a request column.
+
+    Raises:
+        DataError: A request id is null, or the column cannot be ids.
+    """
+    if (column := schema.keys.request) is None:
+        return np.arange(batch.start, batch.start + batch.num_rows, dtype=np.int64)
+    place = raw_place(batch, column, "keys.request", files)
+    keys, missing = keys_of(batch.columns[column], place)
+    if (position := first(missing)) >= 0:
+        raise DataError(
+            "A request id is null.",
+            where=place.at(position),
+            expected="an id",
+            found="null",
+            remedy="Fill the ids, or leave these rows out of the raw files.",
+        )
+    if not schema.keys.per_file or (file := files.number_of(batch.start)) == 0:
+        return keys
+    apart = mix64(keys, seed=file).view(np.int64)
+    return np.where(apart == MISSING_KEY, MISSING_KEY + 1, apart)
 
 
 def keys_of(array: pa.Array, place: Place) -> tuple[Int64, Bool]:

@@ -40,7 +40,8 @@ class RawKeys:
         """
         if not schema.keys.keep:
             return cls(None, None)
-        return cls(_hashed(schema.keys.request, files, False), _hashed(schema.keys.item, files, nested))
+        request = schema.keys.request if schema.keys.per_file else _hashed(schema.keys.request, files, False)
+        return cls(request, _hashed(schema.keys.item, files, nested))
 
     @property
     def names(self) -> Sequence[str]:

@@ -19,6 +19,7 @@ from distill.data.propose.labels import (
     task_order,
 )
 from distill.data.propose.layout import Layout, request_like
+from distill.data.propose.per_file import by_file
 from distill.data.propose.sample import Sample
 from distill.data.propose.sides import Groups
 from distill.data.propose.values import Values, deviations, groups_of
@@ -62,7 +63,10 @@ def propose(sample: Sample) -> Proposal:
     """Proposes a schema from a sample of raw files."""
     unusable = {name: why for name, array in sample.columns.items() if (why := _unusable(name, array))}
     view = View.of({name: array for name, array in sample.columns.items() if name not in unusable})
+    view, anew = by_file(view, sample.rows_of)
     keys = dict(_keys(view))
+    if anew:
+        keys["per_file"] = Line("true", True, anew)
     user, item, time = (_used(keys.get(role)) for role in ("user", "item", "time"))
     stage = keys["stage"].column if "stage" in keys else None
     groups = _groups(view, user, item)

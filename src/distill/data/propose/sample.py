@@ -31,6 +31,7 @@ class Sample:
         rows: Rows.
         files: Files that they are from.
         of_files: Files that there are.
+        rows_of: Rows of each file that they are from.
     """
 
     columns: dict[str, pa.Array]
@@ -38,6 +39,7 @@ class Sample:
     files: int
     of_files: int
     unusable: dict[str, str] = field(default_factory=dict)
+    rows_of: tuple[int, ...] = ()
 
 
 def read_sample(paths: Sequence[Path], rows: int) -> Sample:
@@ -70,7 +72,8 @@ def read_sample(paths: Sequence[Path], rows: int) -> Sample:
             unusable[name] = joined
         else:
             columns[name] = joined
-    return Sample(columns, rows - left, len(chosen), len(paths), unusable)
+    rows_of = tuple(len(next(iter(part.values()), ())) for part in parts)
+    return Sample(columns, rows - left, len(chosen), len(paths), unusable, rows_of)
 
 
 def spread(number: int, most: int) -> list[int]:

@@ -20,7 +20,7 @@ from distill.data.prepare.grouping import (
     request_starts,
     with_keys,
 )
-from distill.data.prepare.keys import keys_of, raw_place, row_keys
+from distill.data.prepare.keys import request_keys, row_keys
 from distill.data.prepare.plan import RawShape, Use, id_columns, read_columns
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
@@ -207,7 +207,7 @@ def _request_rows(files: RawFiles, schema: Schema, bars: PassProgress) -> Int64 
     bar = bars.begin("find requests", files.num_rows)
     starts, keys, last = [], [], None
     for batch in files.batches([column]):
-        found, _ = keys_of(batch.columns[column], raw_place(batch, column, "keys.request", files))
+        found = request_keys(batch, schema, files)
         first = request_starts(found)
         if last is not None and len(found) and found[0] == last:
             first = first[1:]
