@@ -235,6 +235,19 @@ def test_a_request_is_in_the_files_of_one_split(tmp_path: Path, layout: str, by_
     assert [sum(part.rows for part in dataset.parts(name)) for name in SPLITS] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("rule", [TimeSplit(0.25, 0.25), DateSplit(13, None)])
+def test_files_of_lists_are_cut_by_time_beside_files_of_test(tmp_path: Path, rule: Any) -> None:
+    keys = "keys: {request: rid, time: t}"
+    (tmp_path / "schema.yaml").write_text(PAIRS.replace("LAYOUT", "requests").replace("keys: {request: rid}", keys))
+    for name, first in (("train", 10), ("test", 0)):
+        times = list(range(first, first + 4))
+        columns = {"rid": times, "t": times, "item": [[1, 2]] * 4, "click": [[0, 1]] * 4}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    source = {"train": "train.parquet", "test": "test.parquet"}
+    dataset = prepare(make(tmp_path, source, rule).write_raw(tmp_path), tmp_path / "out", progress=False)
+    assert [sum(part.rows for part in dataset.parts(name)) for name in SPLITS] == [3, 1, 4]
+
+
 def test_the_fingerprint_says_which_file_is_in_which_split(days: Path) -> None:
     sources: list[Any] = [
         "logs",

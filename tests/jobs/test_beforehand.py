@@ -19,6 +19,7 @@ from distill.jobs.parts import check_net
 from distill.jobs.values import check_present, check_values
 from distill.schema import Schema
 from tests.batches import make_schema
+from tests.data.archives import WRITERS
 from tests.jobs.entry import tiny_arguments, train
 from tests.jobs.test_experiments import EXPERIMENTS
 from tests.marks import some_fast
@@ -124,9 +125,9 @@ def test_a_value_that_must_be_given_is_named(overrides: list[str], key: str) -> 
     assert error.value.where == key
 
 
-@pytest.mark.parametrize("data", ["funnel", "movielens_100k", "letor"])
+@pytest.mark.parametrize("data", ["funnel", "movielens_100k", "letor", *WRITERS])
 def test_the_tasks_of_generated_and_known_data_are_known_without_any(data: str) -> None:
-    cfg = _config(f"data={data}", *(["data.source=/nowhere"] if data in ("movielens_100k", "letor") else []))
+    cfg = _config(f"data={data}", *([] if data == "funnel" else ["data.source=/nowhere"]))
     schema = raw_schema(cfg)
     assert schema is not None
     assert cfg.data.main_task in schema.task_names
@@ -135,7 +136,7 @@ def test_the_tasks_of_generated_and_known_data_are_known_without_any(data: str) 
 @pytest.mark.parametrize("experiment", some_fast(EXPERIMENTS, 12))
 def test_experiments_pass(experiment: str) -> None:
     """Of most, this is all that `make test` checks; `make test-all` runs them."""
-    source = [] if "/" not in experiment or experiment.startswith("funnel") else ["data.source=/nowhere"]
+    source = [] if experiment.startswith(("funnel", "quickstart")) else ["data.source=/nowhere"]
     with composing():
         cfg = compose("config", [f"+experiment={experiment}", *source])
     check_values(cfg)

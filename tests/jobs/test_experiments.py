@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from distill.reports.summary import load_summary
+from tests.data.archives import WRITERS
 from tests.jobs.archives import write_letor, write_movielens_100k
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
 from tests.marks import slow_except
@@ -34,8 +35,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(root: Path) -> dict[str, list[str]]:
     """What makes each data set small, by the folder of its experiments."""
+    small = ["data.loader.batch_candidates=64", "teacher.model.net.embedding_dim=4", "model.net.embedding_dim=4"]
+    archives = {name: [f"data.source={write(root / name)}", *small] for name, write in WRITERS.items()}
+    archives["recflow"].remove("teacher.model.net.embedding_dim=4")  # its teacher is a column
     movielens = write_movielens_100k(root / "ml-100k")
     return {
+        **archives,
         "funnel": ["data=funnel_tiny"],
         "quickstart": ["data=funnel_tiny"],
         "lightgbm_rank": [f"data.source={write_letor(root / 'letor')}", "data.loader.batch_candidates=64"],
@@ -60,7 +65,9 @@ def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]
 
 
 def _roles(experiment: str) -> list[str]:
-    if "_from_" in experiment or experiment == "quickstart":
+    if experiment == "recflow":
+        return ["control", "distilled"]
+    if "_from_" in experiment or experiment == "quickstart" or experiment in WRITERS:
         return ["teacher", "control", "distilled"]
     measured_beside = ("/prerankers/", "funnel/two_tower-", "funnel/cold-")
     return ["teacher", "model"] if any(part in experiment for part in measured_beside) else ["model"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,8 +93,7 @@ class SplitPlanner:
             assert rule is not None
             return self._by_rule(rule)
         if self.schema.keys.request is not None and self.shape != "pairs":  # grouping sees the pairs of a request
-            for _ in self._constant([], lambda batch, keys: by_file.assign(batch, keys).astype(np.int64), whole=True):
-                pass
+            self._check_files(by_file)
         return by_file
 
     @property
@@ -129,6 +128,12 @@ class SplitPlanner:
         if self._is_scattered and self.shape == "flat":
             self._check_constant([column], lambda batch, keys: assigner.assign(batch, keys).astype(np.int64))
         return assigner
+
+    def _check_files(self, by_file: ByFile) -> None:
+        """Refuses rows of one request in the files of two splits."""
+        read = [by_file.rest.column] if isinstance(by_file.rest, ByTime | ByColumn) else []
+        for _ in self._constant([], lambda batch, keys: by_file.assign(batch, keys).astype(np.int64), True, read):
+            pass
 
     def _by_date(self, rule: DateSplit) -> ByTime:
         column = rule.column or self.schema.keys.time
@@ -170,11 +175,18 @@ class SplitPlanner:
         return (mix64(keys.user) ^ mix64(self._times(batch, column), seed=1)).view(np.int64)
 
     def _constant(
-        self, columns: list[str], value: Callable[[RawBatch, RowKeys], Int64], whole: bool = False
+        self,
+        columns: list[str],
+        value: Callable[[RawBatch, RowKeys], Int64],
+        whole: bool = False,
+        read: Sequence[str] = (),
     ) -> Iterator[Int64]:
-        """Yields a value of each request, partition by partition; raises DataError if it varies within a request."""
+        """Yields a value of each request, partition by partition; raises DataError if it varies within a request.
+
+        `columns` is what the value is of, `read` what it is made of beside.
+        """
         partitions = self._partitions("all requests" if whole else "requests", 3)
-        for batch, keys in self._keyed(columns, "read requests", whole):
+        for batch, keys in self._keyed([*columns, *read], "read requests", whole):
             rows = np.arange(batch.start, batch.start + batch.num_rows)
             partitions.add(keys.request, (keys.request, value(batch, keys), rows))
         for records in partitions.load_all():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 
 from distill.data.propose.view import View
 
@@ -21,21 +21,19 @@ def by_file(view: View, rows_of: Sequence[int]) -> tuple[View, str]:
         rows_of: Rows of each file, which follow one another.
 
     Returns:
-        The view, in which requests have other ids if so, and why; empty if not.
+        The view, in which requests have other numbers if so, and why; empty if not.
     """
     key = view.layout.request
     if key is None or view.request is None or len(rows_of) < 2:
         return view, ""
-    groups, file = view.request, np.repeat(np.arange(len(rows_of)), rows_of)
-    of_files = groups + file * (int(groups.max(initial=0)) + 1)
-    shared = len(np.unique(of_files)) - len(np.unique(groups))
-    if shared == 0:
-        return view, ""
-    apart = View.of({name: pa.array(of_files) if name == key else one.array for name, one in view.values.items()})
+    file = np.repeat(np.arange(len(rows_of)), rows_of)
+    of_files = view.request + file * (int(view.request.max(initial=0)) + 1)
+    shared = len(np.unique(of_files)) - len(np.unique(view.request))
+    apart = replace(view, request=of_files)
     alike = [
         name for name in view.values if name != key and apart.in_one_request(name) and not view.in_one_request(name)
     ]
-    if apart.layout.request != key or not alike:
+    if not shared or not alike:
         return view, ""
     return apart, f"{shared} ids are in several files, but {_few(alike)} differ there: check that files number anew"
 
