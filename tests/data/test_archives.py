@@ -112,7 +112,7 @@ def test_mind(tmp_path: Path) -> None:
     known = {news: topic for row in rows for news, topic in zip(row["news_id"], row["subcategory"], strict=True)}  # type: ignore[call-overload]
     assert known["N4"] == "golf1"
     assert known["N29"] is None
-    lengths = pc.list_value_length(pq.read_table(dataset.root / dataset.parts("train")[0].path)["history"])
+    lengths = pc.list_value_length(pq.read_table(dataset.root / dataset.parts("train")[0].path)["field_history"])
     assert lengths.to_pylist()[:5] == [0, 1, 2, 3, 0]
 
 

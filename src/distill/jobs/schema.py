@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> Proposal:
     files = found_files(options.files)
     sample = read_sample(files, options.rows)
     proposal = propose(sample)
-    name = dataset_name(options.name or files[0].name.partition(".")[0])
+    name = dataset_name(options.name or named_after(options.files, files))
     write_text_atomic(options.out, schema_text(proposal, name, _said(sample)))
     console = report_console()
     console.print(table_of(proposal, f"{options.out}: {_said(sample)}"))
@@ -80,6 +80,12 @@ def found_files(given: Sequence[str]) -> list[Path]:
     for line in found.notes(sources_root(given)):
         plain_console(stderr=True).print(f"WARNING: {line}", soft_wrap=True, highlight=False)
     return list(found.read)
+
+
+def named_after(given: Sequence[str], files: Sequence[Path]) -> str:
+    """Returns what a dataset is named after: the folder, where one is given, else the first file."""
+    folder = Path(given[0]).expanduser()
+    return folder.resolve().name if len(given) == 1 and folder.is_dir() else files[0].name.partition(".")[0]
 
 
 def one_source(given: Sequence[str], files: Sequence[Path]) -> str | None:

@@ -56,6 +56,13 @@ def test_the_time_of_rows_is_not_that_of_a_release() -> None:
     )
 
 
+def test_the_day_of_the_folders_gives_way_to_a_time_of_that_day() -> None:
+    times = [NOW + timedelta(hours=9 * i) for i in range(6)]
+    days = [time.date() for time in times]
+    assert time_key(of(dt=days, shown_at=times)) == "shown_at"
+    assert time_key(of(dt=days, logged_in=[time - timedelta(days=3) for time in times])) == "dt"
+
+
 def test_stages_are_a_few_known_words() -> None:
     known = {"shown": "exposed", "ranked": "ranked"}
     assert stage_values(of(state=["shown", "ranked", "other"])["state"]) == known

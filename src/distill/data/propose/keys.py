@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from distill.data.propose.values import Values
 from distill.data.propose.words import ITEM, OTHER_TIME, SHOWN, STAGES, TIME, USER, has, names_key
 
@@ -12,6 +15,7 @@ _SECONDS = (10**8, 5 * 10**9)  # 1973 to 2128
 _UNITS = (1, 10**3, 10**6, 10**9)
 _DATES = (19_000_101, 21_991_231)
 _MOST_STAGES = 12
+_ON_DAYS = 0.95  # of the rows
 
 
 def user_key(values: Mapping[str, Values]) -> str | None:
@@ -43,7 +47,7 @@ def is_time(one: Values) -> bool:
 
 def time_key(values: Mapping[str, Values]) -> str | None:
     """Finds the time of rows: one not named as that of something else (release, registration, …), types before names,
-    fine before coarse.
+    fine before coarse; a date, such as that of the folders, gives way to a time of these days.
 
     A column with the same time in all rows orders nothing and is not taken.
     """
@@ -51,7 +55,20 @@ def time_key(values: Mapping[str, Values]) -> str | None:
     if not times:
         return None
     typed = {name: values[name].family == "time" for name in times}
-    return min(times, key=lambda n: (has(n, OTHER_TIME), not typed[n], not has(n, TIME), -values[n].distinct))
+    found = min(times, key=lambda n: (has(n, OTHER_TIME), not typed[n], not has(n, TIME), -values[n].distinct))
+    finer = [n for n in times if typed[n] and values[n].distinct > values[found].distinct]
+    finer = [n for n in finer if typed[found] and _on_days(values[n].array, values[found].array)]
+    return max(finer, key=lambda n: values[n].distinct, default=found)
+
+
+def _on_days(times: pa.Array, dates: pa.Array) -> bool:
+    """Whether dates are those of the times in nearly all rows that have both."""
+    try:
+        days = times.cast(pa.timestamp("us"), safe=False).cast(pa.date32(), safe=False).cast(pa.timestamp("us"))
+        same = pc.equal(days, dates.cast(pa.timestamp("us"), safe=False))
+    except pa.ArrowException:
+        return False
+    return bool((pc.mean(same).as_py() or 0.0) > _ON_DAYS)
 
 
 def stage_values(one: Values) -> dict[str, str] | None:

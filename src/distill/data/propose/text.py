@@ -96,6 +96,9 @@ def _tasks(proposal: Proposal) -> Iterator[str]:
     yield "tasks:" if proposal.tasks else "tasks: []  # NONE RECOGNISED: lines stand in place of []"
     if not proposal.tasks:
         yield f"  # - {{name: click, column: COLUMN}}{_behind('0 and 1, of each candidate')}"
+        events = {"name": "click", "events": {"by": ["request", "item"], "within": "30m"}}
+        if proposal.keys["item"].used and proposal.keys["time"].used:
+            yield f"  # - {flow(events)}{_behind('of a log of clicks: data.events={click: …}')}"
         for name in proposal.chosen:
             why = "1 where the item of a candidate is in this list"
             yield f"  # - {{name: click, in: {flow(name)}}}{_behind(why)}"
