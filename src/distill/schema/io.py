@@ -44,6 +44,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "weight": RowWeight,
     "raw": RawColumns,
 }
+_BESIDE: dict[type[BaseModel], list[str]] = {Schema: ["defaults"], FieldSpec: ["match", "except"]}
 
 
 def load_schema(path: Path, columns: Callable[[], Columns] | None = None, taken: Collection[str] = ()) -> Schema:
@@ -239,6 +240,6 @@ def _suggest(loc: tuple[int | str, ...]) -> str:
     names = [part for part in loc[:-1] if isinstance(part, str)]
     model = next((_KNOWN[name] for name in reversed(names) if name in _KNOWN), Schema)
     known = [field.alias or name for name, field in model.model_fields.items()]
-    known += {Schema: ["defaults"], FieldSpec: ["match", "except"]}.get(model, [])
+    known += _BESIDE.get(model, [])
     close = difflib.get_close_matches(str(loc[-1]), known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"The keys here are: {', '.join(known)}"

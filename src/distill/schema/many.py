@@ -201,8 +201,9 @@ def _any(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _texts(value: object, where: str) -> list[str]:
-    texts = value if isinstance(value, list) else [value]
-    if not texts or not all(isinstance(text, str) and text for text in texts):
+    given = value if isinstance(value, list) else [value]
+    texts = [text for text in given if isinstance(text, str) and text]
+    if not texts or len(texts) < len(given):
         raise SchemaError(
             "This is no pattern of columns.", where=where, expected="text, such as 'c*', or a list of such"
         )
