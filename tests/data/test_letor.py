@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from distill.data.datasets.letor import LetorSource
-from distill.errors import DataError
+from distill.errors import ConfigError, DataError
 
 TRAIN = "2 0:0.5 3:1.5\n0 1:2\n1 2:-1 # a comment\n0 0:1\n3\n4 3:9\n"
 TEST = "1 4:7\n0 0:3\n"
@@ -94,3 +94,45 @@ def test_folds_test_every_training_query_once(tmp_path: Path) -> None:
     assert tested[:3] != tested[3:]
     with pytest.raises(DataError, match="too few queries"):
         LetorSource(str(folder), folds=8).write_raw(folder / "many")
+
+
+def write_scored(folder: Path) -> Path:
+    write(folder)
+    (folder / "vali.txt").write_text("1 qid:9 0:1\n0 qid:9 0:2\n3 qid:4 1:1\n")
+    for name, lines in (("rank.train", 6), ("rank.test", 2), ("vali.txt", 3)):
+        (folder / f"{name}.scores").write_text("\n".join(f"{i}.5" for i in range(lines)) + "\n")
+    return folder
+
+
+def test_a_file_of_validation_and_a_teacher_s_scores(tmp_path: Path) -> None:
+    source = LetorSource(str(write_scored(tmp_path)), val="vali.txt", scores=".scores")
+    before = source.fingerprint()
+    raw = source.write_raw(tmp_path / "raw")
+    found = pq.read_table(raw.files[0]).to_pydict()
+    assert found["split"] == ["train"] * 6 + ["test"] * 2 + ["val"] * 3
+    assert found["query"] == [0, 0, 0, 1, 1, 2, 3, 3, 4, 4, 5]
+    assert found["teacher_score"] == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 0.5, 1.5, 0.5, 1.5, 2.5]
+    assert raw.schema.teacher is not None
+    assert raw.schema.teacher.columns == {"relevance": "teacher_score"}
+    (tmp_path / "vali.txt.scores").write_text("1 2 4")
+    assert source.fingerprint() != before
+    with pytest.raises(ConfigError, match="Folds are cut from the training file alone"):
+        LetorSource(str(tmp_path), val="vali.txt", folds=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 2", "3 numbers, one for each line"),
+        ("1 2 x", "no number"),
+        ("1 2 nan", "not finite"),
+        (None, "a number for each"),
+    ],
+)
+def test_scores_that_do_not_fit_are_refused(tmp_path: Path, text: str | None, said: str) -> None:
+    file = write_scored(tmp_path) / "vali.txt.scores"
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(DataError, match=said):
+        LetorSource(str(tmp_path), val="vali.txt", scores=".scores").write_raw(tmp_path / "raw")

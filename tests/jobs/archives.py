@@ -43,3 +43,19 @@ def write_letor(folder: Path, queries: int = 60) -> Path:
         (folder / name).write_text("\n".join(lines) + "\n")
         (folder / f"{name}.query").write_text("\n".join(map(str, sizes)) + "\n")
     return folder
+
+
+def write_mslr(folder: Path) -> Path:
+    """A fold with qids and a ranker's scores of each line."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for name in ("train", "vali", "test"):
+        values = rng.random((300, 5)).round(3)
+        grades = (values[:, 0] * 4.9).astype(int)
+        lines = [
+            " ".join([str(grade), f"qid:{i // 10 + 1}", *(f"{k + 1}:{value}" for k, value in enumerate(row))])
+            for i, (grade, row) in enumerate(zip(grades, values, strict=True))
+        ]
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+        (folder / f"{name}.txt.scores").write_text("\n".join(map(str, values[:, 0])) + "\n")
+    return folder

@@ -125,7 +125,7 @@ def test_a_value_that_must_be_given_is_named(overrides: list[str], key: str) -> 
     assert error.value.where == key
 
 
-@pytest.mark.parametrize("data", ["funnel", "movielens_100k", "letor", *WRITERS])
+@pytest.mark.parametrize("data", ["funnel", "movielens_100k", "letor", "mslr", *WRITERS])
 def test_the_tasks_of_generated_and_known_data_are_known_without_any(data: str) -> None:
     cfg = _config(f"data={data}", *([] if data == "funnel" else ["data.source=/nowhere"]))
     schema = raw_schema(cfg)

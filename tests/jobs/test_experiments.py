@@ -10,7 +10,7 @@ import yaml
 
 from distill.reports.summary import load_summary
 from tests.data.archives import WRITERS
-from tests.jobs.archives import write_letor, write_movielens_100k
+from tests.jobs.archives import write_letor, write_movielens_100k, write_mslr
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
 from tests.marks import slow_except
 
@@ -43,6 +43,7 @@ def data(root: Path) -> dict[str, list[str]]:
         **archives,
         "funnel": ["data=funnel_tiny"],
         "quickstart": ["data=funnel_tiny"],
+        "mslr": [f"data.source={write_mslr(root / 'mslr')}", "data.loader.batch_candidates=64"],
         "lightgbm_rank": [f"data.source={write_letor(root / 'letor')}", "data.loader.batch_candidates=64"],
         "movielens_100k": [f"data.source={movielens}", "data.adapter.negatives=10", "data.loader.batch_candidates=256"],
     }
@@ -61,12 +62,12 @@ def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]
             math.isfinite(value) for name, value in summary.metrics[role].items() if name.endswith(("/auc", "/ndcg@10"))
         )
     fitted = {"model": 0} if experiment.endswith("/quality_score") else {}
-    trained = roles[1:] if experiment == "recflow" else roles  # its teacher is a column
+    trained = roles[1:] if experiment in ("recflow", "mslr") else roles  # the teacher is a column
     assert summary.steps == {**dict.fromkeys(trained, 3), **fitted}
 
 
 def _roles(experiment: str) -> list[str]:
-    if "_from_" in experiment or experiment == "quickstart" or experiment in WRITERS:
+    if "_from_" in experiment or experiment == "quickstart" or experiment in (*WRITERS, "mslr"):
         return ["teacher", "control", "distilled"]
     measured_beside = ("/prerankers/", "funnel/two_tower-", "funnel/cold-")
     return ["teacher", "model"] if any(part in experiment for part in measured_beside) else ["model"]
