@@ -128,6 +128,10 @@ def test_the_wheel_holds_the_configs_of_the_repository(installed: Path, tmp_path
     assert not (ROOT / "src" / "distill" / "conf").exists()
     of_wheel, own = ({f.relative_to(c): f.read_bytes() for f in c.rglob("*.yaml")} for c in (conf, ROOT / "conf"))
     assert of_wheel == own
+    schemas = [
+        {f.name for f in p.glob("data/datasets/archives/*.yaml")} for p in (conf.parent, ROOT / "src" / "distill")
+    ]
+    assert schemas[0] == schemas[1] != set()
 
 
 @pytest.mark.slow
