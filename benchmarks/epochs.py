@@ -25,9 +25,8 @@ from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, Signals
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_model
+from distill.jobs.sizes import assumed
 from distill.training.optim import OptimizerFactory
-
-_BATCH = 4096
 
 
 class EpochClock(pl.Callback):
@@ -70,9 +69,7 @@ class Case:
     """
 
     def __init__(self, overrides: Sequence[str], paths: DictConfig, signals: Signals | None = None) -> None:
-        self.cfg: DictConfig = compose(
-            "config", [WITH_BENCHMARKS, f"data.loader.batch_candidates={_BATCH}", *overrides, "trainer.max_epochs=1"]
-        )
+        self.cfg: DictConfig = assumed(compose("config", [WITH_BENCHMARKS, *overrides, "trainer.max_epochs=1"]))
         self.cfg.paths = paths
         self.signals = signals
         self.waits: list[float] = []
