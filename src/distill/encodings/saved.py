@@ -23,6 +23,8 @@ from distill.files import below, hash_bytes
 from distill.schema import NUM_RESERVED, FieldSpec
 from distill.schema.encoding import MAX_IDS
 
+_OF_PIECES = ("bins", "boundaries")
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,12 +108,20 @@ class SavedIds(_Model):
 
 
 class SavedNumber(_Model):
-    """What a number is scaled by; see `FittedNumber`."""
+    """What a number is scaled by, or the boundaries that it is placed among; see `FittedNumber`."""
 
     log: bool
     shift: float
     scale: float
     fill: float
+    bins: int | None = Field(default=None, ge=1)
+    boundaries: tuple[float, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out boundaries that are not there: what has none is written, and known, as ever."""
+        content: dict[str, Any] = serialise(self)
+        return {name: value for name, value in content.items() if self.boundaries or name not in _OF_PIECES}
 
 
 SavedTable = Annotated[
