@@ -25,7 +25,15 @@ def _schema(**options: Any) -> Schema:
         {"name": "user", "side": "request", "kind": "id", "size": 7},
         {"name": "mix", "side": "request", "kind": "number", "encoding": AUTODIS},
         {"name": "other", "side": "request", "kind": "number", "encoding": "identity"},
-        {"name": "more", "side": "request", "kind": "number", "encoding": PLE, "size": 4, "embedding_dim": 2, **options},
+        {
+            "name": "more",
+            "side": "request",
+            "kind": "number",
+            "encoding": PLE,
+            "size": 4,
+            "embedding_dim": 2,
+            **options,
+        },
         {"name": "item", "side": "candidate", "kind": "id", "size": 5},
     ]
     return parse_schema({"name": "n", "layout": "requests", "fields": fields, "tasks": [{"name": "click"}]}, "test")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
+from distill.schema.encoding import AnyEncoding, Identity, PiecewiseLinear, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Model
 
 MAX_WIDTH = 1 << 16
@@ -132,6 +132,11 @@ class FieldSpec(Model):
     def is_embedded_number(self) -> bool:
         """Whether models give that number a vector."""
         return self.is_number and self.encoding.embeds_number
+
+    @property
+    def has_size(self) -> bool:
+        """Whether `prepare` fills in a size: of the embedding table, or the number of bins."""
+        return self.encoding.makes_ids or (self.is_number and isinstance(self.encoding, PiecewiseLinear))
 
 
 def check_unique(names: list[str], what: str) -> None:
