@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distill.encodings import FittedEncodings
-from distill.encodings.numbers import number_from_moments
+from distill.encodings import FittedEncodings, PackedEncodings, SavedEncodings
+from distill.encodings.numbers import number_from_moments, piecewise_number
 from distill.encodings.place import Place
 from distill.encodings.tables import (
     FittedHash,
@@ -15,8 +15,8 @@ from distill.encodings.tables import (
     vocabulary_from_counts,
 )
 from distill.errors import DataError
-from distill.schema import parse_schema
-from distill.schema.encoding import Identity, Log, Standardise
+from distill.schema import MISSING_NUMBER, FieldSpec, parse_schema
+from distill.schema.encoding import LARGEST_EMBEDDED, Identity, Log, Standardise
 
 PLACE = Place("c", "field 'f'")
 
@@ -84,6 +84,58 @@ def test_numbers() -> None:
     log = number_from_moments(Log(standardise=False), 0.5, 2.0).encode(array, PLACE, "error")[0]
     np.testing.assert_allclose(log, [-np.log(4), 0.5, np.log(6)], rtol=1e-6)
     assert number_from_moments(Standardise(), 1.0, 0.0).encode(pa.array([1.0]), PLACE, "error")[0].tolist() == [0.0]
+
+
+def _shares(x: float, b: list[float]) -> list[float]:
+    """Equation 1 of Gorishniy et al. 2022 for boundaries b_0 … b_T."""
+    last = len(b) - 1
+    shares = []
+    for t in range(1, last + 1):
+        if x < b[t - 1] and t > 1:
+            shares.append(0.0)
+        elif x >= b[t] and t < last:
+            shares.append(1.0)
+        else:
+            shares.append((x - b[t - 1]) / (b[t] - b[t - 1]))
+    return shares
+
+
+def test_places_among_quantiles_add_up_the_shares_of_all_bins() -> None:
+    boundaries = [-4.0, -1.0, 0.5, 8.0]
+    encoder = piecewise_number(3, np.array([-1.0, 0.5]), -4.0, 8.0)
+    values = [-10.0, -4.0, -2.0, -1.0, 0.25, 0.5, 7.0, 8.0, 20.0]
+    places, _ = encoder.encode(pa.array(values), PLACE, "error")
+    np.testing.assert_allclose(places, [sum(_shares(x, boundaries)) for x in values], rtol=1e-6)
+    assert encoder.boundaries == tuple(boundaries)
+
+
+def test_missing_and_far_places_stay_apart() -> None:
+    encoder = piecewise_number(3, np.array([1.0]), 0.0, 1.0 + 1e-300)
+    places, missing = encoder.encode(pa.array([None, -1e99, 1e99, float("nan")]), PLACE, "missing")
+    assert places.tolist() == [MISSING_NUMBER, -LARGEST_EMBEDDED, LARGEST_EMBEDDED, MISSING_NUMBER]
+    assert missing.tolist() == [0, 3]
+    assert float(np.float16(MISSING_NUMBER)) == MISSING_NUMBER
+
+
+@pytest.mark.parametrize(("low", "high", "places"), [(5.0, 5.0, [-1.0, 0.0, 1.0]), (np.inf, -np.inf, [0.0, 5.0, 10.0])])
+def test_a_constant_number_and_one_without_values_have_one_bin(low: float, high: float, places: list[float]) -> None:
+    encoder = piecewise_number(4, np.unique([low]) if low == high else np.zeros(0), low, high)
+    assert len(encoder.boundaries) == 2
+    assert encoder.encode(pa.array([0.0, 5.0, 10.0]), PLACE, "error")[0].tolist() == places
+
+
+def test_boundaries_are_saved_and_are_of_the_identity_of_a_field() -> None:
+    spec = FieldSpec.model_validate(
+        {"name": "x", "side": "request", "kind": "number", "encoding": {"type": "piecewise_linear", "bins": 3}}
+    )
+    one, other = (FittedEncodings({}, {"x": piecewise_number(3, np.array([0.1 + 0.2]), 0.0, h)}) for h in (1.0, 2.0))
+    saved = one.packed().saved
+    again = SavedEncodings.parse(saved.model_dump_json(), "test")
+    assert again == saved
+    assert FittedEncodings.unpacked(PackedEncodings(again, {})) == one
+    assert again.identity(spec) == saved.identity(spec) != other.packed().saved.identity(spec)
+    plain = FittedEncodings({}, {"x": number_from_moments(Standardise(), 1.0, 2.0)}).packed().saved
+    assert set(plain.numbers["x"].model_dump()) == {"log", "shift", "scale", "fill"}
 
 
 def test_saved_encodings_encode_alike(tmp_path: Path) -> None:

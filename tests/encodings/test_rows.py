@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from distill.encodings import FittedEncodings, SideArrays
 from distill.encodings.arrow import to_plain
 from distill.encodings.hashing import hash_integer, hash_strings, hash_text, mix64
-from distill.encodings.numbers import FittedNumber
+from distill.encodings.numbers import FittedNumber, piecewise_number
 from distill.encodings.place import Place
 from distill.encodings.rows import NotPlainError, RowEncoder, _of_vocabulary
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
 from distill.errors import DataError
-from distill.schema import FieldSpec
+from distill.schema import MISSING_NUMBER, FieldSpec
 
 FIELDS = tuple(
     FieldSpec.model_validate({"side": "request", **field})
@@ -33,6 +33,8 @@ FIELDS = tuple(
         {"name": "age", "kind": "number"},
         {"name": "price", "kind": "number", "encoding": "log", "nan": "missing"},
         {"name": "plain", "kind": "number", "encoding": "identity"},
+        {"name": "bins", "kind": "number", "encoding": {"type": "piecewise_linear", "bins": 4}, "nan": "missing"},
+        {"name": "mix", "kind": "number", "encoding": {"type": "autodis", "buckets": 4, "log": True}},
         {"name": "past", "kind": "sequence", "table": "word", "max_length": 3},
         {"name": "taste", "kind": "vector", "width": 2},
     )
@@ -50,11 +52,13 @@ FITTED = FittedEncodings(
         "age": FittedNumber(log=False, shift=3.0, scale=0.5, fill=0.0),
         "price": FittedNumber(log=True, shift=1.0, scale=2.0, fill=0.0),
         "plain": FittedNumber(log=False, shift=0.0, scale=1.0, fill=0.0),
+        "bins": piecewise_number(4, np.array([0.0, 0.5]), -1.0, 2.0),
+        "mix": FittedNumber(log=True, shift=1.0, scale=2.0, fill=MISSING_NUMBER),
     },
 )
 ROW: dict[str, Any] = {
     "word": "a", "number": 5, "hashed": "x", "mixed": 1, "code": 2, "band": 0.5, "age": 4.0, "price": 9.0,
-    "plain": -1.5, "past": ["a", "b"], "taste": [0.5, 1.0],
+    "plain": -1.5, "bins": 0.25, "mix": 4.0, "past": ["a", "b"], "taste": [0.5, 1.0],
 }  # fmt: skip
 ANY = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**65), 2**65), st.floats(), st.text(max_size=40),
@@ -108,6 +112,8 @@ def test_a_list_of_two_types_is_left_to_the_column_also_where_one_is_cut_off(cut
         ("age", [0, 1.5, True, None]),
         ("price", [0.0, -3.0, 1e30, math.nan, None]),
         ("plain", [1e38, None]),
+        ("bins", [-1.0, -9, 0.0, 0.1, 2.0, 3.5, 1e99, -1e99, True, math.nan, None]),
+        ("mix", [-3.0, 0, 1e99, None]),
         ("past", [None, [], ["a"], ["a", None, "b", "ü", ""], ["a"] * 9]),
         ("taste", [None, [1.0, 2], (-1e30, 0.0)]),
     ],

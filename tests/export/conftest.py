@@ -88,7 +88,8 @@ class Log:
         table = pq.read_table(self.root / "new.parquet").combine_chunks()
         counts = pc.list_value_length(table["item"]).to_numpy()
         names = [f["column"] if "column" in f else f["name"] for f in SCHEMA["fields"] if f["side"] != "request"]
-        request = {f["name"]: table[f["name"]] for f in SCHEMA["fields"] if f["side"] == "request"}
+        of_request = {f.get("column", f["name"]) for f in SCHEMA["fields"] if f["side"] == "request"}
+        request = {name: table[name] for name in of_request}
         return request, {name: pc.list_flatten(table[name]) for name in (*names, "bid")}, counts
 
 

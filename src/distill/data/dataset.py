@@ -99,14 +99,14 @@ def _read_schema(root: Path, manifest: Manifest) -> Schema:
 
 
 def _check_sizes(schema: Schema, encodings: SavedEncodings, root: Path) -> None:
-    """Compares the tables of the schema with the encodings that made the ids."""
+    """Compares the tables of the schema with the encodings that made the ids, and bins with those of the encodings."""
     for field in schema.fields:
-        if not field.encoding.makes_ids:
+        if not field.has_size:
             continue
-        size = encodings.tables[field.table].size if field.table in encodings.tables else None
+        size = encodings.size_of(field) if encodings.knows(field) else None
         if size is None or field.size != size:
             raise DataError(
-                "The number of ids of a field is not that of its encoding.",
+                "The number of ids or bins of a field is not that of its encoding.",
                 where=f"{root / SCHEMA_FILE}, field {field.name!r}",
                 expected="an encoding of it in the manifest" if size is None else f"size: {size}",
                 found=f"size: {field.size}",

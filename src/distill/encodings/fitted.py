@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -149,12 +149,17 @@ class FittedEncodings:
         return ids, grouped
 
     def sized(self, schema: Schema) -> Schema:
-        """Returns the schema with the number of ids of every field filled in."""
+        """Returns the schema with the number of ids, or of bins, of every field filled in."""
         fields = tuple(
-            f.model_copy(update={"size": self.tables[f.table].size}) if f.encoding.makes_ids else f
-            for f in schema.fields
+            f if (size := self._size(f)) is None else f.model_copy(update={"size": size}) for f in schema.fields
         )
         return schema.model_copy(update={"fields": fields})
+
+    def _size(self, spec: FieldSpec) -> int | None:
+        if spec.encoding.makes_ids:
+            return self.tables[spec.table].size
+        boundaries = self.numbers[spec.name].boundaries if spec.is_number else ()
+        return len(boundaries) - 1 if boundaries else None
 
     def save(self, root: Path) -> SavedEncodings:
         """Writes vocabularies to `root/encodings/<table>.parquet`, and returns the rest as plain data."""
@@ -167,9 +172,7 @@ class FittedEncodings:
         """Returns the encodings as plain data and bytes."""
         files: dict[str, bytes] = {}
         tables = {name: _pack(name, encoder, files) for name, encoder in self.tables.items()}
-        numbers = {
-            name: SavedNumber(log=n.log, shift=n.shift, scale=n.scale, fill=n.fill) for name, n in self.numbers.items()
-        }
+        numbers = {name: SavedNumber(**asdict(number)) for name, number in self.numbers.items()}
         return PackedEncodings(SavedEncodings(tables=tables, numbers=numbers), files)
 
     @classmethod
@@ -189,7 +192,10 @@ class FittedEncodings:
     def unpacked(cls, packed: PackedEncodings) -> FittedEncodings:
         """Undoes `packed`."""
         tables = {name: _unpack(entry, packed.files) for name, entry in packed.saved.tables.items()}
-        numbers = {name: FittedNumber(n.log, n.shift, n.scale, n.fill) for name, n in packed.saved.numbers.items()}
+        numbers = {
+            name: FittedNumber(n.log, n.shift, n.scale, n.fill, n.bins, n.boundaries)
+            for name, n in packed.saved.numbers.items()
+        }
         return cls(tables, numbers)
 
 

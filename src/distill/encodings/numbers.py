@@ -1,8 +1,9 @@
-"""Fitted encoders of numbers: standardise, log, identity."""
+"""Fitted encoders of numbers: standardise, log, identity, and those of numbers that are embedded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,8 @@ from distill.encodings.arrow import Int64
 from distill.encodings.place import Place
 from distill.encodings.tables import NanRule
 from distill.encodings.values import Float64, to_float32, to_numbers
-from distill.schema.encoding import AnyEncoding, Log, Standardise
+from distill.schema import MISSING_NUMBER
+from distill.schema.encoding import LARGEST_EMBEDDED, AnyEncoding, AutoDis, Log, Standardise
 
 
 def signed_log(values: Float64) -> Float64:
@@ -22,19 +24,47 @@ def signed_log(values: Float64) -> Float64:
 
 @dataclass(frozen=True)
 class FittedNumber:
-    """(t(x) − shift) / scale, where t is the signed log or nothing.
+    """(t(x) − shift) / scale, where t is the signed log or nothing; or the place of x among boundaries.
+
+    The place of x in bin t of T, b_{t−1} ≤ x < b_t, is t − 1 + (x − b_{t−1}) / (b_t − b_{t−1}); the first and the last
+    bin go on beyond their ends. A number that models embed is cut off at `LARGEST_EMBEDDED`.
 
     Attributes:
         log: Whether t is the signed log.
         shift: Mean of t(x) in the training split, or 0.
         scale: Deviation of t(x) in the training split, or 1.
-        fill: What a missing value becomes: the mean after encoding, 0 under the identity.
+        fill: What a missing value becomes: the mean after encoding, 0 under the identity, `MISSING_NUMBER` where models
+            embed the number.
+        bins: Bins asked for, if the number becomes a place among boundaries.
+        boundaries: Strictly increasing, at most one more than bins.
     """
 
     log: bool
     shift: float
     scale: float
     fill: float
+    bins: int | None = None
+    boundaries: tuple[float, ...] = ()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether models embed the number."""
+        return self.fill == MISSING_NUMBER
+
+    @cached_property
+    def _edges(self) -> Float64:
+        return np.asarray(self.boundaries, np.float64)
+
+    def scaled(self, values: Float64) -> Float64:
+        """Encodes finite numbers `[n]`, not yet rounded."""
+        if self.boundaries:
+            values = _place(values, self._edges)
+        else:
+            if self.log:
+                values = signed_log(values)
+            if self.shift != 0.0 or self.scale != 1.0:
+                values = (values - self.shift) / self.scale
+        return np.clip(values, -LARGEST_EMBEDDED, LARGEST_EMBEDDED) if self.embedded else values
 
     def encode(self, array: pa.Array, place: Place, nan: NanRule) -> tuple[npt.NDArray[np.float32], Int64]:
         """Encodes a raw column.
@@ -43,10 +73,7 @@ class FittedNumber:
             Float32 `[n]`, and the rows that were missing.
         """
         values, missing = to_numbers(array, place, nan)
-        if self.log:
-            values = signed_log(values)
-        if self.shift != 0.0 or self.scale != 1.0:
-            values = (values - self.shift) / self.scale
+        values = self.scaled(values)
         if missing.any():
             values[missing] = self.fill
         return to_float32(values, place), np.flatnonzero(missing)
@@ -54,8 +81,35 @@ class FittedNumber:
 
 def number_from_moments(encoding: AnyEncoding, mean: float, deviation: float) -> FittedNumber:
     """Builds the encoder from the mean and deviation of t(x); a deviation of 0 counts as 1."""
+    if isinstance(encoding, AutoDis):
+        return FittedNumber(log=encoding.log, shift=mean, scale=deviation or 1.0, fill=MISSING_NUMBER)
     standardise = isinstance(encoding, Standardise) or (isinstance(encoding, Log) and encoding.standardise)
     log = isinstance(encoding, Log)
     if standardise:
         return FittedNumber(log=log, shift=mean, scale=deviation or 1.0, fill=0.0)
     return FittedNumber(log=log, shift=0.0, scale=1.0, fill=mean if log else 0.0)
+
+
+def piecewise_number(bins: int, inner: Float64, low: float, high: float) -> FittedNumber:
+    """Builds the encoder of a number that becomes its place among quantiles.
+
+    Args:
+        bins: Asked for.
+        inner: Quantiles between the bins, ascending.
+        low: Smallest value of the training split.
+        high: Largest; below `low` if there are no values. The only bin of a constant number begins there and is as wide
+            as the number is large, at least 1.
+    """
+    edges = np.unique(np.concatenate([[low], inner, [high]])) if low <= high else np.zeros(1)
+    if len(edges) == 1:
+        edges = np.append(edges, edges[0] + max(1.0, abs(edges[0])))
+    boundaries = tuple(edges.tolist())
+    return FittedNumber(log=False, shift=0.0, scale=1.0, fill=MISSING_NUMBER, bins=bins, boundaries=boundaries)
+
+
+def _place(values: Float64, edges: Float64) -> Float64:
+    bin_of = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    begin = edges[bin_of]
+    with np.errstate(over="ignore"):
+        place: Float64 = bin_of + (values - begin) / (edges[bin_of + 1] - begin)
+    return place

@@ -18,7 +18,7 @@ import pyarrow as pa
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.hashing import hash_integer, hash_text
 from distill.encodings.key_table import KeyTable
-from distill.encodings.numbers import signed_log
+from distill.encodings.numbers import FittedNumber, signed_log
 from distill.encodings.side import SideArrays
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
 from distill.encodings.values import LARGEST
@@ -26,6 +26,7 @@ from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID, FieldSpec, Kind, Ra
 
 _MOST_VALUES = 2_000_000  # of a vocabulary as a dictionary: about 100 bytes each
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_AS_IT_IS = FittedNumber(log=False, shift=0.0, scale=1.0, fill=0.0)
 
 _PLAIN: dict[str, type[Any]] = {"text": str, "integer": int, "number": float, "boolean": bool, "time": object}
 
@@ -63,11 +64,14 @@ class RowEncoder:
         self._sequences = [(f.name, f.column, tables[f.table], f.max_length) for f in fields if f.kind is Kind.SEQUENCE]
         self._vectors = [(f.name, f.column, f.width or 0) for f in fields if f.kind is Kind.VECTOR]
         self._numbers = [(f.column, f.nan == "missing") for f in fields if f.is_number]
-        scaled = [fitted.numbers[f.name] for f in fields if f.is_number]
+        numbers = [fitted.numbers[f.name] for f in fields if f.is_number]
+        self._embedded = [(place, number) for place, number in enumerate(numbers) if number.embedded]
+        scaled = [_AS_IT_IS if number.embedded else number for number in numbers]
         self._log = np.array([n.log for n in scaled], np.bool_)
-        self._shift, self._scale, self._fill = (
-            np.array([getattr(n, name) for n in scaled], np.float64) for name in ("shift", "scale", "fill")
+        self._shift, self._scale = (
+            np.array([getattr(n, name) for n in scaled], np.float64) for name in ("shift", "scale")
         )
+        self._fill = np.array([n.fill for n in numbers], np.float64)
 
     def encode(self, values: Mapping[str, Any]) -> SideArrays:
         """Encodes one row.
@@ -119,6 +123,8 @@ class RowEncoder:
         if self._log.any():
             raw[self._log] = signed_log(raw[self._log])
         scaled = (raw - self._shift) / self._scale
+        for place, number in self._embedded:
+            scaled[place] = number.scaled(scaled[place : place + 1])[0]
         if unknown.any():
             scaled[unknown] = self._fill[unknown]
         if np.abs(scaled).max() > _LARGEST_FLOAT32:

@@ -23,6 +23,8 @@ from distill.files import below, hash_bytes
 from distill.schema import NUM_RESERVED, FieldSpec
 from distill.schema.encoding import MAX_IDS
 
+_OF_PIECES = ("bins", "boundaries")
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,12 +108,25 @@ class SavedIds(_Model):
 
 
 class SavedNumber(_Model):
-    """What a number is scaled by; see `FittedNumber`."""
+    """What a number is scaled by, or the boundaries that it is placed among; see `FittedNumber`."""
 
     log: bool
     shift: float
     scale: float
     fill: float
+    bins: int | None = Field(default=None, ge=1)
+    boundaries: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> int | None:
+        """Number of bins; None of what is scaled."""
+        return len(self.boundaries) - 1 if self.boundaries else None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out boundaries that are not there: what has none is written, and known, as ever."""
+        content: dict[str, Any] = serialise(self)
+        return {name: value for name, value in content.items() if self.boundaries or name not in _OF_PIECES}
 
 
 SavedTable = Annotated[
@@ -165,6 +180,16 @@ class SavedEncodings(_Model):
             table = self.tables.get(spec.table)
             return table is not None and (spec.cold is None or getattr(table, "groups", None) is not None)
         return not spec.is_number or spec.name in self.numbers
+
+    def size_of(self, spec: FieldSpec) -> int | None:
+        """Returns the number of ids of a field, or of bins of a piecewise linear number; None of what has neither.
+
+        Args:
+            spec: A field that is known.
+        """
+        if spec.encoding.makes_ids:
+            return self.tables[spec.table].size
+        return self.numbers[spec.name].size if spec.is_number else None
 
     def identity(self, spec: FieldSpec) -> str:
         """Hashes what decides the encoded value of every raw value of a field (32 hex digits).

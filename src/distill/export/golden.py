@@ -20,7 +20,7 @@ from distill.encodings.arrow import Int64, map_values
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
 from distill.encodings.text import DECLARED
-from distill.encodings.values import LARGEST
+from distill.encodings.values import LARGEST, Float64
 from distill.models.cost import random_batch
 from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import FieldSpec, Kind, Schema, Side
@@ -248,7 +248,9 @@ class _Values:
         if isinstance(encoder, FittedIds):
             return list(rng.integers(-1, encoder.count + 2, count).tolist())
         if isinstance(encoder, FittedQuantiles):
-            return self._around(encoder, count)
+            return self._around(encoder.boundaries, count)
+        if encoder is not None and encoder.boundaries:
+            return self._around(np.asarray(encoder.boundaries, np.float64), count)
         return self._numbers(encoder, count)
 
     def _of_vocabulary(self, encoder: FittedVocabulary, count: int) -> list[Any]:
@@ -261,11 +263,11 @@ class _Values:
             new = [f"unknown {number}" for number in new]
         return [other if gone else value for gone, value, other in zip(unknown, known, new, strict=True)]
 
-    def _around(self, encoder: FittedQuantiles, count: int) -> list[float]:
+    def _around(self, boundaries: Float64, count: int) -> list[float]:
         """Boundaries themselves, and values beside them."""
-        if len(encoder.boundaries) == 0:
+        if len(boundaries) == 0:
             return list(self._rng.standard_normal(count).tolist())
-        at = encoder.boundaries[self._rng.integers(0, len(encoder.boundaries), count)]
+        at = boundaries[self._rng.integers(0, len(boundaries), count)]
         beside = self._rng.choice([-1.0, -0.25, 0.0, 0.25, 1.0], count) * (1 + np.abs(at))
         return list(np.clip(at + beside, -LARGEST, LARGEST).tolist())
 

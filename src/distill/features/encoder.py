@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from distill.batch import FeatureBlock, Ragged
 from distill.errors import ConfigError
 from distill.features.layout import FieldLayout
+from distill.features.numbers import NumberEmbeddings
 from distill.features.sequence import SequenceEncoding, SequencePooling
 from distill.features.tables import EmbeddingTables
 from distill.schema import FieldSpec, Kind, Schema, Side
@@ -26,7 +27,8 @@ class _IdGroup:
 
 
 class SideEncoder(nn.Module):
-    """Encodes a `FeatureBlock` as one row per request or candidate: [ids by width | sequences | vectors | numbers].
+    """Encodes a `FeatureBlock` as one row per request or candidate: [ids by width | sequences | embedded
+    numbers | vectors | numbers].
 
     A sequence is one vector whatever the candidate (target-agnostic pooling).
 
@@ -52,16 +54,21 @@ class SideEncoder(nn.Module):
         self._sequences = [f for f in fields if f.kind is Kind.SEQUENCE]
         self.sequence_encoders = _sequence_encoders(self._sequences, tables, sequence)
         self._vectors = [f for f in fields if f.kind is Kind.VECTOR]
-        numbers = [f for f in fields if f.is_number]
-        self._num_numbers = len(numbers)
+        self._plain_numbers = [f for f in fields if f.is_number and not f.is_embedded_number]
+        self.number_embeddings = NumberEmbeddings.of(fields, tables.embedding_dim, tables.init_std)
         names = [(ids[c].name, group.width) for group in self._groups for c in group.columns]
         names += [(f.name, tables.width(f)) for f in self._sequences]
-        dense = [(f.name, f.width or 0) for f in self._vectors] + [(f.name, 1) for f in numbers]
+        names += [] if self.number_embeddings is None else self.number_embeddings.widths.items()
+        dense = [(f.name, f.width or 0) for f in self._vectors] + [(f.name, 1) for f in self._plain_numbers]
         self.layout = FieldLayout(dict(names + dense), frozenset(name for name, _ in dense))
         self.out_features = self.layout.num_columns
         for i, group in enumerate(self._groups):
             self.register_buffer(f"_offsets_{i}", torch.tensor(group.offsets), persistent=False)
             self.register_buffer(f"_columns_{i}", torch.tensor(group.columns), persistent=False)
+        if self.number_embeddings is not None:
+            numbers = [f for f in fields if f.is_number]
+            plain = torch.tensor([i for i, f in enumerate(numbers) if not f.is_embedded_number], dtype=torch.int64)
+            self.register_buffer("_plain_columns", plain, persistent=False)
         self._single = len(self._groups) == 1
 
     def forward(self, block: FeatureBlock) -> Tensor:
@@ -72,9 +79,13 @@ class SideEncoder(nn.Module):
             rows = self.tables.rows(group.width, ids + self.get_buffer(f"_offsets_{i}"))
             parts.append(rows.flatten(1))
         parts.extend(self._pooled(spec, block.sequences[spec.name]) for spec in self._sequences)
+        if self.number_embeddings is not None:
+            parts.append(self.number_embeddings(block.numbers))
         parts.extend(block.vectors[spec.name] for spec in self._vectors)
-        if self._num_numbers:
-            parts.append(block.numbers)
+        if self._plain_numbers:
+            all_plain = self.number_embeddings is None
+            plain = block.numbers if all_plain else block.numbers.index_select(1, self.get_buffer("_plain_columns"))
+            parts.append(plain)
         if not parts:
             return block.numbers.new_zeros((block.num_rows, 0))
         return torch.cat(parts, dim=1)

@@ -38,6 +38,7 @@ class EmbeddingTables(nn.Module):
         init_std: Standard deviation of the initial rows.
 
     Attributes:
+        embedding_dim: As given.
         init_std: As given.
         groups: Groups of the ids of `cold` fields.
         started: Table to the ids whose rows begin with something of their own.
@@ -45,6 +46,7 @@ class EmbeddingTables(nn.Module):
 
     def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05) -> None:
         super().__init__()
+        self.embedding_dim = embedding_dim
         self._places: dict[str, TablePlace] = {}
         rows: dict[int, int] = {}
         for spec in schema.fields:

@@ -1,4 +1,4 @@
-"""The linear part of a model: one weight per id and task, one per number."""
+"""The linear part of a model: one weight per id and task, one per number; a function of a number that is embedded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from distill.schema import Schema, Side
 class LinearSide(nn.Module):
     """z_k = Σ_f w_{k,f}[x_f] over ids, the mean of a sequence's weights, and w_k·x over vectors and numbers.
 
-    All weights start at 0.
+    Of a number that is embedded it is an embedding of width K, such as a piecewise linear function for each task.
+
+    Every z is 0 at first.
 
     Args:
         schema: Prepared schema.

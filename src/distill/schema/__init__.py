@@ -1,6 +1,6 @@
 """Fields, tasks, score and keys of a dataset; YAML in and out; checks."""
 
-from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
+from distill.schema.encoding import MISSING_ID, MISSING_NUMBER, NUM_RESERVED, OOV_ID
 from distill.schema.events import Events
 from distill.schema.fields import Cold, FieldSpec, Kind, Side
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
@@ -18,6 +18,7 @@ from distill.schema.schema import (
 
 __all__ = [
     "MISSING_ID",
+    "MISSING_NUMBER",
     "NUM_RESERVED",
     "OOV_ID",
     "Cold",

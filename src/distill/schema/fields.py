@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
+from distill.schema.encoding import AnyEncoding, Identity, PiecewiseLinear, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Model
 
 MAX_WIDTH = 1 << 16
@@ -59,7 +59,8 @@ class FieldSpec(Model):
         width: Of a vector.
         nan: What a NaN in a number means: an error, or a missing value.
         cold: Of an id with a vocabulary: groups that stand for unknown values; the names of their fields are enough.
-        size: Number of ids of the encoded field, reserved ones and groups included; filled in by `prepare`.
+        size: Number of ids of the encoded field, reserved ones and groups included, or of bins of a piecewise linear
+            number; filled in by `prepare`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
@@ -126,6 +127,16 @@ class FieldSpec(Model):
     def is_number(self) -> bool:
         """Whether the encoded field is one float32 per row."""
         return self.kind is Kind.NUMBER and not self.encoding.makes_ids
+
+    @property
+    def is_embedded_number(self) -> bool:
+        """Whether models give that number a vector."""
+        return self.is_number and self.encoding.embeds_number
+
+    @property
+    def has_size(self) -> bool:
+        """Whether `prepare` fills in a size: of the embedding table, or the number of bins."""
+        return self.encoding.makes_ids or (self.is_number and isinstance(self.encoding, PiecewiseLinear))
 
 
 def check_unique(names: list[str], what: str) -> None:

@@ -42,12 +42,12 @@ def carried(checkpoint: Mapping[str, Any], fields: Sequence[FieldSpec], path: Pa
     saved = SavedEncodings.parse(found["saved"], where).of(fields)
     for spec in fields:
         known = saved.knows(spec)
-        if not known or (spec.encoding.makes_ids and saved.tables[spec.table].size != spec.size):
+        if not known or (spec.has_size and saved.size_of(spec) != spec.size):
             raise DataError(
                 "The encodings of a model are not those of its fields.",
                 where=f"{where}, field {spec.name!r}",
-                expected=f"an encoding of table {spec.table!r} with {spec.size} ids",
-                found=f"one with {saved.tables[spec.table].size}" if known else "none",
+                expected=f"an encoding of table {spec.table!r} of size {spec.size}",
+                found=f"one of size {saved.size_of(spec)}" if known else "none",
                 remedy="Use another checkpoint, or train again.",
             )
     files = found.get("files")

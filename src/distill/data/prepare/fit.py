@@ -15,7 +15,7 @@ from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.membership import PairCounter, with_members
 from distill.encodings.arrow import Bool
 from distill.encodings.fitted import FittedEncodings
-from distill.encodings.numbers import FittedNumber, number_from_moments, signed_log
+from distill.encodings.numbers import FittedNumber, number_from_moments, piecewise_number, signed_log
 from distill.encodings.place import Place
 from distill.encodings.tables import (
     FittedHash,
@@ -27,7 +27,15 @@ from distill.encodings.tables import (
 )
 from distill.encodings.values import to_id_values, to_numbers, to_ragged
 from distill.schema import FieldSpec, Kind, Schema, Side
-from distill.schema.encoding import HashBuckets, IdentityIds, Log, QuantileBuckets, Vocabulary
+from distill.schema.encoding import (
+    AutoDis,
+    HashBuckets,
+    IdentityIds,
+    Log,
+    PiecewiseLinear,
+    QuantileBuckets,
+    Vocabulary,
+)
 
 
 class _TrainingRows:
@@ -69,7 +77,7 @@ class Fitter:
         self._reservoirs = {
             f.name: Reservoir(seed=zlib.crc32(f.name.encode()))
             for f in schema.fields
-            if isinstance(f.encoding, QuantileBuckets)
+            if isinstance(f.encoding, QuantileBuckets | PiecewiseLinear)
         }
         self._cold = [f for f in schema.fields if f.cold is not None]
         self._pairs = {f.table: PairCounter([kinds.get(t, "int") for t in _tables(schema, f)]) for f in self._cold}
@@ -133,7 +141,8 @@ class Fitter:
         if spec.name in self._reservoirs:
             self._reservoirs[spec.name].add(values)
         else:
-            self._moments[spec.name].add(signed_log(values) if isinstance(spec.encoding, Log) else values)
+            log = isinstance(spec.encoding, Log) or (isinstance(spec.encoding, AutoDis) and spec.encoding.log)
+            self._moments[spec.name].add(signed_log(values) if log else values)
 
     def _finish_table(self, table: str, spec: FieldSpec) -> TableEncoder:
         encoding = spec.encoding
@@ -152,8 +161,11 @@ class Fitter:
         return vocabulary_from_counts(counted, encoding.min_count, encoding.max_size)
 
     def _finish_number(self, spec: FieldSpec) -> FittedNumber:
-        mean, deviation = self._moments[spec.name].result()
         extremes = self._extremes[spec.name]
+        if isinstance(spec.encoding, PiecewiseLinear):
+            inner = quantile_boundaries([self._reservoirs[spec.name].result()], spec.encoding.bins)
+            return piecewise_number(spec.encoding.bins, inner, extremes.low, extremes.high)
+        mean, deviation = self._moments[spec.name].result()
         if extremes.low == extremes.high:
             deviation = 0.0  # exactly: rounding must not become the scale of a constant column
         return number_from_moments(spec.encoding, mean, deviation)

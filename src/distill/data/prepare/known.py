@@ -17,7 +17,15 @@ from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, Fit
 from distill.errors import DataError
 from distill.files import hash_bytes
 from distill.schema import FieldSpec, Schema
-from distill.schema.encoding import HashBuckets, IdentityIds, Log, QuantileBuckets, Vocabulary
+from distill.schema.encoding import (
+    AutoDis,
+    HashBuckets,
+    IdentityIds,
+    Log,
+    PiecewiseLinear,
+    QuantileBuckets,
+    Vocabulary,
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,10 @@ def _described(spec: FieldSpec) -> str:
         return "vocabulary"
     if not spec.is_number:
         return "vector"
+    if isinstance(encoding, PiecewiseLinear):
+        return f"number among {encoding.bins} bins"
+    if isinstance(encoding, AutoDis):
+        return "embedded number, log" if encoding.log else "embedded number"
     return "number, log" if isinstance(encoding, Log) else "number"
 
 
@@ -129,7 +141,10 @@ def _of_table(table: TableEncoder) -> str:
 
 
 def _of_number(number: FittedNumber) -> str:
-    return "number, log" if number.log else "number"
+    if number.bins is not None:
+        return f"number among {number.bins} bins"
+    kind = "embedded number" if number.embedded else "number"
+    return f"{kind}, log" if number.log else kind
 
 
 def _grown(old: TableEncoder, fresh: TableEncoder, limit: int | None) -> TableEncoder:

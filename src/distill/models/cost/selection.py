@@ -14,7 +14,7 @@ Build = Callable[[Schema, Sequence[str]], nn.Module]
 
 def small_tables(schema: Schema) -> Schema:
     """Returns the schema with two ids per table: the same arithmetic, next to no memory."""
-    fields = tuple(f if f.size is None else f.model_copy(update={"size": 2}) for f in schema.fields)
+    fields = tuple(f.model_copy(update={"size": 2}) if f.encoding.makes_ids else f for f in schema.fields)
     return schema.model_copy(update={"fields": fields})
 
 
