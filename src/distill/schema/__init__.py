@@ -2,9 +2,10 @@
 
 from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
 from distill.schema.events import Events
-from distill.schema.fields import Cold, FieldSpec, Kind, Side
+from distill.schema.fields import Cold, FieldSpec, Kind
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
+from distill.schema.made import AnyMade, Combine, Difference, Match, Overlap, Ratio, Source
 from distill.schema.many import Columns
 from distill.schema.schema import (
     HiddenColumn,
@@ -15,23 +16,31 @@ from distill.schema.schema import (
     TeacherColumns,
     log_rates,
 )
+from distill.schema.side import Side
 
 __all__ = [
     "MISSING_ID",
     "NUM_RESERVED",
     "OOV_ID",
+    "AnyMade",
     "Cold",
     "Columns",
+    "Combine",
+    "Difference",
     "Events",
     "FieldSpec",
     "HiddenColumn",
     "Keys",
     "Kind",
+    "Match",
+    "Overlap",
+    "Ratio",
     "RawColumns",
     "RowWeight",
     "Schema",
     "Score",
     "Side",
+    "Source",
     "StageKey",
     "Task",
     "TeacherColumns",

@@ -9,16 +9,10 @@ from pydantic import Field, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Model
+from distill.schema.made import AnyMade, Source, check_made
+from distill.schema.side import Side
 
 MAX_WIDTH = 1 << 16
-
-
-class Side(str, Enum):
-    """Whom a field describes: the request, the candidate alone, or the pair."""
-
-    REQUEST = "request"
-    CANDIDATE = "candidate"
-    CROSS = "cross"
 
 
 class Kind(str, Enum):
@@ -50,7 +44,8 @@ class FieldSpec(Model):
         name: Unique name.
         side: Whom it describes.
         kind: id | number | vector | sequence (of ids).
-        column: Raw column; `name` if not given.
+        column: Raw column; `name` if not given, empty of a field that is made.
+        made: Of other raw columns, in place of `column`.
         encoding: How it is encoded; vocabulary for ids and sequences, standardise for numbers, identity for vectors.
         embedding_dim: Width of its embedding; the model's default if not given.
         table: Name of the embedding table and vocabulary, shared by all fields that name it; `name` if not given.
@@ -66,6 +61,7 @@ class FieldSpec(Model):
     side: Side
     kind: Kind
     column: str = ""
+    made: AnyMade | None = None
     encoding: AnyEncoding = Field(default_factory=Identity)
     embedding_dim: int | None = Field(default=None, ge=1, le=MAX_WIDTH)
     table: str = ""
@@ -83,7 +79,7 @@ class FieldSpec(Model):
             return data
         filled = dict(data)
         name = filled.get("name", "")
-        filled["column"] = filled.get("column") or name
+        filled["column"] = filled.get("column") or ("" if filled.get("made") is not None else name)
         filled["table"] = filled.get("table") or name
         kind = filled.get("kind")
         if filled.get("encoding") is None:
@@ -110,7 +106,23 @@ class FieldSpec(Model):
             raise ValueError("`max_length` belongs to sequences only")
         if self.cold is not None and not (self.kind is Kind.ID and isinstance(self.encoding, Vocabulary)):
             raise ValueError("`cold` belongs to fields of kind id with a vocabulary: others know no unknown values")
+        if self.made is not None:
+            if self.column:
+                raise ValueError("`made` stands in place of `column`: give one of the two")
+            check_made(self)
         return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The raw columns that it is read from."""
+        if self.made is not None:
+            return self.made.of
+        return (Source(column=self.column, side=self.side, list=self.kind in (Kind.SEQUENCE, Kind.VECTOR)),)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it describes candidates and is made of columns of their requests too."""
+        return self.side is not Side.REQUEST and any(source.side is Side.REQUEST for source in self.sources)
 
     @property
     def is_id(self) -> bool:
