@@ -5,7 +5,7 @@ from distill.schema.events import Events
 from distill.schema.fields import Cold, FieldSpec, Kind
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
-from distill.schema.made import AnyMade, Combine, Difference, Match, Overlap, Ratio, Source
+from distill.schema.made import AnyMade, Combine, Difference, Epoch, Match, Overlap, Ratio, Source
 from distill.schema.many import Columns
 from distill.schema.schema import (
     HiddenColumn,
@@ -27,6 +27,7 @@ __all__ = [
     "Columns",
     "Combine",
     "Difference",
+    "Epoch",
     "Events",
     "FieldSpec",
     "HiddenColumn",
