@@ -2,7 +2,7 @@
 
 from distill.schema.encoding import MISSING_ID, NUM_RESERVED, OOV_ID
 from distill.schema.events import Events
-from distill.schema.fields import Cold, FieldSpec, Kind
+from distill.schema.fields import Cold, FieldSpec, Kind, source_columns
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
 from distill.schema.made import AnyMade, Combine, Difference, Epoch, Match, Overlap, Ratio, Source
@@ -50,4 +50,5 @@ __all__ = [
     "log_rates",
     "parse_schema",
     "save_schema",
+    "source_columns",
 ]

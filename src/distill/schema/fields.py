@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Model
-from distill.schema.made import AnyMade, Source, check_made
+from distill.schema.made import AnyMade, Source, check_made, making
 from distill.schema.side import Side
 
 MAX_WIDTH = 1 << 16
@@ -120,6 +121,11 @@ class FieldSpec(Model):
         return (Source(column=self.column, side=self.side, list=self.kind in (Kind.SEQUENCE, Kind.VECTOR)),)
 
     @property
+    def making(self) -> str:
+        """How it is made of raw columns, whatever these are called; empty if it is a column of its own."""
+        return "" if self.made is None else making(self.made)
+
+    @property
     def reads_pairs(self) -> bool:
         """Whether it describes candidates and is made of columns of their requests too."""
         return self.side is not Side.REQUEST and any(source.side is Side.REQUEST for source in self.sources)
@@ -138,6 +144,19 @@ class FieldSpec(Model):
     def is_number(self) -> bool:
         """Whether the encoded field is one float32 per row."""
         return self.kind is Kind.NUMBER and not self.encoding.makes_ids
+
+
+def source_columns(fields: Iterable[FieldSpec], of_request: bool | None = None) -> list[str]:
+    """Lists the raw columns that fields are read from, each once.
+
+    Args:
+        fields: Which.
+        of_request: Whether columns of requests alone, or of candidates alone, are listed; all if not given.
+    """
+    sources = (source for spec in fields for source in spec.sources)
+    return list(
+        dict.fromkeys(s.column for s in sources if of_request is None or (s.side is Side.REQUEST) == of_request)
+    )
 
 
 def check_unique(names: list[str], what: str) -> None:

@@ -153,6 +153,13 @@ def side_of(sources: tuple[Source, ...]) -> Side:
     return sides.pop() if len(sides) == 1 else Side.CROSS
 
 
+def making(made: AnyMade) -> str:
+    """Writes what decides the values that are made of given columns."""
+    said = made.model_dump(mode="json", exclude={"type", "of"}, exclude_none=True)
+    columns = [f"{source.side.value} {'list' if source.list else 'value'}" for source in made.of]
+    return ", ".join([f"{made.type} of {' and '.join(columns)}", *(f"{key} {value}" for key, value in said.items())])
+
+
 def check_made(spec: FieldSpec) -> None:
     """Raises ValueError if a made field declares what its making does not allow."""
     made = spec.made
