@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def draw_requests(seed: int, requests: int = 30, new: bool = False) -> pa.Table:
         return None if rng.random() < share else value
 
     def moment() -> datetime:
-        return datetime(2024, 5, 1, tzinfo=UTC) + timedelta(seconds=int(rng.integers(-(10**6), 10**6)))
+        return datetime(2024, 5, 1, tzinfo=timezone.utc) + timedelta(seconds=int(rng.integers(-(10**6), 10**6)))
 
     rows: list[dict[str, Any]] = []
     for number in range(requests):

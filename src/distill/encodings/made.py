@@ -146,8 +146,8 @@ def _compared(made: Match | Overlap, sources: Sequence[SourceColumn]) -> tuple[F
     place = np.searchsorted(keys, wanted)
     hit = place < len(keys)
     hit[hit] = keys[place[hit]] == wanted[hit]
-    found = np.bincount(probe.rows[hit], weights=counts[place[hit]], minlength=len(known))
-    return (np.minimum(found, 1.0) if isinstance(made, Match) else found), known
+    found: Float64 = np.bincount(probe.rows[hit], weights=counts[place[hit]], minlength=len(known)).astype(np.float64)
+    return np.asarray(np.minimum(found, 1.0), np.float64) if isinstance(made, Match) else found, known
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ Columns = dict[str, pa.Array]
 _LONGEST, _FEW, _RARE = 8, 6, 0.1
 _DAYS = 30.0
 _TICKS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
-_NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
+_NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
