@@ -189,11 +189,13 @@ class DeviceTopK:
         keys = bundle.encoder.item_keys(list(chain.from_iterable(items)), self._stored.key)
         positions = self._stored.known_positions(keys)
         there = np.arange(int(counts.max())) < counts[:, None]
-        of_pair = bundle.encoder.side(Side.CROSS, candidates, number)
+        request = self._columns(requests, len(counts))
+        index = np.repeat(np.arange(len(counts)), counts)
+        of_pair = bundle.encoder.pairs(request, len(counts), candidates, index)
         columns = bundle.encoder.score_columns(candidates, number)
         padded = _spread(positions, there, -1)
         return {
-            **bundle.encoder.side(Side.REQUEST, self._columns(requests, len(counts)), len(counts)),
+            **bundle.encoder.side(Side.REQUEST, request, len(counts)),
             **{name: _spread(values, there, 0) for name, values in of_pair.items()},
             **{score_column_of(name): _spread(values, there, 1) for name, values in columns.items()},
             POSITIONS: padded,
@@ -207,7 +209,7 @@ class DeviceTopK:
             raise DataError("There is one list of items for each request.", where="items",
                             expected=f"{len(requests)}", found=f"{rows}")  # fmt: skip
         found: dict[str, Values] = {}
-        for name in dict.fromkeys(f.column for f in self.bundle.schema.side(Side.REQUEST)):
+        for name in self.bundle.encoder.request_columns:
             if lacking := [number for number, row in enumerate(requests) if name not in row]:
                 raise DataError(
                     "A raw column is missing.",

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from distill.encodings.arrow import Int64, family, from_lengths, to_plain
+from distill.encodings.arrow import Int64, from_lengths, to_plain
 from distill.encodings.groups import FittedGroups, Int32
 from distill.encodings.hashing import hash_values
+from distill.encodings.made import read_field
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.place import Place
 from distill.encodings.saved import (
@@ -29,10 +30,10 @@ from distill.encodings.saved import (
     SavedVocabulary,
 )
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
-from distill.encodings.values import to_ragged, to_vectors
+from distill.encodings.values import check_lists, to_ragged, to_vectors
 from distill.errors import DataError
 from distill.files import hash_bytes
-from distill.schema import OOV_ID, FieldSpec, Kind, Schema
+from distill.schema import OOV_ID, FieldSpec, Kind, Schema, Side
 
 ENCODINGS = "encodings"
 _LONGEST_NAME = 200
@@ -75,7 +76,7 @@ class FittedEncodings:
         """Encodes raw columns of fields, one row of the table per row of their side.
 
         Args:
-            table: Holds the raw column of every field.
+            table: Holds the raw columns of every field.
             fields: What to encode.
 
         Returns:
@@ -84,15 +85,18 @@ class FittedEncodings:
         Raises:
             DataError: A column is missing or does not hold what the field says.
         """
-        columns: dict[str, RawColumn] = {}
-        for spec in fields:
-            if spec.column not in table.column_names:
+
+        def find(column: str, _: Side, use: str) -> tuple[pa.Array, Place]:
+            if column not in table.column_names:
                 raise DataError(
                     "A raw column is missing.",
-                    where=f"column {spec.column!r} (field {spec.name!r})",
+                    where=f"column {column!r} ({use})",
                     found=f"columns {', '.join(table.column_names)}",
                 )
-            columns[spec.name] = spec, to_plain(table[spec.column]), Place(spec.column, f"field {spec.name!r}")
+            return to_plain(table[column]), Place(column, use)
+
+        rows = np.arange(len(table))
+        columns: dict[str, RawColumn] = {spec.name: (spec, *read_field(spec, find, rows)) for spec in fields}
         groups = {f.name: [columns[name] for name in f.cold.by] if f.cold is not None else [] for f in fields}
         return pa.table({name: self.encode(*column, groups[name]).array for name, column in columns.items()})
 
@@ -110,7 +114,7 @@ class FittedEncodings:
         """
         nothing = np.zeros(0, np.int64)
         if spec.kind in (Kind.VECTOR, Kind.SEQUENCE):
-            _check_lists(array, place)
+            check_lists(array, place)
         if spec.kind is Kind.VECTOR:
             vectors, missing = to_vectors(array, spec.width or 0, place, spec.nan)
             return EncodedField(vectors, missing, nothing)
@@ -197,12 +201,6 @@ class FittedEncodings:
             for name, n in packed.saved.numbers.items()
         }
         return cls(tables, numbers)
-
-
-def _check_lists(array: pa.Array, place: Place) -> None:
-    found = family(array.type)
-    if found != "null" and not found.startswith("list of "):
-        raise DataError("This column holds no lists.", where=place.at(0), expected="a list or null", found=found)
 
 
 def _file_name(table: str) -> str:

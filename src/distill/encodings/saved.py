@@ -200,6 +200,8 @@ class SavedEncodings(_Model):
             spec: A field that is known.
         """
         content: dict[str, Any] = {"kind": spec.kind.value, "max_length": spec.max_length, "width": spec.width}
+        if spec.made is not None:
+            content["made"] = spec.making
         if spec.encoding.makes_ids:
             content["table"] = self._content(spec.table)
             table = self.tables[spec.table]

@@ -208,7 +208,7 @@ def to_times(array: pa.Array, place: Place) -> Int64:
             remedy="Fill the time, or use another split rule.",
         )
     if kind == "string":
-        array, kind = _parse_times(array, place), "time"
+        array, kind = parse_times(array, place), "time"
     if kind == "float":
         values, _ = to_numbers(array, place, largest=float(np.finfo(np.float64).max))
         bits = (values + 0.0).view(np.int64)
@@ -243,7 +243,12 @@ def _counted(array: pa.Array, kind: str, place: Place) -> pa.Array:
         ) from error
 
 
-def _parse_times(array: pa.Array, place: Place) -> pa.Array:
+def parse_times(array: pa.Array, place: Place) -> pa.Array:
+    """Reads ISO 8601 text as instants, nulls kept.
+
+    Raises:
+        DataError: A value is no such text.
+    """
     try:
         return to_instants(array)
     except pa.ArrowInvalid as error:
@@ -255,6 +260,13 @@ def _parse_times(array: pa.Array, place: Place) -> pa.Array:
             found=f"{array[position].as_py()!r:.200}",
             remedy="Correct the value; other notations must be converted before.",
         ) from error
+
+
+def check_lists(array: pa.Array, place: Place) -> None:
+    """Raises DataError if a column holds no lists; null is one."""
+    found = family(array.type)
+    if found != "null" and not found.startswith("list of "):
+        raise DataError("This column holds no lists.", where=place.at(0), expected="a list or null", found=found)
 
 
 def to_ragged(array: pa.Array, max_length: int | None) -> tuple[pa.Array, Int64, Int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill.export.card_example import curl_example
-from distill.schema import Schema
+from distill.schema import FieldSpec, Schema
 from distill.serving.diversity.options import Rerank
 from distill.serving.item_features import FeaturesManifest, read_features_manifest
 from distill.serving.items import ItemsManifest, read_items_manifest
@@ -43,7 +43,7 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
     ]
     for side in manifest.sides:
         lines += [
-            f"| `{f.column}` | `{f.name}` | {side.value} | {f.kind.value} | {f.encoding.type} | {f.size or ''} |"
+            f"| {_columns(f)} | `{f.name}` | {side.value} | {f.kind.value} | {f.encoding.type} | {f.size or ''} |"
             for f in schema.side(side)
         ]
     how = "the whole model at once" if manifest.interaction is None else _HOW[manifest.interaction.type]
@@ -88,6 +88,10 @@ def card_text(manifest: Manifest, schema: Schema, root: Path) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _columns(spec: FieldSpec) -> str:
+    return ", ".join(f"`{source.column}`" for source in spec.sources)
 
 
 def _tasks(schema: Schema) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from distill.schema import Schema, Side
+from distill.schema import Schema, Side, source_columns
 from distill.serving.item_keys import KEY
 from distill.serving.items import TABLE
 from distill.serving.manifest import GOLDEN, ITEMS, Manifest
@@ -48,7 +48,7 @@ def _body(row: Mapping[str, Any], manifest: Manifest, schema: Schema, root: Path
         if len(keys) < _CANDIDATES:
             return None
         body["items"] = keys
-        wanted = {f.column for f in schema.side(Side.CROSS)} | set(schema.score.columns)
+        wanted = {*source_columns(schema.side(Side.CROSS), of_request=False), *schema.score.columns}
         wanted |= set() if manifest.rerank is None else set(manifest.rerank.columns)
     columns = {name: [_short(each[name]) for each in candidates] for name in candidates[0] if name in wanted}
     if columns:

@@ -159,7 +159,8 @@ class Catalogue:
                 array, place = features.chunk.column(Side.CANDIDATE, self.key, "keys.item")
                 keys = _checked(array, place)
                 block = features.sides[Side.CANDIDATE]
-                raw = pa.table({f.column: features.chunk.candidate[f.column] for f in schema.fields})
+                names = dict.fromkeys(source.column for f in schema.fields for source in f.sources)
+                raw = pa.table({name: features.chunk.candidate[name] for name in names})
                 for begin in range(0, len(keys), self.rows):
                     rows = torch.arange(begin, min(begin + self.rows, len(keys)))
                     own = keys.slice(begin, len(rows))

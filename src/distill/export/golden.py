@@ -21,10 +21,11 @@ from distill.encodings.numbers import FittedNumber
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
 from distill.encodings.text import DECLARED
 from distill.encodings.values import LARGEST, Float64
+from distill.export.golden_made import MadeColumns
 from distill.models.cost import random_batch
 from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import FieldSpec, Kind, Schema, Side
-from distill.serving.columns import encode_fields
+from distill.serving.columns import RequestColumns, encode_fields
 from distill.serving.proof import CANDIDATES, COUNT, PLACE, RANKING_SCORE, REQUEST, SCORES
 
 _REQUESTS, _MOST_CANDIDATES, _LONGEST = 32, 20, 24
@@ -104,6 +105,7 @@ def draw_requests(
     request = _columns(schema.side(Side.REQUEST), fitted, types, _REQUESTS, rng)
     pairs = (*schema.side(Side.CANDIDATE), *schema.side(Side.CROSS))
     candidate = _columns(pairs, fitted, types, n, rng)
+    MadeColumns(fitted, request, candidate, (_REQUESTS, n), rng).add(schema.fields, types)
     for name in schema.score.columns:
         drawn = candidate.get(name, _as_declared(pa.array(rng.uniform(0.1, 10.0, n)), types.get(name)))
         candidate[name] = _positive(drawn)
@@ -133,9 +135,11 @@ def candidate_vectors(model: nn.Module, schema: Schema, fitted: FittedEncodings,
 def _batch(schema: Schema, fitted: FittedEncodings, raw: RawRequests) -> Batch:
     n = int(raw.counts.sum())
     sides: dict[str, Any] = {}
+    of_requests = RequestColumns(raw.request, np.repeat(np.arange(len(raw.counts)), raw.counts))
     for side in Side:
         columns, rows = (raw.request, len(raw.counts)) if side is Side.REQUEST else (raw.candidate, n)
-        sides[side.value] = block_of(encode_fields(schema.side(side), fitted, columns, rows, side.value))
+        others = of_requests if side is Side.CROSS else None
+        sides[side.value] = block_of(encode_fields(schema.side(side), fitted, columns, rows, side.value, others))
     return replace(random_batch(schema, raw.counts.tolist()), **sides)
 
 
@@ -152,7 +156,7 @@ def _columns(
     fields: Sequence[FieldSpec], fitted: FittedEncodings, types: Mapping[str, str], rows: int, rng: np.random.Generator
 ) -> Columns:
     by_column: dict[str, list[FieldSpec]] = {}
-    for spec in fields:
+    for spec in (f for f in fields if f.made is None):
         by_column.setdefault(spec.column, []).append(spec)
     return {name: _column(specs, fitted, types.get(name), rows, rng) for name, specs in by_column.items()}
 

@@ -15,7 +15,7 @@ from distill.errors import ConfigError
 from distill.export.golden import RawRequests, candidate_vectors
 from distill.export.trained import Trained
 from distill.models.prerankers.base import SplitPreRanker
-from distill.schema import Kind, Side
+from distill.schema import Side, source_columns
 from distill.serving import Rerank, Scores
 from distill.serving.ranking import reranked
 
@@ -58,18 +58,15 @@ def check_rerank(trained: Trained, rerank: Rerank) -> None:
             found=f"{rerank.type} of {type(trained.model).__name__}",
         )
     for spec in trained.schema.fields:
-        if (
-            spec.side is not Side.REQUEST
-            and spec.column in rerank.columns
-            and spec.kind in (Kind.SEQUENCE, Kind.VECTOR)
-        ):
+        own = [source for source in spec.sources if source.side is not Side.REQUEST]
+        if lists := [source.column for source in own if source.list and source.column in rerank.columns]:
             raise ConfigError(
                 "A quota reads a column of lists.",
                 where="rerank.quotas",
                 expected="a column with one category for each candidate",
-                found=f"{spec.column}, a {spec.kind.value}",
+                found=f"{lists[0]}, of field {spec.name!r}",
             )
-    known = {spec.column for spec in trained.schema.fields} | set(trained.schema.score.columns)
+    known = {*source_columns(trained.schema.fields, of_request=False), *trained.schema.score.columns}
     for column in (name for name in rerank.columns if name not in known):
         _log.warning("A quota reads column %r, which no field is made of: each request must give it.", column)
 

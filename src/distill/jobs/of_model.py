@@ -54,8 +54,8 @@ class _OfModel:
 
     def _schema(self, schema: Schema) -> Schema:
         """The schema of the files with the fields of the model, in their order, from the columns that it names."""
-        columns = {f.name: f.column for f in schema.fields}
-        missing = [f.name for f in self.fields if f.name not in columns]
+        declared = {f.name: f for f in schema.fields}
+        missing = [f.name for f in self.fields if f.name not in declared]
         if missing:
             raise DataError(
                 "The model reads fields that the schema does not declare.",
@@ -64,8 +64,20 @@ class _OfModel:
                 found=f"without {', '.join(missing)}",
                 remedy="Declare them in the schema of the data, with the columns that hold them.",
             )
-        fields = tuple(f.model_copy(update={"column": columns[f.name], "size": None}) for f in self.fields)
+        fields = tuple(self._read_as(f, declared[f.name]) for f in self.fields)
         return schema.model_copy(update={"fields": fields})
+
+    def _read_as(self, own: FieldSpec, declared: FieldSpec) -> FieldSpec:
+        """Returns a field of the model that is read from the columns that the files have for it."""
+        if own.making != declared.making:
+            raise DataError(
+                "The model's field is made of raw columns in another way.",
+                where=f"field {own.name!r}, made",
+                expected=own.making or "a column of its own",
+                found=declared.making or "a column of its own",
+                remedy="Declare `made` as it was when the model was trained; its columns may have other names.",
+            )
+        return own.model_copy(update={"column": declared.column, "made": declared.made, "size": None})
 
 
 def dataset_of_model(cfg: DictConfig, loaded: LoadedModel, checkpoint: Path) -> Dataset:

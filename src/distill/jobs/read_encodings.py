@@ -8,6 +8,7 @@ from distill.data.dataset import load_dataset
 from distill.data.prepare import KnownEncodings
 from distill.encodings import FittedEncodings, PackedEncodings
 from distill.errors import DataError
+from distill.schema import Schema
 from distill.serving.manifest import is_bundle, read_manifest
 
 
@@ -20,10 +21,12 @@ def read_encodings(path: Path, grow: bool = False) -> KnownEncodings:
     if is_bundle(path):
         found = read_manifest(path)
         packed = PackedEncodings.read(path, found.encodings)
-        return KnownEncodings(FittedEncodings.unpacked(packed), str(path), grow)
+        return KnownEncodings(FittedEncodings.unpacked(packed), str(path), grow, _making(found.schema_of(path)))
     if path.is_dir():
         dataset = load_dataset(path)
-        return KnownEncodings(FittedEncodings.load(path, dataset.manifest.encodings), str(path), grow)
+        return KnownEncodings(
+            FittedEncodings.load(path, dataset.manifest.encodings), str(path), grow, _making(dataset.schema)
+        )
     if not path.is_file():
         raise DataError(
             "The encodings do not exist.",
@@ -36,7 +39,12 @@ def read_encodings(path: Path, grow: bool = False) -> KnownEncodings:
     from distill.training.checkpoint_io import read_checkpoint
 
     checkpoint = read_checkpoint(path)
-    encodings = carried(checkpoint, read_card(checkpoint.get("distill"), path).schema.fields, path)
+    schema = read_card(checkpoint.get("distill"), path).schema
+    encodings = carried(checkpoint, schema.fields, path)
     if encodings is None:
         raise without_encodings(path)
-    return KnownEncodings(FittedEncodings.unpacked(encodings), str(path), grow)
+    return KnownEncodings(FittedEncodings.unpacked(encodings), str(path), grow, _making(schema))
+
+
+def _making(schema: Schema) -> dict[str, str]:
+    return {spec.name: spec.making for spec in schema.fields}

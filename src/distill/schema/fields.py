@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Literal
 
@@ -9,16 +10,10 @@ from pydantic import Field, model_validator
 
 from distill.schema.encoding import AnyEncoding, Identity, PiecewiseLinear, QuantileBuckets, Standardise, Vocabulary
 from distill.schema.keys import Model
+from distill.schema.made import AnyMade, Source, check_made, making
+from distill.schema.side import Side
 
 MAX_WIDTH = 1 << 16
-
-
-class Side(str, Enum):
-    """Whom a field describes: the request, the candidate alone, or the pair."""
-
-    REQUEST = "request"
-    CANDIDATE = "candidate"
-    CROSS = "cross"
 
 
 class Kind(str, Enum):
@@ -50,7 +45,8 @@ class FieldSpec(Model):
         name: Unique name.
         side: Whom it describes.
         kind: id | number | vector | sequence (of ids).
-        column: Raw column; `name` if not given.
+        column: Raw column; `name` if not given, empty of a field that is made.
+        made: Of other raw columns, in place of `column`.
         encoding: How it is encoded; vocabulary for ids and sequences, standardise for numbers, identity for vectors.
         embedding_dim: Width of its embedding; the model's default if not given.
         table: Name of the embedding table and vocabulary, shared by all fields that name it; `name` if not given.
@@ -67,6 +63,7 @@ class FieldSpec(Model):
     side: Side
     kind: Kind
     column: str = ""
+    made: AnyMade | None = None
     encoding: AnyEncoding = Field(default_factory=Identity)
     embedding_dim: int | None = Field(default=None, ge=1, le=MAX_WIDTH)
     table: str = ""
@@ -84,7 +81,7 @@ class FieldSpec(Model):
             return data
         filled = dict(data)
         name = filled.get("name", "")
-        filled["column"] = filled.get("column") or name
+        filled["column"] = filled.get("column") or ("" if filled.get("made") is not None else name)
         filled["table"] = filled.get("table") or name
         kind = filled.get("kind")
         if filled.get("encoding") is None:
@@ -111,7 +108,28 @@ class FieldSpec(Model):
             raise ValueError("`max_length` belongs to sequences only")
         if self.cold is not None and not (self.kind is Kind.ID and isinstance(self.encoding, Vocabulary)):
             raise ValueError("`cold` belongs to fields of kind id with a vocabulary: others know no unknown values")
+        if self.made is not None:
+            if self.column:
+                raise ValueError("`made` stands in place of `column`: give one of the two")
+            check_made(self)
         return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The raw columns that it is read from."""
+        if self.made is not None:
+            return self.made.of
+        return (Source(column=self.column, side=self.side, list=self.kind in (Kind.SEQUENCE, Kind.VECTOR)),)
+
+    @property
+    def making(self) -> str:
+        """How it is made of raw columns, whatever these are called; empty if it is a column of its own."""
+        return "" if self.made is None else making(self.made)
+
+    @property
+    def reads_pairs(self) -> bool:
+        """Whether it describes candidates and is made of columns of their requests too."""
+        return self.side is not Side.REQUEST and any(source.side is Side.REQUEST for source in self.sources)
 
     @property
     def is_id(self) -> bool:
@@ -137,6 +155,19 @@ class FieldSpec(Model):
     def has_size(self) -> bool:
         """Whether `prepare` fills in a size: of the embedding table, or the number of bins."""
         return self.encoding.makes_ids or (self.is_number and isinstance(self.encoding, PiecewiseLinear))
+
+
+def source_columns(fields: Iterable[FieldSpec], of_request: bool | None = None) -> list[str]:
+    """Lists the raw columns that fields are read from, each once.
+
+    Args:
+        fields: Which.
+        of_request: Whether columns of requests alone, or of candidates alone, are listed; all if not given.
+    """
+    sources = (source for spec in fields for source in spec.sources)
+    return list(
+        dict.fromkeys(s.column for s in sources if of_request is None or (s.side is Side.REQUEST) == of_request)
+    )
 
 
 def check_unique(names: list[str], what: str) -> None:

@@ -30,8 +30,12 @@ def columns_of(schema: Schema) -> tuple[set[str], set[str]]:
     """Returns the raw columns whose values are ids, and those whose values are numbers."""
     keys, teacher = schema.keys, schema.teacher
     ids = {keys.request, keys.user, keys.item, keys.stage.column if keys.stage else None}
-    ids |= {task.chosen for task in schema.tasks} | {f.column for f in schema.fields if f.by_value}
-    numbers = {f.column for f in schema.fields if not f.by_value} | set(schema.value_columns)
+    plain = [f for f in schema.fields if f.made is None]
+    ids |= {task.chosen for task in schema.tasks} | {f.column for f in plain if f.by_value}
+    numbers = {f.column for f in plain if not f.by_value} | set(schema.value_columns)
+    made = [(f.made.role, source.column) for f in schema.fields if f.made is not None for source in f.made.of]
+    ids |= {column for role, column in made if role == "id"}
+    numbers |= {column for role, column in made if role == "number"}
     numbers |= {task.column for task in schema.tasks if task.has_column}
     if teacher is not None:
         numbers |= {*teacher.columns.values(), *(hidden.column for hidden in (teacher.hidden or {}).values())}

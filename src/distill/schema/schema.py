@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from distill.schema.events import Events
-from distill.schema.fields import MAX_WIDTH, FieldSpec, Kind, Side, check_cold, check_tables, check_unique
+from distill.schema.fields import MAX_WIDTH, FieldSpec, check_cold, check_tables, check_unique
 from distill.schema.keys import Keys, Model, RawColumns, RawType
+from distill.schema.made import resolved
 from distill.schema.raw_uses import check_delimited, check_events, columns_of
+from distill.schema.side import Side
 
 _ROWS = {"all", "exposed"}
 Rates = dict[str, Annotated[float, Field(gt=0.0, le=1.0)]]
@@ -179,6 +181,11 @@ class Schema(Model):
     def _column_alone(cls, value: object) -> object:
         return {"column": value} if isinstance(value, str) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, data: object) -> object:
+        return resolved(data)
+
     @model_validator(mode="after")
     def _check(self) -> Schema:
         check_unique([f.name for f in self.fields], "field")
@@ -266,7 +273,7 @@ class Schema(Model):
 
         Text in them is a list only if one value of a field is.
         """
-        lists = {f.column for f in self.fields if f.kind in (Kind.SEQUENCE, Kind.VECTOR)}
+        lists = {source.column for f in self.fields for source in f.sources if source.list}
         delimiters = {c: text for c, text in (self.reading.delimiters or {}).items() if c in lists}
         return self.reading.model_copy(update={"delimiters": delimiters or None})
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from distill.schema import FieldSpec, Kind, Side
+from distill.schema import AnyMade, FieldSpec, Kind, Side, Source
 from distill.service.options import Options
 from distill.service.requests import LOGITS, RANKING_SCORE
 from distill.serving import Bundle
@@ -95,9 +95,9 @@ def described(document: dict[str, Any], bundle: Bundle | None, options: Options)
 def _bodies(bundle: Bundle | None, options: Options) -> dict[str, Any]:
     sides = [] if bundle is None else bundle.manifest.sides
     fields = [] if bundle is None else [field for field in bundle.schema.fields if field.side in sides]
-    request = {f.column: _value(f) for f in fields if f.side is Side.REQUEST}
-    candidate = {f.column: _list(_value(f), options.candidates) for f in fields if f.side is Side.CANDIDATE}
-    cross = {f.column: _list(_value(f), options.candidates) for f in fields if f.side is Side.CROSS}
+    request = _columns(fields, Side)
+    candidate = _lists(fields, (Side.CANDIDATE,), options)
+    cross = {name: candidate.get(name, value) for name, value in _lists(fields, (Side.CROSS,), options).items()}
     columns = [] if bundle is None else list(bundle.schema.score.columns)
     scored = {name: _list({"type": "number"}, options.candidates) for name in columns}
     rerank = None if bundle is None else bundle.manifest.rerank
@@ -125,6 +125,27 @@ def _bodies(bundle: Bundle | None, options: Options) -> dict[str, Any]:
         "items": _object({"candidates": _object(candidate, list(candidate)), "version": {"type": "string"}},
                          ["candidates"], closed=True),
     }  # fmt: skip
+
+
+def _columns(fields: Sequence[FieldSpec], sides: Iterable[Side], of_request: bool = True) -> dict[str, Any]:
+    """Describes the raw columns of requests, or of candidates, that fields of some sides are read from; what a field is
+    made of says less than a field of the column itself."""
+    found: dict[str, Any] = {}
+    for spec in sorted((f for f in fields if f.side in sides), key=lambda f: f.made is not None):
+        for source in spec.sources:
+            if (source.side is Side.REQUEST) == of_request:
+                found.setdefault(source.column, _value(spec) if spec.made is None else _of_source(source, spec.made))
+    return found
+
+
+def _lists(fields: Sequence[FieldSpec], sides: Iterable[Side], options: Options) -> dict[str, Any]:
+    columns = _columns(fields, sides, of_request=False)
+    return {name: _list(value, options.candidates) for name, value in columns.items()}
+
+
+def _of_source(source: Source, made: AnyMade) -> dict[str, Any]:
+    value: dict[str, Any] = {"id": _ID, "number": {"type": ["number", "null"]}, "time": _ID}[made.role]
+    return {"type": ["array", "null"], "items": value} if source.list else value
 
 
 def _object(properties: dict[str, Any], required: list[str], closed: bool = False) -> dict[str, Any]:

@@ -112,7 +112,8 @@ class Bundle:
         Args:
             request: Raw column to its value.
             candidates: Raw column to the values of all N candidates: of the fields of candidates, of the pair, and
-                what the ranking score reads. With `items` the columns of candidates' own fields are not needed.
+                what the ranking score reads. With `items` the columns of candidates' own fields are not needed, but for
+                those that fields of the pair are made of.
             items: Raw keys of the N candidates, of which vectors or features are stored.
 
         Raises:
@@ -121,8 +122,8 @@ class Bundle:
         number = self.encoder.count(candidates) if items is None else count_values(items, "items")
         if number == 0:
             return self._no_scores()
-        inputs = {REQUEST_INDEX: np.zeros(number, np.int64), **self.encoder.row(request)}
-        return self._scores(inputs, candidates, number, items)
+        own = self.encoder.row(request) | self.encoder.pairs_of_one(request, candidates, number)
+        return self._scores({REQUEST_INDEX: np.zeros(number, np.int64), **own}, candidates, number, items)
 
     def score_batch(
         self,
@@ -147,8 +148,9 @@ class Bundle:
         if n == 0:
             return self._no_scores()
         index = np.repeat(np.arange(len(sizes)), sizes)
-        inputs = {REQUEST_INDEX: index, **self.encoder.side(Side.REQUEST, request, len(sizes))}
-        return self._scores(inputs, candidates, n, items)
+        own = self.encoder.side(Side.REQUEST, request, len(sizes))
+        own |= self.encoder.pairs(request, len(sizes), candidates, index)
+        return self._scores({REQUEST_INDEX: index, **own}, candidates, n, items)
 
     def top_k(
         self,
@@ -204,9 +206,8 @@ class Bundle:
         return Scores(empty, empty.sum(1), self.schema)
 
     def _scores(self, inputs: Inputs, candidates: Candidates, n: int, items: Values | None) -> Scores:
-        """Scores N candidates of encoded requests."""
-        own = self.encoder.side(Side.CANDIDATE, candidates, n) if items is None else self._stored(items, n)
-        inputs |= own | self.encoder.side(Side.CROSS, candidates, n)
+        """Scores N candidates of encoded requests and pairs."""
+        inputs |= self.encoder.side(Side.CANDIDATE, candidates, n) if items is None else self._stored(items, n)
         if not self.manifest.is_whole and CANDIDATE not in inputs:
             inputs[CANDIDATE] = self._programs["candidate"].run(inputs)
         logits = self.logits(inputs)
@@ -224,12 +225,12 @@ class Bundle:
         Raises:
             DataError: A column is missing or does not hold what its field says.
         """
-        n = int(counts.sum())
+        index = np.repeat(np.arange(len(counts)), counts)
         return {
-            REQUEST_INDEX: np.repeat(np.arange(len(counts)), counts),
+            REQUEST_INDEX: index,
             **self.encoder.side(Side.REQUEST, request, len(counts)),
-            **self.encoder.side(Side.CANDIDATE, candidates, n),
-            **self.encoder.side(Side.CROSS, candidates, n),
+            **self.encoder.side(Side.CANDIDATE, candidates, len(index)),
+            **self.encoder.pairs(request, len(counts), candidates, index),
         }
 
     def encode_request(self, request: Mapping[str, Any]) -> Float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,10 +14,12 @@ from distill.encodings import EncodedField, FittedEncodings, SideArrays
 from distill.encodings.arrow import Int64, combine, to_plain
 from distill.encodings.declared import DeclaredColumns
 from distill.encodings.fitted import RawColumn
+from distill.encodings.made import read_field
 from distill.encodings.place import Place
 from distill.encodings.values import to_float32, to_positive
 from distill.errors import DataError
-from distill.schema import FieldSpec, Schema
+from distill.schema import FieldSpec, Schema, Side
+from distill.serving.inputs import REQUEST
 from distill.serving.scores import Float32
 
 Values: TypeAlias = "Sequence[Any] | pa.Array | pa.ChunkedArray"
@@ -164,8 +167,26 @@ def _array(values: list[Any]) -> pa.Array:
         return pa.array(values, pa.list_(pa.uint64()) if in_lists else pa.uint64())
 
 
+@dataclass(frozen=True)
+class RequestColumns:
+    """What fields of pairs are made of beside columns of candidates.
+
+    Attributes:
+        columns: Raw column to its values, one for each request.
+        index: Request of each candidate `[N]`.
+    """
+
+    columns: Columns
+    index: Int64
+
+
 def encode_fields(
-    fields: Sequence[FieldSpec], fitted: FittedEncodings, columns: Columns, rows: int, owner: str
+    fields: Sequence[FieldSpec],
+    fitted: FittedEncodings,
+    columns: Columns,
+    rows: int,
+    owner: str,
+    of_requests: RequestColumns | None = None,
 ) -> SideArrays:
     """Encodes raw columns as training did.
 
@@ -175,18 +196,19 @@ def encode_fields(
         columns: Raw column to its values.
         rows: Of the side.
         owner: What has the columns, for errors.
+        of_requests: Columns of requests, where fields of candidates are made of them too.
 
     Raises:
         DataError: A column does not hold what its field says.
     """
-    raw: dict[str, RawColumn] = {
-        spec.name: (
-            spec,
-            columns[spec.column],
-            Place(spec.column, f"field {spec.name!r}", lambda row: f"{owner}, row {row}"),
-        )
-        for spec in fields
-    }
+
+    def find(name: str, side: Side, use: str) -> tuple[pa.Array, Place]:
+        if side is Side.REQUEST and of_requests is not None:
+            return of_requests.columns[name], Place(name, use, lambda row: f"{REQUEST}, row {row}")
+        return columns[name], Place(name, use, lambda row: f"{owner}, row {row}")
+
+    index = None if of_requests is None else of_requests.index
+    raw: dict[str, RawColumn] = {spec.name: (spec, *read_field(spec, find, index)) for spec in fields}
     encoded: dict[str, EncodedField] = {}
     for spec in fields:
         groups = [raw[name] for name in spec.cold.by] if spec.cold is not None else []

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from distill.encodings import FittedEncodings
+from distill.encodings.arrow import Int64
 from distill.encodings.declared import DeclaredColumns
-from distill.schema import Schema, Side
+from distill.schema import Schema, Side, source_columns
 from distill.serving.columns import (
+    RequestColumns,
     Values,
     as_columns,
     as_mapping,
@@ -43,8 +46,14 @@ class RawEncoder:
     def __init__(self, schema: Schema, fitted: FittedEncodings, sides: Sequence[Side]) -> None:
         self._schema, self._fitted = schema, fitted
         self._sides = {side: schema.side(side) for side in sides}
+        self._of_pairs = source_columns(self._sides.get(Side.CROSS, ()), of_request=True)
         self._row = RequestEncoder(schema, fitted)
         self._declared = DeclaredColumns(schema.value_reading)
+
+    @property
+    def request_columns(self) -> list[str]:
+        """The raw columns of a request that its fields, and those of the pairs, are read from."""
+        return list(dict.fromkeys([*source_columns(self._schema.side(Side.REQUEST)), *self._of_pairs]))
 
     def row(self, request: Mapping[str, Any]) -> Inputs:
         """Encodes one request; nothing of a model that reads none of its fields.
@@ -58,7 +67,7 @@ class RawEncoder:
         return as_inputs(self._sides[Side.REQUEST], Side.REQUEST, encoded)
 
     def side(self, side: Side, values: Candidates, rows: int) -> Inputs:
-        """Encodes a side; nothing of one that no program reads.
+        """Encodes the side of requests or of candidates; nothing of one that no program reads.
 
         Args:
             side: Which.
@@ -68,13 +77,37 @@ class RawEncoder:
         if side not in self._sides:
             return {}
         fields, owner = self._sides[side], REQUEST if side is Side.REQUEST else CANDIDATES
-        columns = self._columns(values, list(dict.fromkeys(f.column for f in fields)), rows, owner)
+        columns = self._columns(values, source_columns(fields), rows, owner)
         return as_inputs(fields, side, encode_fields(fields, self._fitted, columns, rows, owner))
+
+    def pairs(self, request: Candidates, requests: int, candidates: Candidates, index: Int64) -> Inputs:
+        """Encodes the fields of pairs; nothing if no program reads any.
+
+        Args:
+            request: Raw column to the values of the requests, of which some fields may be made.
+            requests: How many.
+            candidates: Raw column to the values of all N candidates.
+            index: Request of each candidate `[N]`.
+        """
+        fields = self._sides.get(Side.CROSS)
+        if fields is None:
+            return {}
+        own = self._columns(candidates, source_columns(fields, of_request=False), len(index), CANDIDATES)
+        others = self._columns(request, self._of_pairs, requests, REQUEST)
+        arrays = encode_fields(fields, self._fitted, own, len(index), CANDIDATES, RequestColumns(others, index))
+        return as_inputs(fields, Side.CROSS, arrays)
+
+    def pairs_of_one(self, request: Mapping[str, Any], candidates: Candidates, rows: int) -> Inputs:
+        """Encodes the fields of pairs of one request, whose values are given one by one; see `pairs`."""
+        given = as_mapping(request, REQUEST) if self._of_pairs else {}
+        values = {name: [given[name]] for name in self._of_pairs if name in given}
+        return self.pairs(values, 1, candidates, np.zeros(rows, np.int64))
 
     def count(self, candidates: Candidates) -> int:
         """Counts the candidates of raw columns: by one that is read, if any of them is."""
         columns = as_mapping(candidates, CANDIDATES)
-        read = [f.column for side in (Side.CANDIDATE, Side.CROSS) for f in self._sides.get(side, ())]
+        fields = [f for side in (Side.CANDIDATE, Side.CROSS) for f in self._sides.get(side, ())]
+        read = source_columns(fields, of_request=False)
         names = [name for name in (*read, *self._schema.score.columns, *columns) if name in columns]
         return count_values(columns[names[0]], f"{CANDIDATES}, column {names[0]!r}") if names else 0
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from distill.encodings.arrow import Bool, Int64
 from distill.encodings.fitted import RawColumn
+from distill.encodings.made import read_field
 from distill.encodings.place import Place
 from distill.schema import FieldSpec, Side
 
@@ -88,8 +89,9 @@ class Chunk:
         return self.candidate[name], self.candidate_place(name, purpose)
 
     def of_field(self, spec: FieldSpec) -> RawColumn:
-        """Returns a field with its raw column and the place of that."""
-        return spec, *self.column(spec.side, spec.column, f"field {spec.name!r}")
+        """Returns a field with its raw values and their place."""
+        index = np.repeat(np.arange(len(self.counts)), self.counts) if spec.reads_pairs else None
+        return spec, *read_field(spec, lambda name, side, purpose: self.column(side, name, purpose), index)
 
     def request_place(self, name: str, purpose: str) -> Place:
         """Returns the place of an array `[R]`."""

@@ -49,7 +49,7 @@ class _TrainingRows:
 
     def values(self, spec: FieldSpec) -> tuple[pa.Array, Bool, Place]:
         """Returns the values of a field (those of all lists of a sequence), which are training values, their place."""
-        array, place = self._chunk.column(spec.side, spec.column, f"field {spec.name!r}")
+        _, array, place = self._chunk.of_field(spec)
         keep = self._keep[Side.REQUEST if spec.side is Side.REQUEST else Side.CANDIDATE]
         if spec.kind is Kind.SEQUENCE:
             array, lengths, _ = to_ragged(array, spec.max_length)

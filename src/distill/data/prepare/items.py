@@ -10,12 +10,13 @@ import pyarrow as pa
 from distill.data.format import ITEM_KEY, PartFile, field_column, items_schema
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.keys import keys_of, raw_place
-from distill.data.prepare.plan import Use, check_columns, field_use, open_files
+from distill.data.prepare.plan import Use, check_columns, field_uses, open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.writer import PartWriter
 from distill.encodings.arrow import Int64, family, plain_type
 from distill.encodings.fitted import FittedEncodings, RawColumn
+from distill.encodings.made import read_field
 from distill.encodings.values import first
 from distill.errors import DataError, SchemaError
 from distill.schema import FieldSpec, Schema, Side
@@ -30,7 +31,7 @@ def item_uses(schema: Schema) -> tuple[Use, ...]:
     if schema.keys.item is None:
         raise SchemaError("A catalogue needs item keys.", where="keys.item", remedy="Declare the item column.")
     key = Use(schema.keys.item, "keys.item", True, ("int", "string", "bool", "float"))
-    return (key, *(field_use(spec) for spec in schema.side(Side.CANDIDATE)))
+    return (key, *field_uses(schema.side(Side.CANDIDATE)))
 
 
 def open_items(path: Path, schema: Schema, logs: RawFiles) -> RawFiles:
@@ -101,7 +102,7 @@ def _encode(
     columns = {ITEM_KEY: pa.array(keys)}
 
     def column(spec: FieldSpec) -> RawColumn:
-        return spec, batch.columns[spec.column], raw_place(batch, spec.column, f"field {spec.name!r}", files)
+        return spec, *read_field(spec, lambda name, _, use: (batch.columns[name], raw_place(batch, name, use, files)))
 
     for spec in schema.side(Side.CANDIDATE):
         encoded = fitted.encode(*column(spec), by=[*map(column, schema.groups_of(spec))])

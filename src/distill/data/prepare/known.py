@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -36,11 +36,13 @@ class KnownEncodings:
         fitted: The encodings.
         origin: Where they are from, for errors and for the manifest.
         grow: Whether values of the training split that a vocabulary does not know get ids behind those that it has.
+        making: Field to how it was made of raw columns (see `FieldSpec.making`).
     """
 
     fitted: FittedEncodings
     origin: str
     grow: bool = False
+    making: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self) -> str:
         """Hashes them, and whether they grow."""
@@ -53,6 +55,7 @@ class KnownEncodings:
             DataError: There is one.
         """
         for spec in schema.fields:
+            self._check_making(spec)
             found = self._found(spec)
             wanted = _described(spec) + (_groups(schema, spec.table) if spec.encoding.makes_ids else "")
             if found != wanted:
@@ -65,6 +68,16 @@ class KnownEncodings:
                     found=found,
                     remedy="Declare the field as it was then, leave it out of the schema, or fit encodings anew.",
                 )
+
+    def _check_making(self, spec: FieldSpec) -> None:
+        if self.making.get(spec.name, spec.making) != spec.making:
+            raise DataError(
+                "The encodings are of a field that is made of raw columns in another way.",
+                where=f"{self.origin}, field {spec.name!r}, made",
+                expected=self.making[spec.name] or "a column of its own",
+                found=spec.making or "a column of its own",
+                remedy="Declare `made` as it was then; its columns may have other names.",
+            )
 
     def of(self, schema: Schema, fresh: FittedEncodings | None) -> FittedEncodings:
         """Returns the encodings of a schema's fields.

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+
 from distill.data.prepare.listed import check_listed, label_purpose
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.split import ColumnSplit, DateSplit, KFoldSplit, SplitRule, TimeSplit, UserTimeSplit
@@ -48,8 +50,19 @@ class Use:
     constant: bool = True
 
 
-def field_use(spec: FieldSpec) -> Use:
-    """Returns the use of a field's column."""
+def field_uses(fields: Iterable[FieldSpec]) -> list[Use]:
+    """Lists the uses of the columns of fields."""
+    return [use for spec in fields for use in ([_field_use(spec)] if spec.made is None else _made_uses(spec))]
+
+
+def _made_uses(spec: FieldSpec) -> list[Use]:
+    assert spec.made is not None
+    families = {"id": _IDS, "number": _NUMBERS, "time": TIMES}[spec.made.role]
+    purpose = f"field {spec.name!r}, made.of"
+    return [Use(one.column, purpose, one.side is not Side.REQUEST, families, one.list) for one in spec.made.of]
+
+
+def _field_use(spec: FieldSpec) -> Use:
     is_list = spec.kind in (Kind.SEQUENCE, Kind.VECTOR)
     families = _IDS if spec.by_value else _NUMBERS
     return Use(
@@ -89,7 +102,7 @@ def raw_uses(schema: Schema, split: SplitRule | None) -> tuple[Use, ...]:
         uses.append(Use(split.column, "split column", False, ("string",)))
     if isinstance(split, DateSplit) and split.column is not None:
         uses.append(Use(split.column, "split column", False, TIMES))
-    uses += [field_use(spec) for spec in schema.fields]
+    uses += field_uses(schema.fields)
     uses += [_label_use(task) for task in schema.tasks if task.events is None]
     others = [column for column in schema.value_columns if column not in schema.weight_columns]
     uses += [Use(column, "value column", True, _NUMBERS) for column in others]
@@ -315,8 +328,7 @@ def table_kinds(files: RawFiles, fields: Iterable[FieldSpec]) -> dict[str, Value
     for spec in fields:
         if not spec.encoding.makes_ids:
             continue
-        types = {family(plain_type(t.field(spec.column).type)).replace("list of ", "") for t in schemas}
-        types.discard("null")
+        types = _types(schemas, spec.column) if spec.made is None else {"string" if spec.by_value else "float"}
         if not types:
             continue
         kind: ValueKind = "string" if "string" in types else "int"
@@ -324,12 +336,21 @@ def table_kinds(files: RawFiles, fields: Iterable[FieldSpec]) -> dict[str, Value
         if other[0] != kind:
             raise DataError(
                 "Fields that share a table hold different types.",
-                where=f"{files.files[0].path}, column {spec.column!r} (field {spec.name!r}, table {spec.table!r})",
+                where=f"{files.files[0].path}, {_named(spec)} (field {spec.name!r}, table {spec.table!r})",
                 expected=f"{other[0]}, as field {other[1]!r}",
                 found=kind,
                 remedy="Cast one of the columns, or give the field its own table.",
             )
     return {table: kind for table, (kind, _) in kinds.items()}
+
+
+def _types(schemas: Iterable[pa.Schema], column: str) -> set[str]:
+    found = {family(plain_type(types.field(column).type)).replace("list of ", "") for types in schemas}
+    return found - {"null"}
+
+
+def _named(spec: FieldSpec) -> str:
+    return f"column {spec.column!r}" if spec.made is None else f"`made.type: {spec.made.type}`"
 
 
 def id_columns(uses: Iterable[Use]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from distill.data.prepare.plan import RawShape, Use, check_present, field_use, key_uses
+from distill.data.prepare.plan import RawShape, Use, check_present, field_uses, key_uses
 from distill.data.prepare.source import RawFiles
 from distill.encodings.arrow import family, plain_type
 from distill.errors import DataError
@@ -18,7 +18,7 @@ _NUMBERS = ("int", "float", "bool", "null")
 def scoring_uses(schema: Schema) -> tuple[Use, ...]:
     """Lists every use of a raw column: keys, fields and the columns of the ranking score. Labels are none."""
     uses = list(key_uses(schema))
-    uses += [field_use(spec) for spec in schema.fields]
+    uses += field_uses(schema.fields)
     uses += [Use(column, "score column", True, _NUMBERS) for column in schema.score.columns]
     return tuple(uses)
 
