@@ -26,15 +26,16 @@ from distill.encodings.saved import (
     SavedNumber,
     SavedQuantiles,
     SavedTable,
+    SavedText,
     SavedVocabulary,
 )
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.encodings.tokens import ENCODINGS, FittedText, encode_text
 from distill.encodings.values import to_ragged, to_vectors
 from distill.errors import DataError
 from distill.files import hash_bytes
 from distill.schema import OOV_ID, FieldSpec, Kind, Schema
 
-ENCODINGS = "encodings"
 _LONGEST_NAME = 200
 
 
@@ -66,10 +67,12 @@ class FittedEncodings:
     Attributes:
         tables: Table name to the encoder of all fields that share it.
         numbers: Field name to the encoder of a number.
+        texts: Table name to how the text of its fields is cut.
     """
 
     tables: Mapping[str, TableEncoder]
     numbers: Mapping[str, FittedNumber]
+    texts: Mapping[str, FittedText] = field(default_factory=dict)
 
     def apply(self, table: pa.Table, fields: Sequence[FieldSpec]) -> pa.Table:
         """Encodes raw columns of fields, one row of the table per row of their side.
@@ -109,6 +112,9 @@ class FittedEncodings:
             DataError: The column does not hold what the field says.
         """
         nothing = np.zeros(0, np.int64)
+        if spec.kind is Kind.TEXT:
+            text, table = self.texts[spec.table], self.tables[spec.table]
+            return EncodedField(*encode_text(text, table, array, spec.max_length, place))
         if spec.kind in (Kind.VECTOR, Kind.SEQUENCE):
             _check_lists(array, place)
         if spec.kind is Kind.VECTOR:
@@ -149,15 +155,17 @@ class FittedEncodings:
         return ids, grouped
 
     def sized(self, schema: Schema) -> Schema:
-        """Returns the schema with the number of ids of every field filled in."""
-        fields = tuple(
-            f.model_copy(update={"size": self.tables[f.table].size}) if f.encoding.makes_ids else f
-            for f in schema.fields
-        )
+        """Returns the schema with the number of ids of every field filled in, and tokenizers where the encodings keep
+        them."""
+        fields = tuple(self._sized(spec) if spec.encoding.makes_ids else spec for spec in schema.fields)
         return schema.model_copy(update={"fields": fields})
 
+    def _sized(self, spec: FieldSpec) -> FieldSpec:
+        tokens = self.texts[spec.table].saved if spec.kind is Kind.TEXT else None
+        return spec.model_copy(update={"size": self.tables[spec.table].size, "tokens": tokens})
+
     def save(self, root: Path) -> SavedEncodings:
-        """Writes vocabularies to `root/encodings/<table>.parquet`, and returns the rest as plain data."""
+        """Writes vocabularies to `root/encodings/<table>.parquet` and tokenizers beside them, and returns the rest."""
         packed = self.packed()
         (root / ENCODINGS).mkdir(parents=True, exist_ok=True)
         packed.write(root)
@@ -170,7 +178,9 @@ class FittedEncodings:
         numbers = {
             name: SavedNumber(log=n.log, shift=n.shift, scale=n.scale, fill=n.fill) for name, n in self.numbers.items()
         }
-        return PackedEncodings(SavedEncodings(tables=tables, numbers=numbers), files)
+        texts = {name: SavedText(tokens=t.saved, blake2b=t.digest or None) for name, t in self.texts.items()}
+        files |= {t.file: t.content for t in self.texts.values() if t.file is not None and t.content is not None}
+        return PackedEncodings(SavedEncodings(tables=tables, numbers=numbers, texts=texts), files)
 
     @classmethod
     def load(cls, root: Path, saved: SavedEncodings) -> FittedEncodings:
@@ -190,7 +200,13 @@ class FittedEncodings:
         """Undoes `packed`."""
         tables = {name: _unpack(entry, packed.files) for name, entry in packed.saved.tables.items()}
         numbers = {name: FittedNumber(n.log, n.shift, n.scale, n.fill) for name, n in packed.saved.numbers.items()}
-        return cls(tables, numbers)
+        texts = {
+            name: FittedText(
+                text.tokens, None if text.tokens.tokenizer is None else packed.files[text.tokens.tokenizer]
+            )
+            for name, text in packed.saved.texts.items()
+        }
+        return cls(tables, numbers, texts)
 
 
 def _check_lists(array: pa.Array, place: Place) -> None:

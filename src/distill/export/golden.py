@@ -169,7 +169,7 @@ def _column(
         flat = iter(values.draw(rows * width, nulls=False).to_pylist())
         vectors: list[Any] = [[next(flat) for _ in range(width)] for _ in range(rows)]
         return pa.array([None if rng.random() < _RARE else row for row in vectors], pa.list_(values.type))
-    if spec.kind is Kind.SEQUENCE:
+    if spec.is_sequence:
         most = min(spec.max_length or _LONGEST, _LONGEST) + 2
         lengths = rng.integers(0, most + 1, rows)
         flat = iter(values.draw(int(lengths.sum())).to_pylist())

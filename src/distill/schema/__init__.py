@@ -15,6 +15,7 @@ from distill.schema.schema import (
     TeacherColumns,
     log_rates,
 )
+from distill.schema.tokens import Tokens
 
 __all__ = [
     "MISSING_ID",
@@ -35,6 +36,7 @@ __all__ = [
     "StageKey",
     "Task",
     "TeacherColumns",
+    "Tokens",
     "dump_schema",
     "load_schema",
     "log_rates",

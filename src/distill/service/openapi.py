@@ -136,7 +136,7 @@ def _list(value: dict[str, Any], most: int) -> dict[str, Any]:
 
 
 def _value(field: FieldSpec) -> dict[str, Any]:
-    if field.kind is Kind.SEQUENCE:
+    if field.is_sequence:
         return {"type": ["array", "null"], "items": _ID}
     if field.kind is Kind.VECTOR:
         return {

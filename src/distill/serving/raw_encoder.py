@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from distill.encodings import FittedEncodings
 from distill.encodings.declared import DeclaredColumns
-from distill.schema import Schema, Side
+from distill.schema import Kind, Schema, Side
 from distill.serving.columns import (
     Values,
     as_columns,
@@ -43,6 +43,8 @@ class RawEncoder:
     def __init__(self, schema: Schema, fitted: FittedEncodings, sides: Sequence[Side]) -> None:
         self._schema, self._fitted = schema, fitted
         self._sides = {side: schema.side(side) for side in sides}
+        for spec in (field for fields in self._sides.values() for field in fields if field.kind is Kind.TEXT):
+            fitted.texts[spec.table].load()
         self._row = RequestEncoder(schema, fitted)
         self._declared = DeclaredColumns(schema.value_reading)
 
