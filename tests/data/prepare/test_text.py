@@ -6,11 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from distill.data.dataset import load_dataset
@@ -107,9 +106,8 @@ def encode_all(dataset: Dataset, log: Log, flat: bool) -> dict[str, list[list[in
 
 
 def _lists(inputs: Any, spec: Any) -> list[list[int]]:
-    flat, lengths = inputs[sequence_of(spec)].tolist(), inputs[lengths_of(spec)].tolist()
-    ends = np.cumsum(lengths)
-    return [flat[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    padded, lengths = inputs[sequence_of(spec)].tolist(), inputs[lengths_of(spec)].tolist()
+    return [ids[: int(length)] for ids, length in zip(padded, lengths, strict=True)]
 
 
 def check(log: Log, layout: str, extra: list[dict[str, Any]], folder: Path) -> None:
@@ -122,6 +120,8 @@ def check(log: Log, layout: str, extra: list[dict[str, Any]], folder: Path) -> N
         progress=False,
     )
     wanted, prepared = encode_all(known, log, layout == "flat"), rows(known, "train")
+    if layout != "flat":
+        prepared.sort(key=lambda row: int(row["raw_request"][1:]))
     for spec in schema.fields:
         column = [row[f"field_{spec.name}"] for row in prepared]
         if layout != "flat" and spec.side is not SideOf.REQUEST:
@@ -142,14 +142,14 @@ def fit(schema: Schema, log: Log, folder: Path, layout: str) -> FittedEncodings:
 
 @pytest.mark.parametrize("layout", ["nested", "pairs", "flat"])
 @given(log=REQUESTS)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
 def test_prepared_ids_are_those_of_a_server(layout: str, log: Log) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check(log, layout, [], Path(folder))
 
 
 @given(log=REQUESTS)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
 def test_prepared_subwords_are_those_of_a_server(log: Log) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check(log, "nested", subwords(Path(folder)), Path(folder))
@@ -157,7 +157,7 @@ def test_prepared_subwords_are_those_of_a_server(log: Log) -> None:
 
 @pytest.mark.slow
 @given(log=REQUESTS, layout=st.sampled_from(["nested", "pairs", "flat"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, phases=[Phase.generate])
 def test_prepared_ids_are_those_of_a_server_many(log: Log, layout: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         check(log, layout, subwords(Path(folder)), Path(folder))
@@ -177,7 +177,7 @@ def test_text_is_a_sequence_of_the_ids_of_its_words(tmp_path: Path) -> None:
     written = [ids for row in rows(dataset, "train") for ids in row["field_title"]]
     values = pq.read_table(dataset.root / "encodings" / "title.parquet").to_pydict()
     assert values == {"value": ["red", "shoes", "blue", "hat"], "count": [2, 2, 1, 1]}
-    assert written == [[2, 3], [4, 3], [], [], [2, 5]]
+    assert sorted(written) == [[], [], [2, 3], [2, 5], [4, 3]]
     assert [row["field_title"] for row in rows(dataset, "val")] == [[[2, 2]]]
     assert [row["field_title"] for row in rows(dataset, "test")] == [[[1, 1]]]
     counts = dataset.manifest.counts
@@ -209,9 +209,9 @@ def test_new_days_are_cut_as_the_first_and_others_are_refused(tmp_path: Path) ->
     day = write(tmp_path / "b.parquet", pairs(title=["green shoes"] * 7))
     raw = RawDataset((day,), titled(), WholeSplit("train"))
     grown = prepare(raw, tmp_path / "grown", known=KnownEncodings(fitted, "out", grow=True), progress=False)
-    assert rows(grown, "train")[0]["field_title"] == [[6, 3], [6, 3]]
+    assert rows(grown, "train")[0]["field_title"][:2] == [[6, 3], [6, 3]]
     same = prepare(raw, tmp_path / "same", known=KnownEncodings(fitted, "out"), progress=False)
-    assert rows(same, "train")[0]["field_title"] == [[1, 3], [1, 3]]
+    assert rows(same, "train")[0]["field_title"][:2] == [[1, 3], [1, 3]]
     for change, wanted in (
         ({"tokens": "characters"}, r"vocabulary of characters \[3, 3\], lowercase"),
         ({"kind": "id"}, "expected: vocabulary\n"),
