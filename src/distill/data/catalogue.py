@@ -92,7 +92,7 @@ def _block(table: pa.Table, fields: Sequence[FieldSpec]) -> FeatureBlock:
     ids = [arrays[f.name].to_numpy().astype(np.int64) for f in fields if f.is_id]
     numbers = [arrays[f.name].to_numpy() for f in fields if f.is_number]
     vectors = {f.name: arrays[f.name] for f in fields if f.kind is Kind.VECTOR}
-    sequences = {f.name: arrays[f.name] for f in fields if f.kind is Kind.SEQUENCE}
+    sequences = {f.name: arrays[f.name] for f in fields if f.is_sequence}
     rows = table.num_rows
     return FeatureBlock(
         ids=torch.from_numpy(np.stack(ids, axis=1) if ids else np.zeros((rows, 0), np.int64)),

@@ -77,7 +77,7 @@ def hidden_type(spec: HiddenColumn) -> pa.DataType:
 
 def field_type(spec: FieldSpec) -> pa.DataType:
     """Arrow type of one value of an encoded field."""
-    if spec.kind is Kind.SEQUENCE:
+    if spec.is_sequence:
         return pa.list_(pa.int32())
     if spec.kind is Kind.VECTOR:
         return pa.list_(pa.float32(), spec.width)

@@ -27,6 +27,6 @@ def missing_row(dataset: Dataset, fields: Sequence[FieldSpec]) -> FeatureBlock:
         sequences={
             f.name: Ragged(torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
             for f in fields
-            if f.kind is Kind.SEQUENCE
+            if f.is_sequence
         },
     )

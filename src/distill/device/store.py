@@ -13,7 +13,7 @@ from torch import Tensor
 
 from distill.encodings.arrow import Int64
 from distill.errors import DataError
-from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.schema import FieldSpec, Schema, Side
 from distill.serving.inputs import CANDIDATE, LEAST_LENGTH, sequence_of, stored_of, within_of
 from distill.serving.item_features import ItemFeatures
 from distill.serving.items import ItemVectors
@@ -85,7 +85,7 @@ class DeviceItems:
 
 
 def _sequences(schema: Schema) -> list[FieldSpec]:
-    return [spec for spec in schema.side(Side.CANDIDATE) if spec.kind is Kind.SEQUENCE]
+    return [spec for spec in schema.side(Side.CANDIDATE) if spec.is_sequence]
 
 
 def _pieces(count: int) -> Iterator[range]:

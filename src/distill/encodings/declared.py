@@ -30,6 +30,10 @@ class DeclaredColumns:
         """Whether a column may be another one once it is read."""
         return name in self._types or name in self._delimiters or len(self._nulls) > 0
 
+    def changes(self, name: str, stored: pa.DataType) -> bool:
+        """Whether the values of a column of some stored type may be others once it is read."""
+        return name in self._delimiters or len(self._nulls) > 0 or self.type_of(name, stored) != plain_type(stored)
+
     def type_of(self, name: str, stored: pa.DataType) -> pa.DataType:
         """Returns the type that a column of some stored type is read as."""
         kind = self._types.get(name)

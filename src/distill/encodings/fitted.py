@@ -27,15 +27,16 @@ from distill.encodings.saved import (
     SavedNumber,
     SavedQuantiles,
     SavedTable,
+    SavedText,
     SavedVocabulary,
 )
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.encodings.tokens import ENCODINGS, FittedText, encode_text
 from distill.encodings.values import check_lists, to_ragged, to_vectors
 from distill.errors import DataError
 from distill.files import hash_bytes
 from distill.schema import OOV_ID, FieldSpec, Kind, Schema, Side
 
-ENCODINGS = "encodings"
 _LONGEST_NAME = 200
 
 
@@ -67,10 +68,12 @@ class FittedEncodings:
     Attributes:
         tables: Table name to the encoder of all fields that share it.
         numbers: Field name to the encoder of a number.
+        texts: Table name to how the text of its fields is cut.
     """
 
     tables: Mapping[str, TableEncoder]
     numbers: Mapping[str, FittedNumber]
+    texts: Mapping[str, FittedText] = field(default_factory=dict)
 
     def apply(self, table: pa.Table, fields: Sequence[FieldSpec]) -> pa.Table:
         """Encodes raw columns of fields, one row of the table per row of their side.
@@ -113,6 +116,9 @@ class FittedEncodings:
             DataError: The column does not hold what the field says.
         """
         nothing = np.zeros(0, np.int64)
+        if spec.kind is Kind.TEXT:
+            text, table = self.texts[spec.table], self.tables[spec.table]
+            return EncodedField(*encode_text(text, table, array, spec.max_length, place))
         if spec.kind in (Kind.VECTOR, Kind.SEQUENCE):
             check_lists(array, place)
         if spec.kind is Kind.VECTOR:
@@ -153,20 +159,19 @@ class FittedEncodings:
         return ids, grouped
 
     def sized(self, schema: Schema) -> Schema:
-        """Returns the schema with the number of ids, or of bins, of every field filled in."""
-        fields = tuple(
-            f if (size := self._size(f)) is None else f.model_copy(update={"size": size}) for f in schema.fields
-        )
-        return schema.model_copy(update={"fields": fields})
+        """Returns the schema with the number of ids, or of bins, of every field filled in, and tokenizers where the
+        encodings keep them."""
+        return schema.model_copy(update={"fields": tuple(map(self._sized, schema.fields))})
 
-    def _size(self, spec: FieldSpec) -> int | None:
+    def _sized(self, spec: FieldSpec) -> FieldSpec:
         if spec.encoding.makes_ids:
-            return self.tables[spec.table].size
+            tokens = self.texts[spec.table].saved if spec.kind is Kind.TEXT else None
+            return spec.model_copy(update={"size": self.tables[spec.table].size, "tokens": tokens})
         boundaries = self.numbers[spec.name].boundaries if spec.is_number else ()
-        return len(boundaries) - 1 if boundaries else None
+        return spec.model_copy(update={"size": len(boundaries) - 1}) if boundaries else spec
 
     def save(self, root: Path) -> SavedEncodings:
-        """Writes vocabularies to `root/encodings/<table>.parquet`, and returns the rest as plain data."""
+        """Writes vocabularies to `root/encodings/<table>.parquet` and tokenizers beside them, and returns the rest."""
         packed = self.packed()
         (root / ENCODINGS).mkdir(parents=True, exist_ok=True)
         packed.write(root)
@@ -177,7 +182,9 @@ class FittedEncodings:
         files: dict[str, bytes] = {}
         tables = {name: _pack(name, encoder, files) for name, encoder in self.tables.items()}
         numbers = {name: SavedNumber(**asdict(number)) for name, number in self.numbers.items()}
-        return PackedEncodings(SavedEncodings(tables=tables, numbers=numbers), files)
+        texts = {name: SavedText(tokens=t.saved, blake2b=t.digest or None) for name, t in self.texts.items()}
+        files |= {t.file: t.content for t in self.texts.values() if t.file is not None and t.content is not None}
+        return PackedEncodings(SavedEncodings(tables=tables, numbers=numbers, texts=texts), files)
 
     @classmethod
     def load(cls, root: Path, saved: SavedEncodings) -> FittedEncodings:
@@ -200,7 +207,13 @@ class FittedEncodings:
             name: FittedNumber(n.log, n.shift, n.scale, n.fill, n.bins, n.boundaries)
             for name, n in packed.saved.numbers.items()
         }
-        return cls(tables, numbers)
+        texts = {
+            name: FittedText(
+                text.tokens, None if text.tokens.tokenizer is None else packed.files[text.tokens.tokenizer]
+            )
+            for name, text in packed.saved.texts.items()
+        }
+        return cls(tables, numbers, texts)
 
 
 def _file_name(table: str) -> str:

@@ -21,6 +21,7 @@ from distill.encodings.key_table import KeyTable
 from distill.encodings.numbers import FittedNumber, signed_log
 from distill.encodings.side import SideArrays
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.encodings.tokens import LONGEST, FittedText
 from distill.encodings.values import LARGEST
 from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID, FieldSpec, Kind, RawColumns
 
@@ -62,6 +63,11 @@ class RowEncoder:
                 tables[spec.table] = _lookup(fitted.tables[spec.table])
         self._ids = [(f.column, _of_field(f, tables[f.table])) for f in fields if f.is_id]
         self._sequences = [(f.name, f.column, tables[f.table], f.max_length) for f in fields if f.kind is Kind.SEQUENCE]
+        self._texts = [
+            (f.name, f.column, tables[f.table], f.max_length, fitted.texts[f.table])
+            for f in fields
+            if f.kind is Kind.TEXT
+        ]
         self._vectors = [(f.name, f.column, f.width or 0) for f in fields if f.kind is Kind.VECTOR]
         self._numbers = [(f.column, f.nan == "missing") for f in fields if f.is_number]
         numbers = [fitted.numbers[f.name] for f in fields if f.is_number]
@@ -89,6 +95,8 @@ class RowEncoder:
                 self._check_declared(values[column], kind)
             ids = np.array([[lookup(values[column]) for column, lookup in self._ids]], np.int64).reshape(1, -1)
             sequences = {name: _sequence(values[column], look, most) for name, column, look, most in self._sequences}
+            for name, column, look, most, text in self._texts:
+                sequences[name] = _tokens(values[column], look, most, text)
             vectors = {name: _vector(values[column], width) for name, column, width in self._vectors}
             return SideArrays(ids, self._encoded_numbers(values), vectors, sequences)
         except (KeyError, UnicodeEncodeError) as error:
@@ -254,6 +262,18 @@ def _sequence(value: Any, lookup: Lookup, most: int | None) -> tuple[npt.NDArray
         raise NotPlainError
     found = [lookup(item) for item in value if item is not None]  # also of what is cut off: a list has one type
     ids = np.array(found if most is None else found[-most:], np.int64)
+    return ids, np.array([len(ids)], np.int64)
+
+
+def _tokens(
+    value: Any, lookup: Lookup, most: int | None, text: FittedText
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    if value is None:
+        value = ""
+    elif type(value) is not str or len(value) > LONGEST // 4:
+        raise NotPlainError
+    value.encode()  # half a surrogate pair is left to the columns
+    ids = np.array([lookup(token) for token in text.split_one(value, most)], np.int64)
     return ids, np.array([len(ids)], np.int64)
 
 

@@ -1,4 +1,4 @@
-"""What fitted encodings are on disk: plain data, and a file for each vocabulary. They have an identity of their own."""
+"""What fitted encodings are on disk: plain data, a file for each vocabulary and tokenizer. They have an identity."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from distill.errors import DataError
 from distill.files import below, hash_bytes
-from distill.schema import NUM_RESERVED, FieldSpec
+from distill.schema import NUM_RESERVED, FieldSpec, Kind, Tokens
 from distill.schema.encoding import MAX_IDS
 
 _OF_PIECES = ("bins", "boundaries")
@@ -129,6 +130,26 @@ class SavedNumber(_Model):
         return {name: value for name, value in content.items() if self.boundaries or name not in _OF_PIECES}
 
 
+class SavedText(_Model):
+    """How the text of the fields of a table is cut.
+
+    Attributes:
+        tokens: As the schema says; the tokenizer is a path below the folder that holds the encodings.
+        blake2b: Hash of the tokenizer's file.
+    """
+
+    tokens: Tokens
+    blake2b: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> SavedText:
+        if self.tokens.tokenizer is not None:
+            below(self.tokens.tokenizer)
+        if (self.tokens.tokenizer is None) != (self.blake2b is None):
+            raise ValueError("a tokenizer has a file and its hash")
+        return self
+
+
 SavedTable = Annotated[
     Union[SavedVocabulary, SavedHash, SavedQuantiles, SavedIds],  # noqa: UP007
     Field(discriminator="type"),
@@ -141,10 +162,18 @@ class SavedEncodings(_Model):
     Attributes:
         tables: Table name to the encoding of all fields that share it.
         numbers: Field name to what it is scaled by.
+        texts: Table name to how the text of its fields is cut.
     """
 
     tables: dict[str, SavedTable] = Field(default_factory=dict)
     numbers: dict[str, SavedNumber] = Field(default_factory=dict)
+    texts: dict[str, SavedText] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out texts where there are none: such encodings are written, and known, as ever."""
+        content: dict[str, Any] = serialise(self)
+        return {name: value for name, value in content.items() if name != "texts" or value}
 
     @classmethod
     def parse(cls, text: str, where: str) -> SavedEncodings:
@@ -162,8 +191,10 @@ class SavedEncodings(_Model):
 
     @property
     def files(self) -> dict[str, str]:
-        """Path of each vocabulary's file to its hash."""
-        return {t.file: t.blake2b for t in self.tables.values() if isinstance(t, SavedVocabulary)}
+        """Path of each vocabulary's and each tokenizer's file to its hash."""
+        vocabularies = {t.file: t.blake2b for t in self.tables.values() if isinstance(t, SavedVocabulary)}
+        tokenizers = {t.tokens.tokenizer: t.blake2b for t in self.texts.values() if t.tokens.tokenizer and t.blake2b}
+        return {**vocabularies, **tokenizers}
 
     def of(self, fields: Sequence[FieldSpec]) -> SavedEncodings:
         """Returns the encodings of some fields only."""
@@ -172,12 +203,15 @@ class SavedEncodings(_Model):
         return SavedEncodings(
             tables={name: table for name, table in self.tables.items() if name in tables},
             numbers={name: number for name, number in self.numbers.items() if name in numbers},
+            texts={name: text for name, text in self.texts.items() if name in tables},
         )
 
     def knows(self, spec: FieldSpec) -> bool:
         """Whether there is an encoding of a field; a vector needs none."""
         if spec.encoding.makes_ids:
             table = self.tables.get(spec.table)
+            if (spec.kind is Kind.TEXT) != (spec.table in self.texts):
+                return False
             return table is not None and (spec.cold is None or getattr(table, "groups", None) is not None)
         return not spec.is_number or spec.name in self.numbers
 
@@ -205,6 +239,9 @@ class SavedEncodings(_Model):
         if spec.encoding.makes_ids:
             content["table"] = self._content(spec.table)
             table = self.tables[spec.table]
+            if spec.kind is Kind.TEXT:
+                text = self.texts[spec.table]
+                content["text"] = [text.tokens.model_dump(mode="json", exclude={"tokenizer"}), text.blake2b]
             if spec.cold is not None and isinstance(table, SavedVocabulary) and table.groups is not None:
                 content["by"] = [self._content(name) for name in table.groups.by]
         elif spec.is_number:
@@ -249,7 +286,7 @@ class PackedEncodings:
 
     Attributes:
         saved: As plain data.
-        files: Path of each vocabulary's file to its bytes.
+        files: Path of each vocabulary's and each tokenizer's file to its bytes.
     """
 
     saved: SavedEncodings
@@ -286,7 +323,7 @@ def read_verified(path: Path, digest: str) -> bytes:
 
 
 def verified(content: bytes, digest: str, where: str) -> bytes:
-    """Returns the content of a vocabulary's file.
+    """Returns the content of a file of encodings.
 
     Raises:
         DataError: It is not what was written.
@@ -299,7 +336,7 @@ def verified(content: bytes, digest: str, where: str) -> bytes:
 
 def _other(where: str, digest: str, found: str) -> DataError:
     return DataError(
-        "A vocabulary is not the one that was fitted.",
+        "A file of the encodings is not the one that was fitted.",
         where=where,
         expected=f"blake2b {digest}",
         found=found,

@@ -47,7 +47,7 @@ class SideArrays:
             _side_by_side(ids, rows, np.dtype(np.int64)),
             _side_by_side(numbers, rows, np.dtype(np.float32)),
             {f.name: _vectors(encoded[f.name], f.width or 0) for f in fields if f.kind is Kind.VECTOR},
-            {f.name: _sequence(encoded[f.name]) for f in fields if f.kind is Kind.SEQUENCE},
+            {f.name: _sequence(encoded[f.name]) for f in fields if f.is_sequence},
         )
 
 

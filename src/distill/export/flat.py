@@ -111,9 +111,7 @@ def _block(schema: Schema, side: Side, given: Mapping[str, Tensor]) -> FeatureBl
         ids=given[ids_of(side)],
         numbers=given[numbers_of(side)],
         vectors={f.name: given[vectors_of(f)] for f in fields if f.kind is Kind.VECTOR},
-        sequences={
-            f.name: Ragged(given[sequence_of(f)], given[lengths_of(f)]) for f in fields if f.kind is Kind.SEQUENCE
-        },
+        sequences={f.name: Ragged(given[sequence_of(f)], given[lengths_of(f)]) for f in fields if f.is_sequence},
     )
 
 
@@ -182,7 +180,7 @@ def example_side(
     for spec in fields:
         if spec.kind is Kind.VECTOR:
             found[vectors_of(spec)] = torch.randn(rows, spec.width or 0, generator=generator)
-        elif spec.kind is Kind.SEQUENCE:
+        elif spec.is_sequence:
             most = next(longest)
             found[lengths_of(spec)] = torch.randint(0, most + 1, (rows,), generator=generator)
             found[sequence_of(spec)] = torch.randint(0, spec.size or 1, (rows, most), generator=generator)

@@ -31,6 +31,7 @@ from distill.serving.proof import CANDIDATES, COUNT, PLACE, RANKING_SCORE, REQUE
 _REQUESTS, _MOST_CANDIDATES, _LONGEST = 32, 20, 24
 _CATEGORIES = 4
 _EXACT = 2**50  # whole numbers that floating-point ones hold, with room
+_BETWEEN_WORDS = (" ", ", ", "\u3000", " É ")
 _RARE = 0.1  # share of values that are null, and of those that no vocabulary knows
 
 Draw = Callable[[int], list[Any]]
@@ -173,6 +174,8 @@ def _column(
         flat = iter(values.draw(rows * width, nulls=False).to_pylist())
         vectors: list[Any] = [[next(flat) for _ in range(width)] for _ in range(rows)]
         return pa.array([None if rng.random() < _RARE else row for row in vectors], pa.list_(values.type))
+    if spec.kind is Kind.TEXT:
+        return _texts(values, rows, rng)
     if spec.kind is Kind.SEQUENCE:
         most = min(spec.max_length or _LONGEST, _LONGEST) + 2
         lengths = rng.integers(0, most + 1, rows)
@@ -180,6 +183,15 @@ def _column(
         lists: list[Any] = [[next(flat) for _ in range(length)] for length in lengths]
         return pa.array([None if rng.random() < _RARE else row for row in lists], pa.list_(values.type))
     return values.draw(rows)
+
+
+def _texts(values: _Values, rows: int, rng: np.random.Generator) -> pa.Array:
+    """Text of known tokens and others, also in capitals and with marks; some of it is null, or empty."""
+    lengths = rng.integers(0, _LONGEST, rows)
+    flat = iter(values.draw(int(lengths.sum()), nulls=False).to_pylist())
+    texts = [rng.choice(_BETWEEN_WORDS).join(next(flat) for _ in range(length)) for length in lengths]
+    shown = [text.upper() if rng.random() < _RARE else text for text in texts]
+    return pa.array([None if rng.random() < _RARE else text for text in shown], pa.string())
 
 
 def _positive(drawn: pa.Array) -> pa.Array:

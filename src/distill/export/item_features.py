@@ -85,7 +85,7 @@ class _Writer:
         for spec in self._fields:
             if spec.kind is Kind.VECTOR:
                 self._dense[vectors_of(spec)].append(block.vectors[spec.name].numpy())
-            elif spec.kind is Kind.SEQUENCE:
+            elif spec.is_sequence:
                 ragged = block.sequences[spec.name]
                 self._add_sequence(sequence_of(spec), ragged.values.numpy(), ragged.lengths.numpy())
 

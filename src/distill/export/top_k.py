@@ -189,7 +189,7 @@ def _interaction(model: nn.Module) -> Interaction | None:
 
 
 def _sequences(fields: Sequence[FieldSpec]) -> list[FieldSpec]:
-    return [spec for spec in fields if spec.kind is Kind.SEQUENCE]
+    return [spec for spec in fields if spec.is_sequence]
 
 
 def export_top_k(model: nn.Module, schema: Schema, options: TopKOptions) -> tuple[tuple[str, ...], ExportedProgram]:

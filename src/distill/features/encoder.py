@@ -48,10 +48,10 @@ class SideEncoder(nn.Module):
     def __init__(self, schema: Schema, side: Side, tables: EmbeddingTables, sequence: SequenceEncoding | None) -> None:
         super().__init__()
         self.tables = tables
-        fields = [f for f in schema.side(side) if sequence is not None or f.kind is not Kind.SEQUENCE]
+        fields = [f for f in schema.side(side) if sequence is not None or not f.is_sequence]
         ids = [f for f in fields if f.is_id]
         self._groups = _group_by_width(ids, tables)
-        self._sequences = [f for f in fields if f.kind is Kind.SEQUENCE]
+        self._sequences = [f for f in fields if f.is_sequence]
         self.sequence_encoders = _sequence_encoders(self._sequences, tables, sequence)
         self._vectors = [f for f in fields if f.kind is Kind.VECTOR]
         self._plain_numbers = [f for f in fields if f.is_number and not f.is_embedded_number]

@@ -19,7 +19,7 @@ class _SideSelection(nn.Module):
         self.register_buffer("_ids", _kept_columns([f for f in fields if f.is_id], kept), persistent=False)
         self.register_buffer("_numbers", _kept_columns([f for f in fields if f.is_number], kept), persistent=False)
         self._vectors = [f.name for f in fields if f.kind is Kind.VECTOR and f.name in kept]
-        self._sequences = [f.name for f in fields if f.kind is Kind.SEQUENCE and f.name in kept]
+        self._sequences = [f.name for f in fields if f.is_sequence and f.name in kept]
 
     def forward(self, block: FeatureBlock) -> FeatureBlock:
         if self.is_identity:

@@ -37,6 +37,12 @@ COMMANDS = {
             "distill.jobs.schema",
             options="distill.jobs.schema_options",
         ),
+        Command(
+            "embed",
+            "writes vectors of text by a frozen encoder",
+            "distill.jobs.embed",
+            options="distill.jobs.embed_options",
+        ),
         Command("prepare", "turns raw logs into a prepared dataset", "distill.jobs.prepare", "prepare"),
         Command("train", "trains a ranker, or distils one into a pre-ranker", "distill.jobs.train", "config"),
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),

@@ -17,6 +17,7 @@ from distill.schema.schema import (
     log_rates,
 )
 from distill.schema.side import Side
+from distill.schema.tokens import Tokens
 
 __all__ = [
     "MISSING_ID",
@@ -46,6 +47,7 @@ __all__ = [
     "StageKey",
     "Task",
     "TeacherColumns",
+    "Tokens",
     "dump_schema",
     "load_schema",
     "log_rates",

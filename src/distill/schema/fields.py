@@ -8,10 +8,19 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from distill.schema.encoding import AnyEncoding, Identity, PiecewiseLinear, QuantileBuckets, Standardise, Vocabulary
+from distill.schema.encoding import (
+    AnyEncoding,
+    HashBuckets,
+    Identity,
+    PiecewiseLinear,
+    QuantileBuckets,
+    Standardise,
+    Vocabulary,
+)
 from distill.schema.keys import Model
 from distill.schema.made import AnyMade, Source, check_made, making
 from distill.schema.side import Side
+from distill.schema.tokens import Tokens
 
 MAX_WIDTH = 1 << 16
 
@@ -23,6 +32,7 @@ class Kind(str, Enum):
     NUMBER = "number"
     VECTOR = "vector"
     SEQUENCE = "sequence"
+    TEXT = "text"
 
 
 class Cold(Model):
@@ -44,16 +54,17 @@ class FieldSpec(Model):
     Attributes:
         name: Unique name.
         side: Whom it describes.
-        kind: id | number | vector | sequence (of ids).
+        kind: id | number | vector | sequence (of ids) | text (whose tokens are a sequence).
         column: Raw column; `name` if not given, empty of a field that is made.
         made: Of other raw columns, in place of `column`.
-        encoding: How it is encoded; vocabulary for ids and sequences, standardise for numbers, identity for vectors.
+        encoding: How it is encoded; vocabulary for ids, sequences, text, standardise for numbers, identity for vectors.
         embedding_dim: Width of its embedding; the model's default if not given.
         table: Name of the embedding table and vocabulary, shared by all fields that name it; `name` if not given.
         privileged: Known at training time only.
-        max_length: Of a sequence: only the last `max_length` values are kept.
+        max_length: Of a sequence: only the last `max_length` values are kept; of text the first `max_length` tokens.
         width: Of a vector.
         nan: What a NaN in a number means: an error, or a missing value.
+        tokens: Of text: how it is cut into tokens; its `split` alone is enough.
         cold: Of an id with a vocabulary: groups that stand for unknown values; the names of their fields are enough.
         size: Number of ids of the encoded field, reserved ones and groups included, or of bins of a piecewise linear
             number; filled in by `prepare`.
@@ -71,6 +82,7 @@ class FieldSpec(Model):
     max_length: int | None = Field(default=None, ge=1, le=2**31 - 1)
     width: int | None = Field(default=None, ge=1, le=MAX_WIDTH)
     nan: Literal["error", "missing"] = "error"
+    tokens: Tokens | None = None
     cold: Cold | None = None
     size: int | None = Field(default=None, ge=1, le=2**31 - 1)
 
@@ -85,17 +97,22 @@ class FieldSpec(Model):
         filled["table"] = filled.get("table") or name
         kind = filled.get("kind")
         if filled.get("encoding") is None:
-            by_kind = {"id": Vocabulary(), "sequence": Vocabulary(), "number": Standardise(), "vector": Identity()}
+            by_kind = {"number": Standardise(), **dict.fromkeys(("id", "sequence", "text"), Vocabulary())}
             filled["encoding"] = by_kind.get(str(getattr(kind, "value", kind)), Identity())
         elif isinstance(filled["encoding"], str):
             filled["encoding"] = {"type": filled["encoding"]}
+        if filled.get("tokens") is None and kind in ("text", Kind.TEXT):
+            filled["tokens"] = Tokens()
         if isinstance(filled.get("cold"), list | tuple):
             filled["cold"] = {"by": filled["cold"]}
         return filled
 
     @model_validator(mode="after")
     def _check(self) -> FieldSpec:
-        is_sequence = self.kind is Kind.SEQUENCE
+        if self.kind is Kind.TEXT and not isinstance(self.encoding, Vocabulary | HashBuckets):
+            raise ValueError(f"tokens of text want the encoding vocabulary or hash, not {self.encoding.type!r}")
+        if self.tokens is not None and self.kind is not Kind.TEXT:
+            raise ValueError("`tokens` belongs to fields of kind text only")
         if self.kind in (Kind.ID, Kind.SEQUENCE) and not self.encoding.makes_ids:
             raise ValueError(f"kind {self.kind.value} wants an encoding that makes ids, not {self.encoding.type!r}")
         if self.kind is Kind.VECTOR and not isinstance(self.encoding, Identity):
@@ -104,8 +121,8 @@ class FieldSpec(Model):
             raise ValueError("a vector needs its `width`")
         if self.width is not None and self.kind is not Kind.VECTOR:
             raise ValueError("`width` belongs to vectors only; of an embedding it is `embedding_dim`")
-        if self.max_length is not None and not is_sequence:
-            raise ValueError("`max_length` belongs to sequences only")
+        if self.max_length is not None and not self.is_sequence:
+            raise ValueError("`max_length` belongs to sequences and text only")
         if self.cold is not None and not (self.kind is Kind.ID and isinstance(self.encoding, Vocabulary)):
             raise ValueError("`cold` belongs to fields of kind id with a vocabulary: others know no unknown values")
         if self.made is not None:
@@ -134,7 +151,12 @@ class FieldSpec(Model):
     @property
     def is_id(self) -> bool:
         """Whether the encoded field is one id per row."""
-        return self.encoding.makes_ids and self.kind is not Kind.SEQUENCE
+        return self.encoding.makes_ids and not self.is_sequence
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the encoded field is any number of ids per row."""
+        return self.kind in (Kind.SEQUENCE, Kind.TEXT)
 
     @property
     def by_value(self) -> bool:
@@ -187,6 +209,11 @@ def check_tables(fields: tuple[FieldSpec, ...]) -> None:
         if other.encoding != spec.encoding:
             raise ValueError(
                 f"fields {other.name!r} and {spec.name!r} share table {spec.table!r} but encode differently"
+            )
+        if other.tokens != spec.tokens:
+            raise ValueError(
+                f"fields {other.name!r} and {spec.name!r} share table {spec.table!r} but differ in `tokens`: one value "
+                "of the table must mean one thing"
             )
         if other.embedding_dim != spec.embedding_dim:
             raise ValueError(

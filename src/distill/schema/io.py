@@ -28,6 +28,7 @@ from distill.schema.schema import (
     Task,
     TeacherColumns,
 )
+from distill.schema.tokens import Tokens
 
 MAX_BYTES = 1 << 22
 _MOST_SHOWN = 5  # mistakes of a schema in one message
@@ -35,6 +36,7 @@ _MOST_SHOWN = 5  # mistakes of a schema in one message
 _KNOWN: dict[str, type[BaseModel]] = {
     "fields": FieldSpec,
     "cold": Cold,
+    "tokens": Tokens,
     "tasks": Task,
     "keys": Keys,
     "score": Score,

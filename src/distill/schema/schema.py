@@ -262,10 +262,12 @@ class Schema(Model):
 
     @property
     def reading(self) -> RawColumns:
-        """How the raw columns of a log are read: `raw`, with numbers as the type of lists that are used as such."""
+        """How the raw columns of a log are read: `raw`, with numbers as the type of lists that are used as such, and
+        text as that of fields of kind text."""
         raw = self.raw or RawColumns()
-        numbers: dict[str, RawType] = {c: "number" for c in raw.delimiters or () if c in columns_of(self)[1]}
-        return raw.model_copy(update={"columns": {**numbers, **raw.columns}}) if numbers else raw
+        used: dict[str, RawType] = {c: "number" for c in raw.delimiters or () if c in columns_of(self)[1]}
+        used |= {f.column: "text" for f in self.fields if f.kind is Kind.TEXT}
+        return raw.model_copy(update={"columns": {**used, **raw.columns}}) if used else raw
 
     @property
     def value_reading(self) -> RawColumns:

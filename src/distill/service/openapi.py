@@ -157,7 +157,9 @@ def _list(value: dict[str, Any], most: int) -> dict[str, Any]:
 
 
 def _value(field: FieldSpec) -> dict[str, Any]:
-    if field.kind is Kind.SEQUENCE:
+    if field.kind is Kind.TEXT:
+        return {"type": ["string", "null"], "description": "Text, which is cut into words as in training."}
+    if field.is_sequence:
         return {"type": ["array", "null"], "items": _ID}
     if field.kind is Kind.VECTOR:
         return {

@@ -70,7 +70,7 @@ def side_inputs(fields: Sequence[FieldSpec], side: Side) -> list[str]:
     """
     names = [ids_of(side), numbers_of(side)]
     names += [vectors_of(f) for f in fields if f.kind is Kind.VECTOR]
-    for spec in (f for f in fields if f.kind is Kind.SEQUENCE):
+    for spec in (f for f in fields if f.is_sequence):
         names += [sequence_of(spec), lengths_of(spec)]
     return names
 
@@ -87,7 +87,7 @@ def as_inputs(fields: Sequence[FieldSpec], side: Side, arrays: SideArrays) -> di
     for spec in fields:
         if spec.kind is Kind.VECTOR:
             found[vectors_of(spec)] = arrays.vectors[spec.name]
-        elif spec.kind is Kind.SEQUENCE:
+        elif spec.is_sequence:
             values, lengths = arrays.sequences[spec.name]
             found[sequence_of(spec)], found[lengths_of(spec)] = padded(values, lengths), lengths
     return found

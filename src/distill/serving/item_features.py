@@ -72,7 +72,7 @@ def feature_files(fields: Sequence[FieldSpec]) -> tuple[dict[str, str], dict[str
     for place, spec in enumerate(fields):
         if spec.kind is Kind.VECTOR:
             dense[vectors_of(spec)] = f"vectors-{place}.npy"
-        elif spec.kind is Kind.SEQUENCE:
+        elif spec.is_sequence:
             sequences[sequence_of(spec)] = (lengths_of(spec), f"values-{place}.npy", f"ends-{place}.npy")
     return dense, sequences
 

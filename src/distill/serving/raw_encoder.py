@@ -12,7 +12,7 @@ import pyarrow as pa
 from distill.encodings import FittedEncodings
 from distill.encodings.arrow import Int64
 from distill.encodings.declared import DeclaredColumns
-from distill.schema import Schema, Side, source_columns
+from distill.schema import Kind, Schema, Side, source_columns
 from distill.serving.columns import (
     RequestColumns,
     Values,
@@ -47,6 +47,8 @@ class RawEncoder:
         self._schema, self._fitted = schema, fitted
         self._sides = {side: schema.side(side) for side in sides}
         self._of_pairs = source_columns(self._sides.get(Side.CROSS, ()), of_request=True)
+        for spec in (field for fields in self._sides.values() for field in fields if field.kind is Kind.TEXT):
+            fitted.texts[spec.table].load()
         self._row = RequestEncoder(schema, fitted)
         self._declared = DeclaredColumns(schema.value_reading)
 

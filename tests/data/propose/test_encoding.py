@@ -74,7 +74,16 @@ def test_what_nearly_every_row_has_for_itself_is_left_out_unless_it_is_a_key() -
     assert chosen("x", own) == ("id", {}, True)
     assert chosen("x", own, is_key=True) == ("id", {}, False)
     assert chosen("x", own[:900]) == ("id", {}, False)  # too few to tell
-    assert chosen("x", [f"{text} of many words" for text in own[:50]]) == ("id", {}, True)
+
+
+def test_text_of_several_words_is_text_unless_there_are_few_texts() -> None:
+    texts = [f"v{i} of{' many' * (i // 45)} words" for i in range(50)]
+    assert chosen("x", texts) == ("text", {"max_length": 4}, False)
+    assert chosen("x", texts, is_key=True) == ("id", {}, False)
+    assert chosen("x", texts[:49]) == ("id", {}, False)  # too few to tell
+    assert chosen("x", texts[:4] * 20) == ("id", {}, False)
+    many = [f"v{i} x" for i in range(MANY + 1)]
+    assert chosen("x", many) == ("text", {"encoding": {"type": "hash", "buckets": 1 << 18}, "max_length": 2}, False)
 
 
 def test_very_many_values_are_hashed() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from distill.data.datasets.fingerprint import fingerprint_files
 from distill.data.datasets.source_paths import source_paths
+from distill.data.datasets.tokenizers import tokenized, with_tokenizers
 from distill.data.file_kind import KNOWN_FILES
 from distill.data.format import Split
 from distill.data.found import FilesFound, find_all, find_files, sources_root, together
@@ -20,6 +21,7 @@ from distill.data.partitions import folder_columns
 from distill.data.prepare.source import column_names
 from distill.data.raw import RawDataset
 from distill.data.split import SplitRule, TimeSplit, check_cuts, split_columns
+from distill.encodings.tokens import read_text
 from distill.errors import DataError
 from distill.schema import Columns, Schema, dump_schema, load_schema
 
@@ -54,15 +56,17 @@ class ParquetSource:
             object.__setattr__(self, "name", self.raw_schema().name)
 
     def fingerprint(self) -> str:
-        """Hash of the schema, the split rule, and names, sizes and content of the files of each split."""
+        """Hash of the schema, the split rule, tokenizers, and names, sizes and content of the files of each split."""
         found = self._found()
         rule = [type(self.split).__name__, asdict(self.split)]
         content = {name: self._content(name, of_split.read) for name, of_split in found.items()}
-        parts: list[object] = [dump_schema(self.raw_schema()), rule, content if len(content) > 1 else content["train"]]
+        parts: list[object] = [dump_schema(self._schema), rule, content if len(content) > 1 else content["train"]]
         if self.items is not None:
             parts.append(fingerprint_files([self._items(self.items)], self._items(self.items).parent))
         for task, of_task in self._events().items():
             parts.append([task, fingerprint_files(of_task, of_task[0].parent)])
+        if tokenizers := [text.digest for text in map(read_text, tokenized(self.raw_schema()))]:
+            parts.append(tokenizers)
         if any(columns := [folder_columns(file) for of in found.values() for file in of.read]):
             parts.append(columns)
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
@@ -83,8 +87,8 @@ class ParquetSource:
         return RawDataset(found["train"].read, self.raw_schema(), self.split, items, all_found, apart, self._events())
 
     def raw_schema(self) -> Schema:
-        """What the schema's file says, with the columns of the files in place of its patterns."""
-        return self._schema
+        """What the schema's file says, with the columns of the files in place of its patterns; tokenizers with their path."""
+        return with_tokenizers(self._schema, Path(self.schema).expanduser().parent)
 
     @cached_property
     def _schema(self) -> Schema:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.encodings.arrow import Bool, null_mask
+from distill.encodings.arrow import Bool, Int64, null_mask
 from distill.encodings.hashing import UInt64, mix64
 from distill.encodings.values import Float64
 
@@ -32,7 +32,17 @@ class ValueCounter:
             keep, indices = keep & ~null_mask(indices), pc.fill_null(indices, 0)
         numbers = indices.to_numpy(zero_copy_only=False)
         counts = np.bincount(numbers if keep.all() else numbers[keep], minlength=len(distinct.dictionary))
-        table = pa.table({"value": distinct.dictionary, "count": pa.array(counts)})
+        self._add(distinct.dictionary, counts)
+
+    def add_counted(self, values: pa.Array, counts: Int64) -> None:
+        """Counts values of text without nulls `[n]`, each so many times `[n]`."""
+        distinct = values.dictionary_encode()
+        numbers = distinct.indices.to_numpy(zero_copy_only=False)
+        summed = np.bincount(numbers, weights=counts, minlength=len(distinct.dictionary))  # exact up to 2⁵³
+        self._add(distinct.dictionary, summed.astype(np.int64))
+
+    def _add(self, values: pa.Array, counts: Int64) -> None:
+        table = pa.table({"value": values, "count": pa.array(counts)})
         self._pending.append(table if counts.all() else table.filter(pa.array(counts > 0)))
         self._pending_rows += len(self._pending[-1])
         if self._pending_rows > max(1 << 20, 2 * len(self._merged or ())):

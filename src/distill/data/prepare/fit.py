@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -25,6 +25,7 @@ from distill.encodings.tables import (
     ValueKind,
     vocabulary_from_counts,
 )
+from distill.encodings.tokens import FittedText, token_counts
 from distill.encodings.values import to_id_values, to_numbers, to_ragged
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.schema.encoding import (
@@ -63,11 +64,13 @@ class Fitter:
     Args:
         schema: Names the fields.
         kinds: Table name to the type of its values.
+        texts: Table name to how the text of its fields is cut.
     """
 
-    def __init__(self, schema: Schema, kinds: dict[str, ValueKind]) -> None:
+    def __init__(self, schema: Schema, kinds: dict[str, ValueKind], texts: Mapping[str, FittedText]) -> None:
         self._schema = schema
         self._kinds = kinds
+        self._texts = texts
         self._tables: dict[str, list[FieldSpec]] = {}
         for spec in schema.fields:
             if spec.encoding.makes_ids:
@@ -100,17 +103,26 @@ class Fitter:
         tables = {table: self._finish_table(table, specs[0]) for table, specs in self._tables.items()}
         numbers = {spec.name: self._finish_number(spec) for spec in self._numbers}
         ranges = {n: (e.low, e.high) for n, e in self._extremes.items() if e.low <= e.high}
-        fitted = FittedEncodings(tables, numbers)
+        fitted = FittedEncodings(tables, numbers, self._texts)
         grouped = {spec.table: self._with_groups(fitted, spec) for spec in self._cold}
-        return FittedEncodings({**tables, **grouped}, numbers), ranges
+        return FittedEncodings({**tables, **grouped}, numbers, self._texts), ranges
 
     def _table_job(self, train: _TrainingRows, table: str) -> Callable[[], None]:
         def run() -> None:
             for spec in self._tables[table]:
                 array, keep, place = train.values(spec)
-                self._counters[table].add(to_id_values(array, place, spec.nan), keep)
+                if table in self._texts:
+                    self._add_text(spec, array, keep, place)
+                else:
+                    self._counters[table].add(to_id_values(array, place, spec.nan), keep)
 
         return run
+
+    def _add_text(self, spec: FieldSpec, array: pa.Array, keep: Bool, place: Place) -> None:
+        rows = np.flatnonzero(keep)
+        of_train = array if len(rows) == len(array) else array.take(pa.array(rows))
+        for tokens, counts in token_counts(self._texts[spec.table], of_train, spec.max_length, place.rows(rows)):
+            self._counters[spec.table].add_counted(tokens, counts)
 
     def _pairs_job(self, train: _TrainingRows, table: str) -> Callable[[], None]:
         def run() -> None:

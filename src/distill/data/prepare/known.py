@@ -14,9 +14,10 @@ from distill.encodings import FittedEncodings
 from distill.encodings.arrow import Int64
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
+from distill.encodings.tokens import FittedText, read_text
 from distill.errors import DataError
 from distill.files import hash_bytes
-from distill.schema import FieldSpec, Schema
+from distill.schema import FieldSpec, Kind, Schema
 from distill.schema.encoding import (
     AutoDis,
     HashBuckets,
@@ -58,6 +59,7 @@ class KnownEncodings:
             self._check_making(spec)
             found = self._found(spec)
             wanted = _described(spec) + (_groups(schema, spec.table) if spec.encoding.makes_ids else "")
+            wanted += self._cut(spec)
             if found != wanted:
                 raise DataError(
                     "The encodings do not know this field."
@@ -89,19 +91,33 @@ class KnownEncodings:
         tables = {f.table: self.fitted.tables[f.table] for f in schema.fields if f.encoding.makes_ids}
         numbers = {f.name: self.fitted.numbers[f.name] for f in schema.fields if f.is_number}
         if not self.grow or fresh is None:
-            return FittedEncodings(tables, numbers)
+            return FittedEncodings(tables, numbers, self.texts(schema))
         limits = {f.table: f.encoding.max_size for f in schema.fields if isinstance(f.encoding, Vocabulary)}
         grown = FittedEncodings(
-            {name: _grown(table, fresh.tables[name], limits.get(name)) for name, table in tables.items()}, numbers
+            {name: _grown(table, fresh.tables[name], limits.get(name)) for name, table in tables.items()},
+            numbers,
+            self.texts(schema),
         )
         cold = {f.table for f in schema.fields if f.cold is not None}
         members = {name: grown_members(grown, self.fitted, fresh, name) for name in cold}
-        return FittedEncodings({**grown.tables, **members}, numbers)
+        return FittedEncodings({**grown.tables, **members}, numbers, grown.texts)
+
+    def texts(self, schema: Schema) -> dict[str, FittedText]:
+        """Returns how text of the fields of a schema is cut, which are known."""
+        return {f.table: self.fitted.texts[f.table] for f in schema.fields if f.kind is Kind.TEXT}
+
+    def _cut(self, spec: FieldSpec) -> str:
+        """Says how the schema cuts the text of a field; its tokenizer may be the very one of the encodings."""
+        if spec.tokens is None:
+            return ""
+        known = self.fitted.texts.get(spec.table)
+        own = known if known is not None and spec.tokens == known.saved else read_text(spec)
+        return f" of {own}"
 
     def _found(self, spec: FieldSpec) -> str:
         if spec.encoding.makes_ids:
-            table = self.fitted.tables.get(spec.table)
-            return _NOTHING if table is None else _of_table(table)
+            table, text = self.fitted.tables.get(spec.table), self.fitted.texts.get(spec.table)
+            return _NOTHING if table is None else _of_table(table) + ("" if text is None else f" of {text}")
         if not spec.is_number:
             return "vector"
         number = self.fitted.numbers.get(spec.name)

@@ -47,9 +47,10 @@ from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
 from distill.data.split import ColumnSplit, DateSplit, FileSplit, SplitRule
 from distill.encodings.fitted import FittedEncodings
+from distill.encodings.tokens import FittedText, read_text
 from distill.errors import DataError
 from distill.files import atomic_directory, hash_file
-from distill.schema import Schema, dump_schema, save_schema
+from distill.schema import Kind, Schema, dump_schema, save_schema
 
 DEFAULT_MEMORY_BYTES = 2 << 30
 _MAX_THREADS = 8
@@ -111,6 +112,7 @@ class _Preparation:
         batch_bytes = min(BATCH_BYTES, self.memory_bytes // _BATCHES_IN_MEMORY)
         files, uses, shape = open_checked(self.raw.all_files, schema, self.raw.rule, batch_bytes)
         items = open_items(self.raw.items, schema, files) if self.raw.items is not None else None
+        texts = self._texts()
         counts = Counts()
         counts.add("rows_read", files.num_rows)
         counts.add("dropped", 0)
@@ -121,8 +123,9 @@ class _Preparation:
             source = Grouping(files, schema, uses, self.scratch, self.memory_bytes, self.bars).run(assigner)
         else:
             source = StraightSource(files, schema, uses, assigner, nested=shape == "requests")
+        kinds = table_kinds(files, schema.fields)
         with ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1))) as pool:
-            fitted, ranges = self._encodings(source, Fitter(schema, table_kinds(files, schema.fields)), pool, files)
+            fitted, ranges = self._encodings(source, Fitter(schema, kinds, texts), pool, files)
             sized = fitted.sized(schema)
             meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
             survey = Survey(sized)
@@ -131,6 +134,15 @@ class _Preparation:
             splits = self._write(source, encoder, files.num_rows)
         catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
         self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files, self.raw.found), meters)
+
+    def _texts(self) -> dict[str, FittedText]:
+        """Reads how text is cut, tokenizers included, before a row is read."""
+        schema = self.raw.schema
+        texts = [spec for spec in schema.fields if spec.kind is Kind.TEXT]
+        found = self.known.texts(schema) if self.known is not None else {s.table: read_text(s) for s in texts}
+        for text in found.values():
+            text.load()
+        return found
 
     def _encodings(
         self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, files: RawFiles

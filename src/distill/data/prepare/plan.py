@@ -24,6 +24,7 @@ RawShape = Literal["flat", "pairs", "requests"]
 _IDS = ("int", "string", "bool", "float", "null")
 KEYS = (*_IDS, "time", "time of day", "duration")
 _NUMBERS = ("int", "float", "bool", "null")
+_TEXT = ("string", "null")
 TIMES = ("int", "float", "time", "time of day", "duration", "string", "bool", "null")
 
 
@@ -64,7 +65,7 @@ def _made_uses(spec: FieldSpec) -> list[Use]:
 
 def _field_use(spec: FieldSpec) -> Use:
     is_list = spec.kind in (Kind.SEQUENCE, Kind.VECTOR)
-    families = _IDS if spec.by_value else _NUMBERS
+    families = _TEXT if spec.kind is Kind.TEXT else _IDS if spec.by_value else _NUMBERS
     return Use(
         spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, is_list, makes_ids=spec.by_value
     )
@@ -327,6 +328,9 @@ def table_kinds(files: RawFiles, fields: Iterable[FieldSpec]) -> dict[str, Value
     schemas = [file.schema for file in files.files]
     for spec in fields:
         if not spec.encoding.makes_ids:
+            continue
+        if spec.kind is Kind.TEXT:
+            kinds[spec.table] = "string", spec.name
             continue
         types = _types(schemas, spec.column) if spec.made is None else {"string" if spec.by_value else "float"}
         if not types:

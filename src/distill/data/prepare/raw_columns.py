@@ -77,15 +77,18 @@ class DeclaredFile:
         Raises:
             DataError: The file cannot be read, or a value cannot be taken as what its column is declared to be.
         """
-        plain = [name for name in dictionaries if not self._declared.concerns(name)]
+        plain = [name for name in dictionaries if not self._changes(name)]
         row = start
         for batch in self._file.batches(columns, batch_bytes, plain, start):
             arrays = [self._read(name, batch.column(name), row) for name in columns]
             row += batch.num_rows
             yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
+    def _changes(self, name: str) -> bool:
+        return self._declared.changes(name, self._file.schema.field(name).type)
+
     def _read(self, name: str, array: pa.Array, row: int) -> pa.Array:
-        if not self._declared.concerns(name):
+        if not self._changes(name):
             return array
         place = Place(name, "raw.columns", lambda position: self.locate(row + position))
         try:

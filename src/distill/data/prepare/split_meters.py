@@ -71,7 +71,7 @@ class FieldMeter:
     """Values of one field."""
 
     def __init__(self, spec: FieldSpec) -> None:
-        self._is_sequence = spec.kind is Kind.SEQUENCE
+        self._is_sequence = spec.is_sequence
         self._is_scalar = spec.kind in (Kind.ID, Kind.NUMBER)
         self._rows, self._missing, self._values, self._unknown = np.zeros((4, len(SPLITS)), np.int64)
         # Looking for the range of a split ends as soon as it has two values.

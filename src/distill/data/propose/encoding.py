@@ -19,6 +19,7 @@ _MOST_BUCKETS = 1 << 22
 _FEW = 32
 _FAR_APART = 10**7
 _OWN, _OWN_ROWS = 0.98, 1000
+_OWN_TEXT, _TEXT_ROWS = 0.5, 50
 _SKEWED, _LARGE = 2.0, 10.0
 _NONE = -1.0  # what many logs write for none
 _CYCLES = {"hour": 24, "weekday": 7, "minute": 60}
@@ -87,17 +88,27 @@ def buckets_for(distinct: int) -> int:
 
 def _of_ids(values: Values, units: Values, is_key: bool) -> Choice:
     known = len(units.known)
-    many_words = values.family == "string" and _mean_spaces(values) >= 2
-    if not is_key and known >= (50 if many_words else _OWN_ROWS) and units.distinct >= _OWN * known:
-        more = "free text: embed it as a vector" if many_words else "ids of rows say nothing of others"
-        return Choice("id", why=f"nearly every one has its own value ({more})", left_out=True)
+    several_words = values.family == "string" and _mean_spaces(values) >= 1
+    if not is_key and several_words and known >= _TEXT_ROWS and units.distinct >= _OWN_TEXT * known:
+        return _of_text(values)
+    if not is_key and known >= _OWN_ROWS and units.distinct >= _OWN * known:
+        return Choice("id", why="nearly every one has its own value (ids of rows say nothing of others)", left_out=True)
     size = next((size for word, size in _CYCLES.items() if word in words(values.name)), None)
     if values.family != "string" and size is not None and values.low >= 0 and values.high < size:
         return Choice("id", {"encoding": {"type": "ids", "size": size}}, "small whole numbers as they are")
     if values.distinct > MANY:
         hashed = {"type": "hash", "buckets": buckets_for(values.distinct)}
         return Choice("id", {"encoding": hashed}, "very many values")
-    return Choice("id", why="text of several words" if many_words else "")
+    return Choice("id", why="text of several words, and few texts" if several_words else "")
+
+
+def _of_text(values: Values) -> Choice:
+    words_of = pc.add(pc.count_substring(values.known, " "), 1).to_numpy(zero_copy_only=False)
+    longest = max(1, int(np.ceil(np.percentile(words_of, 99))))
+    many: dict[str, Any] = (
+        {"encoding": {"type": "hash", "buckets": buckets_for(MANY)}} if values.distinct > MANY else {}
+    )
+    return Choice("text", {**many, "max_length": longest}, "text of several words; 99 % of it is not longer")
 
 
 def _of_numbers(values: Values) -> Choice:

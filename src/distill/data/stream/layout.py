@@ -42,7 +42,7 @@ class SideLayout:
             ids={f.name: f.size for f in fields if f.is_id},
             numbers=tuple(f.name for f in fields if f.is_number),
             vectors={f.name: f.width or 0 for f in fields if f.kind is Kind.VECTOR},
-            sequences={f.name: f.size for f in fields if f.kind is Kind.SEQUENCE},
+            sequences={f.name: f.size for f in fields if f.is_sequence},
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, Origin, Ragged, Stage
-from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.schema import FieldSpec, Schema, Side
 
 TYPICAL_LENGTH = 50
 
@@ -53,7 +53,7 @@ def random_block(fields: Sequence[FieldSpec], rows: int, generator: torch.Genera
 
     columns = [ids(f, rows) for f in fields if f.is_id]
     sequences = {}
-    for spec in (f for f in fields if f.kind is Kind.SEQUENCE):
+    for spec in (f for f in fields if f.is_sequence):
         length = spec.max_length or TYPICAL_LENGTH
         sequences[spec.name] = Ragged(ids(spec, rows * length), torch.full((rows,), length))
     return FeatureBlock(

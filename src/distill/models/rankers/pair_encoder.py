@@ -16,7 +16,7 @@ from distill.features import (
     SideEncoder,
     TargetEncoding,
 )
-from distill.schema import FieldSpec, Kind, Schema, Side
+from distill.schema import FieldSpec, Schema, Side
 
 
 class EncodedPairs(NamedTuple):
@@ -59,7 +59,7 @@ class PairEncoder(nn.Module):
         self._query_starts: dict[str, int] = {}
         self.interests, self.queries = nn.ModuleDict(), nn.ModuleDict()
         if isinstance(sequence, TargetEncoding):
-            self._sequences = [f for f in schema.side(Side.REQUEST) if f.kind is Kind.SEQUENCE]
+            self._sequences = [f for f in schema.side(Side.REQUEST) if f.is_sequence]
             for spec in self._sequences:
                 self._add_interest(spec, schema, sequence)
         seen = FieldLayout({f.name: self.tables.width(f) for f in self._sequences})
