@@ -15,7 +15,7 @@ from distill.schema.schema import Schema
 
 _WILDCARDS = re.compile(r"[*?\[]")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_OWN = ("name", "column", "kind", "table", "size")  # of one field, not of all of a kind
+_OWN = ("name", "column", "made", "kind", "table", "size")  # of one field, not of all of a kind
 _SHOWN = 30
 _PROBE = {"name": "any", "side": "request", "kind": "id"}
 
