@@ -79,17 +79,18 @@ def cut_ascii(text: str, tokens: Tokens) -> list[str]:
         text.lower() if tokens.lowercase else text
     )
     if tokens.split == "characters":
-        return [token for word in words for token in _all_ngrams(f"<{word}>", low, high)]
-    return words if high == 1 else [" ".join(part) for part in _all_ngrams(words, low, high)]
+        return [f"<{word}>"[i:j] for word in words for i, j in _all_ngrams(len(word) + 2, low, high)]
+    return words if high == 1 else [" ".join(words[i:j]) for i, j in _all_ngrams(len(words), low, high)]
 
 
 _PATTERNS = {rule: re.compile(pattern) for rule, pattern in _ASCII_WORD.items()}
 
 
-def _all_ngrams(units: str | list[str], low: int, high: int) -> list[str] | list[list[str]]:
-    if len(units) < low:
-        return [units] if units else []  # type: ignore[return-value]
-    return [units[i : i + n] for i in range(len(units)) for n in range(low, min(high, len(units) - i) + 1)]  # type: ignore[return-value]
+def _all_ngrams(units: int, low: int, high: int) -> list[tuple[int, int]]:
+    """Returns where each n-gram of some units begins and ends; all units, if there are too few for one."""
+    if units < low:
+        return [(0, units)] if units else []
+    return [(i, i + n) for i in range(units) for n in range(low, min(high, units - i) + 1)]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from distill.schema.events import Events
-from distill.schema.fields import MAX_WIDTH, FieldSpec, check_cold, check_tables, check_unique
+from distill.schema.fields import MAX_WIDTH, FieldSpec, Kind, check_cold, check_tables, check_unique
 from distill.schema.keys import Keys, Model, RawColumns, RawType
 from distill.schema.made import resolved
 from distill.schema.raw_uses import check_delimited, check_events, columns_of
