@@ -6,7 +6,9 @@ Which characters are in words is asked of RE2 (letters L, marks M and numbers N 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ import pyarrow.compute as pc
 from distill.encodings.arrow import Bool, Int64
 from distill.schema import Tokens
 
+_Parts = TypeVar("_Parts", str, list[str])
 Bytes = npt.NDArray[np.uint8]
 
 _ASCII_WORD = {"words": r"[0-9A-Za-z_]+", "whitespace": r"[^\t-\r ]+"}
@@ -40,11 +43,16 @@ def normalised(texts: pa.Array, tokens: Tokens) -> pa.Array:
 
 
 def _of_unicode(texts: pa.Array, tokens: Tokens, between: str) -> pa.Array:
-    texts = pc.utf8_normalize(texts, form="NFKC")
+    texts = _in_form(texts, "NFKC")
     if tokens.strip_accents:
-        bare = pc.replace_substring_regex(pc.utf8_normalize(texts, form="NFKD"), pattern=r"\p{Mn}", replacement="")
-        texts = pc.utf8_normalize(bare, form="NFKC")
+        bare = pc.replace_substring_regex(_in_form(texts, "NFKD"), pattern=r"\p{Mn}", replacement="")
+        texts = _in_form(bare, "NFKC")
     return pc.replace_substring_regex(texts, pattern=between, replacement=" ")
+
+
+def _in_form(texts: pa.Array, form: Literal["NFKC", "NFKD"]) -> pa.Array:
+    """Normalises by Python: `pc.utf8_normalize` of Arrow 19 does not compose."""
+    return pa.array([unicodedata.normalize(form, text) for text in texts.to_pylist()], pa.string())
 
 
 def cut(texts: pa.Array, tokens: Tokens, most: int | None) -> tuple[pa.Array, Int64]:
@@ -79,18 +87,17 @@ def cut_ascii(text: str, tokens: Tokens) -> list[str]:
         text.lower() if tokens.lowercase else text
     )
     if tokens.split == "characters":
-        return [f"<{word}>"[i:j] for word in words for i, j in _all_ngrams(len(word) + 2, low, high)]
-    return words if high == 1 else [" ".join(words[i:j]) for i, j in _all_ngrams(len(words), low, high)]
+        return [token for word in words for token in _all_ngrams(f"<{word}>", low, high)]
+    return words if high == 1 else [" ".join(part) for part in _all_ngrams(words, low, high)]
 
 
 _PATTERNS = {rule: re.compile(pattern) for rule, pattern in _ASCII_WORD.items()}
 
 
-def _all_ngrams(units: int, low: int, high: int) -> list[tuple[int, int]]:
-    """Returns where each n-gram of some units begins and ends; all units, if there are too few for one."""
-    if units < low:
-        return [(0, units)] if units else []
-    return [(i, i + n) for i in range(units) for n in range(low, min(high, units - i) + 1)]
+def _all_ngrams(units: _Parts, low: int, high: int) -> list[_Parts]:
+    if len(units) < low:
+        return [units] if units else []
+    return [units[i : i + n] for i in range(len(units)) for n in range(low, min(high, len(units) - i) + 1)]
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,8 @@ def read_texts(files: Sequence[Path], id_column: str, columns: Sequence[str], pr
         ids.append(values)
         texts.append(_joined([batch.columns[name] for name in columns], prefix))
     all_ids = pa.chunked_array(ids).combine_chunks() if ids else pa.array([], pa.int64())
-    codes = all_ids.dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    kept = pa.array(np.sort(np.unique(codes, return_index=True)[1]))
+    _, firsts = np.unique(all_ids.dictionary_encode().indices.to_numpy(zero_copy_only=False), return_index=True)
+    kept = pa.array(np.sort(firsts))
     return all_ids.take(kept), pa.chunked_array(texts, pa.string()).combine_chunks().take(kept)
 
 

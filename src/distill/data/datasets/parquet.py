@@ -87,7 +87,7 @@ class ParquetSource:
         return RawDataset(found["train"].read, self.raw_schema(), self.split, items, all_found, apart, self._events())
 
     def raw_schema(self) -> Schema:
-        """What the schema's file says, with the columns of the files in place of patterns, and paths of tokenizers."""
+        """What the schema's file says: columns of the files in place of its patterns, tokenizers with their path."""
         return with_tokenizers(self._schema, Path(self.schema).expanduser().parent)
 
     @cached_property
