@@ -64,7 +64,7 @@ def check_rerank(trained: Trained, rerank: Rerank) -> None:
                 "A quota reads a column of lists.",
                 where="rerank.quotas",
                 expected="a column with one category for each candidate",
-                found=f"{lists[0]}, of field {spec.name!r}",
+                found=f"{lists[0]}, a {'list' if spec.made is not None else spec.kind.value}",
             )
     known = {*source_columns(trained.schema.fields, of_request=False), *trained.schema.score.columns}
     for column in (name for name in rerank.columns if name not in known):
