@@ -262,7 +262,7 @@ def test_an_older_dataset_says_so_and_is_prepared_again_by_an_adapter(tmp_path: 
     path = dataset.root / MANIFEST_FILE
     content = read_sealed(path)
     write_sealed(path, {**content, "format_version": 1})
-    with pytest.raises(DataError, match=r"another version(.|\n)*format_version 3(.|\n)*format_version 1(.|\n)*again"):
+    with pytest.raises(DataError, match=r"another version(.|\n)*format_version 4(.|\n)*format_version 1(.|\n)*again"):
         load_dataset(dataset.root)
     assert build_dataset(Source(), tmp_path, progress=False).manifest == dataset.manifest
 

@@ -88,6 +88,12 @@ def test_a_kill_between_parts_changes_no_byte(
     with pytest.raises(KeyboardInterrupt):
         embedded(log, encoder, tmp_path / "killed", *parts)
     assert sorted(p.name for p in (tmp_path / "killed").iterdir()) == ["part-00000.parquet", "plan.json"]
+    part = tmp_path / "killed" / "part-00000.parquet"
+    content = part.read_bytes()
+    part.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    with pytest.raises(DataError, match=r"damaged(.|\n)*part-00000"):
+        embedded(log, encoder, tmp_path / "killed", *parts)
+    part.write_bytes(content)
     embedded(log, encoder, tmp_path / "killed", *parts)
     assert len(calls) == 4  # the first part was not made again
     names = [sorted(p.name for p in (tmp_path / each).iterdir()) for each in ("whole", "killed")]
@@ -129,6 +135,14 @@ def test_what_a_folder_of_sentence_transformers_says_is_taken(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="a layer Dense"):
         Pooled.of(tmp_path, "mean", None)
     assert Pooled.of(tmp_path / "1_Pooling", None, None) == Pooled("mean", False)
+    for path in ("../elsewhere", "/etc"):
+        (tmp_path / "modules.json").write_text(json.dumps([modules[0], {**modules[1], "path": path}]))
+        with pytest.raises(DataError, match=r"modules.json(.|\n)*does not lie below"):
+            Pooled.of(tmp_path, None, None)
+    for content in ("{}", "[1]", "[" * 100_000):
+        (tmp_path / "modules.json").write_text(content)
+        with pytest.raises(DataError, match="cannot be read"):
+            Pooled.of(tmp_path, None, None)
 
 
 def test_weights_that_may_hold_code_are_refused(log: Path, encoder: Path, tmp_path: Path) -> None:

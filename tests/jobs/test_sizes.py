@@ -56,6 +56,15 @@ def test_a_run_says_and_keeps_what_it_chose(tmp_path: Path, capsys: pytest.Captu
     train(*arguments, "trainer.max_steps=40", "resume=last")
     assert load_summary(folder).metrics == before
     train(*arguments, "trainer.max_steps=40", "resume=last", "data.loader.batch_candidates=256")  # the same, in numbers
+    train(*arguments, "trainer.max_steps=40", "resume=last")
     with pytest.raises(SystemExit):
         train(*arguments, "trainer.max_steps=40", "resume=last", "data.loader.batch_candidates=512")
     assert "data.loader.batch_candidates=256" in capsys.readouterr().err
+    text = (folder / "config.yaml").read_text()
+    for damaged in ("${oc.env:HOME}", "many", "true"):  # of a file nothing is resolved
+        (folder / "config.yaml").write_text(text.replace("patience: 2", f"patience: {damaged}"))
+        with pytest.raises(SystemExit):
+            train(*arguments, "trainer.max_steps=40", "resume=last")
+        said = " ".join(capsys.readouterr().err.split())
+        assert "callbacks.patience" in said
+        assert str(Path.home()) not in said

@@ -138,16 +138,25 @@ def test_restarts_are_cosines_each_twice_as_long() -> None:
     assert [cycle_ends(epochs) for epochs in (1, 2, 3, 4, 7, 8, 31)] == [
         [1], [2], [1, 3], [1, 4], [1, 3, 7], [1, 3, 8], [1, 3, 7, 15, 31],
     ]  # fmt: skip
-    found = [schedule.factor(step, 70, 7) for step in range(71)]
+    found = [schedule.factor(step, 70, 10) for step in range(71)]
     assert [step for step, factor in enumerate(found) if factor == 1.0] == [0, 10, 30]
     assert found[5] == found[20] == found[50] == pytest.approx(0.55)
     cosine = LRSchedule("cosine", 0, 0.1)
     assert found[30:70] == [cosine.factor(step, 40) for step in range(40)]
     assert found[70] == pytest.approx(0.1)
-    assert found[:30] == [schedule.factor(step, 30, 3) for step in range(30)]  # whatever comes behind
+    assert found[:30] == [schedule.factor(step, 30, 10) for step in range(30)]  # whatever comes behind
     warm = LRSchedule("restarts", 4, 0.1)
-    assert [warm.factor(step, 70, 7) for step in (0, 3, 4)] == [0.25, 1.0, 1.0]
-    assert warm.factor(10, 70, 7) == 1.0
+    assert [warm.factor(step, 70, 10) for step in (0, 3, 4)] == [0.25, 1.0, 1.0]
+    assert warm.factor(10, 70, 10) == 1.0
+
+
+def test_restarts_are_of_epochs_though_steps_end_the_training() -> None:
+    schedule = LRSchedule("restarts", 0, 0.1)
+    assert [cycle_ends(steps, 10) for steps in (5, 10, 25, 30, 55, 70)] == [[1], [1], [1, 3], [1, 3], [1, 6], [1, 3, 7]]
+    found = [schedule.factor(step, 55, 10) for step in range(56)]
+    assert [step for step, factor in enumerate(found) if factor == 1.0] == [0, 10]
+    assert found[:10] == [schedule.factor(step, 700, 10) for step in range(10)]
+    assert found[55] == pytest.approx(0.1)
     with pytest.raises(ConfigError, match="step"):
         LRSchedule("step", 0, 0.0)  # type: ignore[arg-type]
 

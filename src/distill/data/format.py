@@ -28,7 +28,7 @@ from distill.errors import DataError
 from distill.files import below
 from distill.schema import FieldSpec, HiddenColumn, Kind, Schema, Side
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 SCHEMA_FILE = "schema.yaml"
 MANIFEST_FILE = "manifest.json"
 SPLITS: tuple[Split, ...]

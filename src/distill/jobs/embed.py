@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from distill.encodings.arrow import null_mask
 from distill.encodings.place import Place
 from distill.encodings.values import first, to_id_values
 from distill.errors import DataError
-from distill.files import temporary_sibling
+from distill.files import atomic_file
 from distill.jobs.planned_folder import begin
 from distill.jobs.schema import found_files
 from distill.jobs.text_encoder import Pooled, TextEncoder, model_digest
@@ -46,6 +48,8 @@ def run(options: argparse.Namespace) -> Path:
         return path
     encoder = TextEncoder(options.model, pooled, options.max_tokens, torch.device(options.device))
     ids, texts = read_texts(files, options.id, options.text, options.prefix)
+    if len(ids) == 0:
+        raise DataError("The files hold no rows.", where=", ".join(map(str, files[:3])))
     _announce(options, pooled, len(ids), texts.null_count)
     parts = []
     for number, start in enumerate(range(0, len(ids), options.part_rows)):
@@ -55,7 +59,7 @@ def run(options: argparse.Namespace) -> Path:
             _write_whole(part, iter([_embedded(encoder, ids[rows], texts[rows], options)]))
             console.print(f"{min(rows.stop, len(ids)):,} of {len(ids):,}", soft_wrap=True, highlight=False)
         parts.append(part)
-    _write_whole(path, (pq.read_table(part) for part in parts))
+    _write_whole(path, map(_read_part, parts))
     for part in parts:
         part.unlink()
     console.print(f"Written: {path}", soft_wrap=True, highlight=False)
@@ -80,7 +84,7 @@ def read_texts(files: Sequence[Path], id_column: str, columns: Sequence[str], pr
             )
     ids, texts = [], []
     for batch in raw.batches(wanted):
-        place = Place(id_column, "--id", lambda row, start=batch.start: raw.locate(start + row))  # type: ignore[misc]
+        place = Place(id_column, "--id", partial(_located, raw, batch.start))
         values = to_id_values(batch.columns[id_column], place)
         if (row := first(null_mask(values))) >= 0:
             raise DataError("A text has no id.", where=place.at(row), found="null", remedy="Leave such rows out.")
@@ -90,6 +94,10 @@ def read_texts(files: Sequence[Path], id_column: str, columns: Sequence[str], pr
     _, firsts = np.unique(all_ids.dictionary_encode().indices.to_numpy(zero_copy_only=False), return_index=True)
     kept = pa.array(np.sort(firsts))
     return all_ids.take(kept), pa.chunked_array(texts, pa.string()).combine_chunks().take(kept)
+
+
+def _located(raw: RawFiles, start: int, row: int) -> str:
+    return raw.locate(start + row)
 
 
 def _joined(columns: Sequence[pa.Array], prefix: str) -> pa.Array:
@@ -112,19 +120,28 @@ def _embedded(encoder: TextEncoder, ids: pa.Array, texts: pa.Array, options: arg
     return pa.table({ID: ids, VECTOR: vectors})
 
 
+def _read_part(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            "A part of the vectors is damaged.",
+            where=str(path),
+            found=str(error).splitlines()[0][:200],
+            remedy="Remove this file and give the same command again.",
+        ) from error
+
+
 def _write_whole(path: Path, tables: Iterator[pa.Table]) -> None:
     """Writes tables one after the other; the file is there whole or not at all."""
-    beside = temporary_sibling(path)
-    writer: pq.ParquetWriter | None = None
-    try:
+    with atomic_file(path) as beside, ExitStack() as open_writer:
+        writer: pq.ParquetWriter | None = None
         for table in tables:
-            writer = writer or pq.ParquetWriter(beside, table.schema, compression="zstd")
+            if writer is None:
+                writer = pq.ParquetWriter(beside, table.schema, compression="zstd", write_page_checksum=True)
+                open_writer.callback(writer.close)
             writer.write_table(table)
-        if writer is not None:
-            writer.close()
-            beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        open_writer.close()
 
 
 def _plan(options: argparse.Namespace, files: Sequence[Path], pooled: Pooled) -> dict[str, object]:

@@ -51,7 +51,7 @@ from distill.training.callbacks import (
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher, cotrained_setting
-from distill.training.lr_schedule import LRSchedule
+from distill.training.lr_schedule import RESTARTS, LRSchedule, cycle_ends
 from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory, count_weights
 
@@ -96,7 +96,7 @@ class FitJob:
         resumed = self.resume and last.exists()
         callbacks = [
             *self._start(module, resumed),
-            *fit_callbacks(self.cfg, self.plan, self.folder, self.log_dir),
+            *fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir, self._cycles(data)),
             self._encodings(),
             *self.callbacks,
         ]
@@ -248,6 +248,12 @@ class FitJob:
         steps = data.steps_per_epoch() * self.plan.max_epochs
         return min(steps, self.cfg.trainer.max_steps) if self.cfg.trainer.max_steps > 0 else steps
 
+    def _cycles(self, data: RankingDataModule) -> Sequence[int] | None:
+        """After how many epochs the cycles of the learning rate end; None without any."""
+        if self.plan.scheduler["shape"] != RESTARTS:
+            return None
+        return cycle_ends(max(1, self._total_steps(data)), max(1, data.steps_per_epoch()))
+
     def data(self) -> RankingDataModule:
         """Puts together what is read."""
         return RankingDataModule(
@@ -287,7 +293,7 @@ class FitJob:
             optimizer=build(self.plan.optimizer, self.plan.key("optimizer"), OptimizerFactory),
             schedule=build(self.plan.scheduler, self.plan.key("scheduler"), LRSchedule),
             total_steps=total_steps,
-            epochs=self.plan.max_epochs,
+            epoch_steps=data.steps_per_epoch(),
         )
         return RankingModule(
             model=model,

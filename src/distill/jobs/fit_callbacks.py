@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LearningRateMonitor
 
-from distill.jobs.fit_plan import FitPlan
 from distill.jobs.node import build
 from distill.ops.ranks import rank
 from distill.training.callbacks import (
@@ -27,24 +27,26 @@ from distill.training.callbacks import (
     StopOnNonFinite,
     Validated,
 )
-from distill.training.lr_schedule import RESTARTS, cycle_ends
 
 _MAIN = ("student", "model")  # not teacher and control, which trials share
 
 
-def fit_callbacks(cfg: DictConfig, plan: FitPlan, folder: Path, log_dir: Path) -> list[pl.Callback]:
+def fit_callbacks(
+    cfg: DictConfig, role: str, folder: Path, log_dir: Path, cycles: Sequence[int] | None = None
+) -> list[pl.Callback]:
     """Builds the callbacks of a fit: those that every fit has, then those of `callbacks` and `callbacks.extra`.
 
     Args:
         cfg: Of the run.
-        plan: Of the fit.
+        role: teacher | control | student | model.
         folder: For checkpoints.
         log_dir: For logs.
+        cycles: After how many epochs the cycles of the learning rate end; None without any.
 
     Raises:
         ConfigError: An extra callback cannot be built.
     """
-    monitor, role = str(cfg.callbacks.monitor), plan.role
+    monitor = str(cfg.callbacks.monitor)
     always = [
         CheckMonitor(monitor, role),
         BestCheckpoint(folder, monitor, str(cfg.callbacks.mode)),
@@ -59,15 +61,14 @@ def fit_callbacks(cfg: DictConfig, plan: FitPlan, folder: Path, log_dir: Path) -
         Validated(),
     ]
     extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in cfg.callbacks.extra.items())
-    return [*always, *_chosen(cfg, plan, folder), *extra]
+    return [*always, *_chosen(cfg, role, folder, cycles), *extra]
 
 
-def _chosen(cfg: DictConfig, plan: FitPlan, folder: Path) -> list[pl.Callback]:
-    options, role, found = cfg.callbacks, plan.role, list[pl.Callback]()
+def _chosen(cfg: DictConfig, role: str, folder: Path, cycles: Sequence[int] | None) -> list[pl.Callback]:
+    options, found = cfg.callbacks, list[pl.Callback]()
     if options.checkpoint_every_n_steps is not None:
         found.append(LastCheckpoint(folder, int(options.checkpoint_every_n_steps)))
     if options.patience is not None:
-        cycles = cycle_ends(plan.max_epochs) if plan.scheduler["shape"] == RESTARTS else None
         patience, least = int(options.patience), float(options.min_delta)
         found.append(Patience(options.monitor, options.mode, patience, least, cycles))
     if options.progress_bar:

@@ -65,6 +65,19 @@ class RunRecord:
         """Keys of the config that were `auto`, with what was chosen for them."""
         return dict(self.manifest.get("auto", {}))
 
+    def number(self, key: str) -> int:
+        """Returns a whole number of the config.
+
+        Raises:
+            DataError: The config has none there.
+        """
+        found: Any = self.config
+        for name in key.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if type(found) is not int:
+            raise _unusable(Path(CONFIG_FILE), f"{key}: {found!r}"[:200])
+        return found
+
     @property
     def processes(self) -> int:
         """Number of processes that it began with."""

@@ -46,12 +46,12 @@ def sized(cfg: DictConfig, dataset: Dataset, record: RunRecord | None) -> tuple[
         record: Of a run that goes on, whose numbers are taken as they were.
 
     Returns:
-        The config, and the keys that were `auto` with their numbers.
+        The config, and the keys that are `auto`, or were when the run began, with their numbers.
     """
     wanted = [key for key in _STAND_INS if _is_auto(cfg, key)]
     if record is not None:
-        then = OmegaConf.create(dict(record.config))
-        return (found := _with(cfg, {key: int(OmegaConf.select(then, key)) for key in wanted})), _of(found, wanted)
+        numbers = {key: record.number(key) for key in wanted}
+        return _with(cfg, numbers), {**record.chosen, **numbers}
     parts = dataset.manifest.splits.get("train", ())
     rows, requests = sum(part.candidates for part in parts), sum(part.rows for part in parts)
     divided = shards(cfg.data.loader, processes(cfg))

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from distill.errors import ConfigError, DataError
-from distill.files import hash_bytes, hash_file
+from distill.files import below, hash_bytes, hash_file
 
 Pooling = Literal["mean", "cls"]
 _PARTS = {"Transformer", "Pooling", "Normalize"}
@@ -45,8 +45,8 @@ class Pooled:
         if other := [name for name in names if name not in _PARTS]:
             raise _unsupported(folder, f"a layer {other[0]}")
         if "Pooling" in names and pooling is None:
-            path = folder / str(parts[names.index("Pooling")].get("path", "")) / "config.json"
-            config = _json(path)
+            path = folder / _below(folder, parts[names.index("Pooling")].get("path", "")) / "config.json"
+            config = _json(path, dict)
             modes = [name.removeprefix("pooling_mode_") for name, on in config.items() if on is True]
             modes = [mode for mode in modes if mode in ("mean_tokens", "cls_token") or "token" in mode]
             known: dict[str, Pooling] = {"mean_tokens": "mean", "cls_token": "cls"}
@@ -128,14 +128,29 @@ def model_digest(folder: Path) -> str:
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
     path = folder / "modules.json"
-    return list(_json(path)) if path.is_file() else []
+    parts = _json(path, list) if path.is_file() else []
+    if not all(isinstance(part, dict) for part in parts):
+        raise DataError("A file of the encoder cannot be read.", where=str(path), expected="a list of objects")
+    return parts
 
 
-def _json(path: Path) -> Any:
+def _below(folder: Path, name: object) -> str:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return below(str(name))
+    except ValueError as error:
+        raise DataError(
+            "A file of the encoder cannot be read.", where=str(folder / "modules.json"), found=str(error)
+        ) from error
+
+
+def _json(path: Path, kind: type[Any]) -> Any:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, kind):
+            raise ValueError(f"{type(found).__name__} instead of {kind.__name__}")
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError("A file of the encoder cannot be read.", where=str(path), found=str(error)[:200]) from error
+    return found
 
 
 def _unsupported(path: Path, found: str) -> ConfigError:

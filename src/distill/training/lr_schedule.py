@@ -42,35 +42,42 @@ class LRSchedule:
         require_integer("scheduler.warmup_steps", self.warmup_steps, 0)
         require_number("scheduler.final", self.final, 0.0, 1.0)
 
-    def factor(self, step: int, total_steps: int, epochs: int = 1) -> float:
+    def factor(self, step: int, total_steps: int, epoch_steps: int | None = None) -> float:
         """Returns the factor at a step.
 
         Args:
             step: Counted in optimiser steps, from 0.
             total_steps: Of the whole training.
-            epochs: That these are.
+            epoch_steps: Of an epoch; the training is one if not given.
         """
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         if self.shape == "constant":
             return 1.0
-        begin, end = self._cycle(step, total_steps, epochs)
+        begin, end = self._cycle(step, total_steps, epoch_steps or total_steps)
         begin = max(begin, min(self.warmup_steps, end))
         done = min(1.0, (step - begin) / max(1.0, end - begin))
         left = 1.0 - done if self.shape == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
         return self.final + (1.0 - self.final) * left
 
-    def _cycle(self, step: int, total_steps: int, epochs: int) -> tuple[float, float]:
+    def _cycle(self, step: int, total_steps: int, epoch_steps: int) -> tuple[int, int]:
         """Returns the steps at which the cycle of a step begins and ends; without restarts there is one."""
         if self.shape != RESTARTS:
             return 0, total_steps
-        ends = [total_steps * end / epochs for end in cycle_ends(epochs)]
-        number = next((n for n, end in enumerate(ends) if step < end), len(ends) - 1)
-        return (ends[number - 1] if number else 0), ends[number]
+        ends = [end * epoch_steps for end in cycle_ends(total_steps, epoch_steps)[:-1]]
+        before = [end for end in ends if end <= step]
+        return (before[-1] if before else 0), (ends[len(before)] if len(before) < len(ends) else total_steps)
 
 
-def cycle_ends(epochs: int) -> list[int]:
-    """Returns after how many epochs the cycles of `restarts` end: 1, 3, 7, …; the last one ends with the training."""
+def cycle_ends(total_steps: int, epoch_steps: int = 1) -> list[int]:
+    """Returns after how many epochs the cycles of `restarts` end: 1, 3, 7, …; the last one ends with the training,
+    which may be within an epoch.
+
+    Args:
+        total_steps: Of the whole training; epochs, if `epoch_steps` is not given.
+        epoch_steps: Of an epoch.
+    """
+    epochs = math.ceil(total_steps / epoch_steps)
     ends = [0]
     while 2 * ends[-1] + 1 <= epochs:
         ends.append(2 * ends[-1] + 1)

@@ -44,7 +44,7 @@ class Recipe:
         optimizer: Builds the optimiser.
         schedule: Learning rate by step.
         total_steps: Optimiser steps of the whole training, for the schedule.
-        epochs: That these are.
+        epoch_steps: Of an epoch; the training is one if None.
     """
 
     loss: CompositeLoss
@@ -52,7 +52,7 @@ class Recipe:
     optimizer: OptimizerFactory
     schedule: LRSchedule
     total_steps: int
-    epochs: int = 1
+    epoch_steps: int | None = None
 
 
 class RankingModule(pl.LightningModule):
@@ -90,7 +90,7 @@ class RankingModule(pl.LightningModule):
         self.projection = ServingProjection(schema) if serving else nn.Identity()
         self._optimizer_factory = recipe.optimizer
         self._schedule = recipe.schedule
-        self.total_steps, self._epochs = recipe.total_steps, recipe.epochs
+        self.total_steps, self._epoch_steps = recipe.total_steps, recipe.epoch_steps
         self._rows = MetricState()
         self._held: list[Held] = []
         self._told: set[str] = set()
@@ -202,7 +202,7 @@ class RankingModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Returns the combined optimiser and its schedule by step."""
         optimizer = self._optimizer_factory.build(self)
-        schedule = LambdaLR(optimizer, lambda step: self._schedule.factor(step, self.total_steps, self._epochs))
+        schedule = LambdaLR(optimizer, lambda step: self._schedule.factor(step, self.total_steps, self._epoch_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

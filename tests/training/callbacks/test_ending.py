@@ -45,6 +45,7 @@ def fitted(
     max_steps: int = -1,
     resume: Path | None = None,
     cycles: tuple[int, ...] | None = None,
+    every: int = 1,
 ) -> tuple[pl.Trainer, BestCheckpoint]:
     """Fits with patience 2."""
     best = BestCheckpoint(folder, "val/auc", mode)
@@ -60,6 +61,7 @@ def fitted(
         plugins=[AtomicCheckpointIO()],
         max_epochs=len(values) if epochs is None else epochs,
         max_steps=max_steps,
+        check_val_every_n_epoch=every,
         accelerator="cpu",
         num_sanity_val_steps=0,
         logger=False,
@@ -120,6 +122,13 @@ def test_a_cycle_of_the_learning_rate_is_not_broken_off(tmp_path: Path) -> None:
     assert (found.reason, found.best_epoch, run.current_epoch) == ("patience", 7, 15)
     again, _ = fitted(tmp_path, values, cycles=(1, 3, 7, 15, 16), resume=tmp_path / "last.ckpt")
     assert again.current_epoch == 15
+
+
+def test_a_cycle_may_end_between_two_validations(tmp_path: Path) -> None:
+    values = (0.7, 0.7, *[0.6] * 6, 0.9, 0.9)
+    run, best = fitted(tmp_path, values, cycles=(1, 3, 7, 10), every=2)
+    assert ending(run, best, 10).reason == "patience"
+    assert run.current_epoch == 8  # validated after 2, 4, 6 and 8 epochs: the cycle that ended after 7 is seen there
 
 
 @pytest.mark.parametrize(("max_steps", "reason"), [(4, "max_steps"), (-1, "max_epochs")])

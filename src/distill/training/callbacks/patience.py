@@ -59,7 +59,8 @@ class Patience(EarlyStopping):
     @contextmanager
     def _until_the_cycle_ends(self, trainer: pl.Trainer) -> Iterator[None]:
         """Has no end of patience meanwhile."""
-        settled = trainer.is_last_batch and trainer.current_epoch + 1 in (self._cycles or ())
+        done, every = trainer.current_epoch + 1, trainer.check_val_every_n_epoch or 1
+        settled = trainer.is_last_batch and any(done - every < end <= done for end in self._cycles or ())
         patience = self.patience
         if self._cycles is not None and not settled:
             self.patience = sys.maxsize

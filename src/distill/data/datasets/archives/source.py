@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from distill.data.datasets.fingerprint import fingerprint_files
 from distill.data.raw import RawDataset
@@ -102,7 +102,7 @@ class ArchiveSource:
         """Hash of the schema, the rule, the archive's options and its files."""
         files = self.archive.files(self._folder)
         root = self._folder if self._folder.is_dir() else self._folder.parent
-        options: Any = asdict(self.archive)  # type: ignore[call-overload]  # all of them are dataclasses
+        options = dict(vars(self.archive))
         rule = None if self.split is None else [type(self.split).__name__, asdict(self.split)]
         parts = [dump_schema(self.raw_schema()), options, rule, fingerprint_files(files, root)]
         return hashlib.blake2b(json.dumps(parts, default=str).encode(), digest_size=16).hexdigest()
