@@ -20,9 +20,10 @@ from distill.console import plain_console
 from distill.data.found import find_all, sources_root
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.chunk import Chunk
-from distill.data.prepare.plan import Use, check_columns, open_files
+from distill.data.prepare.plan import check_columns, open_files
 from distill.data.prepare.progress import Pass, PassProgress
 from distill.data.prepare.source import BATCH_BYTES
+from distill.data.prepare.uses import Use
 from distill.data.transfer import BatchTransfer
 from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of

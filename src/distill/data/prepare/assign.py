@@ -27,10 +27,10 @@ from distill.data.prepare.boundaries import boundary
 from distill.data.prepare.chunk import Int8
 from distill.data.prepare.file_codes import file_codes
 from distill.data.prepare.keys import RowKeys, key_columns, raw_place, row_keys
-from distill.data.prepare.plan import RawShape
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.records import RecordPartitions, kth_smallest, partition_count
 from distill.data.prepare.source import RawBatch, RawFiles
+from distill.data.prepare.uses import RawShape
 from distill.data.raw import RawDataset
 from distill.data.split import (
     ColumnSplit,

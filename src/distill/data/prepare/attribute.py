@@ -14,10 +14,10 @@ from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.event_log import EventLog, count_time, joined_keys, key_columns_of, read_events
 from distill.data.prepare.keys import keys_of, raw_place
-from distill.data.prepare.plan import KEYS, RawShape, Use
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.stream import explode_candidates
+from distill.data.prepare.uses import KEYS, RawShape, Use
 from distill.encodings.arrow import Bool, Int64
 from distill.encodings.place import Place
 from distill.errors import DataError, SchemaError

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from distill.data.prepare.keys import keys_of, raw_place
 from distill.data.prepare.listed import value_kind
-from distill.data.prepare.plan import KEYS, TIMES, Use, check_columns, open_files
+from distill.data.prepare.plan import check_columns, open_files
 from distill.data.prepare.source import RawFiles
+from distill.data.prepare.uses import KEYS, TIMES, Use
 from distill.encodings.arrow import Bool, Int64, family, plain_type
 from distill.encodings.hashing import mix64
 from distill.encodings.place import Place

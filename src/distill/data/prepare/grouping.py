@@ -19,10 +19,10 @@ import pyarrow.ipc as ipc
 from distill.data.prepare.assigners import Assigner, ByFile, request_in_two_splits
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import row_keys
-from distill.data.prepare.plan import Use, read_columns
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.records import partition_count, partition_of
 from distill.data.prepare.source import RawBatch, RawFiles
+from distill.data.prepare.uses import Use, read_columns
 from distill.encodings.arrow import Int64, combine, differs
 from distill.encodings.hashing import mix64
 from distill.encodings.values import first

@@ -10,9 +10,10 @@ import pyarrow as pa
 from distill.data.format import ITEM_KEY, PartFile, field_column, items_schema
 from distill.data.prepare.counts import Counts
 from distill.data.prepare.keys import keys_of, raw_place
-from distill.data.prepare.plan import Use, check_columns, field_uses, open_files
+from distill.data.prepare.plan import check_columns, open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
+from distill.data.prepare.uses import Use, field_uses
 from distill.data.prepare.writer import PartWriter
 from distill.encodings.arrow import Int64, family, plain_type
 from distill.encodings.fitted import FittedEncodings, RawColumn

@@ -12,8 +12,8 @@ import pyarrow as pa
 from distill.data.prepare.assigners import Assigner
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.keys import row_keys
-from distill.data.prepare.plan import Use, id_columns, read_columns
 from distill.data.prepare.source import RawBatch, RawFiles
+from distill.data.prepare.uses import Use, id_columns, read_columns
 from distill.encodings.arrow import Int64, explode
 from distill.encodings.values import first
 from distill.errors import DataError

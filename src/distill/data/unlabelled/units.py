@@ -21,10 +21,10 @@ from distill.data.prepare.grouping import (
     with_keys,
 )
 from distill.data.prepare.keys import request_keys, row_keys
-from distill.data.prepare.plan import RawShape, Use, id_columns, read_columns
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.stream import explode_candidates
+from distill.data.prepare.uses import RawShape, Use, id_columns, read_columns
 from distill.encodings.arrow import Int64
 from distill.schema import Schema
 

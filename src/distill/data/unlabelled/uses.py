@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from distill.data.prepare.plan import RawShape, Use, check_present, field_uses, key_uses
+from distill.data.prepare.plan import check_present
 from distill.data.prepare.source import RawFiles
+from distill.data.prepare.uses import RawShape, Use, field_uses, key_uses
 from distill.encodings.arrow import family, plain_type
 from distill.errors import DataError
 from distill.schema import Schema
