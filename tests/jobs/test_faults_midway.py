@@ -26,6 +26,7 @@ def test_a_part_file_that_vanishes_within_a_run_is_named_and_the_run_goes_on_onc
     away = tmp_path / "away.parquet"
     alone = [a for a in tiny_arguments(tmp_path) if not a.startswith(("teacher.", "data=", "trainer.max_epochs"))]
     arguments = [*alone, "data=prepared", f"data.root={folder}", "trainer.max_epochs=3", "name=vanishing"]
+    arguments += ["data.loader.batch_candidates=4096"]  # two steps an epoch
     training_step = RankingModule.training_step
 
     def lose(self: RankingModule, batch: Any, batch_idx: int) -> Any:

@@ -33,6 +33,7 @@ def build_inputs(
     weight: Sequence[float] | Tensor | None = None,
     stage: Sequence[int] | Tensor | None = None,
     origin: Sequence[int] | Tensor | None = None,
+    item_id: Sequence[int] | Tensor | None = None,
     step: int = 0,
 ) -> LossInputs:
     """Builds inputs for requests of the given sizes; by default all exposed, observed, valid and of weight 1."""
@@ -50,7 +51,7 @@ def build_inputs(
         weight=_tensor(weight, torch.ones(num_rows)),
         request_id=torch.arange(num_requests),
         user_id=torch.arange(num_requests),
-        item_id=ids,
+        item_id=_tensor(item_id, ids),
         row=ids,
         columns={},
     )

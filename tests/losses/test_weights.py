@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from distill.data.popularity import ItemExposures
 from distill.losses import terms as all_terms
 from distill.losses.setting import LossSetting
 from distill.losses.terms import (
+    CLID,
     COPR,
     DE,
     JRC,
@@ -22,6 +24,7 @@ from distill.losses.terms import (
     HardMSE,
     Hint,
     ItemContrast,
+    JointTopK,
     LambdaRank,
     ListMLE,
     ListNet,
@@ -30,15 +33,18 @@ from distill.losses.terms import (
     LossTerm,
     MarginMSE,
     MultiPositiveSoftmax,
+    NeuralSort,
     ProbMSE,
     RankNet,
     Relational,
+    RelaxedTopK,
     SampledSoftmax,
     SoftCE,
     SoftmaxKL,
     StageOrder,
     TaskInfo,
     TeacherRankNet,
+    UnKD,
 )
 from tests.losses.conftest import build_inputs
 
@@ -71,6 +77,12 @@ OF_REQUESTS: list[Callable[[], LossTerm]] = [
     LambdaRank,
     MultiPositiveSoftmax,
     JRC,
+    CLID,
+    NeuralSort,
+    lambda: RelaxedTopK(top=2),
+    lambda: RelaxedTopK(top=1, keep=2, form="arf"),
+    lambda: JointTopK(top=2),
+    lambda: UnKD(groups=2),
     Relational,
 ]
 """Terms whose sums have one value a request, which counts by the mean weight of its rows."""
@@ -84,7 +96,9 @@ def ready(make: Callable[[], LossTerm]) -> LossTerm:
     term = make()
     tasks = [TaskInfo("click", 1.0), TaskInfo("buy", 0.5)]
     widths = {"request": 2, "candidate": 2}
-    term.setup(LossSetting(tasks, True, student_vectors=lambda: widths, teacher_vectors=lambda: {"body": 3}))
+    seen = ItemExposures(torch.arange(N), torch.arange(N) % 3 + 1)
+    setting = LossSetting(tasks, True, student_vectors=lambda: widths, teacher_vectors=lambda: {"body": 3})
+    term.setup(replace(setting, exposures=lambda: seen))
     return term.double().eval()
 
 
@@ -111,6 +125,7 @@ def given(weight: Sequence[float], rows: Sequence[int] | None = None, sizes: Seq
         observed=observed[taken],
         weight=torch.tensor(weight),
         stage=stage[taken],
+        item_id=taken,
     )
     hidden = {"request": request[taken], "candidate": candidate[taken]}
     return replace(

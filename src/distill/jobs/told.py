@@ -9,6 +9,7 @@ from distill.data.catalogue import load_catalogue
 from distill.data.format import Dataset
 from distill.data.items import item_fields
 from distill.data.missing import missing_row
+from distill.data.popularity import item_exposures
 from distill.losses.setting import LossSetting
 from distill.schema import Schema, Side
 
@@ -28,5 +29,6 @@ def told_of_dataset(
         setting,
         items=lambda: item_fields(dataset(), student),
         catalogue=lambda: load_catalogue(dataset(), batches),
+        exposures=lambda: item_exposures(dataset()),
         missing_cross=lambda: missing_row(dataset(), batches.side(Side.CROSS)),
     )

@@ -9,6 +9,7 @@ from typing import NoReturn
 from distill.batch import FeatureBlock
 from distill.data.catalogue import Catalogue
 from distill.data.items import ItemFields
+from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError
 from distill.schema import Schema
 
@@ -57,6 +58,7 @@ class LossSetting:
         teacher_vectors: Likewise of the teacher; nothing if its signals hold none.
         items: Returns the items of the dataset, with the candidate-side fields that the student sees.
         catalogue: Returns the catalogue of the dataset, with the candidate-side fields of batches.
+        exposures: Returns how often each item was exposed in the training split.
         missing_cross: Returns one row of cross fields, all missing: nobody computed them for a pair that was not
             recalled.
     """
@@ -69,4 +71,5 @@ class LossSetting:
     teacher_vectors: Callable[[], Mapping[str, int]] = dict
     items: Callable[[], ItemFields] = _untold
     catalogue: Callable[[], Catalogue] = _untold
+    exposures: Callable[[], ItemExposures] = _untold
     missing_cross: Callable[[], FeatureBlock] = _untold

@@ -100,7 +100,7 @@ class CotrainedTeacher(SignalSource):
 
 def cotrained_setting(tasks: Sequence[TaskInfo], total_steps: int) -> LossSetting:
     """Returns what a cotrained teacher's own loss is told of the run: labels and its logits are all that there is."""
-    return LossSetting(tasks, False, total_steps, "teacher.loss", _refuse, _refuse, _refuse)
+    return LossSetting(tasks, False, total_steps, "teacher.loss", _refuse, _refuse, _refuse, exposures=_refuse)
 
 
 def _refuse() -> NoReturn:

@@ -8,23 +8,29 @@ import torch
 from scipy.special import expit
 
 from distill.batch import Stage
+from distill.data.popularity import ItemExposures
 from distill.errors import ConfigError, DataError
 from distill.losses.setting import LossSetting
 from distill.losses.terms import (
+    CLID,
     COPR,
     JRC,
     RRD,
     Contrastive,
+    JointTopK,
     LambdaRank,
     ListMLE,
     ListNet,
     MarginMSE,
     MultiPositiveSoftmax,
+    NeuralSort,
     RankNet,
+    RelaxedTopK,
     SoftCE,
     StageOrder,
     TaskInfo,
     TeacherRankNet,
+    UnKD,
 )
 
 SIZES = [4, 1, 3, 2]
@@ -40,10 +46,17 @@ TAUGHT = [
     lambda **a: RRD(top=2, **a),
     lambda **a: COPR(chunk=2, **a),
     lambda **a: MultiPositiveSoftmax(positives="teacher", top=1, **a),
+    CLID,
+    NeuralSort,
+    lambda **a: RelaxedTopK(top=1, keep=2, **a),
+    lambda **a: RelaxedTopK(top=2, form="arf", **a),
+    lambda **a: JointTopK(top=1, **a),
+    lambda **a: UnKD(groups=2, **a),
 ]
 OTHERS = [StageOrder, MultiPositiveSoftmax, lambda **a: MultiPositiveSoftmax(positives="exposed", **a)]
 ALL = [*LABELLED, *TAUGHT, *OTHERS]
 STAGE = [3, 3, 2, 0, 3, 1, 3, 0, 2, 3]
+EXPOSURES = ItemExposures(torch.arange(9), torch.tensor([5, 5, 1, 1, 5, 5, 1, 1, 1]))
 
 
 @pytest.fixture
@@ -58,7 +71,7 @@ def inputs(make_inputs, generator):
 
 def _ready(make, known, **arguments):
     term = make(**arguments)
-    term.setup(LossSetting(known, has_signals=True))
+    term.setup(LossSetting(known, has_signals=True, exposures=lambda: EXPOSURES))
     return term
 
 
@@ -135,6 +148,30 @@ def test_copr_compares_chunks_of_the_teachers_order(make_inputs):
     assert one_chunk(make_inputs(student, [4], teacher=teacher)).denominators.tolist() == [0.0]
 
 
+def test_unkd_compares_items_that_are_about_as_popular(make_inputs):
+    """Of popular items 0 and 1, unpopular 2 and 3 and one never seen (9), only pairs of a group count, groups alike."""
+    student = torch.tensor([[0.5], [0.1], [0.9], [0.2], [0.4]], dtype=torch.float64)
+    teacher = torch.tensor([[5.0], [4.0], [3.0], [2.0], [1.0]], dtype=torch.float64)
+    given = make_inputs(student, [5], teacher=teacher, item_id=[0, 1, 2, 3, 9])
+    s = student[:, 0].numpy()
+    popular, others = (
+        [-np.log(expit(s[i] - s[j])) for i, j in pairs] for pairs in ([(0, 1)], [(2, 3), (2, 4), (3, 4)])
+    )
+    expected = (np.mean(popular) + np.mean(others)) / 2
+    term = _ready(UnKD, [TaskInfo("click", 1.0)], groups=2)
+    np.testing.assert_allclose(term(given).mean().item(), expected, rtol=1e-9)
+
+
+def test_clid_compares_shares_of_probabilities(make_inputs):
+    student, teacher = torch.tensor([[[0.5], [-1.0], [2.0]], [[-2.0], [0.0], [1.0]]], dtype=torch.float64)
+    q, p = (v[:, 0].sigmoid() / v.sigmoid().sum() for v in (teacher, student))
+    term = _ready(CLID, [TaskInfo("click", 1.0)])
+    found = term(make_inputs(student, [3], teacher=teacher)).mean().item()
+    np.testing.assert_allclose(found, (q * (q / p).log()).sum().item(), rtol=1e-9)
+    half = (teacher.sigmoid() / 2).logit()  # a common factor of all probabilities changes no share
+    assert abs(term(make_inputs(half, [3], teacher=teacher)).mean().item()) < 1e-12
+
+
 def test_positives_are_labelled_exposed_or_the_teachers_best(make_inputs):
     student = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
     own = {"teacher": torch.tensor([[3.0], [1.0], [2.0]]).double(), "labels": [[0], [1], [1]]}
@@ -160,7 +197,7 @@ def test_soft_pairs_are_zero_at_agreement(make, make_inputs, two_tasks, generato
     assert student.grad.abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("make", [TAUGHT[2], ListMLE, TAUGHT[5], TAUGHT[6], TAUGHT[7]])
+@pytest.mark.parametrize("make", [TAUGHT[2], ListMLE, *TAUGHT[5:8], *TAUGHT[9:14]])
 def test_order_of_the_teacher_lowers_the_loss(make, make_inputs, two_tasks, generator):
     teacher = torch.randn(10, 2, generator=generator)
     term = _ready(make, two_tasks)
@@ -198,6 +235,7 @@ def test_requests_are_weighted_and_independent(make, make_inputs, two_tasks, gen
     student, teacher = torch.randn(2, 10, 2, dtype=torch.float64, generator=generator).unbind()
     weight = torch.tensor([2.0] * 4 + [1.0] + [0.5] * 3 + [3.0] * 2)
     whole = {"teacher": teacher, "labels": LABELS, "observed": OBSERVED, "stage": torch.tensor(STAGE), "weight": weight}
+    whole["item_id"] = torch.arange(10)
     term = _ready(make, two_tasks)
     together = term(make_inputs(student, SIZES, **whole))
     numerators, denominators = torch.zeros(2).double(), torch.zeros(2).double()
@@ -242,6 +280,7 @@ def test_terms_on_labels_and_stages_want_no_teacher(make, two_tasks):
         (lambda: MultiPositiveSoftmax(top=3), "MultiPositiveSoftmax"),
         (lambda: JRC(alpha=1.5), "JRC.alpha"),
         (lambda: ListNet(temperature=0.0), "ListNet.temperature"),
+        (lambda: UnKD(groups=1), "UnKD.groups"),
     ],
 )
 def test_impossible_options_are_refused(make, where):

@@ -19,12 +19,15 @@ from distill.losses.terms.mse import LogitMSE, ProbMSE
 from distill.losses.terms.multi_positive_softmax import MultiPositiveSoftmax
 from distill.losses.terms.ranknet import RankNet, TeacherRankNet
 from distill.losses.terms.relational import Relational
+from distill.losses.terms.relaxed_top_k import JointTopK, NeuralSort, RelaxedTopK
 from distill.losses.terms.sampled_softmax import SampledSoftmax
 from distill.losses.terms.soft_ce import SoftCE
-from distill.losses.terms.softmax_kl import SoftmaxKL
+from distill.losses.terms.softmax_kl import CLID, SoftmaxKL
 from distill.losses.terms.stage_order import StageOrder
+from distill.losses.terms.unkd import UnKD
 
 __all__ = [
+    "CLID",
     "COPR",
     "DE",
     "JRC",
@@ -35,6 +38,7 @@ __all__ = [
     "HardMSE",
     "Hint",
     "ItemContrast",
+    "JointTopK",
     "LambdaRank",
     "ListMLE",
     "ListNet",
@@ -43,9 +47,11 @@ __all__ = [
     "LossTerm",
     "MarginMSE",
     "MultiPositiveSoftmax",
+    "NeuralSort",
     "ProbMSE",
     "RankNet",
     "Relational",
+    "RelaxedTopK",
     "SampledSoftmax",
     "SoftCE",
     "SoftmaxKL",
@@ -53,4 +59,5 @@ __all__ = [
     "TaskInfo",
     "TeacherRankNet",
     "TermSums",
+    "UnKD",
 ]

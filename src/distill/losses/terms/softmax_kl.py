@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
+from torch import Tensor
+
 from distill.losses.functional.softmax_kl import softmax_kl
 from distill.losses.terms.base import LossInputs, TermSums
-from distill.losses.terms.soft import TemperedTerm
+from distill.losses.terms.soft import SoftTerm, TemperedTerm
 from distill.ops.segment import segment_count, segment_sum
 from distill.ops.waiting import places
 
@@ -23,17 +26,45 @@ class SoftmaxKL(TemperedTerm):
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
-        batch, num_requests = inputs.batch, inputs.batch.num_requests
         student, teacher = self.student_logits(inputs), self.teacher_logits(inputs)
-        index, weight = batch.request_index, batch.weight
-        kept = places(self.selected(inputs))
-        if kept.real is not None or kept.index.shape[0] < batch.num_candidates:
-            parts = (student, teacher, index, weight)
-            student, teacher, index, weight = (part.index_select(0, kept.rows) for part in parts)
-        num_lists = num_requests if kept.real is None else num_requests + 1  # what is not selected is one more
-        index = kept.keep(index, num_requests)
-        counts = segment_count(index, num_lists)
-        values = softmax_kl(student, teacher, index, counts, self.temperature.value(inputs.step))
-        mean_weight = segment_sum(weight.to(student.dtype), index, num_lists) / counts.clamp(min=1)
-        values, counts, mean_weight = (of_list[:num_requests] for of_list in (values, counts, mean_weight))
-        return self.row_sums(values, (counts >= 2).unsqueeze(1), mean_weight)
+        return _sums(self, inputs, student, teacher, self.temperature.value(inputs.step))
+
+
+class CLID(SoftTerm):
+    """The divergence of the shares that candidates have in the clicks that a request is expected to get, task by task.
+
+    ``Σ_i q_i (log q_i - log p_i)`` with ``q = σ(t) / Σ_j σ(t_j)`` of the teacher and ``p`` likewise of the student.
+    Where all probabilities agree it is least, so it orders candidates and does not pull the student's probabilities
+    away from those of a calibrated teacher, as a softmax of logits can; it does not see a common factor of them either:
+    keep a pointwise term beside it. Reduction: sum over the candidates of a request, weighted mean over requests with
+    at least two selected rows, weighted sum over tasks. Gradient path: to the student's logits only.
+
+    The arguments are those of `SoftTerm`.
+
+    Reference: Gui et al., "Calibration-compatible Listwise Distillation of Privileged Features for CTR Prediction"
+    (CLID), WSDM 2024, arXiv 2312.08727; without the teacher's entropy, which has no gradient.
+    """
+
+    needs_probabilities = True
+
+    def forward(self, inputs: LossInputs) -> TermSums:
+        """Computes the sums, one unit a task."""
+        student, teacher = F.logsigmoid(self.student_logits(inputs)), F.logsigmoid(self.teacher_logits(inputs))
+        return _sums(self, inputs, student, teacher, 1.0)  # the softmax of log σ is a share of probabilities
+
+
+def _sums(term: SoftTerm, inputs: LossInputs, student: Tensor, teacher: Tensor, temperature: float) -> TermSums:
+    """Averages the divergence of two softmaxes of scores `[N, K']` over the requests of a term's rows."""
+    batch, num_requests = inputs.batch, inputs.batch.num_requests
+    index, weight = batch.request_index, batch.weight
+    kept = places(term.selected(inputs))
+    if kept.real is not None or kept.index.shape[0] < batch.num_candidates:
+        parts = (student, teacher, index, weight)
+        student, teacher, index, weight = (part.index_select(0, kept.rows) for part in parts)
+    num_lists = num_requests if kept.real is None else num_requests + 1  # what is not selected is one more
+    index = kept.keep(index, num_requests)
+    counts = segment_count(index, num_lists)
+    values = softmax_kl(student, teacher, index, counts, temperature)
+    mean_weight = segment_sum(weight.to(student.dtype), index, num_lists) / counts.clamp(min=1)
+    values, counts, mean_weight = (of_list[:num_requests] for of_list in (values, counts, mean_weight))
+    return term.row_sums(values, (counts >= 2).unsqueeze(1), mean_weight)

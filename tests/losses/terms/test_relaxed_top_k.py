@@ -1,0 +1,79 @@
+"""The relaxed losses of the first candidates against their equations."""
+
+import numpy as np
+import pytest
+import torch
+
+from distill.errors import ConfigError
+from distill.losses.functional.neural_sort import relaxed_top_k
+from distill.losses.setting import LossSetting
+from distill.losses.terms import JointTopK, NeuralSort, RelaxedTopK, TaskInfo
+
+ONE = torch.zeros(6, dtype=torch.int64)
+SIX = torch.tensor([6])
+
+
+@pytest.fixture
+def pair(generator):
+    return torch.randn(2, 6, 1, dtype=torch.float64, generator=generator).unbind()
+
+
+def _value(term, pair, make_inputs):
+    term.setup(LossSetting([TaskInfo("click", 1.0)], has_signals=True))
+    return term(make_inputs(pair[0], [6], teacher=pair[1])).mean().item()
+
+
+def _first(scores, keep, temperature, normalise=True):
+    return relaxed_top_k(scores[:, 0], ONE, SIX, keep, temperature, normalise).numpy()
+
+
+@pytest.mark.parametrize("keep", [None, 4])
+def test_lcron_lets_the_first_in_and_keeps_the_others_out(keep, pair, make_inputs):
+    wanted = (torch.argsort(torch.argsort(-pair[1][:, 0])) < 2).numpy()
+    inside = _first(pair[0], keep or 2, 0.5)
+    expected = -np.where(wanted, np.log(inside + 1e-6), np.log(1 - inside + 1e-6)).mean()
+    found = _value(RelaxedTopK(top=2, keep=keep, temperature=0.5), pair, make_inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_arf_only_lets_the_first_in(pair, make_inputs):
+    wanted = (torch.argsort(torch.argsort(-pair[1][:, 0])) < 2).numpy()
+    expected = -(np.log(_first(pair[0], 3, 0.5, normalise=False) + 1e-6) * wanted).mean()
+    found = _value(RelaxedTopK(top=2, keep=3, temperature=0.5, form="arf"), pair, make_inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_joint_passes_both_stages(pair, make_inputs):
+    wanted = (torch.argsort(torch.argsort(-pair[1][:, 0])) < 2).numpy()
+    both = _first(pair[0], 3, 0.5) * _first(pair[1], 2, 0.5)
+    expected = -np.where(wanted, np.log(both + 1e-6), np.log(1 - both + 1e-6)).mean()
+    found = _value(JointTopK(top=2, keep=3, temperature=0.5), pair, make_inputs)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_requests_of_which_all_are_kept_say_nothing(make_inputs):
+    term = RelaxedTopK(top=2, keep=3)
+    term.setup(LossSetting([TaskInfo("click", 1.0)], has_signals=True))
+    logits = torch.zeros(7, 1)
+    assert term(make_inputs(logits, [3, 4], teacher=logits)).denominators.tolist() == [1.0]
+
+
+def test_neural_sort_is_least_at_the_teachers_order(pair, make_inputs):
+    assert _value(NeuralSort(temperature=0.2), (pair[1], pair[1]), make_inputs) < _value(
+        NeuralSort(temperature=0.2), (-pair[1], pair[1]), make_inputs
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda: RelaxedTopK(top=0), "RelaxedTopK"),
+        (lambda: JointTopK(top=5, keep=4), "JointTopK"),
+        (lambda: RelaxedTopK(form="soft"), "RelaxedTopK.form"),
+        (lambda: NeuralSort(temperature=0.0), "NeuralSort.temperature"),
+    ],
+)
+def test_impossible_options_are_refused(make, where):
+    with pytest.raises(ConfigError) as error:
+        make()
+    assert error.value.where == where
