@@ -35,11 +35,13 @@ def _agree(found, expected, scores, generator):
 
 @pytest.mark.parametrize("top", [1, 2, 5])
 @pytest.mark.parametrize("normalise", [True, False])
-def test_share_of_the_first_places(top, normalise, scores, generator):
-    found = relaxed_top_k(scores, INDEX, COUNTS, top, 0.7, normalise)
+@pytest.mark.parametrize("part", [0, 1])
+def test_share_of_the_first_places_and_of_the_others(part, top, normalise, scores, generator):
+    found = relaxed_top_k(scores, INDEX, COUNTS, top, 0.7, normalise)[part]
     matrices = [_matrix(own, 0.7) for (own,) in _by_list(scores)]
     below = [p.detach().sum(0) if normalise else torch.full((len(p),), float(top)) for p in matrices]
-    expected = torch.cat([p[:top].sum(0) / b for p, b in zip(matrices, below, strict=True)])
+    places = slice(None, top) if part == 0 else slice(top, None)
+    expected = torch.cat([p[places].sum(0) / b for p, b in zip(matrices, below, strict=True)])
     _agree(found, expected, scores, generator)
 
 
@@ -63,13 +65,14 @@ def test_sums_of_distances(scores, generator):
 
 def test_a_cold_order_is_the_order_itself():
     scores = torch.tensor([0.3, -1.0, 2.0, 0.9])
-    first = relaxed_top_k(scores, torch.zeros(4, dtype=torch.int64), torch.tensor([4]), 2, 0.01)
+    first, others = relaxed_top_k(scores, torch.zeros(4, dtype=torch.int64), torch.tensor([4]), 2, 0.01)
     torch.testing.assert_close(first, torch.tensor([0.0, 0.0, 1.0, 1.0]))
+    torch.testing.assert_close(others, torch.tensor([1.0, 1.0, 0.0, 0.0]))
 
 
 def test_a_long_list_goes_block_by_block(generator):
     """2,000 rows have 4 million pairs, and a block some 262,000."""
     scores = torch.randn(2_000, dtype=torch.float64, generator=generator)
-    found = relaxed_top_k(scores, torch.zeros(2_000, dtype=torch.int64), torch.tensor([2_000]), 100, 0.5)
+    found, _ = relaxed_top_k(scores, torch.zeros(2_000, dtype=torch.int64), torch.tensor([2_000]), 100, 0.5)
     matrix = _matrix(scores, 0.5)
     torch.testing.assert_close(found, matrix[:100].sum(0) / matrix.sum(0), rtol=1e-9, atol=1e-12)

@@ -24,7 +24,7 @@ def _value(term, pair, make_inputs):
 
 
 def _first(scores, keep, temperature, normalise=True):
-    return relaxed_top_k(scores[:, 0], ONE, SIX, keep, temperature, normalise).numpy()
+    return relaxed_top_k(scores[:, 0], ONE, SIX, keep, temperature, normalise)[0].numpy()
 
 
 @pytest.mark.parametrize("keep", [None, 4])

@@ -22,11 +22,13 @@ from distill.ops.segment import segment_argsort, segment_start, segment_sum
 
 def relaxed_top_k(
     scores: Tensor, index: Tensor, counts: Tensor, top: int, temperature: float, normalise: bool = True
-) -> Tensor:
-    """Computes how likely each row is among the first `top` of its list: ``Σ_{k ≤ top} P̂_ki / sg(Σ_k P̂_ki)``.
+) -> tuple[Tensor, Tensor]:
+    """Computes how likely each row is among the first `top` of its list, and how likely among the others.
 
-    The sum below the line has no gradient (sg): it brings a row's places to a sum of 1. The time grows with the pairs
-    of a list, the memory with the rows. Gradient path: to `scores`, which cannot be differentiated again.
+    ``Σ_{k ≤ top} P̂_ki / sg(Σ_k P̂_ki)`` and ``Σ_{k > top} P̂_ki / sg(Σ_k P̂_ki)``. The sum below the line has no gradient
+    (sg): it brings a row's places to a sum of 1, so the two add up to 1 and their gradients do not to 0. The time grows
+    with the pairs of a list, the memory with the rows. Gradient path: to `scores`, which cannot be differentiated
+    again.
 
     Args:
         scores: `[M]`.
@@ -34,20 +36,20 @@ def relaxed_top_k(
         counts: Rows of each list `[S]`.
         top: Number of places, at least 1.
         temperature: T > 0.
-        normalise: Whether to divide by the sum of a row's places; else by `top`, which is the mean over the places.
+        normalise: Whether to divide by the sum of a row's places; else by `top`, which is the mean over the first.
 
     Returns:
-        `[M]` in [0, 1]; of a list of one row 1, or the share of its place.
+        `[M]` each, in [0, 1] if normalised.
 
     Reference:
         Wang et al., "Learning Cascade Ranking as One Network" (LCRON), ICML 2025, arXiv 2503.09492; without
         `normalise`: Wang et al., "Adaptive Neural Ranking Framework" (ARF), WWW 2024, arXiv 2310.10462.
     """
     far = distance_sums(scores, index, counts)
-    shares: Tensor = _TopShare.apply(  # type: ignore[no-untyped-call]
+    first, others = _TopShare.apply(  # type: ignore[no-untyped-call]
         scores, far, index, counts, top, temperature, normalise
     )
-    return shares
+    return first, others
 
 
 def order_surprise(
@@ -131,30 +133,31 @@ class _TopShare(torch.autograd.Function):
         top: int,
         temperature: float,
         normalise: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         places = _Places(scores, far, index, counts, temperature)
-        single = (counts.index_select(0, index) == 1).to(scores.dtype)  # no block has it
-        first, all_places = single.clone(), single.clone()
+        first = (counts.index_select(0, index) == 1).to(scores.dtype)  # a list of one row is in no block
+        others = torch.zeros_like(first)
         for block in pair_blocks(counts):
-            shares = places.log_shares(block).exp()
-            rows = block.second.flatten()
-            all_places.index_add_(0, rows, shares.sum(1).flatten())
-            first.index_add_(0, rows, (shares * (block.of_first(places.place) < top)).sum(1).flatten())
-        whole = torch.where(all_places > 0, all_places, 1.0) if normalise else torch.full_like(all_places, top)
+            shares, rows = places.log_shares(block).exp(), block.second.flatten()
+            of_first = shares * (block.of_first(places.place) < top)
+            first.index_add_(0, rows, of_first.sum(1).flatten())
+            others.index_add_(0, rows, (shares - of_first).sum(1).flatten())
+        whole = first + others
+        whole = torch.where(whole > 0, whole, 1.0) if normalise else torch.full_like(whole, top)  # no place may want it
         ctx.save_for_backward(scores, far, index, counts, whole)
         ctx.top, ctx.temperature = top, temperature
-        return (first / whole).clamp(max=1.0)
+        return first / whole, others / whole
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
         scores, far, index, counts, whole = ctx.saved_tensors
         places = _Places(scores, far, index, counts, ctx.temperature)
-        wanted = grad_outputs[0] / whole
+        of_first, of_others = (wanted / whole for wanted in grad_outputs)
         of_scores, of_far = torch.zeros_like(scores), torch.zeros_like(far)
-        for block in pair_blocks(counts, first=places.place < ctx.top):
-            shares = places.log_shares(block).exp()
-            slope = block.of_second(wanted)
+        for block in pair_blocks(counts):
+            shares, is_first = places.log_shares(block).exp(), block.of_first(places.place) < ctx.top
+            slope = torch.where(is_first, block.of_second(of_first), block.of_second(of_others))
             slope = shares * (slope - (shares * slope).sum(2, keepdim=True))
             places.add_slopes(block, slope, of_scores, of_far)
         return of_scores, of_far, None, None, None, None, None

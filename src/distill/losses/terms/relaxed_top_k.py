@@ -97,11 +97,11 @@ class _TopTerm(TemperedTerm):
 class RelaxedTopK(_TopTerm):
     """Keeps the teacher's first `top` candidates among the student's first `keep`, by a relaxed order.
 
-    With P_i the probability that candidate i is among the student's first `keep` (see `relaxed_top_k`) and y_i whether
-    it is among the teacher's first: ``-y_i log P_i - (1 - y_i) log(1 - P_i)`` (`form="lcron"`, the loss of a single
-    stage), or ``-y_i log(Σ_{k ≤ keep} P̂_ki / keep)`` (`form="arf"`, the relaxed loss). Reduction: mean over the
-    candidates of a request, weighted mean over requests with more than `keep`, weighted sum over tasks. Gradient path:
-    to the student's logits only.
+    With P_i the probability that candidate i is among the student's first `keep`, Q_i that it is among the others (see
+    `relaxed_top_k`) and y_i whether it is among the teacher's first: ``-y_i log P_i - (1 - y_i) log Q_i``
+    (`form="lcron"`, the loss of a single stage), or ``-y_i log(Σ_{k ≤ keep} P̂_ki / keep)`` (`form="arf"`, the relaxed
+    loss). Reduction: mean over the candidates of a request, weighted mean over requests with more than `keep`, weighted
+    sum over tasks. Gradient path: to the student's logits only.
 
     Args:
         weight: Weight of the term in the total, a number or a schedule.
@@ -137,10 +137,11 @@ class RelaxedTopK(_TopTerm):
 
     def row_values(self, lists: Lists, teacher: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Computes the loss of each row `[M]`."""
-        of_one = self.form == "lcron"
-        first = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature, normalise=of_one)
-        unwanted = -(1.0 - first + _LEAST).log() if of_one else torch.zeros_like(first)
-        return torch.where(wanted, -(first + _LEAST).log(), unwanted)
+        if self.form == "arf":
+            first, _ = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature, normalise=False)
+            return torch.where(wanted, -(first + _LEAST).log(), 0.0)
+        first, others = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature)
+        return -(torch.where(wanted, first, others) + _LEAST).log()
 
 
 class JointTopK(_TopTerm):
@@ -148,9 +149,10 @@ class JointTopK(_TopTerm):
 
     The probability that a candidate passes both stages is ``P_i = P_i^student(keep) · P_i^teacher(top)``, each by a
     relaxed order (see `relaxed_top_k`), and the loss ``-y_i log P_i - (1 - y_i) log(1 - P_i)`` with y_i whether it is
-    among the teacher's first. What the teacher would not choose anyway is pushed down less. Reduction: mean over the
-    candidates of a request, weighted mean over requests with more than `keep`, weighted sum over tasks. Gradient path:
-    to the student's logits only; the paper trains both stages.
+    among the teacher's first; in the second part P^student is one minus the probability of the other places. What the
+    teacher would not choose anyway is pushed down less. Reduction: mean over the candidates of a request, weighted mean
+    over requests with more than `keep`, weighted sum over tasks. Gradient path: to the student's logits only; the paper
+    trains both stages.
 
     The arguments are those of `RelaxedTopK`, but for its form.
 
@@ -160,8 +162,8 @@ class JointTopK(_TopTerm):
 
     def row_values(self, lists: Lists, teacher: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Computes the loss of each row `[M]`."""
-        student = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature)
+        first, others = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature)
         with torch.no_grad():
-            ranker = relaxed_top_k(teacher, lists.index, lists.counts, self.top, temperature)
-        both = student * ranker
-        return -torch.where(wanted, both + _LEAST, 1.0 - both + _LEAST).log()
+            ranker, _ = relaxed_top_k(teacher, lists.index, lists.counts, self.top, temperature)
+        passed, stopped = first * ranker, 1.0 - (1.0 - others) * ranker
+        return -(torch.where(wanted, passed, stopped) + _LEAST).log()
