@@ -309,11 +309,13 @@ class RankerOutput(TensorStruct):
         hidden: Declared name to hidden vectors `[N, W]`.
         penalties: Declared name to what the model itself adds to the loss in training. It depends on `Batch.labelled`
             rows alone, not on the terms of the loss.
+        taught: `[N, K]` of a head that the teacher alone trains, if there is one; it is not served.
     """
 
     logits: Tensor
     hidden: Mapping[str, Tensor]
     penalties: Mapping[str, Penalty] = field(default_factory=dict)
+    taught: Tensor | None = None
 
 
 @dataclass(frozen=True)

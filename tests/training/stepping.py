@@ -91,6 +91,7 @@ def setting(model: nn.Module) -> LossSetting:
         teacher_vectors=lambda: {"body": HIDDEN},
         items=_items,
         catalogue=_catalogue,
+        exposures=lambda: _catalogue().exposures,
         missing_cross=lambda: missing(Side.CROSS),
     )
 

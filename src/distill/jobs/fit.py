@@ -31,6 +31,7 @@ from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
 from distill.jobs.start_vectors import start_vectors
 from distill.jobs.told import told_of_dataset
+from distill.jobs.two_heads import build_two_headed
 from distill.jobs.warm_optimizer import WarmOptimizer
 from distill.jobs.warm_start import warm_start
 from distill.losses.setting import LossSetting, task_infos
@@ -54,6 +55,7 @@ from distill.training.cotraining import CotrainedTeacher, cotrained_setting
 from distill.training.lr_schedule import RESTARTS, LRSchedule, cycle_ends
 from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory, count_weights
+from distill.training.second_head import SecondHead
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +118,7 @@ class FitJob:
                 raise TrialPruned(callback.validations)
         best = self._best(trainer)
         alone = module.signals is None or not module.signals.learns
+        alone &= not self.plan.decoupled
         parameters = count_weights(module.model if alone else load_model(best).model)
         return self._result(best, parameters, time.perf_counter() - start, trainer, self.plan.max_epochs)
 
@@ -133,14 +136,14 @@ class FitJob:
             tuned = {table: file for table, file in plan.vectors.items() if not file.frozen}
             if not resumed:
                 self._say_lines(plan, start_vectors(model, self.dataset, tuned, plan.key("model.vectors")))
-                later += self._warm_start(plan, model)
+                later += self._warm_start(plan, model, module.second_head if plan is self.plan else None)
             self._say_lines(plan, start_vectors(model, self.dataset, frozen, plan.key("model.vectors")))
         return later
 
-    def _warm_start(self, plan: FitPlan, model: nn.Module) -> list[pl.Callback]:
+    def _warm_start(self, plan: FitPlan, model: nn.Module, second_head: SecondHead | None) -> list[pl.Callback]:
         if plan.init_from is None:
             return []
-        taken = warm_start(model, self.dataset, plan.init_from, plan.key("model.init_from"))
+        taken = warm_start(model, self.dataset, plan.init_from, plan.key("model.init_from"), second_head)
         self._say_lines(plan, taken.lines(plan.init_from))
         if not plan.init_optimizer:
             return []
@@ -177,7 +180,7 @@ class FitJob:
         """Scores the test split with a checkpoint and returns all rows, in the same order for every model."""
         data = self.data()
         module = self.module(data)
-        state = {"state_dict": dict(read_checkpoint(checkpoint)["state_dict"])}
+        state = dict(read_checkpoint(checkpoint))
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
         bars = [NamedProgressBar(self.plan.role)] if self.cfg.callbacks.progress_bar else []
@@ -192,11 +195,20 @@ class FitJob:
     def _net(self, plan: FitPlan, tables: TableFactory) -> nn.Module:
         return self._compiled(build_model(plan.net, self._schema(plan), plan.key("model.net"), tables))
 
-    def _models(self, total_steps: int) -> tuple[nn.Module, SignalSource | None]:
+    def _own_net(self, tables: TableFactory) -> tuple[nn.Module, SecondHead | None]:
+        """Builds the model, and says what of it is served if the teacher has a head of its own."""
+        if not self.plan.decoupled:
+            return self._net(self.plan, tables), None
+        plan = self.plan
+        model, second_head = build_two_headed(plan.net, self._schema(plan), plan.key("model.net"), tables)
+        return self._compiled(model), second_head
+
+    def _models(self, total_steps: int) -> tuple[nn.Module, SignalSource | None, SecondHead | None]:
         """Builds the model, and the teacher that it listens to: one that learns, unless its signals are there."""
         cotraining = self.plan.cotraining
         if cotraining is None or self.signals is not None:
-            return self._net(self.plan, self._tables()), None if self.signals is None else self.signals.source
+            model, second_head = self._own_net(self._tables())
+            return model, None if self.signals is None else self.signals.source, second_head
         if self.cfg.embedding.sharding is not None:
             raise ConfigError(
                 "A cotrained teacher and its student have whole embedding tables only.",
@@ -207,13 +219,14 @@ class FitJob:
             )
         if cotraining.share_embeddings:
             sharing = TableSharing()
-            model = self._net(self.plan, sharing.lend)
+            model, second_head = self._own_net(sharing.lend)
             teacher = self._net(cotraining.teacher, sharing.borrow(cotraining.own_embeddings))
         else:
-            model, teacher = (self._net(plan, EmbeddingTables) for plan in (self.plan, cotraining.teacher))
+            model, second_head = self._own_net(EmbeddingTables)
+            teacher = self._net(cotraining.teacher, EmbeddingTables)
         loss, tasks = cotraining.teacher.build_loss(), self.dataset.schema.task_names
         loss.setup(cotrained_setting(task_infos(self.dataset.schema, tasks), total_steps))
-        return model, CotrainedTeacher(teacher, loss, self._card(cotraining.teacher))
+        return model, CotrainedTeacher(teacher, loss, self._card(cotraining.teacher)), second_head
 
     def _card(self, plan: FitPlan) -> dict[str, Any]:
         return model_card(plan.net, self._schema(plan), self.dataset.fingerprint)
@@ -272,7 +285,7 @@ class FitJob:
     def module(self, data: RankingDataModule) -> RankingModule:
         """Puts together what is trained on the data."""
         schema, total_steps = data.schema, self._total_steps(data)
-        model, source = self._models(total_steps)
+        model, source, second_head = self._models(total_steps)
         tell_groups((model, source), self.dataset)
         loss, sampling = self.plan.build_loss(), self.plan.build_sampling()
         taught = schema.task_names if source is None or source.tasks is None else source.tasks
@@ -303,6 +316,7 @@ class FitJob:
             signals=source,
             card=self._card(self.plan),
             serving=self.plan.serving,
+            second_head=second_head,
         )
 
     def _teacher_vectors(self, source: SignalSource | None, schema: Schema) -> dict[str, int]:

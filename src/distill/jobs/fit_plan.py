@@ -42,6 +42,7 @@ class FitPlan:
         init_from: A checkpoint that the model begins with, if any.
         init_optimizer: Whether its optimiser begins with the checkpoint's too.
         vectors: Table to the vectors that its rows begin with.
+        decoupled: Whether the teacher's terms act on a head of their own.
     """
 
     role: Role
@@ -56,6 +57,7 @@ class FitPlan:
     init_from: Path | None = None
     init_optimizer: bool = False
     vectors: Mapping[str, VectorFile] = field(default_factory=dict)
+    decoupled: bool = False
 
     @classmethod
     def of(cls, cfg: DictConfig, role: Role) -> FitPlan:
@@ -84,6 +86,8 @@ class FitPlan:
             init_from=None if node.model.init_from is None else checkpoint_of(Path(str(node.model.init_from))),
             vectors=vector_files(plain(node.model.vectors), "teacher.model.vectors" if node is not cfg else _VECTORS),
         )
+        if role == "student":
+            plan = replace(plan, decoupled=cfg.model.head == "decoupled")
         if plan.init_optimizer and plan.init_from is None:
             raise ConfigError(
                 "The optimiser can only begin with the state of a checkpoint.",
@@ -160,6 +164,14 @@ class FitPlan:
             ConfigError: A term or sampler asks for a task, or for the teacher's word on one, that there is not.
         """
         tasks, (loss, sampling) = task_infos(schema, taught), self._parts
+        if self.decoupled and not any(term.reads_scores for term in self.terms.values()):
+            raise ConfigError(
+                "No term would train the head that the teacher's terms have for themselves.",
+                where="model.head",
+                expected="shared, or a loss with a term on the teacher's scores",
+                found="decoupled, with " + ", ".join(self.terms),
+                remedy="Add a term, such as +loss_term@loss.terms.soft=bernoulli_kl, or choose model.head=shared.",
+            )
         loss.check(tasks, has_signals, self.key("loss"))
         sampling.check(tasks, has_signals)
 

@@ -66,6 +66,7 @@ KEYS: dict[str, Any] = {
     "model.init_from": _Text | None,
     "teacher.model.init_from": _Text | None,
     "model.init_optimizer": bool,
+    "model.head": Literal["shared", "decoupled"],
     "teacher.model.init_optimizer": bool,
     "model.vectors": Mapping[str, Any],
     "teacher.model.vectors": Mapping[str, Any],

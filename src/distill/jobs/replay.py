@@ -23,12 +23,14 @@ from distill.batch import Batch, LossReport, TeacherSignals
 from distill.console import plain_console
 from distill.data.format import Dataset
 from distill.errors import DataError
+from distill.features import EmbeddingTables
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit_plan import FitPlan, Role
-from distill.jobs.parts import build_model, hidden_vectors, read_card, widths
+from distill.jobs.parts import Card, build_model, hidden_vectors, read_card, widths
 from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.jobs.told import told_of_dataset
+from distill.jobs.two_heads import build_two_headed
 from distill.losses import CompositeLoss, LossInputs
 from distill.losses.blame import non_finite_gradients
 from distill.losses.setting import LossSetting, task_infos
@@ -117,10 +119,10 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
         raise DataError("The file does not hold a step.", where=str(path), expected=", ".join(sorted(missing)))
     card = read_card(saved["card"], path)
     schema = card.schema
-    model = build_model(card.net, schema, f"{path}: net").train()
+    plan = FitPlan.of(assumed(cfg), _role(saved["role"], path))
+    model = _model(plan, card, path).train()
     batch, signals = read_batch(saved["batch"], path), read_signals(saved["signals"], path)
     taught = scored_tasks(cfg, schema)
-    plan = FitPlan.of(assumed(cfg), _role(saved["role"], path))
     loss = plan.build_loss()
     setting = LossSetting(
         tasks=task_infos(schema, taught),
@@ -160,6 +162,14 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
         rows=_bad_rows(batch, {**named, "logits": output.logits}),
         batch=batch,
     )
+
+
+def _model(plan: FitPlan, card: Card, path: Path) -> nn.Module:
+    """Builds the model of a step as it was trained: with the head of the teacher, if it had one."""
+    where = f"{path}: net"
+    if plan.decoupled:
+        return build_two_headed(card.net, card.schema, where, EmbeddingTables)[0]
+    return build_model(card.net, card.schema, where)
 
 
 def _role(saved: Any, path: Path) -> Role:

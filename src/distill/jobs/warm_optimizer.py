@@ -72,7 +72,8 @@ class WarmOptimizer(pl.Callback):
     def _of(self, name: str, parameter: Tensor, initial: State) -> State | None:
         """Returns the state of a parameter; None if nothing of it was taken."""
         if name in self._taken.dense:
-            return self._old.get(name)
+            found = self._old.get(name)
+            return found if found is not None and _fits(found, parameter) else None
         moves = [moved for moved in self._taken.moved if moved.name == name]
         if not moves or name not in self._old:
             return None
@@ -98,6 +99,11 @@ class WarmOptimizer(pl.Callback):
 
 def _is_by_row(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0
+
+
+def _fits(state: State, parameter: Tensor) -> bool:
+    """Whether it is of the same shape: of a weight that holds a second head, a model without one has the half."""
+    return all(value.shape == parameter.shape for value in state.values() if _is_by_row(value))
 
 
 def _copied(state: State) -> State:

@@ -17,6 +17,9 @@ from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.jobs.parts import load_model
 from distill.models.prerankers.fitted import FittedPreRanker
+from distill.serving.manifest import is_bundle
+from distill.training.checkpoint_io import read_checkpoint
+from distill.training.second_head import SECOND_HEAD, SecondHead
 
 
 @dataclass(frozen=True)
@@ -69,19 +72,23 @@ class Taken:
 
 
 @torch.no_grad()
-def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str) -> Taken:
+def warm_start(
+    model: nn.Module, dataset: Dataset, checkpoint: Path, where: str, second_head: SecondHead | None = None
+) -> Taken:
     """Gives a model the weights of a checkpoint that fit.
 
     A dense weight or buffer is taken if the checkpoint has one of the same name and shape. A row of an embedding table
     is taken if the table of that name is equally wide there and has a row of the same raw value; the reserved rows
     (missing, unknown) stand for the same in any table. A value that the checkpoint does not know begins with the row of
-    its group there, if it has one and no start vector of its own. What is not taken keeps its initial value.
+    its group there, if it has one and no start vector of its own. What is not taken keeps its initial value. A head of
+    the teacher is taken too, if the checkpoint has one.
 
     Args:
         model: Built for the dataset.
         dataset: What it will be trained on.
         checkpoint: Of any model; it carries its encodings.
         where: The key of the config that names it.
+        second_head: What of the model is served, if the teacher has a head of its own.
 
     Raises:
         DataError: The checkpoint does not carry its encodings.
@@ -110,7 +117,11 @@ def warm_start(model: nn.Module, dataset: Dataset, checkpoint: Path, where: str)
         in_tables |= {f"{name}.{parameter}" if name else parameter for parameter in tables.state_dict()}
         taking.take(name, tables, others.get(name))
         tables.set_group_rows()
-    dense, fresh = _take_dense(model, old.model, in_tables)
+    state, source = model.state_dict(), old.model.state_dict()
+    if second_head is not None:
+        both = {} if is_bundle(checkpoint) else read_checkpoint(checkpoint).get(SECOND_HEAD, {})
+        state, source = (state, {**source, **both}) if both else (second_head.served(state), source)
+    dense, fresh = _take_dense(state, source, in_tables)
     if not dense and not any(taken > 0 for taken, _ in taking.rows.values()):
         raise ConfigError(
             "Nothing of this checkpoint fits the model.",
@@ -167,13 +178,15 @@ class _Rows:
         return torch.from_numpy(same_rows(self._new.tables[table], self._old.tables[table]).astype(np.int64))
 
 
-def _take_dense(model: nn.Module, old: nn.Module, in_tables: set[str]) -> tuple[list[str], list[str]]:
-    state, dense, fresh = old.state_dict(), list[str](), list[str]()
-    for name, value in model.state_dict().items():
+def _take_dense(
+    state: Mapping[str, torch.Tensor], old: Mapping[str, torch.Tensor], in_tables: set[str]
+) -> tuple[list[str], list[str]]:
+    dense, fresh = list[str](), list[str]()
+    for name, value in state.items():
         if name in in_tables:
             continue
-        if name in state and state[name].shape == value.shape and state[name].dtype == value.dtype:
-            value.copy_(state[name])
+        if name in old and old[name].shape == value.shape and old[name].dtype == value.dtype:
+            value.copy_(old[name])
             dense.append(name)
         else:
             fresh.append(name)

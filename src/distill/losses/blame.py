@@ -27,10 +27,13 @@ def non_finite_gradients(loss: CompositeLoss, inputs: LossInputs, parameters: Se
     Returns:
         Names as in the report of the loss, in its order.
     """
-    outputs = replace(inputs.output, logits=_leaf(inputs.output.logits), hidden=_leaves(inputs.output.hidden))
+    own = inputs.output
+    taught = None if own.taught is None else _leaf(own.taught)
+    outputs = replace(own, logits=_leaf(own.logits), hidden=_leaves(own.hidden), taught=taught)
     apart = replace(inputs, output=replace(outputs, penalties={}))
     ways = [
         outputs.logits,
+        *([] if taught is None else [taught]),
         *outputs.hidden.values(),
         *(p for p in (*loss.parameters(), *parameters) if p.requires_grad),
     ]

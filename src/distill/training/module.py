@@ -28,6 +28,7 @@ from distill.signals import SignalSource
 from distill.training.held_rows import Held, forget_gradients, held_rows
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
+from distill.training.second_head import SECOND_HEAD, SecondHead
 from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, sum_sparse_gradients
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class RankingModule(pl.LightningModule):
         signals: Teacher signals, for the loss and for the metrics of agreement; the teacher may learn with the model.
         card: Plain data that a checkpoint must carry to be loaded alone: model config, schema, dataset fingerprint.
         serving: Whether the model must not see privileged fields, as every student; they are removed from its batches.
+        second_head: What of the model is served, if it has a head for the teacher; checkpoints hold that model.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class RankingModule(pl.LightningModule):
         signals: SignalSource | None,
         card: Mapping[str, Any],
         serving: bool,
+        second_head: SecondHead | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -88,6 +91,7 @@ class RankingModule(pl.LightningModule):
         self.tasks: Sequence[str] = schema.task_names
         self.score = RankingScore(schema)
         self.projection = ServingProjection(schema) if serving else nn.Identity()
+        self.second_head = second_head
         self._optimizer_factory = recipe.optimizer
         self._schedule = recipe.schedule
         self.total_steps, self._epoch_steps = recipe.total_steps, recipe.epoch_steps
@@ -266,6 +270,9 @@ class RankingModule(pl.LightningModule):
         """Adds the card, and leaves a frozen teacher's weights out: they have a file of their own. Of one that learns,
         they are there as it would have them alone, and so are the student's."""
         checkpoint["state_dict"] = self.standalone_state(checkpoint["state_dict"])
+        if self.second_head is not None:
+            served, both = self.second_head.saved(checkpoint["state_dict"], "model.")
+            checkpoint |= {"state_dict": served, SECOND_HEAD: both}
         checkpoint["distill"] = self.card
         if self.signals is not None and self.signals.card is not None:
             checkpoint["distill"] = {**self.card, "teacher": self.signals.card}
@@ -276,6 +283,9 @@ class RankingModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts a frozen teacher's weights beside those of the checkpoint; those of one that learns are in it."""
+        if self.second_head is not None:
+            both = checkpoint.get(SECOND_HEAD)
+            checkpoint["state_dict"] = self.second_head.whole(checkpoint["state_dict"], both, "model.")
         if self.signals is not None:
             checkpoint["state_dict"] = self.signals.whole_state(checkpoint["state_dict"], self.model)
 

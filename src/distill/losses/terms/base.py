@@ -261,8 +261,10 @@ class LossTerm(nn.Module, ABC):
         return values.index_select(1, self.task_columns)
 
     def student_logits(self, inputs: LossInputs) -> Tensor:
-        """Returns the student's logits `[N, K']`, float32 or better, with gradient."""
-        return at_least_float32(self.columns_of(inputs.output.logits))
+        """Returns the student's logits `[N, K']`, float32 or better, with gradient; for the teacher's word those of a
+        head of its own, if there is one."""
+        taught = inputs.output.taught if self.reads_scores else None
+        return at_least_float32(self.columns_of(inputs.output.logits if taught is None else taught))
 
     def teacher_logits(self, inputs: LossInputs) -> Tensor:
         """Returns the teacher's logits `[N, K']` in the dtype of `student_logits`, detached.

@@ -1,0 +1,57 @@
+"""A run whose teacher has a head of its own: what it leaves is the served model, and it goes on as if never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.jobs.parts import load_model
+from distill.reports.summary import load_summary
+from distill.training.checkpoint_io import read_checkpoint
+from distill.training.second_head import SECOND_HEAD
+from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
+from tests.jobs.test_mistakes import message_of
+
+_EPOCHS = "trainer.max_epochs="
+
+
+def _arguments(root: Path, *others: str) -> list[str]:
+    tiny = [a for a in tiny_arguments(root) if not a.startswith(_EPOCHS)]
+    return ["+experiment=quickstart", "control.enabled=false", *tiny, "model.head=decoupled", *others]
+
+
+@pytest.mark.slow
+def test_a_run_leaves_the_served_model_alone(tmp_path: Path) -> None:
+    train(*_arguments(tmp_path, f"{_EPOCHS}2", "name=whole"))
+    (run,) = run_dirs(tmp_path, "whole")
+    best = run / "checkpoints" / "best.ckpt"
+    loaded = load_model(best)
+    assert loaded.model.similarity.bias.shape == (len(loaded.schema.tasks),)  # type: ignore[union-attr]
+    summary = load_summary(run)
+    assert summary.parameters["distilled"] == sum(p.numel() for p in loaded.model.parameters())
+    assert read_checkpoint(best)[SECOND_HEAD]["similarity.bias"].shape == (2 * len(loaded.schema.tasks),)
+    bundle = tmp_path / "bundle"
+    run_script("scripts/export.py", f"path={best}", f"out={bundle}", *path_arguments(tmp_path))
+    assert load_model(bundle).schema.task_names == loaded.schema.task_names
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_both_heads_and_another_begins_with_them(tmp_path: Path) -> None:
+    train(*_arguments(tmp_path, f"{_EPOCHS}2", "name=whole"))
+    train(*_arguments(tmp_path, f"{_EPOCHS}2", "name=cut", "+trainer.max_steps=3"))
+    (whole,), (cut,) = run_dirs(tmp_path, "whole"), run_dirs(tmp_path, "cut")
+    found = read_checkpoint(cut / "checkpoints" / "last.ckpt")
+    assert found["global_step"] == 3
+    begins = _arguments(tmp_path, f"{_EPOCHS}1", "name=warm", f"model.init_from={whole}", "model.init_optimizer=true")
+    train(*begins, "optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12", "scheduler=constant")
+    (warm,) = run_dirs(tmp_path, "warm")
+    heads = [read_checkpoint(r / "checkpoints" / "best.ckpt")[SECOND_HEAD] for r in (whole, warm)]
+    for name, value in heads[0].items():
+        torch.testing.assert_close(heads[1][name], value, atol=1e-6, rtol=1e-6)
+
+
+def test_a_head_that_no_term_would_train_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = message_of(capsys, "train.py", *_arguments(tmp_path, f"{_EPOCHS}1", "name=none"), "loss=hard")
+    assert "model.head" in said
