@@ -24,6 +24,7 @@ FLOORS = [
     {"losses"},
     {"sampling"},
     {"metrics"},
+    {"cascade"},
     {"training"},
     {"reports"},
     {"jobs"},
