@@ -44,7 +44,7 @@ def test_estimates_by_hand() -> None:
 
 
 def test_random_traffic_estimates_what_users_would_do() -> None:
-    """3 of 10 candidates are shown at random: the estimate is within its error of the true rate of the student's pages."""
+    """3 of 10 candidates are shown at random: the estimate is near the true rate of the pages of the student."""
     rng = np.random.default_rng(0)
     requests, size, page = 4000, 10, 3
     index = torch.arange(requests).repeat_interleave(size)
