@@ -31,6 +31,7 @@ COMPOSITIONS = [
     ("prepare", []),
     ("score", ["teacher.path=a"]),
     ("select_fields", []),
+    ("cascade", ["path=a", "teacher_path=b"]),
     ("config", ["data=mind", "data.source=a"]),
 ]
 IDS = [" ".join([name, *overrides])[:60] for name, overrides in COMPOSITIONS]

@@ -55,6 +55,7 @@ COMMANDS = {
             options="distill.service.options",
         ),
         Command("evaluate", "measures checkpoints on any data, a new day say", "distill.jobs.evaluate", "evaluate"),
+        Command("cascade", "measures what users get with a student in the cascade", "distill.jobs.cascade", "cascade"),
         Command(
             "backtest",
             "trains on the first days of a log, measures the later ones",

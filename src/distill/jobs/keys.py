@@ -151,6 +151,16 @@ KEYS: dict[str, Any] = {
     "data_split": Literal["train", "val", "test"],
     "each": bool,
     "item_types": list[Literal["float32", "float16", "int8"]],
+    # scripts/cascade.py.
+    "ks": Annotated[list[_Count], Field(min_length=1)],
+    "ranked": _Count,
+    "shown": _Count,
+    "best": _Count,
+    "truth": _Text | None,
+    "truth_is_log": bool,
+    "propensity": _Text | None,
+    "clip": Annotated[float, Field(ge=1)],
+    "rerank_vectors": _Text | None,
     # scripts/select_fields.py.
     "run": _Text | None,
     "curve": list[str] | None,
@@ -198,6 +208,7 @@ EXAMPLES = {
     "data.schema": "FILE",
     "data.root": "DIR",
     "teacher.path": "FILE.ckpt",
+    "teacher_path": "FILE.ckpt",
     "teacher.members": "[A.ckpt,B.ckpt]",
 }
 
