@@ -62,6 +62,12 @@ COMMANDS = {
             "distill.jobs.backtest",
             options="distill.jobs.backtest_options",
         ),
+        Command(
+            "feedback",
+            "runs a cascade on its own log, round by round",
+            "distill.jobs.feedback",
+            options="distill.jobs.feedback_options",
+        ),
         Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
         Command("select", "chooses fields by a run's gates", "distill.jobs.select_fields", "select_fields"),
         Command("replay", "runs a step that failed again", "distill.jobs.replay", "replay"),

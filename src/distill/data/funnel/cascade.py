@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,10 @@ from distill.data.funnel.behaviour import Behaviour, behave
 from distill.data.funnel.world import LATENT_WIDTH, Floats, Ints, World
 
 _KNOWN_LATENT = LATENT_WIDTH // 2
+
+Bools = NDArray[np.bool_]
+PreRank = Callable[[Ints, Bools], Floats]
+"""From the items of the candidates and whether they are valid to what they are ordered by, each `[R, N]`."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,19 @@ class StageSizes:
     preranked: int
     ranked: int
     exposed: int
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """Places that chance fills, from what the stage received and would have cut.
+
+    Attributes:
+        preranked: Of those that the pre-ranker passes on.
+        exposed: Of those on the page, the last ones.
+    """
+
+    preranked: int = 0
+    exposed: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,7 @@ class Outcome:
         like: 0 or 1.
         purchase: 0 or 1.
         behaviour: The truth behind it.
+        ranker: Logit of a click by the ranker, a noisy view of the truth; also of candidates that it did not get.
     """
 
     item: Ints
@@ -63,20 +82,40 @@ class Outcome:
     like: Ints
     purchase: Ints
     behaviour: Behaviour
+    ranker: Floats
 
 
-def run_cascade(world: World, requests: Requests, sizes: StageSizes, rng: np.random.Generator) -> Outcome:
-    """Sends requests through all stages and draws what the users do with what they see."""
+def run_cascade(
+    world: World,
+    requests: Requests,
+    sizes: StageSizes,
+    rng: np.random.Generator,
+    prerank: PreRank | None = None,
+    explored: Exploration | None = None,
+) -> Outcome:
+    """Sends requests through all stages and draws what the users do with what they see.
+
+    Args:
+        world: The world.
+        requests: R requests.
+        sizes: How many candidates get how far.
+        rng: Of all draws; the same requests meet the same candidates and the same noise, whatever the pre-ranker.
+        prerank: The pre-ranker; that of production if none is given.
+        explored: Places that chance fills; none if not given.
+    """
+    slots = Exploration() if explored is None else explored
     item = _recall(world, requests.user, sizes.recalled[1], rng)
     num_candidates: Ints = rng.integers(sizes.recalled[0], sizes.recalled[1] + 1, size=len(item))
     valid = np.arange(item.shape[1]) < num_candidates[:, None]
     truth = behave(world, requests.user, requests.device, requests.hour, item)
     noise = rng.standard_normal((3, *item.shape), dtype=np.float32)
-    coarse = _prerank_score(world, requests.user, item) + 0.5 * noise[0]
-    preranked = valid & (_rank(np.where(valid, coarse, -np.inf)) < sizes.preranked)
+    own = _prerank_score(world, requests.user, item) + 0.5 * noise[0]
+    coarse = own if prerank is None else prerank(item, valid)
+    chance = rng.spawn(2)  # which leaves the draws of rng as they are
+    preranked = valid & (_places(coarse, valid, sizes.preranked, slots.preranked, chance[0]) < sizes.preranked)
     fine = truth.utility + 0.5 * noise[1]
     ranked = preranked & (_rank(np.where(preranked, fine, -np.inf)) < sizes.ranked)
-    page = _rank(np.where(ranked, fine + 0.5 * noise[2], -np.inf))
+    page = _places(fine + 0.5 * noise[2], ranked, sizes.exposed, slots.exposed, chance[1])
     exposed = ranked & (page < sizes.exposed)
     stage = np.asarray(preranked.astype(np.int64) + ranked + exposed, dtype=np.int64)
     examined = rng.random(item.shape, dtype=np.float32) < 1.0 / (1.0 + 0.05 * page)
@@ -91,7 +130,20 @@ def run_cascade(world: World, requests: Requests, sizes: StageSizes, rng: np.ran
         like=(click & (draws[1] < truth.like)).astype(np.int64),
         purchase=(click & (draws[2] < truth.purchase)).astype(np.int64),
         behaviour=truth,
+        ranker=np.asarray(np.log(truth.click) - np.log1p(-truth.click) + 0.5 * noise[1], dtype=np.float32),
     )
+
+
+def _places(score: Floats, among: Bools, count: int, slots: int, rng: np.random.Generator) -> Ints:
+    """Ranks candidates by score, the last `slots` of the first `count` places by chance among the others `[R, N]`."""
+    place = _rank(np.where(among, score, -np.inf))
+    if slots == 0:
+        return place
+    first = place < count - slots
+    chance = rng.random(score.shape, dtype=np.float32)
+    drawn = _rank(np.where(among & ~first, chance, -np.inf))
+    order = np.where(first, 2.0 * place.size - place, np.where(drawn < slots, place.size - drawn, -place))
+    return _rank(np.where(among, order, -np.inf).astype(np.float64))
 
 
 def _recall(world: World, user: Ints, count: int, rng: np.random.Generator) -> Ints:

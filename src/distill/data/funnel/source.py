@@ -189,10 +189,14 @@ class FunnelSource:
             num_brands=self.brands,
         )
 
+    @property
+    def sizes(self) -> StageSizes:
+        """How many candidates get how far."""
+        return StageSizes((self.min_candidates, self.max_candidates), self.preranked, self.ranked, self.exposed)
+
     def tables(self, world: World) -> Iterator[pa.Table]:
         """Yields the log in time order, a block of requests at a time."""
         state = UserState(self.users, self.categories, self.max_history)
-        sizes = StageSizes((self.min_candidates, self.max_candidates), self.preranked, self.ranked, self.exposed)
         starts = [*range(-self.warmup, 0, BLOCK_REQUESTS), *range(0, self.requests, BLOCK_REQUESTS)]
         change, day = Drift(self.drift, self.arrivals, self.days, self.seed), 0
         for block, start in enumerate(starts):
@@ -202,23 +206,23 @@ class FunnelSource:
                 day += 1
                 world = change.next_day(world, day)
             today = change.present(world, start / self.requests)
-            requests = self._requests(today, np.arange(start, end), rng)
-            outcome = run_cascade(today, requests, sizes, rng)
+            requests = self.draw_requests(today, np.arange(start, end), rng)
+            outcome = run_cascade(today, requests, self.sizes, rng)
             if start >= 0:
                 split = self._split(np.arange(start, end))
-                dwell = _dwell(outcome, rng)
+                dwell = dwell_of(outcome, rng)
                 table = requests_table(today, state, requests, outcome, first_request=start, split=split, dwell=dwell)
                 table = table if self.only_days is None else self._of_days(table, *self.only_days)
                 if len(table) or self.only_days is None:
                     yield table
-            _learn(state, today, requests, outcome)
+            learn(state, today, requests, outcome)
 
     def _of_days(self, table: pa.Table, first: int, last: int) -> pa.Table:
         """The rows of some days."""
         day = (table["time"].to_numpy() - _LOG_START) // _DAY
         return table.filter(pa.array((day >= first) & (day <= last)))
 
-    def _requests(self, world: World, index: NDArray[np.int64], rng: np.random.Generator) -> Requests:
+    def draw_requests(self, world: World, index: NDArray[np.int64], rng: np.random.Generator) -> Requests:
         """Draws who comes and when; the times of consecutive requests never go back."""
         span = self.days * _DAY
         time = _LOG_START + ((index + rng.random(index.size)) * span / self.requests).astype(np.int64)
@@ -233,7 +237,7 @@ class FunnelSource:
         return np.where(index >= first_test, "test", np.where(index >= first_val, "val", "train"))
 
 
-def _dwell(outcome: Outcome, rng: np.random.Generator) -> NDArray[np.float32]:
+def dwell_of(outcome: Outcome, rng: np.random.Generator) -> NDArray[np.float32]:
     """Average seconds that the user stays on items like this one later in the session; grows with the interest.
 
     It is drawn apart from the click, so it tells about interest without giving the label away.
@@ -243,7 +247,8 @@ def _dwell(outcome: Outcome, rng: np.random.Generator) -> NDArray[np.float32]:
     return np.asarray(np.round(seconds, 1), dtype=np.float32)
 
 
-def _learn(state: UserState, world: World, requests: Requests, outcome: Outcome) -> None:
+def learn(state: UserState, world: World, requests: Requests, outcome: Outcome) -> None:
+    """Adds what was shown to what the platform knows of its users."""
     row, place = np.nonzero(outcome.position >= 0)
     item = outcome.item[row, place]
     state.update(

@@ -122,20 +122,13 @@ def requests_table(
         split: `[R]` train, val or test; the true utility is written for test only.
         dwell: `[R, N]` seconds, NaN where unknown.
     """
-    users, valid = world.users, outcome.valid
-    user = requests.user
+    valid = outcome.valid
     num_candidates = valid.sum(axis=1)
     offsets = pa.array(np.concatenate([[0], np.cumsum(num_candidates)]), pa.int32())
-    item, stage = outcome.item[valid], outcome.stage[valid]
-    pair_user = np.repeat(user, num_candidates)
-    unseen = outcome.position[valid] < 0
-    history, length = state.histories(user)
-    category = world.items.category[item]
+    stage, unseen = outcome.stage[valid], outcome.position[valid] < 0
+    of_request, of_candidate = known_columns(world, state, requests, outcome.item, valid)
     candidates = {
-        "item_id": pa.array(item + FIRST_ID),
-        **_item_columns(world, item),
-        "user_category_count": pa.array(state.category_count(pair_user, category), pa.int32()),
-        "user_category_ctr": pa.array(state.category_ctr(pair_user, category)),
+        **of_candidate,
         "dwell": _nullable(dwell[valid], unseen),
         "stage": pa.array(stage, pa.int8()),
         "click": _nullable(outcome.click[valid].astype(np.int8), unseen),
@@ -145,20 +138,51 @@ def requests_table(
     }
     return pa.table(
         {
-            "request_id": first_request + np.arange(user.size),
+            "request_id": first_request + np.arange(requests.user.size),
             "time": requests.time,
             SPLIT: pa.array(split).dictionary_encode(),
-            "user_id": user + FIRST_ID,
-            "age": _names(users.age[user], AGES),
-            "gender": _names(users.gender[user], GENDERS),
-            "city": pa.array(users.city[user], pa.int32()),
-            "device": _names(requests.device, DEVICES),
-            "hour": pa.array(requests.hour, pa.int32()),
-            "budget": users.budget[user],
-            "history": _lists(pa.array(history + FIRST_ID), length),
+            **of_request,
             **{name: pa.ListArray.from_arrays(offsets, values) for name, values in candidates.items()},
         }
     )
+
+
+def known_columns(
+    world: World, state: UserState, requests: Requests, item: Ints, valid: NDArray[np.bool_]
+) -> tuple[dict[str, pa.Array], dict[str, pa.Array]]:
+    """Returns what the platform knows of requests and candidates before anything is ranked, as raw columns.
+
+    Args:
+        world: The world.
+        state: What was known before the first of these requests.
+        requests: R requests.
+        item: Their candidates `[R, N]`.
+        valid: Which places hold one `[R, N]`.
+
+    Returns:
+        Columns of requests `[R]`, and of candidates, request after request.
+    """
+    users, user = world.users, requests.user
+    history, length = state.histories(user)
+    candidates = item[valid]
+    pair_user, category = np.repeat(user, valid.sum(axis=1)), world.items.category[candidates]
+    of_request = {
+        "user_id": pa.array(user + FIRST_ID),
+        "age": _names(users.age[user], AGES),
+        "gender": _names(users.gender[user], GENDERS),
+        "city": pa.array(users.city[user], pa.int32()),
+        "device": _names(requests.device, DEVICES),
+        "hour": pa.array(requests.hour, pa.int32()),
+        "budget": pa.array(users.budget[user]),
+        "history": _lists(pa.array(history + FIRST_ID), length),
+    }
+    of_candidate = {
+        "item_id": pa.array(candidates + FIRST_ID),
+        **_item_columns(world, candidates),
+        "user_category_count": pa.array(state.category_count(pair_user, category), pa.int32()),
+        "user_category_ctr": pa.array(state.category_ctr(pair_user, category)),
+    }
+    return of_request, of_candidate
 
 
 def _item_columns(world: World, item: Ints) -> dict[str, pa.Array]:
