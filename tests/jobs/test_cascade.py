@@ -119,6 +119,7 @@ def test_checkpoints_and_their_scores_in_files_are_one(root: Path, capsys: pytes
         root, "data=prepared", f"data.root={root / 'day1'}", f"teacher_path={run_dirs(root, 'ranker')[0]}",
         f"path={{model: {student}, file: {root / 'scores'}, ranker: {best(root, 'ranker')}}}",
         "rerank={type: mmr, trade_off: 0.5, quotas: [{column: brand, most: 1}]}",
+        "diversity={category: brand, trade_offs: [1.0, 0.3], most: 1}",
     )  # fmt: skip
     by_student = {name: [p for p in found["points"] if p["student"] == name] for name in ("model", "file", "ranker")}
     for model, file in zip(by_student["model"], by_student["file"], strict=True):
@@ -129,6 +130,10 @@ def test_checkpoints_and_their_scores_in_files_are_one(root: Path, capsys: pytes
     for point in by_student["ranker"]:
         assert point["recalls"]["shown_recall"]["value"] == 1.0
         assert point["lost"]["prerank"]["value"] >= 0
+    ways = found["ways"]
+    assert list(ways) == ["order", "quotas", "mmr 1", "mmr 0.3", "dpp 1", "dpp 0.3"]
+    assert ways["mmr 1"] == ways["order"]
+    assert ways["mmr 0.3"]["distance"]["value"] >= ways["order"]["distance"]["value"]
     whole = by_student["model"][-1]
     assert whole["recalls"]["ranked_recall"]["value"] == 1.0
     assert found["larger"]["8"] == 0.0
@@ -160,6 +165,7 @@ def test_a_log_says_what_it_knows_of_another_cascade(root: Path) -> None:
             ["has none", "InteractionRanker"],
         ),
         (["rerank={type: quotas, quotas: [{column: match, most: 1}]}"], ["no id of the candidates", "brand", "match"]),
+        (["diversity={trade_offs: [2]}"], ["diversity.", "category"]),
         (["teacher_path=column"], ["The data holds no teacher scores."]),
     ],
 )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from distill.reports.cascade import CascadeReport, Group, Number, Point, StageCost, save_cascade, with_front
+from distill.reports.cascade import CascadeReport, Group, Point, StageCost, save_cascade, with_front
 from distill.reports.cascade_table import print_cascade
+from distill.reports.point import Number
 
 NAN = math.nan
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from distill.cascade.stages import Judged
+from distill.cascade.stages import Judged, in_order
 from distill.encodings.arrow import Int64
-from distill.ops.segment import segment_argsort, segment_count
 from distill.serving import Rerank
 from distill.serving.diversity import Limit
 from distill.serving.diversity.select import choose, criterion_of
@@ -54,14 +53,9 @@ class RerankedPages:
 
     def __call__(self, ranked: Tensor) -> Tensor:
         """Returns the place on the page of each candidate, from the ranker's place."""
-        (rows,) = (ranked >= 0).nonzero(as_tuple=True)
-        index = self.judged.index[rows]
-        rows = rows[segment_argsort(-ranked[rows], index)]
-        found, end = torch.full_like(ranked, -1), 0
-        for count in segment_count(index, self.judged.num_requests).tolist():
-            own = rows[end : end + count]
-            end += count
-            if count:
+        found = torch.full_like(ranked, -1)
+        for own in in_order(ranked, self.judged):
+            if own.numel():
                 chosen = own[torch.from_numpy(self._chosen(own))]
                 found[chosen] = torch.arange(chosen.numel())
         return found

@@ -5,7 +5,7 @@ Shapes: N candidates in R requests; `index [N]`, sorted, says of which request e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +102,19 @@ def places(score: Tensor, among: Tensor, index: Tensor, num_requests: int) -> Te
     found = torch.full_like(index, -1)
     found[order] = torch.arange(rows.numel(), device=score.device) - start[index[rows]]
     return found
+
+
+def in_order(place: Tensor, judged: Judged) -> Sequence[Tensor]:
+    """Returns the rows of each request that have a place, the first place first.
+
+    Args:
+        place: `[N]` int64, −1 of rows that have none.
+        judged: The candidates.
+    """
+    (rows,) = (place >= 0).nonzero(as_tuple=True)
+    index = judged.index[rows]
+    rows = rows[segment_argsort(-place[rows], index)]
+    return torch.split(rows, segment_count(index, judged.num_requests).tolist())
 
 
 def by_rank(page: int) -> Pages:

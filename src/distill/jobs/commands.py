@@ -68,6 +68,12 @@ COMMANDS = {
             "distill.jobs.feedback",
             options="distill.jobs.feedback_options",
         ),
+        Command(
+            "diversity",
+            "what diversity costs: pages by quotas, MMR and DPP",
+            "distill.jobs.diversity",
+            options="distill.jobs.diversity_options",
+        ),
         Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
         Command("select", "chooses fields by a run's gates", "distill.jobs.select_fields", "select_fields"),
         Command("replay", "runs a step that failed again", "distill.jobs.replay", "replay"),

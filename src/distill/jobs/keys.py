@@ -161,6 +161,8 @@ KEYS: dict[str, Any] = {
     "propensity": _Text | None,
     "clip": Annotated[float, Field(ge=1)],
     "rerank_vectors": _Text | None,
+    "diversity": Mapping[str, Any] | None,
+    "diversity.*": Any,  # which the job reads
     # scripts/select_fields.py.
     "run": _Text | None,
     "curve": list[str] | None,

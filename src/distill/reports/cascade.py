@@ -10,18 +10,12 @@ from pathlib import Path
 
 from distill.cascade.pareto import on_front
 from distill.files import write_text_atomic
+from distill.reports.page_ways import Ways, draw_ways
+from distill.reports.point import Number
 
 CASCADE_FILE = "cascade.json"
 QUALITY = "shown_recall"
 """The quality that the front goes by."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number and its standard error over requests; NaN where there is none."""
-
-    value: float
-    error: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -106,6 +100,7 @@ class CascadeReport:
         rerank: The re-ranker in words; empty without.
         students: Name to file.
         points: In the order of students and k.
+        ways: Way to fill a page to what it measured, behind the first student at the first k; see `measure_ways`.
         larger: k to the share of requests with more candidates than that: in the others it cuts nothing.
     """
 
@@ -123,6 +118,7 @@ class CascadeReport:
     students: Mapping[str, str]
     points: Sequence[Point]
     larger: Mapping[int, float] = field(default_factory=dict)
+    ways: Ways = field(default_factory=dict)
 
     @property
     def joint(self) -> str:
@@ -137,7 +133,7 @@ def with_front(points: Sequence[Point]) -> list[Point]:
 
 
 def save_cascade(report: CascadeReport, folder: Path) -> None:
-    """Writes `cascade.json`, `cascade.md`, and `front.png`, `losses.png` and `groups.png` for it."""
+    """Writes `cascade.json`, `cascade.md`, and the pictures that there is something for."""
     from distill.reports.cascade_markdown import cascade_markdown
     from distill.reports.cascade_picture import draw_front, draw_groups, draw_losses
 
@@ -150,6 +146,7 @@ def save_cascade(report: CascadeReport, folder: Path) -> None:
             ("front.png", draw_front(report, folder / "front.png")),
             ("losses.png", draw_losses(report, folder / "losses.png")),
             ("groups.png", draw_groups(report, folder / "groups.png")),
+            ("ways.png", draw_ways(report.ways, "standard error over requests", folder / "ways.png")),
         )
         if drawn
     ]

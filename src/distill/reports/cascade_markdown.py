@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from distill.reports.cascade import CascadeReport, Group, Number, Point, StageCost
+from distill.reports.cascade import CascadeReport, Group, Point, StageCost
 from distill.reports.numbers import number
+from distill.reports.page_ways import ways_table
+from distill.reports.point import Number
 
 _STAGES = {"prerank": "pre-ranker", "rank": "ranker", "page": "page"}
 _COVERAGE = {
@@ -42,6 +44,9 @@ def _lines(report: CascadeReport) -> Iterator[str]:
     if any(point.estimate for point in report.points):
         rows = _mapped(report, _ESTIMATE, lambda point: {n: v.value for n, v in point.estimate.items()}, _errors)
         yield from _section("What the log's users would do: positives per place", rows)
+    if report.ways:
+        first = report.points[0]
+        yield from _section(f"Ways to fill the page, behind {first.student} at k={first.k}", ways_table(report.ways))
     if any(point.cost for point in report.points):
         yield from _section("What a request costs", _costs(report))
 
@@ -68,7 +73,7 @@ def _section(title: str, table: Iterator[Sequence[str]]) -> Iterator[str]:
 def _quality(report: CascadeReport) -> Iterator[Sequence[str]]:
     yield ["student", "k", "shown recall", "ranked recall", f"joint {report.joint}", "ms", "front"]
     for point in report.points:
-        recalls = [_with_error(point.recalls[n]) for n in ("shown_recall", "ranked_recall", "joint_recall")]
+        recalls = [str(point.recalls[n]) for n in ("shown_recall", "ranked_recall", "joint_recall")]
         ms = number(point.milliseconds)
         yield [point.student, str(point.k), *recalls, ms, "●" if point.front else ""]
 
@@ -77,7 +82,7 @@ def _losses(report: CascadeReport) -> Iterator[Sequence[str]]:
     yield ["student", "k", "best page", *(f"lost by the {name}" for name in _STAGES.values()), "page", "kept"]
     for point in report.points:
         best, value = point.value["best"], point.value["value"]
-        lost = [_with_error(point.lost[stage]) for stage in _STAGES]
+        lost = [str(point.lost[stage]) for stage in _STAGES]
         kept = f"{value.value / best.value:.1%}" if best.value else "–"
         yield [point.student, str(point.k), number(best.value), *lost, number(value.value), kept]
 
@@ -90,7 +95,7 @@ def _groups(report: CascadeReport, division: str) -> Iterator[Sequence[str]]:
         yield [
             point.student,
             str(point.k),
-            *(_with_error(found[name].recall) for name in names),
+            *(str(found[name].recall) for name in names),
             *(_shown(found[name]) for name in names),
         ]
 
@@ -108,7 +113,7 @@ def _mapped(
     yield ["student", "k", *titles.values()]
     for point in report.points:
         found, own = values(point), errors(point)
-        cells = [_with_error(Number(found[name], own.get(name, math.nan))) for name in titles]
+        cells = [str(Number(found[name], own.get(name, math.nan))) for name in titles]
         yield [point.student, str(point.k), *cells]
 
 
@@ -126,7 +131,3 @@ def _costs(report: CascadeReport) -> Iterator[Sequence[str]]:
 def _cost(cost: StageCost) -> str:
     flops = "–" if math.isnan(cost.flops) else f"{cost.flops / 1000:,.0f}"
     return f"{cost.candidates:.0f}, {flops}, {number(cost.milliseconds)}"
-
-
-def _with_error(found: Number) -> str:
-    return number(found.value) + ("" if math.isnan(found.error) else f" ± {number(found.error)}")

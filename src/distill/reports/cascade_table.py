@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from distill.reports.cascade import CascadeReport, Number, Point
+from distill.reports.cascade import CascadeReport, Point
 from distill.reports.numbers import number
 
 
@@ -20,7 +18,7 @@ def print_cascade(report: CascadeReport, console: Console) -> None:
     for name in ("k", "shown recall", "ranked recall", report.joint, "value kept", "ms", "front"):
         table.add_column(name, justify="right")
     for point in report.points:
-        recalls = [_cell(point.recalls[name]) for name in ("shown_recall", "ranked_recall", "joint_recall")]
+        recalls = [str(point.recalls[name]) for name in ("shown_recall", "ranked_recall", "joint_recall")]
         table.add_row(
             point.student, str(point.k), *recalls, _kept(point), number(point.milliseconds), "*" if point.front else ""
         )
@@ -31,10 +29,6 @@ def print_cascade(report: CascadeReport, console: Console) -> None:
     if any(point.front for point in report.points):
         notes.append("* on the front: no other is as good for fewer milliseconds.")
     console.print(" ".join(notes), style="dim", soft_wrap=True)
-
-
-def _cell(found: Number) -> str:
-    return number(found.value) + ("" if math.isnan(found.error) else f" ± {number(found.error)}")
 
 
 def _kept(point: Point) -> str:

@@ -1,0 +1,12 @@
+"""What diversity costs: python scripts/diversity.py --out FOLDER [--seeds 0 1 2]."""
+
+import distill.jobs.interrupts  # noqa: F401, first: a Ctrl-C during the imports says nothing
+
+# isort: split
+
+from distill.jobs import app
+from distill.jobs.commands import job
+from distill.jobs.diversity_options import arguments
+
+if __name__ == "__main__":
+    app.guarded(job("distill.jobs.diversity"), arguments())
