@@ -50,7 +50,7 @@ def draw_losses(report: CascadeReport, path: Path) -> bool:
     axes[0].set_yticks(places, [_label(point) for point in points])
     axes[0].invert_yaxis()
     axes[0].set_xlabel(f"% of the value of the best page ({report.truth})")
-    axes[0].legend(fontsize="small")
+    figure.legend(loc="outside upper center", ncols=len(LOSSES), fontsize="small")
     return _saved(figure, path)
 
 
@@ -74,7 +74,7 @@ def draw_groups(report: CascadeReport, path: Path) -> bool:
         panel.set_xticks(range(len(groups)), groups)
         panel.set_title(f"by {name}", fontsize="medium")
     axes[0].set_ylabel(f"shown recall at k={points[0].k}")
-    axes[-1].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(points), fontsize="small")
     return _saved(figure, path)
 
 
@@ -91,6 +91,7 @@ def _figure(panels: int, height: float = 4.5) -> tuple[Any, Any]:
     axes = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     for panel in axes:
         panel.grid(visible=True, alpha=0.3)
+        panel.set_axisbelow(True)
     return figure, axes
 
 

@@ -52,7 +52,8 @@ def draw_ways(ways: Ways, errors: str, path: Path) -> bool:
             own = {name: found for name, found in ways.items() if name.partition(" ")[0] == kind}
             x, y = ([found[of] for found in own.values()] for of in (measure, "value"))
             at = [one.value for one in x], [one.value for one in y]
-            panel.errorbar(*at, _bars(y), _bars(x), marker="o", capsize=2, label=kind)
+            look = {"marker": "*", "markersize": 13, "zorder": 3} if len(own) == 1 else {"marker": "o", "markersize": 4}
+            panel.errorbar(*at, _bars(y), _bars(x), capsize=2, label=kind, **look)
             for name, *place in zip(own, *at, strict=True):
                 panel.annotate(name.partition(" ")[2], place, (4, 4), textcoords="offset points", fontsize=7)
         panel.set_xlabel(TITLES[measure])
