@@ -12,6 +12,7 @@ FLOORS = [
     {"errors", "console", "codes"},
     {"files", "lock", "checks"},
     {"arguments", "batch", "ops", "plain", "sealed"},
+    {"places"},
     {"schema", "layers"},
     {"encodings"},
     {"serving"},

@@ -33,6 +33,11 @@ def raw_sibling(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a name is one of those that writing gives to what is not whole yet."""
+    return path.name.startswith(".") and (_TEMPORARY in path.name or _RAW in path.name)
+
+
 def remove_leftovers(path: Path) -> None:
     """Deletes what an interrupted write of `path` left beside it; the caller holds the lock that guards `path`."""
     if path.parent.is_dir():

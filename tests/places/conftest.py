@@ -1,0 +1,3 @@
+from tests.places.store import store
+
+__all__ = ["store"]
