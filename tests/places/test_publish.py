@@ -11,7 +11,8 @@ from distill.places import publish as module
 from distill.places.fetch import fetch_folder, published
 from distill.places.manifest import MANIFEST, STARTED
 from distill.places.mirror import local_of
-from distill.places.publish import begin_new, publish, pull, push
+from distill.places.publish import publish
+from distill.places.staged import begin_new, pull, push
 from distill.places.uri import place_of
 from tests.places.store import Store
 

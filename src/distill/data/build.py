@@ -15,6 +15,7 @@ from distill.data.raw import DatasetSource
 from distill.errors import DataError, DistillError
 from distill.files import hash_once, raw_sibling, remove_leftovers, room_for
 from distill.lock import locked
+from distill.places.staged import pull, push
 
 _PREFIX = 12
 _log = logging.getLogger(__name__)
@@ -52,13 +53,17 @@ def build_dataset(
     folder = dataset_folder(source, root, known)
     with locked(root / f".{folder.name}.lock"):
         remove_leftovers(folder)
+        pull(folder)
         if (found := _load_valid(folder)) is not None:
+            push(folder)
             return found
         shutil.rmtree(folder, ignore_errors=True)
         with raw_sibling(folder) as raw:
             with room_for(raw):
                 written = source.write_raw(raw)
-            return prepare(written, folder, known=known, memory_bytes=memory_bytes, progress=progress)
+            dataset = prepare(written, folder, known=known, memory_bytes=memory_bytes, progress=progress)
+        push(folder)
+        return dataset
 
 
 def _load_valid(folder: Path) -> Dataset | None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from distill.data.checksums import MAGIC, FileChecksums, UInt64, digest, read_footer
 from distill.errors import DataError
 from distill.files import hash_bytes
+from distill.places.opened import opened, present
 
 _GAP = 1 << 16  # fewer bytes between two column chunks are read with them; more than Arrow's own 8 KiB
 _REMEDY = "The file is gone, cut short or damaged. Prepare (or score) the data again."
@@ -95,7 +96,7 @@ class CheckedFile:
                 raise pa.ArrowKeyError(f"no column {missing[0]}, or two of them")
             summed = check and self.chunks is not None  # what holds of a whole chunk holds of its pages
             with pq.ParquetFile(
-                self._checked(group, columns) if summed else self.path,
+                self._checked(group, columns) if summed else present(self.path),
                 metadata=self.metadata,
                 pre_buffer=summed,
                 page_checksum_verification=check and not summed,
@@ -116,7 +117,7 @@ class CheckedFile:
         places = sorted((self.schema.get_field_index(name), name) for name in columns)
         wanted = [_Chunk(name, *chunks[place]) for place, name in places if place >= 0]
         held = _Held()
-        with self.path.open("rb", buffering=0) as file:
+        with opened(self.path) as file:
             held.size = os.fstat(file.fileno()).st_size
             for run in _runs(wanted):
                 begin = run[0].start - run[0].start % 8

@@ -10,6 +10,7 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from distill.errors import DataError
 from distill.files import hash_bytes, hash_file
+from distill.places.opened import opened
 from distill.sealed import read_sealed, write_sealed
 
 CHECKSUMS_FILE = "checksums.json"
@@ -109,7 +111,7 @@ def read_footer(path: Path) -> bytes:
         OSError: The file cannot be read, or is none.
     """
     end = 4 + len(MAGIC)
-    with path.open("rb") as file:
+    with BufferedReader(opened(path)) as file:
         size = file.seek(0, 2)
         if size >= end:
             file.seek(size - end)

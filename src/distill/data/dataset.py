@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from distill.data.format import FORMAT_VERSION, MANIFEST_FILE, SCHEMA_FILE, Dataset, Manifest, content_fingerprint
 from distill.encodings.saved import SavedEncodings
 from distill.errors import DataError
+from distill.places.opened import size_of
 from distill.schema import Schema, load_schema
 from distill.sealed import OtherVersion, read_sealed, write_sealed
 
@@ -33,7 +34,7 @@ def load_dataset(root: Path) -> Dataset:
     dataset = Dataset(root, _read_schema(root, manifest), manifest)
     for part in dataset.all_parts:
         file = root / part.path
-        size = file.stat().st_size if file.is_file() else None
+        size = size_of(file)
         if size != part.bytes:
             raise DataError(
                 "A part file does not match the manifest.",

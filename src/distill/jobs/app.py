@@ -25,6 +25,8 @@ from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
 from distill.jobs.hydra_help import groups_listed_once
 from distill.jobs.trust import trusting
+from distill.jobs.uris import fetch_last_run, on_this_machine, run_here, run_published, runs_here
+from distill.places.mirror import named_error
 from distill.training.rendezvous import agreed_name
 
 FAILED = 2  # the exit status after an error of the user's making
@@ -42,13 +44,14 @@ def _run_dir(runs: str, name: str, resume: str | None) -> str:
 
     Ranks that were started outside agree on the new one.
     """
-    new = Path(agreed_name(str(Path(runs) / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f"))))
+    new = Path(agreed_name(str(runs_here(runs) / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f"))))
     if resume is None:
         return str(new)
     if resume != "last":
-        return str(Path(resume))
+        return str(run_here(resume))
     from distill.jobs.manifest import MANIFEST_FILE
 
+    fetch_last_run(new.parent)
     return str(max((path.parent for path in new.parent.glob(f"*/{MANIFEST_FILE}")), default=new))
 
 
@@ -113,7 +116,9 @@ def _run(module: str, cfg: DictConfig) -> object:
         run: Callable[[DictConfig], object] = importlib.import_module(module).run
         _quiet_libraries()  # once they are there: Lightning sets the levels of its loggers when it is imported
         with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
-            return run(cfg)
+            hydra = HydraConfig.get()
+            with run_published(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN):
+                return run(on_this_machine(cfg))
 
 
 def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
@@ -138,6 +143,7 @@ def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
         explained = explain(error)
         if explained is None or (_TRACEBACKS and explained is not error):
             raise
+        explained = named_error(explained)
         if explained is not error:
             explained.__cause__ = error
         if not _silent:

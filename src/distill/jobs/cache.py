@@ -17,6 +17,7 @@ from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
 from distill.lock import locked
 from distill.ops.ranks import agree, barrier, rank
+from distill.places.staged import pull, push
 from distill.sealed import read_sealed, write_sealed
 from distill.training.callbacks import Ending
 
@@ -55,8 +56,11 @@ def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResul
     with exclusive(job.folder.with_suffix(".lock")):
         if rank() == 0:
             remove_leftovers_below(job.folder)
+            pull(job.folder)
         found = read_result(job.folder) if rank() == 0 else None
         if agree(found is not None):
+            if rank() == 0:
+                push(job.folder)
             barrier()
             return found or _require(job.folder), True
         if rank() == 0 and (job.folder / _RESULT).exists():
@@ -64,6 +68,7 @@ def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResul
         result = make()
         if rank() == 0:
             _write_result(job.folder, result)
+            push(job.folder)
         barrier()
         return result, False
 

@@ -23,6 +23,7 @@ from distill.errors import ConfigError, SignalError
 from distill.files import atomic_file, remove_leftovers_below, room_for
 from distill.jobs.cache import exclusive
 from distill.ops.ranks import barrier, rank
+from distill.places.staged import pull, push
 from distill.schema import log_rates
 from distill.signals.provenance import (
     HiddenVectors,
@@ -77,12 +78,15 @@ def ensemble_signals(
     with exclusive(folder.with_suffix(".lock")):
         if rank() == 0:
             remove_leftovers_below(folder)
+            pull(folder)
         if rank() == 0 and not _is_written(folder, target):
             for member, provenance in zip(members, found, strict=True):
                 check_parts(member, provenance)
             combine = partial(_mean, shares=shares, mean=mean, shifts=dict(zip(tasks, shifts.T, strict=True)))
             written = [_write_split(members, combine, dataset, split, folder) for split in SPLITS]
             finish_signals(folder, target, chain.from_iterable(written))
+        if rank() == 0:
+            push(folder)
         barrier()
     return folder
 

@@ -28,6 +28,8 @@ from distill.jobs.parts import load_model
 from distill.lock import locked
 from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
+from distill.places.mirror import named
+from distill.places.staged import begin_new, push
 from distill.serving import ItemVectors, Rerank
 from distill.serving.index import IndexType, faiss, write_index
 from distill.serving.items import ItemType
@@ -66,6 +68,7 @@ def run(cfg: DictConfig) -> Exported | None:
         out, items = Path(agreed.out), ItemOptions.of(agreed)
         _check_options(agreed)
         rerank = read_rerank(plain(agreed.rerank))
+        begin_new(out)
         check_exportable(out)
         trained = load_trained(Path(agreed.path))
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +81,7 @@ def run(cfg: DictConfig) -> Exported | None:
                 assert items is not None
                 base = None if agreed.base is None else Path(agreed.base)
                 found = export_items(trained, out, items, base, bool(agreed.whole_catalogue), bars)
+            push(out, replaces=False)
         found = replace(found, seconds=time.perf_counter() - start)
         say(found)
         return found
@@ -292,7 +296,7 @@ def say(found: Exported) -> None:
     if found.difference is not None:
         parts.append(f"golden requests within {found.difference:.1e} of the checkpoint")
     console.print(
-        f"{'Bundle' if found.difference is not None else 'Items'} {found.folder}: version {found.version[:12]}, "
-        f"{', '.join(parts)} ({found.seconds:.0f} s)",
+        f"{'Bundle' if found.difference is not None else 'Items'} {named(str(found.folder))}: "
+        f"version {found.version[:12]}, {', '.join(parts)} ({found.seconds:.0f} s)",
         soft_wrap=True,
     )

@@ -12,6 +12,7 @@ from distill.files import hash_once
 from distill.jobs.cache import content_key
 from distill.jobs.machine import processes
 from distill.jobs.node import plain
+from distill.places.mirror import named_data
 from distill.signals.provenance import PROVENANCE_FILE
 
 ABSENT = "(not there)"
@@ -56,7 +57,7 @@ def config_hash(composed: DictConfig) -> str:
     Args:
         composed: With its interpolations, so that what follows from the seed is found anew for another.
     """
-    return content_key(_without(plain(OmegaConf.merge(composed, {"seed": 0})), (*ASIDE, "seed")))
+    return content_key(_without(named_data(plain(OmegaConf.merge(composed, {"seed": 0}))), (*ASIDE, "seed")))
 
 
 def fitting(config: Mapping[str, Any]) -> dict[str, Any]:

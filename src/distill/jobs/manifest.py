@@ -21,6 +21,7 @@ from distill.files import write_text_atomic
 from distill.jobs.identity import config_hash, given_files
 from distill.jobs.program import command_line
 from distill.ops.ranks import world_size
+from distill.places.mirror import named
 from distill.plain import plain_data
 from distill.schema.plain_yaml import read_yaml
 
@@ -122,7 +123,7 @@ def write_record(
     }
     content = {
         **start,
-        "dataset": {"root": str(dataset.root), "fingerprint": dataset.fingerprint},
+        "dataset": {"root": named(str(dataset.root)), "fingerprint": dataset.fingerprint},
         "teachers": given_files(cfg),
         "config_hash": config_hash(composed),
         **({"auto": dict(chosen)} if chosen else {}),
@@ -131,7 +132,7 @@ def write_record(
         before = read_record(folder).manifest
         content = {**content, **{name: before.get(name) for name in start}}
         content["resumed"] = [*before.get("resumed", []), start]
-    write_text_atomic(folder / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
+    write_text_atomic(folder / CONFIG_FILE, named(OmegaConf.to_yaml(cfg, resolve=True)))
     write_text_atomic(folder / MANIFEST_FILE, json.dumps(content, indent=2) + "\n")  # last: a run has begun
 
 

@@ -41,6 +41,8 @@ from distill.jobs.prediction_table import RANK, PredictionTable
 from distill.jobs.predictions import PredictionFolder, PredictionWriter
 from distill.models.score import RankingScore
 from distill.ops.ranks import barrier, rank, world_size
+from distill.places.mirror import named
+from distill.places.staged import pull, push
 from distill.schema import Schema
 
 _log = logging.getLogger(__name__)
@@ -81,7 +83,8 @@ def _say(found: Predicted, counts: dict[str, int]) -> None:
     console = plain_console()
     console.print(
         f"Predictions of {found.candidates:,} candidates in {found.requests:,} requests ({found.scored_now:,} scored "
-        f"now, {found.seconds:.0f} s, {found.scored_now / max(found.seconds, 1e-9):,.0f} rows/s) are in {found.folder}",
+        f"now, {found.seconds:.0f} s, {found.scored_now / max(found.seconds, 1e-9):,.0f} rows/s) are in "
+        f"{named(str(found.folder))}",
         soft_wrap=True,
     )
     unknown = [
@@ -107,7 +110,10 @@ class _Prediction:
     def run(self, scratch: Path, bars: PassProgress) -> tuple[dict[str, int], int]:
         """Predicts all units; returns what was counted in all of them, and the candidates that this rank scored now."""
         units, kept, raw = self._units(scratch, bars)
-        folder = PredictionFolder(Path(self.cfg.out), self._plan(raw), len(units))
+        out = Path(self.cfg.out)
+        if rank() == 0:
+            pull(out)
+        folder = PredictionFolder(out, self._plan(raw), len(units))
         if rank() == 0:
             folder.begin()
         barrier()
@@ -118,6 +124,8 @@ class _Prediction:
             now = self._write(files, units, missing, tables, bar)
         barrier()
         counts: dict[str, int] = folder.finish()["counts"] if rank() == 0 else {"candidates": 0, "requests": 0}
+        if rank() == 0:
+            push(out)
         return counts, now
 
     def _units(self, scratch: Path, bars: PassProgress) -> tuple[RawUnits, Sequence[Use], list[Path]]:
@@ -158,7 +166,7 @@ class _Prediction:
 
     def _plan(self, raw: Sequence[Path]) -> dict[str, object]:
         """What makes the files what they are."""
-        files = [[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in raw]
+        files = [[named(str(p)), p.stat().st_size, p.stat().st_mtime_ns] for p in raw]
         return {
             "model": self.content,
             "files": files,

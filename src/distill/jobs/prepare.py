@@ -16,6 +16,8 @@ from distill.files import raw_sibling, remove_leftovers
 from distill.jobs.node import build
 from distill.jobs.read_encodings import read_encodings
 from distill.lock import locked
+from distill.places.mirror import named
+from distill.places.staged import begin_new, push
 from distill.reports.contents import contents_lines, tables
 from distill.reports.contents_warnings import contents_warnings
 from distill.reports.teacher import teacher_lines, teacher_warnings
@@ -34,8 +36,10 @@ def run(cfg: DictConfig) -> Dataset:
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.parent / f".{out.name}.lock"):
             remove_leftovers(out)
+            begin_new(out)
             with raw_sibling(out) as raw:
                 dataset = prepare(source.write_raw(raw), out, known=known, memory_bytes=cfg.memory_bytes)
+            push(out, replaces=False)
     describe(dataset, plain_console())
     return dataset
 
@@ -66,4 +70,4 @@ def describe(dataset: Dataset, console: Console) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     for line in warnings:
         console.print(f"WARNING: {line}", style="bold red", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"Use it with data=prepared data.root={dataset.root}", soft_wrap=True, markup=False)
+    console.print(f"Use it with data=prepared data.root={named(str(dataset.root))}", soft_wrap=True, markup=False)

@@ -18,8 +18,10 @@ from distill.jobs.machine import AUTO, settled
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss
+from distill.jobs.uris import on_this_machine
 from distill.jobs.values import check_present
 from distill.losses.composite import CompositeLoss
+from distill.places.mirror import named
 from distill.schema.plain_yaml import read_yaml
 from distill.training.lr_schedule import LRSchedule
 
@@ -48,7 +50,7 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
             remedy="Start the run without resume, or give resume=RUN_FOLDER.",
         )
     record = read_record(folder)
-    now: Mapping[str, Any] = read_yaml(OmegaConf.to_yaml(settled(cfg), resolve=True))
+    now: Mapping[str, Any] = read_yaml(named(OmegaConf.to_yaml(settled(cfg), resolve=True)))
     found = differences(record.config, now)
     found = {key: pair for key, pair in found.items() if not (key in record.chosen and pair[1] == AUTO)}
     length = {key: found.pop(key) for key in LENGTH if key in found}
@@ -92,6 +94,7 @@ def check_command(config: DictConfig) -> None:
     with read_write(own), open_dict(own):
         del own["hydra"]
     check_present(own)
+    own = on_this_machine(own)
     hydra = HydraConfig.instance()
     before = hydra.cfg
     hydra.set_config(config)  # for values that ask Hydra

@@ -26,6 +26,8 @@ from distill.jobs.machine import device, job_ranks
 from distill.jobs.parts import LoadedModel, load_model
 from distill.jobs.scorer import Scorer
 from distill.ops.ranks import barrier, rank, world_size
+from distill.places.mirror import named
+from distill.places.staged import pull, push
 from distill.signals.aligned import write_aligned
 from distill.signals.principal import PrincipalComponents
 from distill.signals.provenance import HiddenVectors, Provenance, finish_signals, read_provenance
@@ -65,8 +67,8 @@ def run(cfg: DictConfig) -> Scored:
         if rank() == 0:
             console.print(
                 f"Teacher signals of {scored.candidates:,} candidates ({scored.scored_now:,} scored now, "
-                f"{scored.seconds:.0f} s) are in {scored.folder}\n"
-                f"Use them with teacher=column teacher.path={scored.folder}",
+                f"{scored.seconds:.0f} s) are in {named(str(scored.folder))}\n"
+                f"Use them with teacher=column teacher.path={named(str(scored.folder))}",
                 soft_wrap=True,
             )
     return scored
@@ -127,6 +129,7 @@ def score_dataset(
     with exclusive(folder.with_suffix(".lock")):
         if rank() == 0:
             remove_leftovers_below(folder)
+            pull(folder)
         known = _known_parts(folder, provenance)
         barrier()
         scorer = _with_components(Scorer(loaded, dataset, target, provenance.hidden), folder, provenance)
@@ -138,6 +141,7 @@ def score_dataset(
         barrier()
         if rank() == 0:
             finish_signals(folder, provenance, [part.path for _, _, part in _parts(dataset)])
+            push(folder)
         barrier()
     total = sum(part.candidates for _, _, part in _parts(dataset))
     return Scored(folder, total, now, time.perf_counter() - start)

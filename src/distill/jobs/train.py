@@ -43,6 +43,7 @@ from distill.jobs.tensorboard import event_files_written, log_comparison
 from distill.metrics import ScoredRows
 from distill.models.cost import measure_cost
 from distill.ops.ranks import rank
+from distill.places.mirror import named
 from distill.reports.roles import Teacher, measure_roles
 from distill.reports.summary import Summary
 from distill.reports.table import print_summary
@@ -129,7 +130,7 @@ class _Run:
         if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:
             both, alone = summary.seconds["distilled"], summary.seconds["control"]
             _log.info("Teacher and student trained together for %.0f s; the student alone, for %.0f s.", both, alone)
-        _log.info("Run folder: %s", self.job_dir)
+        _log.info("Run folder: %s", named(str(self.job_dir)))
 
     def _signals(self, plan: FitPlan) -> Signals | None:
         return teacher_signals(self.cfg, self.dataset, lambda: self._teacher().checkpoint, plan)
@@ -183,7 +184,7 @@ class _Run:
         if cached:
             self.cached.append(plan.role)
             if rank() == 0:
-                _log.info("The %s is in the cache: %s", plan.role, folder)
+                _log.info("The %s is in the cache: %s", plan.role, named(str(folder)))
                 _log.info(result.ending.says(plan.role, result.epochs, result.steps))
         return result
 

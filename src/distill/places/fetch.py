@@ -37,7 +37,7 @@ def fetch_file(place: Place) -> Path | None:
         return None
     path = local_of(place, "raw")
     hold(path)
-    with _alone(place):
+    with alone(place):
         _fetch_raw(place, {place: found})
     return path
 
@@ -57,7 +57,7 @@ def fetch_matches(place: Place) -> Path:
     root, path = local_of(place.fixed, "raw"), local_of(place, "raw")
     found = {place: one} if place == place.fixed and (one := file_at(place)) is not None else _matches(place)
     hold(path if place in found else root)
-    with _alone(place.fixed):
+    with alone(place.fixed):
         _fetch_raw(place, found)
         known = {local_of(one, "raw") for one in found}
         for file in [] if place in found else [file for file in root.rglob("*") if file.is_file()]:
@@ -84,7 +84,7 @@ def fetch_folder(place: Place, later: Callable[[str], bool] = lambda name: False
             remedy="Check the URI. `distill publish FOLDER URI` publishes a folder of this machine.",
         )
     folder = local_of(place)
-    with _alone(place):
+    with alone(place):
         now = {name: entry for name, entry in files.items() if not later(name)}
         for name in now:
             hold(folder / name)
@@ -122,7 +122,7 @@ def fetch_again(place: Place) -> bool:
     entry = entry_of(path)
     if entry is None:
         return False
-    with _alone(place):
+    with alone(place):
         if not path.is_file():
             _download_all(str(place), {path: (place, Found(entry.bytes, 0), entry.blake2b)})
     return True
@@ -181,7 +181,7 @@ def _download_all(where: str, wanted: Mapping[Path, tuple[Place, Found, str | No
         return
     total = sum(found.bytes for _, found, _ in wanted.values())
     make_room(total, where)
-    _log.info("Fetching %d files of %s (%s bytes).", len(wanted), where, f"{total:,}")
+    _log.info("Fetching %s of %s (%s bytes).", files_in_words(len(wanted)), where, f"{total:,}")
     with ThreadPoolExecutor(min(_TOGETHER, len(wanted))) as pool:
         futures = [pool.submit(_download, path, *of) for path, of in wanted.items()]
         try:
@@ -215,10 +215,10 @@ def _changed(place: Place) -> DataError:
 
 
 @contextmanager
-def _alone(place: Place) -> Iterator[None]:
-    """Lets one thread of one process at a time fetch a place."""
+def alone(place: Place, doing: str = "fetched") -> Iterator[None]:
+    """Lets one thread of one process at a time change what is on this machine of a place."""
     name = hashlib.blake2b(str(place).encode(), digest_size=12).hexdigest()
-    with locked(local_root() / ".locks" / f"{name}.lock"):
+    with locked(local_root() / ".locks" / f"{name}.{doing}.lock"):
         yield
 
 
@@ -246,6 +246,11 @@ def _is_match(names: tuple[str, ...], wildcards: tuple[str, ...]) -> bool:
     if not names or not re.match(fnmatch.translate(wildcards[0]), names[0]):
         return False
     return _is_match(names[1:], wildcards[1:])
+
+
+def files_in_words(number: int) -> str:
+    """Returns a number of files in words."""
+    return "1 file" if number == 1 else f"{number:,} files"
 
 
 def forget(place: Place) -> None:

@@ -11,6 +11,9 @@ from distill.sealed import read_sealed, write_sealed
 
 MANIFEST = "_published.json"
 STARTED = "_publishing.json"
+STAGED = "_staged.json"
+"""On this machine: what was published when a command began to go on with a folder."""
+OWN = (MANIFEST, STARTED, STAGED)
 _VERSION = ("format_version", 1)
 
 

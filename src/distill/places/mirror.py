@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from distill.errors import DistillError
 from distill.places.manifest import MANIFEST, Entry, read_manifest
 from distill.places.uri import SCHEMES, Place
 
@@ -52,3 +54,21 @@ def named(text: str) -> str:
     root, schemes = re.escape(str(local_root())), "|".join(SCHEMES)
     found = re.compile(rf"{root}/(?:folders|raw)/({schemes})/([^/\s]+)")
     return found.sub(lambda match: f"{match[1]}://{'' if match[2] == _NO_HOST else match[2]}", text)
+
+
+def named_data(value: Any) -> Any:
+    """Returns plain data with `named` texts."""
+    if isinstance(value, Mapping):
+        return {key: named_data(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(named_data, value))
+    return named(value) if isinstance(value, str) else value
+
+
+def named_error(error: DistillError) -> DistillError:
+    """Returns an error with URIs for the paths that stand for them; its remedy may name a folder of this machine."""
+    texts = {name: getattr(error, name) for name in ("where", "expected", "found")}
+    told = {name: None if text is None else named(text) for name, text in texts.items()}
+    if told == texts:
+        return error
+    return type(error)(error.problem, **told, remedy=error.remedy).with_traceback(error.__traceback__)

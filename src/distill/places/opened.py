@@ -32,6 +32,13 @@ def opened(path: Path) -> FileIO:
             return file
 
 
+def present(path: Path) -> Path:
+    """Returns the path of a file that is here now, for libraries that open it themselves."""
+    if place_of_local(path) is not None:
+        opened(path).close()
+    return path
+
+
 def size_of(path: Path) -> int | None:
     """Returns the bytes of a file, also of one of a published folder that is not here; None if there is none."""
     if path.is_file():

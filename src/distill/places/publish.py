@@ -13,53 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from distill.errors import DataError
-from distill.files import hash_file, is_temporary
-from distill.places.fetch import fetch_folder, forget, published
-from distill.places.manifest import MANIFEST, STARTED, Entry, write_manifest
+from distill.files import hash_once, is_temporary
+from distill.places.fetch import files_in_words, published
+from distill.places.manifest import MANIFEST, OWN, STAGED, STARTED, Entry, write_manifest
 from distill.places.mirror import place_of_local
 from distill.places.remote import Found, delete, download, list_files, upload
-from distill.places.room import hold, incoming
+from distill.places.room import incoming
 from distill.places.uri import Place
 from distill.sealed import read_sealed, write_sealed
 
 _TOGETHER = 8
 _log = logging.getLogger(__name__)
-
-
-def begin_new(folder: Path) -> None:
-    """Makes ready for a command that writes a new folder, if it stands for a place of a store.
-
-    Raises:
-        DataError: Something is published there already, or files of others lie there.
-    """
-    if (place := place_of_local(folder)) is None:
-        return
-    hold(folder)
-    _refuse_others(place, list_files(place), replaces=False)
-    forget(place)
-
-
-def pull(folder: Path) -> None:
-    """Fetches what is published of a folder that a command goes on with, if it stands for a place of a store.
-
-    Raises:
-        DataError: The store does not answer.
-    """
-    if (place := place_of_local(folder)) is None:
-        return
-    hold(folder)
-    if published(place) is not None:
-        fetch_folder(place)
-
-
-def push(folder: Path, replaces: bool = True) -> None:
-    """Publishes a folder that a command has written, if it stands for a place of a store; not what is there already.
-
-    Raises:
-        DataError: See `publish`.
-    """
-    if (place := place_of_local(folder)) is not None:
-        publish(folder, place, replaces)
 
 
 def publish(folder: Path, place: Place, replaces: bool = False) -> None:
@@ -80,12 +44,12 @@ def publish(folder: Path, place: Place, replaces: bool = False) -> None:
     if before and entries == before and paths.keys() == before.keys():
         _keep_manifest(folder, entries)
         return
-    _refuse_others(place, there, replaces)
+    refuse_others(place, there, replaces)
     mark = uuid.uuid4().hex
     _send(place / STARTED, {"by": mark})
     if MANIFEST in there:
         delete(place / MANIFEST)
-    _log.info("Publishing %d files at %s.", len(paths) - len(entries), place)
+    _log.info("Publishing %s at %s.", files_in_words(len(paths) - len(entries)), place)
     with ThreadPoolExecutor(_TOGETHER) as pool:
         wanted = [name for name in paths if name not in entries]
         for name, sent in zip(wanted, pool.map(lambda n: upload(paths[n], place / n), wanted), strict=True):
@@ -102,16 +66,16 @@ def publish(folder: Path, place: Place, replaces: bool = False) -> None:
 
 
 def _goes(path: Path) -> bool:
-    return path.is_file() and path.name not in (MANIFEST, STARTED) and not is_temporary(path)
+    return path.is_file() and path.name not in OWN and not is_temporary(path)
 
 
 def _is_same(path: Path, entry: Entry | None, there: Found | None) -> bool:
     if entry is None or there is None or there.bytes != entry.bytes or path.stat().st_size != entry.bytes:
         return False
-    return hash_file(path) == entry.blake2b
+    return hash_once(path) == entry.blake2b
 
 
-def _refuse_others(place: Place, there: Mapping[str, Found], replaces: bool) -> None:
+def refuse_others(place: Place, there: Mapping[str, Found], replaces: bool) -> None:
     """Refuses to write over what is published, or over files that no command of this package left."""
     ours = STARTED in there or (replaces and MANIFEST in there)
     if there and not (ours and (replaces or MANIFEST not in there)):
@@ -164,3 +128,4 @@ def _keep_manifest(folder: Path, entries: Mapping[str, Entry]) -> None:
     """A folder that stands for its place is from now on one that was fetched."""
     if place_of_local(folder) is not None:
         write_manifest(folder / MANIFEST, entries)
+        (folder / STAGED).unlink(missing_ok=True)
