@@ -25,7 +25,7 @@ test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 
 test-all: LOWEST_TESTS = tests/schema tests/encodings tests/data tests/training/test_checkpoint_io.py
-test-all: lint types test-lowest
+test-all: lint types test-lowest $(VENV)/.installed-all
 	$(BIN)/python -m pytest
 
 # On a machine with a GPU: the tests that want one, then what training reaches of a bare loop there.
@@ -47,6 +47,10 @@ format: $(INSTALLED)
 $(INSTALLED): pyproject.toml setup.py serving/pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --no-compile -c constraints.txt -e ./serving -e ".[dev]"
+	touch $@
+
+$(VENV)/.installed-all: $(INSTALLED)
+	$(BIN)/pip install -q --no-compile -c constraints.txt -e ./serving -e ".[dev,test-all]"
 	touch $@
 
 $(LOWEST)/.installed: pyproject.toml serving/pyproject.toml constraints-lowest.txt

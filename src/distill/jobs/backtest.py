@@ -19,6 +19,7 @@ from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
 from distill.jobs.planned_folder import begin
 from distill.jobs.program import quoted
+from distill.jobs.uris import source_here
 from distill.reports.backtest import Backtest, print_backtests, save_backtests
 from distill.reports.evaluation import Evaluation, save_evaluations
 from distill.sealed import read_sealed, write_sealed
@@ -128,7 +129,8 @@ class _Log:
         given = parsed["data.source"]
         if isinstance(given, dict):
             raise ConfigError("The files of splits are no days.", where="data.source", expected="a pattern, or a list")
-        patterns = [str(Path(str(one)).expanduser()) for one in (given if isinstance(given, list) else [given])]
+        named = given if isinstance(given, list) else [given]
+        patterns = [str(Path(source_here(str(one), "data.source")).expanduser()) for one in named]
         matches = (match for pattern in patterns for match in sorted(glob.glob(pattern)))  # noqa: PTH207, as sources are
         found = tuple(dict.fromkeys(map(Path, matches)))
         if not found:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+
+from distill.jobs.option_values import path_here
 
 ARMS = ("frozen", "daily", "scratch")
 
@@ -23,7 +24,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="what to compare; all by default")
     parser.add_argument("--seeds", nargs="+", type=int, help="go through all of it for each seed; mean ± deviation")
     parser.add_argument("--metric", help="of the table and the picture; by default the AUC of data.main_task")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the datasets, the runs and the picture")
+    parser.add_argument("--out", type=path_here, required=True, help="folder of the datasets, the runs and the picture")
     options, overrides = parser.parse_known_args(given)
     unknown = [name for name in overrides if name.startswith("-")]
     if unknown:

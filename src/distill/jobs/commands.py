@@ -74,6 +74,12 @@ COMMANDS = {
             "distill.jobs.diversity",
             options="distill.jobs.diversity_options",
         ),
+        Command(
+            "publish",
+            "puts a folder into an object store, where commands read it by its URI",
+            "distill.jobs.publish",
+            options="distill.jobs.publish_options",
+        ),
         Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
         Command("select", "chooses fields by a run's gates", "distill.jobs.select_fields", "select_fields"),
         Command("replay", "runs a step that failed again", "distill.jobs.replay", "replay"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+
+from distill.jobs.option_values import path_here, source_here
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -14,12 +15,18 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         "encoder of the package transformers that is on disk: nothing is downloaded, and no code of the model is run.",
     )
     parser.add_argument(
-        "files", nargs="+", metavar="FILES", help="files, folders or patterns, of any kind that is read"
+        "files",
+        nargs="+",
+        type=source_here,
+        metavar="FILES",
+        help="files, folders or patterns, of any kind that is read",
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder of the encoder, with safetensors weights")
+    parser.add_argument(
+        "--model", type=path_here, required=True, help="folder of the encoder, with safetensors weights"
+    )
     parser.add_argument("--id", required=True, help="column of raw values that the vectors are for")
     parser.add_argument("--text", nargs="+", required=True, help="columns of text; several are put together by a space")
-    parser.add_argument("--out", type=Path, required=True, help="folder, in which vectors.parquet will be")
+    parser.add_argument("--out", type=path_here, required=True, help="folder, in which vectors.parquet will be")
     parser.add_argument(
         "--pooling",
         choices=("mean", "cls"),

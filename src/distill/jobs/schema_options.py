@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from distill.jobs.option_values import path_here, source_here
+
 _SAYS = (
     "Proposes a schema.yaml from raw files by types, names, ranges and numbers of values; comments say what to check."
 )
@@ -16,8 +18,16 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Makes schemas of raw files.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="init")
     init = actions.add_parser("init", help="proposes a schema.yaml from raw files", description=_SAYS)
-    init.add_argument("files", nargs="+", metavar="FILES", help="files, folders or patterns, of any kind that is read")
-    init.add_argument("--out", type=Path, default=Path("schema.yaml"), help="file to write; by default schema.yaml")
+    init.add_argument(
+        "files",
+        nargs="+",
+        type=source_here,
+        metavar="FILES",
+        help="files, folders or patterns, of any kind that is read",
+    )
+    init.add_argument(
+        "--out", type=path_here, default=Path("schema.yaml"), help="file to write; by default schema.yaml"
+    )
     init.add_argument("--rows", type=_rows, default=200_000, help="most rows to look at, of at most eight files")
     init.add_argument("--name", help="name of the dataset; by default that of the first file")
     init.add_argument("--force", action="store_true", help="overwrite the file")

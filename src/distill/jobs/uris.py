@@ -42,6 +42,11 @@ def on_this_machine(cfg: DictConfig) -> DictConfig:
     return own
 
 
+def source_here(source: str, key: str) -> str:
+    """Returns a file, a folder or a pattern on this machine for one that may be a URI; its files are fetched."""
+    return str(_local(source, key))
+
+
 def runs_here(runs: str) -> Path:
     """Returns the folder on this machine that `paths.runs` stands for."""
     return local_of(place_of(runs, "paths.runs")) if _is_place(runs) else Path(local_text(runs))

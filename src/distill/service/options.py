@@ -21,7 +21,7 @@ class Options:
     """How the service runs. Sizes are of one worker.
 
     Attributes:
-        bundle: Folder of the only bundle; or None.
+        bundle: Folder of the only bundle, or its URI; or None.
         root: Folder of `current.json` and the bundles that it may name; or None.
         host: Address to listen on.
         port: And the port; 0 takes a free one.
@@ -93,7 +93,7 @@ class Options:
 
 
 _HELP = {
-    "bundle": "the bundle to serve",
+    "bundle": "the bundle to serve, a folder or a URI",
     "root": "a folder of bundles, with a file current.json that names the one to serve; it is watched",
     "host": "address to listen on",
     "port": "port to listen on; 0 takes a free one",

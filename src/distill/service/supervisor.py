@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from distill.errors import ConfigError
+from distill.places.here import folder_here
+from distill.places.uri import is_uri
 from distill.service.options import LOOPBACK, Options, read_token
 
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -48,7 +50,7 @@ def run(options: Options) -> None:
         ConfigError: Options do not go together, a package is missing, the port cannot be had, or the token not be read.
         SystemExit: With status 2, if no worker could ever start.
     """
-    options.checked()
+    options = _fetched(options.checked())
     _check_packages()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(message)s")
     has_token = read_token(options, dict(os.environ)) is not None
@@ -177,6 +179,20 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _fetched(options: Options) -> Options:
+    """Returns the options with the bundle on this machine: workers that start again find it there."""
+    if options.bundle is not None:
+        return replace(options, bundle=str(folder_here(options.bundle, "--bundle")))
+    if is_uri(options.root):
+        raise ConfigError(
+            "A folder that is watched is on this machine.",
+            where="--root",
+            expected="a path of this machine, or --bundle URI for a bundle that stays",
+            found=options.root,
+        )
+    return options
 
 
 def _check_packages() -> None:

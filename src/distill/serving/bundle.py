@@ -13,6 +13,7 @@ import pyarrow as pa
 from distill.encodings import FittedEncodings, PackedEncodings
 from distill.encodings.arrow import Int64
 from distill.errors import DataError
+from distill.places.here import folder_here
 from distill.schema import Schema, Side
 from distill.serving.columns import Values, as_counts, count_values
 from distill.serving.diversity.options import Rerank
@@ -54,22 +55,22 @@ class Bundle:
         """Opens a bundle, and replays its golden requests from raw values.
 
         Args:
-            root: The folder that scripts/export.py wrote.
+            root: The folder that scripts/export.py wrote, or its URI.
             threads: That one call uses.
-            items: Folder of stored items; those of the bundle if not given.
+            items: Folder of stored items, or its URI; those of the bundle if not given.
             check: Whether files are compared with their hashes and golden requests are replayed.
 
         Raises:
             DataError: A file is damaged, vectors are of another version, or a golden score is another one.
         """
-        root = Path(root)
+        root = folder_here(root, "root")
         found = read_manifest(root)
         if check:
             check_files(root, found.files)
         bundle = cls.assembled(root, found, threads)
         if check:
             check_golden(bundle)
-        folder = Path(items) if items is not None else root / ITEMS
+        folder = folder_here(items, "items") if items is not None else root / ITEMS
         if items is None and not folder.is_dir():
             return bundle
         stored = load_items(folder, found, check)

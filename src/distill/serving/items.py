@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from distill.encodings.arrow import Int64
 from distill.errors import DataError
 from distill.files import hash_bytes
+from distill.places.here import folder_here
 from distill.sealed import read_sealed, write_sealed
 from distill.serving.columns import Values
 from distill.serving.inputs import CANDIDATE
@@ -131,14 +132,14 @@ class ItemVectors:
         """Opens the item vectors of a folder; they stay on disk and are read where they are asked for.
 
         Args:
-            root: The folder; a delta is none.
+            root: The folder, or its URI; a delta is none.
             version: Of the model that is to use them.
             check: Whether the files are compared with their hashes.
 
         Raises:
             DataError: They are of another version, or damaged.
         """
-        root = Path(root)
+        root = folder_here(root, "root")
         found = _read(root, version, check)
         if found.delta:
             raise DataError(
@@ -159,7 +160,7 @@ class ItemVectors:
         Raises:
             DataError: The delta is of another version, of vectors of another shape, or of other vectors than these.
         """
-        delta = Path(delta)
+        delta = folder_here(delta, "delta")
         found = _read(delta, self.version, check)
         if found.shape != self.shape or found.key != self.key:
             raise DataError(

@@ -1,0 +1,29 @@
+"""What arguments of commands without a config take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from distill.places.uri import is_uri, local_text
+
+
+def path_here(text: str) -> Path:
+    """Reads a path of this machine.
+
+    Raises:
+        ArgumentTypeError: It is a URI.
+    """
+    if is_uri(local_text(text)):
+        raise argparse.ArgumentTypeError(f"a path of this machine is needed, not {text!r}")
+    return Path(local_text(text))
+
+
+def source_here(text: str) -> str:
+    """Reads a file, a folder or a pattern of this machine.
+
+    Raises:
+        ArgumentTypeError: It is a URI.
+    """
+    path_here(text)
+    return local_text(text)
