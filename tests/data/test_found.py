@@ -89,7 +89,7 @@ def test_hidden_and_unknown_files_are_left_out_and_named(tmp_path: Path) -> None
         "_temporary/0/b.csv",
         "d/.b.csv.crc",
         "d/_SUCCESS",
-        "_delta_log/0.json",
+        "_committed/0.json",
     ]
     touch(tmp_path, "a.csv", "d/b.csv", "README.md", "items.csv", *hidden)
     found = find_files(str(tmp_path), tmp_path / "items.csv")

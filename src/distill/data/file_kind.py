@@ -9,10 +9,12 @@ from typing import Literal
 
 import pyarrow as pa
 
+from distill.data.table_formats.named import table_named
+
 
 @dataclass(frozen=True)
 class FileKind:
-    """How a raw file is read.
+    """How a raw file, or a table, is read.
 
     Attributes:
         name: Of the format.
@@ -20,7 +22,7 @@ class FileKind:
         compression: Arrow's name of the codec around a text file; the other formats compress inside.
     """
 
-    name: Literal["Parquet", "Arrow", "ORC", "CSV", "JSON"]
+    name: Literal["Parquet", "Arrow", "ORC", "CSV", "JSON", "Delta", "Iceberg"]
     delimiter: str = ""
     compression: str | None = None
 
@@ -61,7 +63,10 @@ def file_kind(path: Path) -> FileKind | None:
 
     The suffix says it (`.csv`, `.csv.gz`, `.snappy.parquet`, `.parquet.gzip`); a file without a known one, such as
     `part-00000`, is looked into, and so is `.json`, which is read if it holds JSON lines: at least two, an object each.
+    A folder is of a kind if it holds a table.
     """
+    if (table := table_named(path)) is not None:
+        return FileKind(table.format)
     kind = _by_name(path)
     if kind is not None and kind.name == "JSON" and ".json" in map(str.lower, path.suffixes[-2:]):
         return kind if _holds_json_lines(path, kind.compression) else None

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from distill.data.file_kind import KNOWN_FILES, file_kind
+from distill.data.table_formats import open_table, table_named
 from distill.errors import DataError
 
 HIDDEN = "hidden: a name that starts with . or _"
@@ -33,7 +34,7 @@ class FilesFound:
     """The files of a source.
 
     Attributes:
-        read: Those that are read, in order.
+        read: Those that are read, in order; a table at its version is one of them.
         left_out: Reason to the files that are not.
     """
 
@@ -79,7 +80,7 @@ def find_all(sources: Sequence[str], where: str, catalogue: Path | None = None) 
             raise DataError(
                 "There are no data files.",
                 where=path,
-                expected=f"a file, a folder or a glob pattern of files: {KNOWN_FILES}",
+                expected=f"a file, a folder or a glob pattern of files: {KNOWN_FILES}; a Delta or Iceberg table",
                 found="; ".join(of_source.notes(source_root(path)))
                 or ("a folder without any" if Path(path).is_dir() else "no match"),
                 remedy=f"Check {where}.",
@@ -126,17 +127,23 @@ def find_files(source: str, catalogue: Path | None = None) -> FilesFound:
 
     Files and folders whose name starts with `.` or `_` are left out, as Arrow, Spark, pandas and DuckDB do: copies of
     editors, unfinished and deleted data lie there. A source that names one itself gets it. So are folders below the
-    source that a command of this package wrote: who works in the folder of the logs would read them as logs.
+    source that a command of this package wrote: who works in the folder of the logs would read them as logs. Tables of
+    Delta Lake and Iceberg are found as they are now, or at the version behind an @ of the source; what else lies in
+    their folders is no data.
 
     Args:
-        source: A file, a folder (all below it) or a pattern of files and folders.
-        catalogue: A file that is read otherwise.
+        source: A file, a folder (all below it), a table, or a pattern of files and folders.
+        catalogue: A file or table that is read otherwise.
+
+    Raises:
+        ConfigError: The package that reads a table is not installed.
+        DataError: A table cannot be read, or a pattern names what lies in one.
     """
     path = Path(source)
-    if path.is_file():
-        return FilesFound((path,))
+    if path.is_file() or table_named(path) is not None:
+        return FilesFound((_at_version(path),))
     root, named = source_root(source), set(path.parts)
-    skip = catalogue.resolve() if catalogue is not None else None
+    skip = _place(catalogue) if catalogue is not None else None
     read: list[Path] = []
     left_out: dict[str, list[Path]] = {}
     is_own = cache(_is_own)
@@ -147,14 +154,43 @@ def find_files(source: str, catalogue: Path | None = None) -> FilesFound:
         if reason:
             left_out.setdefault(reason, []).append(file)
         else:
-            read.append(file)
+            read.append(_at_version(file))
     return FilesFound(tuple(read), {reason: tuple(files) for reason, files in sorted(left_out.items())})
 
 
 def _files(path: Path) -> Iterator[Path]:
+    """Returns the files of a folder or a pattern, and in place of those of a table the folder of the table."""
     tops = [path] if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
+    table_of = cache(table_named)
     for top in tops:
-        yield from (file for file in top.rglob("*") if file.is_file()) if top.is_dir() else [top]
+        _check_whole(top)
+        for file in (file for file in top.rglob("*") if file.is_file()) if top.is_dir() else [top]:
+            folders = (folder for folder in file.parents if folder.is_relative_to(top))
+            yield next((folder for folder in folders if table_of(folder) is not None), file)
+
+
+def _check_whole(top: Path) -> None:
+    """Raises DataError if what a source names lies in a table."""
+    table = next(filter(None, map(table_named, top.absolute().parents)), None)
+    if table is not None:
+        raise DataError(
+            f"A part of a table of {table.format} is named.",
+            where=str(top),
+            expected="the whole table: its folder also holds files whose rows are deleted or replaced",
+            found=f"a file or folder in {table.path}",
+            remedy=f"Name {table.path}; what its folders name is a column that a split or a field can go by.",
+        )
+
+
+def _at_version(path: Path) -> Path:
+    """Returns the path that names a table at its version, the newest if none is given; a file stays."""
+    table = table_named(path)
+    return path if table is None else open_table(table).name.pinned
+
+
+def _place(path: Path) -> Path:
+    table = table_named(path)
+    return (path if table is None else table.path).resolve()
 
 
 def _between(file: Path, root: Path) -> Iterator[Path]:
@@ -171,6 +207,6 @@ def _reason(file: Path, root: Path, named: set[str], catalogue: Path | None) -> 
     below = file.relative_to(root).parts if file.is_relative_to(root) else file.parts
     if any(part.startswith((".", "_")) and part not in named for part in below):
         return HIDDEN
-    if catalogue is not None and file.resolve() == catalogue:
+    if catalogue is not None and _place(file) == catalogue:
         return CATALOGUE
     return None if file_kind(file) else UNKNOWN

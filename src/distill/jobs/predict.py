@@ -24,6 +24,7 @@ from distill.data.prepare.plan import check_columns, open_files
 from distill.data.prepare.progress import Pass, PassProgress
 from distill.data.prepare.source import BATCH_BYTES
 from distill.data.prepare.uses import Use
+from distill.data.raw_identity import stamp
 from distill.data.transfer import BatchTransfer
 from distill.data.unlabelled import ChunkFeatures, FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import ANY, kept_uses, scoring_uses, shape_of
@@ -41,7 +42,7 @@ from distill.jobs.prediction_table import RANK, PredictionTable
 from distill.jobs.predictions import PredictionFolder, PredictionWriter
 from distill.models.score import RankingScore
 from distill.ops.ranks import barrier, rank, world_size
-from distill.places.mirror import named
+from distill.places.mirror import named, named_data
 from distill.places.staged import pull, push
 from distill.schema import Schema
 
@@ -166,10 +167,9 @@ class _Prediction:
 
     def _plan(self, raw: Sequence[Path]) -> dict[str, object]:
         """What makes the files what they are."""
-        files = [[named(str(p)), p.stat().st_size, p.stat().st_mtime_ns] for p in raw]
         return {
             "model": self.content,
-            "files": files,
+            "files": [named_data(stamp(path)) for path in raw],
             "keep": list(plain(self.cfg.keep)),
             "top_k": self.cfg.top_k,
             "unit_rows": self.cfg.unit_rows,

@@ -21,6 +21,7 @@ from distill.data.partitions import folder_columns
 from distill.data.prepare.source import column_names
 from distill.data.raw import RawDataset
 from distill.data.split import SplitRule, TimeSplit, check_cuts, split_columns
+from distill.data.table_formats import table_named
 from distill.encodings.tokens import read_text
 from distill.errors import DataError
 from distill.schema import Columns, Schema, dump_schema, load_schema
@@ -34,11 +35,12 @@ class ParquetSource:
 
     Attributes:
         source: A file, a folder (all files below it that can be read, except below names that start with `.` or `_`),
-            a glob pattern, or a list of such. A mapping {train: …, val: …, test: …} gives the splits apart; what it
-            leaves out of val and test, `split` cuts from train.
+            a table of Delta Lake or Iceberg, perhaps `TABLE@VERSION`, a glob pattern, or a list of such. A mapping
+            {train: …, val: …, test: …} gives the splits apart; what it leaves out of val and test, `split` cuts from
+            train.
         schema: Path of the `schema.yaml`.
         split: How to divide the rows.
-        items: File of the catalogue, one row per item.
+        items: File or table of the catalogue, one row per item.
         name: Of the prepared dataset; the schema's name if empty.
         events: Task to the files of its events, a source as `source` is, for tasks of the schema with `events`.
     """
@@ -145,6 +147,6 @@ class ParquetSource:
 
     def _items(self, items: str) -> Path:
         path = Path(items).expanduser()
-        if not path.is_file():
+        if not path.is_file() and table_named(path) is None:
             raise DataError("The catalogue does not exist.", where=str(path), remedy="Check data.items.")
-        return path
+        return find_files(str(path)).read[0]

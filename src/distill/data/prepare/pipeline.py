@@ -45,11 +45,12 @@ from distill.data.prepare.stream import ChunkSource, StraightSource
 from distill.data.prepare.survey import Survey
 from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
+from distill.data.raw_identity import described
 from distill.data.split import ColumnSplit, DateSplit, FileSplit, SplitRule
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.tokens import FittedText, read_text
 from distill.errors import DataError
-from distill.files import atomic_directory, hash_file
+from distill.files import atomic_directory
 from distill.schema import Kind, Schema, dump_schema, save_schema
 
 DEFAULT_MEMORY_BYTES = 2 << 30
@@ -222,13 +223,12 @@ class _Preparation:
         write_manifest(self.root, manifest)
 
     def _source(self) -> dict[str, Any]:
-        """Describes the raw files by name, size and hash, so that moving them changes nothing."""
+        """Describes raw files by name, size and hash, tables by their version: moving them changes nothing."""
         paths = [*self.raw.all_files, *([self.raw.items] if self.raw.items is not None else [])]
         paths += [path for files in self.raw.events.values() for path in files]
-        files = [{"name": p.name, "bytes": p.stat().st_size, "blake2b": hash_file(p)} for p in paths]
         rule, apart = self.raw.rule, self.raw.apart
         split = {"rule": None} if rule is None else {"rule": type(rule).__name__, **asdict(rule)}
-        source: dict[str, Any] = {"files": files, "split": split}
+        source: dict[str, Any] = {"files": list(map(described, paths)), "split": split}
         if apart:
             source["apart"] = {name: len(paths) for name, paths in apart.items()}
         if self.known is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from distill.data.file_kind import KNOWN_FILES, file_kind
+from distill.data.file_kind import KNOWN_FILES, FileKind, file_kind
 from distill.data.partitions import folder_columns
 from distill.data.prepare.agree import agree
 from distill.data.prepare.arrow_file import ArrowFile
@@ -22,6 +22,8 @@ from distill.data.prepare.parquet_file import ParquetFile
 from distill.data.prepare.paths import roots_of, with_paths
 from distill.data.prepare.raw_columns import DeclaredFile, PartitionFile, as_text
 from distill.data.prepare.raw_file import RawFile
+from distill.data.prepare.table_file import TableFile
+from distill.data.table_formats.named import table_named
 from distill.encodings.arrow import common_type, plain_type, to_plain
 from distill.encodings.place import Place
 from distill.encodings.text import first_failing
@@ -246,7 +248,28 @@ def _open(path: Path, columns: _Columns) -> RawFile:
 
 
 def _open_kind(path: Path, columns: _Columns) -> RawFile:
-    if not path.is_file():
+    kind = _kind(path)
+    if kind.name == "CSV":
+        numeric, times = sorted(columns.numeric), sorted(columns.times)
+        texts, lists = as_text(columns.raw)
+        csv = CsvFile(path, columns.needed, numeric, times, texts, columns.most_rows)
+        return csv if lists is None else DeclaredFile(csv, lists)
+    file: RawFile
+    needed = (*columns.needed, *roots_of(columns.needed))
+    if kind.name in ("Delta", "Iceberg"):
+        file = TableFile(path, needed)
+    elif kind.name == "Parquet":
+        file = ParquetFile(path)
+    elif kind.name == "JSON":
+        file = JsonFile(path, needed, columns.as_text, columns.most_rows)
+    else:
+        file = ArrowFile(path, needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
+    file = with_paths(file, columns.needed)
+    return DeclaredFile(file, columns.raw) if columns.raw != RawColumns() else file
+
+
+def _kind(path: Path) -> FileKind:
+    if not path.is_file() and table_named(path) is None:
         raise DataError("A raw file does not exist.", where=str(path), remedy="Check the path.")
     kind = file_kind(path)
     if kind is None:
@@ -257,18 +280,4 @@ def _open_kind(path: Path, columns: _Columns) -> RawFile:
             found=path.suffix or "no suffix, and no known first bytes",
             remedy="Rename or convert the file.",
         )
-    if kind.name == "CSV":
-        numeric, times = sorted(columns.numeric), sorted(columns.times)
-        texts, lists = as_text(columns.raw)
-        csv = CsvFile(path, columns.needed, numeric, times, texts, columns.most_rows)
-        return csv if lists is None else DeclaredFile(csv, lists)
-    file: RawFile
-    needed = (*columns.needed, *roots_of(columns.needed))
-    if kind.name == "Parquet":
-        file = ParquetFile(path)
-    elif kind.name == "JSON":
-        file = JsonFile(path, needed, columns.as_text, columns.most_rows)
-    else:
-        file = ArrowFile(path, needed, is_orc=kind.name == "ORC", most_rows=columns.most_rows)
-    file = with_paths(file, columns.needed)
-    return DeclaredFile(file, columns.raw) if columns.raw != RawColumns() else file
+    return kind

@@ -16,6 +16,7 @@ from distill.data.prepare.counts import by_split
 from distill.data.prepare.duplicates import Repeats, pair_name
 from distill.data.prepare.source import RawFiles
 from distill.data.prepare.split_meters import FieldMeter, LabelMeter, TimeMeter
+from distill.data.raw_identity import raw_bytes
 from distill.encodings.arrow import Int64
 from distill.encodings.fitted import EncodedField
 from distill.schema import Schema
@@ -93,7 +94,7 @@ class Survey:
         read = FilesRead(
             count=len(paths),
             rows=files.num_rows,
-            bytes=sum(path.stat().st_size for path in paths),
+            bytes=sum(map(raw_bytes, paths)),
             names=tuple(path.name for path in paths[:_NAMES]),
             left_out={reason: len(others) for reason, others in found.left_out.items()} if found is not None else {},
         )
