@@ -32,6 +32,7 @@ def open_delta(name: TableName) -> Table:
     """
     try:
         from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
     except ImportError as error:
         raise not_installed(name, "deltalake") from error
     try:
@@ -41,7 +42,7 @@ def open_delta(name: TableName) -> Table:
         actions = pa.table(table.get_add_actions())
         kept = _kept_rows(table)
         paths = list(map(_local, table.file_uris()))
-    except (pa.ArrowException, OSError, ValueError, _errors()) as error:
+    except (pa.ArrowException, OSError, ValueError, DeltaError) as error:
         raise unreadable_table(name, error) from error
     values = actions["partition"].to_pylist() if "partition" in actions.column_names else [{}] * len(paths)
     readers = [
@@ -53,12 +54,6 @@ def open_delta(name: TableName) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise unreadable_table(name, error) from error
     return Table(replace(name, version=table.version()), schema, parts)
-
-
-def _errors() -> type[Exception]:
-    from deltalake.exceptions import DeltaError
-
-    return DeltaError
 
 
 def _check_features(name: TableName, table: Any) -> None:

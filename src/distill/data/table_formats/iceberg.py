@@ -26,7 +26,6 @@ def open_iceberg(name: TableName) -> Table:
         DataError: It cannot be read, is empty, has deletions by value, or two metadata files are the newest.
     """
     try:
-        from pyiceberg.exceptions import NoSuchTableError  # noqa: F401, a part of the package that is always there
         from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
         from pyiceberg.table import StaticTable
     except ImportError as error:
