@@ -254,3 +254,17 @@ def test_waiting_adds_up_over_epochs(root: Path, tmp_path: Path) -> None:
     current = data.train_dataloader().loader.data_wait
     assert current == 0
     assert data.data_wait > 0
+
+
+def test_threads_bound_the_workers_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("distill.data.datamodule.own_cores", lambda: 64)
+    before = torch.get_num_threads()
+    try:
+        for threads, workers in ((1, 1), (3, 3), (32, 8)):
+            torch.set_num_threads(threads)
+            assert Loading(batch_candidates=8).threads == workers
+            assert Loading(batch_candidates=8, workers=5).threads == 5
+        monkeypatch.setattr("distill.data.datamodule.own_cores", lambda: 4)
+        assert Loading(batch_candidates=8).threads == 2
+    finally:
+        torch.set_num_threads(before)

@@ -102,7 +102,7 @@ CASES = [
     ({"type": "overlap", "of": ["past", {"column": "brands", "side": "candidate"}]},
      ["missing", "column 'brands' (field 'made', made.of)", "'brand'"]),
     ({"type": "match", "of": [{"column": "ts", "side": "request"}, "brand"]},
-     ["two types", "expected: whole numbers, as in column 'ts'", "column 'brand' (field 'made')"]),
+     ["two types", "expected: numbers, as in column 'ts'", "column 'brand' (field 'made')"]),
     ({"type": "difference", "of": [{"column": "ts", "side": "request"}, "age"], "unit": "hours"},
      ["what it counts", "column 'ts' (field 'made')", "row 0"]),
     ({"type": "match", "of": [{"column": "user", "side": "candidate"}, "brand"]},

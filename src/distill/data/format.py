@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +84,7 @@ def field_type(spec: FieldSpec) -> pa.DataType:
     return pa.int32() if spec.encoding.makes_ids else pa.float32()
 
 
-def arrow_schema(schema: Schema, split: Split, raw_keys: Collection[str] = ()) -> pa.Schema:
+def arrow_schema(schema: Schema, split: Split, raw_keys: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
     """Returns the columns of a split's part files, in order.
 
     Evaluation columns are left out of the training split. Teacher columns are there if the schema declares any.
@@ -92,7 +92,7 @@ def arrow_schema(schema: Schema, split: Split, raw_keys: Collection[str] = ()) -
     Args:
         schema: Of the dataset.
         split: Whose files.
-        raw_keys: `RAW_REQUEST` and `RAW_ITEM`, as far as its ids are text and kept.
+        raw_keys: `RAW_REQUEST` and `RAW_ITEM`, as far as they are kept, to the type of an id.
     """
     nested = schema.layout == "requests"
 
@@ -114,8 +114,10 @@ def arrow_schema(schema: Schema, split: Split, raw_keys: Collection[str] = ()) -
         hidden = (schema.teacher.hidden or {}).items()
         columns += [pa.field(hidden_column(name), per_candidate(hidden_type(spec))) for name, spec in hidden]
     columns = [column.with_nullable(False) for column in columns]
-    text = {RAW_REQUEST: pa.string(), RAW_ITEM: per_candidate(pa.string())}
-    return pa.schema([*columns, *(pa.field(name, kind) for name, kind in text.items() if name in raw_keys)])
+    kept = raw_keys or {}
+    of_candidate = {RAW_REQUEST: False, RAW_ITEM: True}
+    ids = [(name, kept[name], listed) for name, listed in of_candidate.items() if name in kept]
+    return pa.schema([*columns, *(pa.field(name, per_candidate(t) if listed else t) for name, t, listed in ids)])
 
 
 def items_schema(schema: Schema) -> pa.Schema:

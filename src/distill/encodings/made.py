@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from distill.encodings.alike import kind_of_ids, not_alike
 from distill.encodings.arrow import Bool, Int64, is_text, null_mask
 from distill.encodings.elapsed import MICROSECONDS, to_epoch
 from distill.encodings.place import Place
 from distill.encodings.values import check_lists, to_id_values, to_numbers, to_ragged
-from distill.errors import DataError
 from distill.schema import AnyMade, Combine, Difference, FieldSpec, Match, Overlap, Ratio, Side, Source
 
 Float64 = npt.NDArray[np.float64]
@@ -209,20 +209,11 @@ def _spread_mask(values: _Values) -> Bool:
 
 
 def _check_alike(a: _Values, b: _Values) -> None:
-    if len(a.ids) and len(b.ids) and is_text(a.ids.type) != is_text(b.ids.type):
-        row = int(b.rows[0])
-        raise DataError(
-            "Values of two types are compared, so that none is equal.",
-            where=b.source.place.at(row),
-            expected=f"{_kind(a)}, as in column {a.source.place.column!r}",
-            found=_kind(b),
-            remedy="Declare one type for both, such as "
-            f"`raw.columns: {{{a.source.place.column}: text, {b.source.place.column}: text}}` in the schema.",
-        )
-
-
-def _kind(values: _Values) -> str:
-    return "text" if is_text(values.ids.type) else "whole numbers"
+    if len(a.ids) and len(b.ids) and (wanted := kind_of_ids(a.ids.type)) != (found := kind_of_ids(b.ids.type)):
+        problem = "Values of two types are compared, so that none is equal."
+        one, other = a.source.place, b.source.place
+        where = other.at(int(b.rows[0]))
+        raise not_alike(problem, where, found, wanted, f"column {one.column!r}", (one.column, other.column))
 
 
 def _codes(a: pa.Array, b: pa.Array) -> Int64:

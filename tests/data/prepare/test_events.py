@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +109,24 @@ def test_windows_that_are_not_over_are_unobserved_if_asked_for(tmp_path: Path) -
     # The log ends at 35: the window of minute 5 is over then, those of 20 and 60 are not.
     assert _labels(dataset) == {1: 0, 2: 1, 3: None, 4: 1, 5: 0}
     assert dataset.manifest.counts["null_labels/test/click"] == 1
+
+
+def test_a_window_that_ends_with_the_log_is_over(tmp_path: Path) -> None:
+    shown = write(tmp_path / "shown.parquet", _shown())
+    clicks = write(tmp_path / "clicks.parquet", _clicks(ts=at(25, 50, 6, 6)))  # 30 minutes after the one of minute 20
+    labels = _labels(_prepared(tmp_path, shown, _schema({**BY, "unfinished": "unobserved"}), click=clicks))
+    assert labels == {1: 0, 2: 1, 3: None, 4: 0, 5: 0}
+    without = write(tmp_path / "no_20.parquet", _clicks(ts=at(2, 50, 6, 6)))
+    assert _labels(_prepared(tmp_path, shown, _schema({**BY, "unfinished": "unobserved"}), click=without))[2] == 0
+
+
+def test_a_log_without_events_says_nothing_if_unfinished_is_unobserved(tmp_path: Path) -> None:
+    shown = write(tmp_path / "shown.parquet", _shown())
+    nothing = tmp_path / "nothing.parquet"
+    pq.write_table(pa.table(_clicks()).slice(0, 0), nothing)
+    labels = _labels(_prepared(tmp_path, shown, _schema({**BY, "unfinished": "unobserved"}), click=nothing))
+    assert set(labels.values()) == {None}
+    assert set(_labels(_prepared(tmp_path, shown, _schema(), click=nothing)).values()) == {0}
 
 
 def test_several_tasks_with_columns_and_numbers_of_their_own(tmp_path: Path) -> None:

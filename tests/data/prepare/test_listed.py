@@ -78,7 +78,7 @@ def test_other_tasks_may_follow_it(tmp_path: Path) -> None:
         ),
         (
             {"clicked": [["10"], ["12"], [], []]},
-            r"'clicked' \(label of task 'click'\)(.|\n)*numbers, as in column 'item'(.|\n)*string(.|\n)*raw.columns",
+            r"'clicked' \(label of task 'click'\)(.|\n)*numbers, as in .*column 'item'(.|\n)*text(.|\n)*raw.columns",
         ),
         ({"clicked": [[0.5], [], [], []]}, r"row 0, value 0, column 'clicked' \(label of task 'click'\)(.|\n)*0\.5"),
     ],

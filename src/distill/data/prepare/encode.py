@@ -96,7 +96,7 @@ class ChunkEncoder:
             per_candidate = {name: from_lengths(array, chunk.counts) for name, array in per_candidate.items()}
         columns.update(per_candidate, **self.raw_keys.of_requests(chunk))
         self._count_rows(chunk)
-        target = arrow_schema(self.schema, "test", self.raw_keys.names)
+        target = arrow_schema(self.schema, "test", self.raw_keys.kinds)
         return chunk, pa.RecordBatch.from_arrays([columns[name] for name in target.names], schema=target)
 
     def _field_job(self, chunk: Chunk, spec: FieldSpec) -> Callable[[], EncodedField]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from distill.data.prepare.key_types import KeyColumn, check_one_type
 from distill.data.prepare.keys import keys_of, raw_place
-from distill.data.prepare.listed import value_kind
 from distill.data.prepare.plan import check_columns, open_files
 from distill.data.prepare.source import RawFiles
 from distill.data.prepare.uses import KEYS, TIMES, Use
@@ -111,7 +111,12 @@ def read_events(task: Task, paths: Sequence[Path], schema: Schema, logs: RawFile
             found=f"{files.num_rows:,} events, {needed:,} bytes",
             remedy=f"Set memory_bytes={needed}, or prepare fewer days at a time.",
         )
-    _check_alike(files, logs, {use.column: own for use, (_, own, _) in zip(uses, keys, strict=True)})
+    for use, (name, own, _) in zip(uses, keys, strict=True):
+        check_one_type(
+            "A key of events is of another type than that of the requests: no event would be found.",
+            KeyColumn(files, use.column, use.purpose),
+            KeyColumn(logs, own, f"keys.{name}"),
+        )
     _check_clocks(task, events, ((time.column, files), (str(schema.keys.time), logs)))
     return _sorted(files, uses, time)
 
@@ -128,23 +133,6 @@ def _sorted(files: RawFiles, uses: Sequence[Use], time: Use) -> EventLog:
     key, when = np.concatenate(keys), np.concatenate(times)
     order = np.lexsort((when, key))
     return EventLog(key[order], when[order], left_out)
-
-
-def _check_alike(files: RawFiles, logs: RawFiles, columns: Mapping[str, str]) -> None:
-    """Refuses keys that are text in one log and numbers in the other: no event would be found."""
-    for column, own in columns.items():
-        wanted = {kind: file for file in logs.files if (kind := value_kind(file.schema.field(own).type))}
-        for file in files.files:
-            found = value_kind(file.schema.field(column).type)
-            if found and wanted and found not in wanted:
-                kind, other = next(iter(wanted.items()))
-                raise DataError(
-                    "A key of events is of another type than that of the requests: no event would be found.",
-                    where=f"{file.path}, column {column!r}",
-                    expected=f"{kind}, as column {own!r} in {other.path}",
-                    found=found,
-                    remedy=f"Declare a type for both: `raw.columns: {{{column}: text, {own}: text}}`, or integer.",
-                )
 
 
 def _check_clocks(task: Task, events: Events, columns: Sequence[tuple[str, RawFiles]]) -> None:

@@ -9,13 +9,14 @@ import pyarrow as pa
 
 from distill.data.format import ITEM_KEY, PartFile, field_column, items_schema
 from distill.data.prepare.counts import Counts
+from distill.data.prepare.key_types import KeyColumn, check_one_type
 from distill.data.prepare.keys import keys_of, raw_place
 from distill.data.prepare.plan import check_columns, open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.uses import Use, field_uses
 from distill.data.prepare.writer import PartWriter
-from distill.encodings.arrow import Int64, family, plain_type
+from distill.encodings.arrow import Int64
 from distill.encodings.fitted import FittedEncodings, RawColumn
 from distill.encodings.made import read_field
 from distill.encodings.values import first
@@ -50,25 +51,9 @@ def open_items(path: Path, schema: Schema, logs: RawFiles) -> RawFiles:
     uses = item_uses(schema)
     files = open_files([path], schema, uses, raw=schema.value_reading)
     check_columns(files, uses, "flat")
-    (own, _), (other, where) = (_kind_of_keys(raw, uses[0].column) for raw in (files, logs))
-    if own and other and own != other:
-        raise DataError(
-            "The item keys of the catalogue are of another type than those of the candidates.",
-            where=f"{path}, column {uses[0].column!r} (keys.item)",
-            expected=f"{other}, as in {where}",
-            found=own,
-            remedy=f"Declare the type for both: `raw.columns: {{{uses[0].column}: text}}` (or integer) in the schema.",
-        )
+    own, of_logs = (KeyColumn(raw, uses[0].column, uses[0].purpose) for raw in (files, logs))
+    check_one_type("The item keys of the catalogue are of another type than those of the candidates.", own, of_logs)
     return files
-
-
-def _kind_of_keys(files: RawFiles, column: str) -> tuple[str, Path]:
-    """Whether keys are text or numbers (empty where all are null), and in which file."""
-    for file in files.files:
-        found = family(plain_type(file.schema.field(column).type)).replace("list of ", "")
-        if found != "null":
-            return ("text" if found == "string" else "numbers"), file.path
-    return "", files.files[0].path
 
 
 def write_items(

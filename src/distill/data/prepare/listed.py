@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from distill.codes import MISSING_KEY
 from distill.data.prepare.chunk import Chunk
+from distill.data.prepare.key_types import KeyColumn, check_one_type
 from distill.data.prepare.keys import keys_of
 from distill.data.prepare.source import RawFiles
-from distill.encodings.arrow import Bool, Int64, explode, family, null_mask, plain_type
-from distill.errors import DataError
+from distill.encodings.arrow import Bool, Int64, explode, null_mask
 from distill.schema import Schema, Task
 
 Float32 = npt.NDArray[np.float32]
@@ -67,20 +67,10 @@ def listed_labels(chunk: Chunk, task: Task, items: Int64) -> RawLabels:
 
 def check_listed(schema: Schema, files: RawFiles) -> None:
     """Raises DataError if lists of items hold another type than the items that they are compared with."""
+    items = KeyColumn(files, str(schema.keys.item), "keys.item")
     for task in (task for task in schema.tasks if task.chosen is not None):
-        for file in files.files:
-            (item, listed) = (value_kind(file.schema.field(str(name)).type) for name in (schema.keys.item, task.chosen))
-            if item and listed and item != listed:
-                raise DataError(
-                    "Listed ids are of another type than those of the candidates: none would be found.",
-                    where=f"{file.path}, column {task.chosen!r} ({label_purpose(task)})",
-                    expected=f"{item}, as in column {schema.keys.item!r} (keys.item)",
-                    found=listed,
-                    remedy=f"Declare the type in the schema: `raw.columns: {{{task.chosen}: text}}` or integer.",
-                )
-
-
-def value_kind(kind: pa.DataType) -> str:
-    """Says what the keys of a column are made of: numbers, or the family of its values; empty without any."""
-    found = family(plain_type(kind)).replace("list of ", "")
-    return {"null": "", **dict.fromkeys(("int", "float", "bool"), "numbers")}.get(found, found)
+        check_one_type(
+            "Listed ids are of another type than those of the candidates: none would be found.",
+            KeyColumn(files, str(task.chosen), label_purpose(task)),
+            items,
+        )

@@ -180,7 +180,7 @@ class _Preparation:
 
     def _write(self, source: ChunkSource, encoder: ChunkEncoder, rows: int) -> dict[Split, tuple[PartFile, ...]]:
         bar = self.bars.begin("write splits", rows)
-        kept = encoder.raw_keys.names
+        kept = encoder.raw_keys.kinds
         writers = {name: PartWriter(self.root, name, arrow_schema(encoder.schema, name, kept)) for name in SPLITS}
         with ExitStack() as stack:
             for writer in writers.values():

@@ -1,9 +1,8 @@
-"""Ids that are text as they are in the raw data, kept beside the hashes that stand for them."""
+"""Ids as they are in the raw data, kept beside the hashes that stand for them: text, and ids of one file alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -24,10 +23,12 @@ class RawKeys:
     Attributes:
         request: The raw column of the request ids; None if there is none, or its numbers are the keys themselves.
         item: That of the item ids.
+        request_type: Of what is kept of the request ids: whole numbers, or text.
     """
 
     request: str | None
     item: str | None
+    request_type: pa.DataType = field(default_factory=pa.string)
 
     @classmethod
     def of(cls, schema: Schema, files: RawFiles, nested: bool) -> RawKeys:
@@ -40,17 +41,25 @@ class RawKeys:
         """
         if not schema.keys.keep:
             return cls(None, None)
-        request = schema.keys.request if schema.keys.per_file else _hashed(schema.keys.request, files, False)
-        return cls(request, _hashed(schema.keys.item, files, nested))
+        item, request = _hashed(schema.keys.item, files, nested), _hashed(schema.keys.request, files, False)
+        if request is not None or not schema.keys.per_file:
+            return cls(request, item)
+        column = str(schema.keys.request)
+        kind = files.types([column])[column]
+        return cls(column, item, kind if pa.types.is_integer(kind) else pa.string())
 
     @property
-    def names(self) -> Sequence[str]:
-        """The columns of the dataset that are made of them."""
-        return [name for name, column in ((RAW_REQUEST, self.request), (RAW_ITEM, self.item)) if column is not None]
+    def kinds(self) -> dict[str, pa.DataType]:
+        """The columns of the dataset that are made of them, with the type of an id."""
+        kept = ((RAW_REQUEST, self.request, self.request_type), (RAW_ITEM, self.item, pa.string()))
+        return {name: kind for name, column, kind in kept if column is not None}
 
     def of_requests(self, chunk: Chunk) -> dict[str, pa.Array]:
         """Returns the column of requests `[R]`, if it is kept."""
-        return {} if self.request is None else {RAW_REQUEST: text_of_key(chunk.request[self.request])}
+        if self.request is None:
+            return {}
+        ids = chunk.request[self.request]
+        return {RAW_REQUEST: text_of_key(ids) if pa.types.is_string(self.request_type) else ids}
 
     def of_candidates(self, chunk: Chunk) -> dict[str, pa.Array]:
         """Returns the column of candidates `[N]`, if it is kept."""
