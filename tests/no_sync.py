@@ -20,7 +20,7 @@ _PACKAGE = str(Path(distill.__file__).parent)
 
 _WAITS = {
     *("_local_scalar_dense", "item", "is_nonzero", "equal", "allclose"),
-    *("nonzero", "masked_select", "argwhere", "bincount", "histc", "isin"),
+    *("nonzero", "masked_select", "masked_scatter_backward", "argwhere", "bincount", "histc", "isin"),
     *("_unique", "_unique2", "unique_dim", "unique_consecutive", "unique_dim_consecutive"),
     *("_coalesce", "coalesce", "sparse_mask", "to_sparse", "multinomial"),
 }

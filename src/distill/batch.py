@@ -325,12 +325,12 @@ class LossReport:
     Attributes:
         total: Scalar with gradient.
         parts: Term name to its detached, unweighted scalar; also `penalty_<name>` for what the model adds itself.
-        weights: Term name to the weight in force at this step.
+        weights: Term name to the weight in force at this step; a scalar where it is learned.
     """
 
     total: Tensor
     parts: Mapping[str, Tensor]
-    weights: Mapping[str, float]
+    weights: Mapping[str, float | Tensor]
 
     def beside(self, name: str, other: LossReport) -> LossReport:
         """Adds another loss, whose parts are called `<name>_<part>`."""

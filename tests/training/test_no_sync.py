@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 
 from distill.batch import Batch, TeacherSignals
-from distill.losses import LossTerm, terms
+from distill.losses import CompositeLoss, LossTerm, terms
+from distill.losses.composite import Weighting
 from distill.ops.waiting import as_on_a_device
 from distill.sampling import InBatchNegatives, PseudoLabels, RandomNegatives, Sampler, StageNegatives
 from distill.signals.calibration import CalibratedSignals, PiecewiseLinear
@@ -24,7 +26,7 @@ from tests.marks import some_fast
 from tests.models.composing import build
 from tests.models.listing import PRERANKERS, RANKERS
 from tests.no_sync import waits
-from tests.training.stepping import VIEW, Stepper, batch_of, module_of, state_of
+from tests.training.stepping import VIEW, Stepper, batch_of, module_of, setting, state_of
 
 TERMS: dict[str, type[LossTerm]] = {
     name: kind
@@ -63,6 +65,14 @@ def of_sampler(name: str) -> RankingModule:
     return module_of("two_tower", {"hard": terms.HardBCE(), "list": terms.SoftmaxKL()}, {"one": SAMPLERS[name]()})
 
 
+def of_weighting(name: str) -> RankingModule:
+    module = module_of("two_tower", {"hard": terms.HardBCE(), "soft": terms.BernoulliKL()})
+    known = setting(module.model)
+    module.loss = CompositeLoss(module.loss.named_terms(), weighting=cast(Weighting, name))
+    module.loss.setup(known)
+    return module.train()
+
+
 def of_optimiser(name: str) -> RankingModule:
     return module_of("two_tower", embedding=name)
 
@@ -72,6 +82,7 @@ CASES: list[tuple[Callable[[str], RankingModule], str]] = [
     *((of_term, name) for name in TERMS),
     *((of_sampler, name) for name in SAMPLERS),
     *((of_optimiser, name) for name in ("rowwise_adagrad", "sparse_adam")),
+    (of_weighting, "uncertainty"),
 ]
 
 

@@ -106,5 +106,11 @@ def _padded(values: Tensor, lengths: Tensor, longest: int | None) -> tuple[Tenso
     longest = max(longest, 1)
     if values.shape[0] == batch * longest:
         return values.view(batch, longest, width), True
-    present = torch.arange(longest, device=values.device) < lengths.unsqueeze(1)
-    return values.new_zeros((batch, longest, width)).masked_scatter(present.unsqueeze(2), values), False
+    if not values.shape[0]:
+        return values.new_zeros((batch, longest, width)), False
+    place = torch.arange(longest, device=values.device)
+    present = place < lengths.unsqueeze(1)
+    # By gathering: the gradient of a masked_scatter would look for what it scattered.
+    row = torch.where(present, (lengths.cumsum(0) - lengths).unsqueeze(1) + place, 0)
+    gathered = values.index_select(0, row.flatten()).view(batch, longest, width)
+    return torch.where(present.unsqueeze(2), gathered, 0.0), False

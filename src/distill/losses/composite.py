@@ -170,7 +170,7 @@ class CompositeLoss(nn.Module):
             terms.
         """
         terms = self.named_terms()
-        weights = {name: term.weight.value(inputs.step) for name, term in terms.items()}
+        weights: dict[str, float | Tensor] = {name: term.weight.value(inputs.step) for name, term in terms.items()}
         penalties = inputs.output.penalties
         sums = {name: term(inputs) for name, term in terms.items() if weights[name] != 0}
         means, used, penalised = self._means(sums, penalties)
@@ -180,7 +180,7 @@ class CompositeLoss(nn.Module):
         for idle in (p for name in terms if name not in means for p in self._own(name)):
             total = total + (idle * 0).sum()
         if self.log_variances is not None:
-            learned = {name: float(s.detach().neg().exp()) for name, s in self.log_variances.items()}
+            learned = {name: s.detach().neg().exp() for name, s in self.log_variances.items()}
             weights = {name: weight * learned[name] for name, weight in weights.items()}
         parts = {name: means[name].detach() if name in means else logits.new_zeros(()) for name in terms}
         for name, penalty in penalised.items():
