@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from distill.data.transfer import BatchTransfer
-from distill.training.kept_steps import KeptStep, KeptSteps
+from distill.training.kept_steps import Greatest, KeptStep, KeptSteps
 from distill.training.module import RankingModule
 from tests.training.stepping import Stepper, batch_of
 from tests.training.test_no_sync import CASES, says_so, serves
@@ -84,7 +84,9 @@ def test_finite_steps_are_kept_without_a_wait() -> None:
     assert report is not None
     with no_waits():
         for number, scale in enumerate((1.0, torch.inf, 1.0)):
-            kept.add(KeptStep(number, report, None, None, None), {"weight": torch.ones(3, device=CARD) * scale})
+            greatest = Greatest.of(report.total, {"weight": torch.ones(3, device=CARD) * scale})
+            kept.raised(greatest.flag)
+            kept.keep(KeptStep(number, report, None, None, None), greatest)
     found = kept.look()
     assert found is not None
     assert (found[0].number, found[1]) == (1, ["weight"])

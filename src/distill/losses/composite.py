@@ -148,7 +148,7 @@ class CompositeLoss(nn.Module):
         return _union(self._in_force(step), batch, signals)
 
     def _in_force(self, step: int) -> list[LossTerm]:
-        return [term for term in self.named_terms().values() if term.weight.value(step) != 0]
+        return [term for term in self.named_terms().values() if not term.weight.is_zero(step)]
 
     def listens_to(self, batch: Batch, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` would read the teacher's signals of, if it scored all.
@@ -172,7 +172,7 @@ class CompositeLoss(nn.Module):
         terms = self.named_terms()
         weights: dict[str, float | Tensor] = {name: term.weight.value(inputs.step) for name, term in terms.items()}
         penalties = inputs.output.penalties
-        sums = {name: term(inputs) for name, term in terms.items() if weights[name] != 0}
+        sums = {name: term(inputs) for name, term in terms.items() if not term.weight.is_zero(inputs.step)}
         means, used, penalised = self._means(sums, penalties)
         logits = inputs.output.logits
         weighted = [weights[name] * self._learned(name, mean, used[name]) for name, mean in means.items()]

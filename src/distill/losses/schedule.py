@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import cast
+
+from torch import Tensor
 
 from distill.errors import ConfigError
 
@@ -200,10 +203,15 @@ class Planned:
 
     Args:
         schedule: Maybe with shares of training.
+
+    Attributes:
+        on_device: Its number as a scalar, while a step is computed that is recorded; whoever replays the step sets it
+            before each. None for the number of the host.
     """
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
+        self.on_device: Tensor | None = None
 
     def plan(self, total_steps: int) -> None:
         """Turns shares of training into steps."""
@@ -211,7 +219,13 @@ class Planned:
 
     def value(self, step: int) -> float:
         """Returns the number in force at `step`, counted from 0."""
+        if self.on_device is not None:
+            return cast(float, self.on_device)  # one computes with a scalar as with a number
         return self.schedule.value(step)
+
+    def is_zero(self, step: int) -> bool:
+        """Says whether the number is 0 at `step`, as the host knows it."""
+        return self.schedule.value(step) == 0
 
 
 def as_schedule(value: float | Schedule, where: str) -> Schedule:

@@ -33,8 +33,39 @@ class KeptStep:
     random_state: Tensor | None
 
 
+@dataclass(frozen=True)
+class Greatest:
+    """The greatest absolute value of a loss and of each gradient of a step: infinite or NaN where one is.
+
+    Attributes:
+        names: Of the gradients, behind an empty one for the loss.
+        values: `[n]` float32.
+        flag: Scalar float32: 1 if one of them is not finite on any rank, else 0.
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+    flag: Tensor
+
+    @classmethod
+    def of(cls, loss: Tensor, gradients: Mapping[str, Tensor]) -> Greatest:
+        """Finds them; nothing waits for the device."""
+        found = {"": loss, **{name: g for name, g in gradients.items() if g.numel()}}
+        norms = torch._foreach_norm([tensor.detach() for tensor in found.values()], math.inf)
+        values = torch.stack([norm.float() for norm in norms])
+        flag = 1.0 - values.isfinite().all().float()
+        if world_size() > 1:
+            dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return cls(tuple(found), values, flag)
+
+    def not_finite(self) -> list[str]:
+        """Waits for the device and returns the names of gradients that are not finite."""
+        bad = (~self.values.isfinite()).tolist()
+        return [name for name, is_bad in zip(self.names, bad, strict=True) if is_bad and name]
+
+
 class KeptSteps:
-    """Steps since the last look, with the greatest value of each of their gradients: infinite or NaN where one is.
+    """Steps since the last look, with the greatest value of each of their gradients.
 
     Attributes:
         flag: Scalar float32 on the device: 1 from the first step on that was not finite on any rank. None before the
@@ -43,19 +74,17 @@ class KeptSteps:
 
     def __init__(self) -> None:
         self.flag: Tensor | None = None
-        self._steps: list[tuple[KeptStep, tuple[str, ...], Tensor, Tensor]] = []
+        self._steps: list[tuple[KeptStep, Greatest]] = []
 
-    def add(self, step: KeptStep, gradients: Mapping[str, Tensor]) -> Tensor:
-        """Keeps a step and returns the flag; nothing waits for the device."""
-        found = {"": step.report.total, **{name: g for name, g in gradients.items() if g.numel()}}
-        norms = torch._foreach_norm([tensor.detach() for tensor in found.values()], math.inf)
-        greatest = torch.stack([norm.float() for norm in norms])
-        flag = 1.0 - greatest.isfinite().all().float()
-        if world_size() > 1:
-            dist.all_reduce(flag, dist.ReduceOp.MAX)
-        self._steps.append((step, tuple(found), greatest, flag))
-        self.flag = flag.clone() if self.flag is None else torch.maximum(self.flag, flag)
-        return self.flag
+    def raised(self, flag: Tensor) -> Tensor:
+        """Raises the flag if that of a step is raised, and returns it: the same tensor at every step."""
+        if self.flag is None:
+            self.flag = flag.clone()
+        return torch.maximum(self.flag, flag, out=self.flag)
+
+    def keep(self, step: KeptStep, greatest: Greatest) -> None:
+        """Keeps a step."""
+        self._steps.append((step, greatest))
 
     def look(self) -> tuple[KeptStep, list[str]] | None:
         """Waits for the device and forgets the steps.
@@ -67,9 +96,8 @@ class KeptSteps:
         steps, self._steps = self._steps, []
         if not steps:
             return None
-        flags = torch.stack([flag for *_, flag in steps]).tolist()
+        flags = torch.stack([greatest.flag for _, greatest in steps]).tolist()
         if not any(flags):
             return None
-        step, names, greatest, _ = steps[flags.index(1.0)]
-        bad = (~greatest.isfinite()).tolist()
-        return step, [name for name, is_bad in zip(names, bad, strict=True) if is_bad and name]
+        step, greatest = steps[flags.index(1.0)]
+        return step, greatest.not_finite()

@@ -26,6 +26,7 @@ from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.held_rows import Held, forget_gradients, held_rows
+from distill.training.kept_steps import Greatest
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
 from distill.training.second_head import SECOND_HEAD, SecondHead
@@ -102,6 +103,7 @@ class RankingModule(pl.LightningModule):
         self.last_report: LossReport | None = None
         self.last_batch: Batch | None = None
         self.last_signals: TeacherSignals | None = None
+        self.last_greatest: Greatest | None = None
         taught = schema.task_names if signals is None or signals.tasks is None else signals.tasks
         self.teacher_score = RankingScore(schema, taught)
         self._wants_hidden = bool(recipe.loss.teacher_vectors)
@@ -128,18 +130,31 @@ class RankingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
-        taught: LossReport | None = None
-        if not batch.is_ready:
-            signals, taught = self._heard(batch)
-            batch = self._ready(replace(batch, signals=signals))
-        inputs = self.loss_inputs(batch, self.global_step)
-        with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
-            report: LossReport = self.loss(inputs)
+        batch, taught = self.made_ready(batch)
+        report = self.report_of(batch, self.global_step)
         if taught is not None:
             report = report.beside("teacher", taught)
-        self.last_batch, self.last_signals = batch, batch.signals
-        self.last_report = replace(report, total=report.total.detach())
+        self.remember(batch, replace(report, total=report.total.detach()))
         return report.total
+
+    def made_ready(self, batch: Batch) -> tuple[Batch, LossReport | None]:
+        """Returns a batch where the model is as a step takes it, and the loss of a teacher that learns in the step."""
+        if batch.is_ready:
+            return batch, None
+        signals, taught = self._heard(batch)
+        return self._ready(replace(batch, signals=signals)), taught
+
+    def report_of(self, batch: Batch, step: int) -> LossReport:
+        """Returns the loss, with gradient, of a batch that is ready."""
+        inputs = self.loss_inputs(batch, step)
+        with torch.autocast(self.device.type, enabled=False):  # losses are sums of small differences
+            report: LossReport = self.loss(inputs)
+        return report
+
+    def remember(self, batch: Batch, report: LossReport, greatest: Greatest | None = None) -> None:
+        """Leaves a step, without gradient, for callbacks; `greatest` if its gradients were looked over in it."""
+        self.last_batch, self.last_signals = batch, batch.signals
+        self.last_report, self.last_greatest = report, greatest
 
     def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
         """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one that is
@@ -186,6 +201,10 @@ class RankingModule(pl.LightningModule):
         return batch if rows.shape[0] == batch.num_candidates else batch.select(rows)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """See `finish_gradients`."""
+        self.finish_gradients()
+
+    def finish_gradients(self) -> None:
         """Sums touched-row gradients by row, exchanges them between ranks and clips dense gradients."""
         tables = table_parameters(self)
         sum_sparse_gradients(tables)

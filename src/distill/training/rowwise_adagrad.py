@@ -45,9 +45,8 @@ class RowwiseAdagrad(TouchedRows):
                 dtype = torch.promote_types(param.dtype, torch.float32)
                 self.state[param]["sum"] = torch.full((param.shape[0],), start, dtype=dtype, device=param.device)
 
-    def update(self, param: Tensor, group: dict[str, Any]) -> None:
+    def update(self, param: Tensor, group: dict[str, Any], rate: float | Tensor) -> None:
         """See `TouchedRows.update`."""
-        lr, eps = group["lr"], group["eps"]
         grad = param.grad
         if grad is None or not grad.is_sparse:
             raise ConfigError("Row-wise Adagrad wants sparse gradients.", remedy="Use it for embedding tables only.")
@@ -58,5 +57,5 @@ class RowwiseAdagrad(TouchedRows):
         total: Tensor = self.state[param]["sum"]
         total.index_add_(0, rows, values.square().mean(dim=1))
         touched = total.index_select(0, rows)
-        step = values * (-lr / (touched.sqrt() + eps)).unsqueeze(1)  # 0 on padding, which has row 0
+        step = values * (-rate / (touched.sqrt() + group["eps"])).unsqueeze(1)  # 0 on padding, which has row 0
         param.index_add_(0, rows, step)

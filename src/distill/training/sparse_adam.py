@@ -19,13 +19,22 @@ class TouchedRowsAdam(TouchedRows, SparseAdam):
     torch's own looks its rows up as a sparse tensor, for which a GPU is waited for.
     """
 
-    def update(self, param: Tensor, group: dict[str, Any]) -> None:
+    def rate(self, param: Tensor, group: dict[str, Any]) -> float:
+        """Returns the learning rate, corrected for the moments' start at 0."""
+        step = self.state[param].get("step", 0) + 1
+        first_bias, second_bias = (1 - beta**step for beta in group["betas"])
+        return float(group["lr"] * math.sqrt(second_bias) / first_bias)
+
+    def count(self, param: Tensor) -> None:
+        """See `TouchedRows.count`."""
+        self.state[param]["step"] += 1
+
+    def update(self, param: Tensor, group: dict[str, Any], rate: float | Tensor) -> None:
         """See `TouchedRows.update`."""
-        lr, betas, eps = group["lr"], group["betas"], group["eps"]
+        betas, eps = group["betas"], group["eps"]
         state = self.state[param]
         if not state:
             state |= {"step": 0, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
-        state["step"] += 1
         assert param.grad is not None
         grad = coalesced(param.grad)
         rows, values = grad._indices()[0], grad._values()
@@ -34,9 +43,7 @@ class TouchedRowsAdam(TouchedRows, SparseAdam):
             idle = idle | (self.found_inf > 0)
         first = self._moved(state["exp_avg"], rows, values, 1 - betas[0], idle)
         second = self._moved(state["exp_avg_sq"], rows, values.pow(2), 1 - betas[1], idle)
-        first_bias, second_bias = (1 - beta ** state["step"] for beta in betas)
-        step_size = lr * math.sqrt(second_bias) / first_bias
-        update = -step_size * first.div_(second.sqrt_().add_(eps))
+        update = -rate * first.div_(second.sqrt_().add_(eps))
         param.index_add_(0, rows, update.masked_fill_(idle, 0.0))
 
     def _moved(self, mean: Tensor, rows: Tensor, values: Tensor, share: float, idle: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,9 +26,12 @@ class TouchedRows(Optimizer):
 
     Attributes:
         found_inf: Scalar, above 0 where the step must not change anything; None if it always may.
+        rates: Parameter to its `rate` as a scalar, where a step is recorded: whoever replays it sets them before each,
+            and counts. None for the rates of the host.
     """
 
     found_inf: Tensor | None = None
+    rates: Mapping[Tensor, Tensor] | None = None
 
     @torch.no_grad()
     def step(self, closure: Closure = None) -> Any:
@@ -36,10 +39,22 @@ class TouchedRows(Optimizer):
         loss = evaluated(closure)
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is not None:
-                    self.update(param, group)
+                if param.grad is None:
+                    continue
+                if self.rates is not None:
+                    self.update(param, group, self.rates[param])
+                else:
+                    self.update(param, group, self.rate(param, group))
+                    self.count(param)
         return loss
 
+    def rate(self, param: Tensor, group: dict[str, Any]) -> float:
+        """Returns the number that the next update of a parameter is multiplied by: its learning rate."""
+        return float(group["lr"])
+
+    def count(self, param: Tensor) -> None:
+        """Notes, on the host, that a parameter was updated once more."""
+
     @abstractmethod
-    def update(self, param: Tensor, group: dict[str, Any]) -> None:
-        """Updates the rows of a parameter that its gradient touches, by the options of its group."""
+    def update(self, param: Tensor, group: dict[str, Any], rate: float | Tensor) -> None:
+        """Updates the rows of a parameter that its gradient touches, by the options of its group and its rate."""

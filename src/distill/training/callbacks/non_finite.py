@@ -19,7 +19,7 @@ from distill.ops.waiting import can_look
 from distill.training.checkpoint_io import AtomicCheckpointIO
 from distill.training.combined import CombinedOptimizer
 from distill.training.finite import StepGradients, all_finite, non_finite
-from distill.training.kept_steps import KeptStep, KeptSteps
+from distill.training.kept_steps import Greatest, KeptStep, KeptSteps
 from distill.training.module import RankingModule
 from distill.training.saved_step import to_plain
 
@@ -45,6 +45,9 @@ class StopOnNonFinite(pl.Callback):
         directory: Where the offending step is written.
         role: Which model is trained.
         every: Steps from look to look, where they wait; 0 for the most.
+
+    Attributes:
+        kept: Steps that are to be looked at.
     """
 
     def __init__(self, directory: str, role: str, every: int = 0) -> None:
@@ -53,7 +56,7 @@ class StopOnNonFinite(pl.Callback):
         self.every = min(every or _MOST_KEPT, _MOST_KEPT)
         self._random: Tensor | None = None
         self._gradients: StepGradients | None = None
-        self._kept = KeptSteps()
+        self.kept = KeptSteps()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -72,20 +75,31 @@ class StopOnNonFinite(pl.Callback):
         """
         if not isinstance(pl_module, RankingModule) or pl_module.last_report is None:
             return
-        if self._gradients is None:
-            self._gradients = StepGradients(pl_module)
-        report, scaler = pl_module.last_report, getattr(trainer.precision_plugin, "scaler", None)
-        gradients = {} if scaler is not None else self._gradients.values()
+        report, greatest = pl_module.last_report, pl_module.last_greatest
         step = KeptStep(trainer.global_step, report, pl_module.last_batch, pl_module.last_signals, self._random)
-        if can_look(report.total) or self._gradients.are_shared:
-            self._check(trainer, pl_module, step, gradients)
-            return
-        flag = self._kept.add(step, gradients)
+        if greatest is None:
+            scaler = getattr(trainer.precision_plugin, "scaler", None)
+            gradients = {} if scaler is not None else self.gradients_of(pl_module).values()
+            if can_look(report.total) or self.gradients_of(pl_module).are_shared:
+                self._check(trainer, pl_module, step, gradients)
+                return
+            greatest = Greatest.of(report.total, gradients)
+            self._withhold(trainer, greatest)
+        self.kept.keep(step, greatest)
+        if (trainer.global_step + 1) % self.every == 0:
+            self._look(trainer, pl_module)
+
+    def gradients_of(self, module: RankingModule) -> StepGradients:
+        """Returns the gradients of a step of the module that is trained."""
+        if self._gradients is None:
+            self._gradients = StepGradients(module)
+        return self._gradients
+
+    def _withhold(self, trainer: pl.Trainer, greatest: Greatest) -> None:
+        flag = self.kept.raised(greatest.flag)
         for optimizer in trainer.optimizers:
             if isinstance(optimizer, CombinedOptimizer):
                 optimizer.withhold(flag)
-        if (trainer.global_step + 1) % self.every == 0:
-            self._look(trainer, pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Looks at the steps that were not looked at; see `on_after_backward`."""
@@ -109,7 +123,7 @@ class StopOnNonFinite(pl.Callback):
             self._stop(trainer, module, step, non_finite(gradients))
 
     def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if isinstance(module, RankingModule) and (found := self._kept.look()) is not None:
+        if isinstance(module, RankingModule) and (found := self.kept.look()) is not None:
             step, names = found
             self._stop(trainer, module, step, dict.fromkeys(names, "some"))
 
