@@ -43,7 +43,7 @@ class Waits(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if (why := _why(func, args, kwargs)) is not None:
+        if (why := why_it_waits(func, args, kwargs)) is not None:
             self.note(why)
         return func(*args, **kwargs)
 
@@ -52,7 +52,8 @@ class Waits(TorchDispatchMode):
         self.found.append(f"{what} at {_place()}")
 
 
-def _why(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+def why_it_waits(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """Says why an operation would wait, None if it would not."""
     name = func.overloadpacket.__name__
     if name in _WAITS:
         return str(name)

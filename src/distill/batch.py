@@ -195,6 +195,7 @@ class Batch(TensorStruct):
             negative, whatever the value of the label. None if no sampler labelled any.
         is_ready: Whether sample rules have seen it and rows that nobody needs are left out.
         on_host: Names of fields that nothing on a device reads: they stay on the host.
+        padding: How many of the last rows are there for the batch's shape alone; None if it has the shape that it has.
     """
 
     request: FeatureBlock
@@ -217,6 +218,7 @@ class Batch(TensorStruct):
     grades: Tensor | None = None
     is_ready: bool = False
     on_host: tuple[str, ...] = ()
+    padding: int | None = None
 
     @property
     def relevance(self) -> Tensor:

@@ -26,7 +26,7 @@ from distill.files import remove_leftovers_below
 from distill.jobs.cold import tell_groups
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
-from distill.jobs.machine import MATMUL_PRECISION
+from distill.jobs.machine import AUTO, CAPTURE, NOT_OF_LIGHTNING
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
 from distill.jobs.start_vectors import start_vectors
@@ -49,6 +49,7 @@ from distill.training.callbacks import (
     TrialPruned,
     ending_of,
 )
+from distill.training.capture.module import CapturedModule
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher, cotrained_setting
@@ -308,7 +309,8 @@ class FitJob:
             total_steps=total_steps,
             epoch_steps=data.steps_per_epoch(),
         )
-        return RankingModule(
+        kind = CapturedModule if self.cfg.trainer.get(CAPTURE) == AUTO else RankingModule
+        return kind(
             model=model,
             recipe=recipe,
             schema=schema,
@@ -331,7 +333,7 @@ class FitJob:
 
     def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
         trainer: pl.Trainer = build(
-            {name: value for name, value in plain(self.cfg.trainer).items() if name != MATMUL_PRECISION},
+            {name: value for name, value in plain(self.cfg.trainer).items() if name not in NOT_OF_LIGHTNING},
             "trainer",
             pl.Trainer,
             max_epochs=self.plan.max_epochs,

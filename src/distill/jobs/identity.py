@@ -42,7 +42,14 @@ _PATHS = ("source", "schema", "items")
 PLACE = ("data.root", *(f"data.{name}" for name in _PATHS), *(f"data.adapter.{name}" for name in _PATHS))
 """Where the data is. A run may go on with the same dataset from elsewhere, and with no other."""
 
-MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "embedding")
+MACHINE = (
+    "trainer.accelerator",
+    "trainer.capture",
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.strategy",
+    "embedding",
+)
 """What computes. A run may go on elsewhere if its batches stay the same: `data.loader.num_shards`."""
 
 LENGTH = ("trainer.max_epochs", "trainer.max_steps")

@@ -96,6 +96,7 @@ KEYS: dict[str, Any] = {
         "transformer-engine-float16",
     ],
     "trainer.matmul_precision": Literal["highest", "high", "medium"],
+    "trainer.capture": Literal["auto", "off"],
     "trainer.devices": _Count | Literal["auto"],
     "trainer.num_nodes": _Count,
     "trainer.max_epochs": _Count | Literal["auto"],
@@ -186,7 +187,7 @@ KEYS: dict[str, Any] = {
 }
 
 # Keys among the arguments of a part of which this program makes something else than its constructor would.
-OWN = frozenset({"trainer.precision", "trainer.matmul_precision", "trainer.max_epochs"})
+OWN = frozenset({"trainer.precision", "trainer.matmul_precision", "trainer.capture", "trainer.max_epochs"})
 
 # What a part must be, where that is told apart: by name, so that a job imports those only that it has.
 PARTS: dict[str, str] = {

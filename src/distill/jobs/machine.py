@@ -22,7 +22,9 @@ _log = logging.getLogger(__name__)
 AUTO = "auto"
 """Stands for a value that follows from the machine or from the data."""
 MATMUL_PRECISION = "matmul_precision"
-"""The only key of `trainer` that is not Lightning's."""
+CAPTURE = "capture"
+NOT_OF_LIGHTNING = (MATMUL_PRECISION, CAPTURE)
+"""Keys of `trainer` that are no arguments of Lightning's."""
 
 
 def devices(cfg: DictConfig) -> int:

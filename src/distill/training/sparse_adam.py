@@ -21,7 +21,7 @@ class TouchedRowsAdam(TouchedRows, SparseAdam):
 
     def rate(self, param: Tensor, group: dict[str, Any]) -> float:
         """Returns the learning rate, corrected for the moments' start at 0."""
-        step = self.state[param].get("step", 0) + 1
+        step = self.state.get(param, {}).get("step", 0) + 1
         first_bias, second_bias = (1 - beta**step for beta in group["betas"])
         return float(group["lr"] * math.sqrt(second_bias) / first_bias)
 

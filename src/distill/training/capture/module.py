@@ -1,0 +1,92 @@
+"""The training module whose steps are captured where they can be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from distill.batch import Batch
+from distill.data.stream import PlacedBatch
+from distill.training.callbacks import StopOnNonFinite
+from distill.training.capture.padding import padded
+from distill.training.capture.reasons import why_not_captured
+from distill.training.capture.recorder import Recorder, recorder_of
+from distill.training.capture.steps import StaticSteps
+from distill.training.module import RankingModule
+
+_log = logging.getLogger(__name__)
+
+
+class CapturedModule(RankingModule):
+    """A training module that says once why its steps are not captured, or captures them; see `StaticSteps`.
+
+    Where they are, a step of the trainer is one call: what it would call beside (backward, the update) has happened by
+    then. Batches are padded before they are sent to the device.
+    """
+
+    _recorder: Recorder | None = None
+    _steps: StaticSteps | None = None
+
+    def on_train_start(self) -> None:
+        """Looks whether steps can be captured."""
+        super().on_train_start()
+        recorder = recorder_of(self.device)
+        why = why_not_captured(self, self.trainer, recorder)
+        self._recorder, self._steps = (recorder if why is None else None), None
+        if self.trainer.is_global_zero:
+            _log.info("Training steps are %s.", "captured" if why is None else f"not captured: {why}")
+
+    def on_train_end(self) -> None:
+        """Gives the memory of recorded steps back."""
+        super().on_train_end()
+        self._recorder = self._steps = None
+
+    def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
+        """Makes a batch ready on the host, and pads it there."""
+        ready = super().on_before_batch_transfer(batch, dataloader_idx)
+        pads = self._recorder is not None and self.trainer.training
+        return padded(ready) if pads and isinstance(ready, Batch) and ready.is_ready else ready
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Takes a whole step and returns its loss, without gradient."""
+        if self._recorder is None:
+            return super().training_step(batch, batch_idx)
+        if self._steps is None:
+            self._steps = self._static(self._recorder)
+        ready, _ = self.made_ready(batch)
+        ready = padded(ready)
+        report, greatest = self._steps.take(ready, self.global_step)
+        self.remember(ready, report, greatest)
+        return report.total
+
+    def _static(self, recorder: Recorder) -> StaticSteps:
+        """Made when the optimiser has the states with which training begins."""
+        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # not declared
+        watches = (callback for callback in callbacks if isinstance(callback, StopOnNonFinite))
+        optimizer: Any = self.trainer.optimizers[0]
+        return StaticSteps(self, optimizer, recorder, next(watches, None))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Has happened."""
+        if self._recorder is None:
+            super().backward(loss, *args, **kwargs)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """Has happened."""
+        if self._recorder is None:
+            super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Takes the step, the update included."""
+        if self._recorder is None or optimizer_closure is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        else:
+            optimizer_closure()
+

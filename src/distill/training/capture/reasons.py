@@ -1,0 +1,75 @@
+"""Why the steps of a fit are not captured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch import nn
+
+from distill.features import ShardedTables
+from distill.layers.batch_norm import BatchNorm
+from distill.losses import LossTerm
+from distill.training.callbacks import StopOnNonFinite
+from distill.training.capture.recorder import Recorder
+from distill.training.combined import CombinedOptimizer
+from distill.training.module import RankingModule
+
+_HOOKS = ("on_before_backward", "on_after_backward", "on_before_zero_grad", "on_before_optimizer_step")
+
+
+def why_not_captured(module: RankingModule, trainer: pl.Trainer, recorder: Recorder | None) -> str | None:
+    """Returns the first reason that there is; None if steps can be captured.
+
+    Args:
+        module: Where it trains.
+        trainer: Of the fit.
+        recorder: Of the device; None if there is none for such devices.
+    """
+    if recorder is None:
+        return "the model is on no GPU"
+    return next((reason for reason in (*_of_trainer(trainer), *_of_module(module)) if reason), None)
+
+
+def _of_trainer(trainer: pl.Trainer) -> Iterator[str | None]:
+    yield f"{trainer.world_size} processes exchange gradients" if trainer.world_size > 1 else None
+    strategy = trainer.strategy
+    yield None if isinstance(strategy, SingleDeviceStrategy) else f"the strategy is {type(strategy).__name__}"
+    precision = str(trainer.precision)
+    yield None if precision == "32-true" else f"trainer.precision is {precision}, not 32-true"
+    every = trainer.accumulate_grad_batches
+    yield f"gradients of {every} batches are added up" if every != 1 else None
+    yield "trainer.gradient_clip_val is set (see optimizer.clip_norm)" if trainer.gradient_clip_val else None
+    yield "trainer.detect_anomaly is set" if torch.is_anomaly_enabled() or trainer._detect_anomaly else None
+    yield next((f"the callback {type(c).__name__} acts within a step" for c in _within(trainer)), None)
+    known = len(trainer.optimizers) == 1 and isinstance(trainer.optimizers[0], CombinedOptimizer)
+    yield None if known else "the optimiser is none of this package"
+
+
+def _within(trainer: pl.Trainer) -> Iterator[pl.Callback]:
+    """Callbacks that a replayed step leaves out."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+        changed = any(getattr(type(callback), hook) is not getattr(pl.Callback, hook) for hook in _HOOKS)
+        if changed and not isinstance(callback, StopOnNonFinite):
+            yield callback
+
+
+def _of_module(module: RankingModule) -> Iterator[str | None]:
+    learns = module.signals is not None and module.signals.learns
+    yield "the teacher learns in the same step" if learns else None
+    for part in (part for of in (module.model, module.loss) for part in of.modules()):
+        yield _of_part(part)
+
+
+def _of_part(part: nn.Module) -> str | None:
+    name = type(part).__name__
+    if getattr(part, "needs_shapes", False):
+        what = f"the loss term {name}" if isinstance(part, LossTerm) else name.removeprefix("_")
+        return f"the sizes of what {what} computes depend on values"
+    if isinstance(part, BatchNorm):
+        return "a batch norm would count rows of padding"
+    if isinstance(part, ShardedTables):
+        return "embedding tables are sharded"
+    return "layers are compiled (compile.enabled)" if part._compiled_call_impl is not None else None

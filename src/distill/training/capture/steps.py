@@ -1,0 +1,176 @@
+"""Whole training steps of static shapes, recorded once for each shape of a batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill.batch import Batch, LossReport, Ragged, TensorStruct
+from distill.training.callbacks import StopOnNonFinite
+from distill.training.capture.numbers import DeviceNumbers
+from distill.training.capture.outcome import Outcome
+from distill.training.capture.recorder import CannotRecord, Recorder, Recording
+from distill.training.combined import CombinedOptimizer
+from distill.training.kept_steps import Greatest
+from distill.training.module import RankingModule
+
+_log = logging.getLogger(__name__)
+_Key = tuple[object, ...]
+MOST_RECORDED = 32
+"""Shapes that are recorded at most, each with its own copy of a batch on the device."""
+
+
+class StaticSteps:
+    """Takes the training steps of a module, from clearing the gradients to the optimiser's update.
+
+    A step is the same whether it is recorded or not, so that what is recorded when (in a run that goes on, say) changes
+    no result: the first batch of a shape is trained on as it comes, the second is recorded, those that follow are
+    copied to where it was and the recording is replayed. Batches of a shape have the same sizes, fields and terms of
+    the loss that have a weight.
+
+    Args:
+        module: Its optimiser's states are where it is.
+        optimizer: Of the module.
+        recorder: Of its device.
+        watch: Looks the loss and the gradients over, if they are.
+    """
+
+    def __init__(
+        self, module: RankingModule, optimizer: CombinedOptimizer, recorder: Recorder, watch: StopOnNonFinite | None
+    ) -> None:
+        self._module = module
+        self._optimizer = optimizer
+        self._recorder = recorder
+        self._watch = watch
+        self._numbers = DeviceNumbers(optimizer, module.loss, module.device)
+        self._seen: set[_Key] = set()
+        self._shapes: dict[_Key, _Shape] = {}
+        self._records = True
+
+    @property
+    def num_recorded(self) -> int:
+        """How many shapes are recorded."""
+        return len(self._shapes)
+
+    def take(self, batch: Batch, step: int) -> tuple[LossReport, Greatest | None]:
+        """Takes a step.
+
+        Args:
+            batch: Padded, ready, where the model is.
+            step: Global step, counted from 0.
+
+        Returns:
+            The loss, and the greatest values of its gradients if they are looked over.
+        """
+        self._numbers.write(step)
+        found = _Leaves.of(batch)
+        key = (*found.key, *(term.weight.is_zero(step) for term in self._module.loss.named_terms().values()))
+        shape = self._shapes.get(key) or self._recorded(key, batch, found, step)
+        if shape is None:
+            outcome = self._recorder.run(partial(self._step, batch, step))
+        else:
+            outcome = shape.again(found)
+        self._numbers.count()
+        return outcome.copied()
+
+    def _recorded(self, key: _Key, batch: Batch, found: _Leaves, step: int) -> _Shape | None:
+        """Records a shape that was seen before, if it may be."""
+        if key not in self._seen:
+            self._seen.add(key)
+            return None
+        if not self._records or not batch.num_candidates or found.has_unmeasured:
+            return None
+        if len(self._shapes) == MOST_RECORDED:
+            return self._no_more(logging.INFO, f"{MOST_RECORDED} shapes of batches are captured, steps on others are not.")
+        own = batch.map(torch.clone)
+        self._optimizer.zero_grad()
+        try:
+            recording = self._recorder.record(partial(self._step, own, step))
+        except CannotRecord as error:
+            return self._no_more(logging.WARNING, f"Steps are no longer captured, but go on: {error}")
+        self._shapes[key] = _Shape(own, recording)
+        return self._shapes[key]
+
+    def _no_more(self, level: int, why: str) -> None:
+        self._records = False
+        _log.log(level, why)
+
+    def _step(self, batch: Batch, step: int) -> Outcome:
+        with self._numbers.in_use():
+            self._optimizer.zero_grad()
+            report = self._module.report_of(batch, step)
+            torch.autograd.backward(report.total)
+            greatest = self._looked_over(report.total)
+            self._module.finish_gradients()
+            self._optimizer.step()
+            return Outcome.of(report, greatest)
+
+    def _looked_over(self, loss: Tensor) -> Greatest | None:
+        """Withholds the update if a gradient is not finite; see `StopOnNonFinite`."""
+        if self._watch is None:
+            return None
+        greatest = Greatest.of(loss.detach(), self._watch.gradients_of(self._module).values())
+        self._optimizer.withhold(self._watch.kept.raised(greatest.flag))
+        return greatest
+
+
+@dataclass
+class _Leaves:
+    """The tensors of a batch on its device, and what tells its shape from others."""
+
+    tensors: list[Tensor] = field(default_factory=list)
+    key: list[object] = field(default_factory=list)
+    has_unmeasured: bool = False
+
+    @classmethod
+    def of(cls, batch: Batch) -> _Leaves:
+        found = cls()
+        for name, value in vars(batch).items():
+            if name not in batch.on_host:
+                found._add(value)
+        return found
+
+    def _add(self, value: Any) -> None:
+        if isinstance(value, Tensor):
+            self.tensors.append(value)
+            self.key.append(value.shape)
+        elif isinstance(value, TensorStruct):
+            for item in vars(value).values():
+                self._add(item)
+            if isinstance(value, Ragged):
+                self.key.append(value.longest)
+                self.has_unmeasured |= value.longest is None
+        elif isinstance(value, Mapping):
+            for item in value.values():
+                self._add(item)
+        elif value is None:
+            self.key.append(None)
+
+
+class _Shape:
+    """Batches of a shape: where they are copied to, and the recorded step on what is there.
+
+    Args:
+        batch: Where to; what stays on the host is not read.
+        recording: Of the step.
+    """
+
+    def __init__(self, batch: Batch, recording: Recording[Outcome]) -> None:
+        self._recording = recording
+        leaves = _Leaves.of(batch).tensors
+        types = dict.fromkeys(leaf.dtype for leaf in leaves)
+        places = [[i for i, leaf in enumerate(leaves) if leaf.dtype is kind] for kind in types]
+        self._by_type = [([leaves[i] for i in of_type], of_type) for of_type in places]
+
+    def again(self, found: _Leaves) -> Outcome:
+        """Takes the step on another batch; what it says is changed by the next."""
+        for own, places in self._by_type:
+            torch._foreach_copy_(own, [found.tensors[i] for i in places])
+        self._recording.replay()
+        return self._recording.result

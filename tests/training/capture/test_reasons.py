@@ -1,0 +1,109 @@
+"""What cannot be captured says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from distill.layers.mlp import MLP
+from distill.losses import terms
+from distill.training.callbacks import LossLog, StopOnNonFinite
+from distill.training.capture.reasons import why_not_captured
+from distill.training.cotraining import CotrainedTeacher
+from distill.training.module import RankingModule
+from tests.marks import some_fast
+from tests.training.capture.tape import TapeRecorder
+from tests.training.stepping import module_of
+from tests.training.test_no_sync import CASES, WAITING, WAITING_TERMS
+
+
+def trainer_of(module: RankingModule, *callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=list(callbacks), **options
+    )
+    trainer.strategy._optimizers = [module._optimizer_factory.build(module)]
+    return trainer
+
+
+def why(module: RankingModule, *callbacks: pl.Callback, **options: Any) -> str | None:
+    return why_not_captured(module, trainer_of(module, *callbacks, **options), TapeRecorder())
+
+
+@pytest.mark.parametrize(("make", "name"), some_fast(CASES, 9))
+def test_what_has_static_shapes_can_be_captured(make: Callable[[str], RankingModule], name: str) -> None:
+    module = make(name)
+    found = why(module)
+    if name not in WAITING | WAITING_TERMS:
+        assert found is None
+    elif name in WAITING_TERMS:
+        assert found == f"the sizes of what the loss term {name} computes depend on values"
+    else:
+        assert found is not None
+        assert found.endswith("computes depend on values")
+
+
+class Gradients(pl.Callback):
+    """Somebody's own, which reads gradients."""
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        """Reads them."""
+
+
+def two_tower() -> RankingModule:
+    return module_of("two_tower")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"precision": "bf16-mixed"}, "trainer.precision is bf16-mixed, not 32-true"),
+        ({"accumulate_grad_batches": 2}, "gradients of 2 batches are added up"),
+        ({"gradient_clip_val": 0.5}, "trainer.gradient_clip_val is set (see optimizer.clip_norm)"),
+        ({"detect_anomaly": True}, "trainer.detect_anomaly is set"),
+        ({"strategy": "ddp"}, "the strategy is DDPStrategy"),
+        ({"strategy": "ddp", "devices": 2}, "2 processes exchange gradients"),
+    ],
+)
+def test_options_of_the_trainer(options: dict[str, Any], expected: str) -> None:
+    module = two_tower()
+    assert why(module) is None
+    assert why(module, **options) == expected
+
+
+def test_callbacks_that_act_within_a_step(tmp_path: object) -> None:
+    module = two_tower()
+    assert why(module, StopOnNonFinite(str(tmp_path), "student"), LossLog(5)) is None
+    assert why(module, Gradients()) == "the callback Gradients acts within a step"
+
+
+def test_another_optimiser() -> None:
+    module = two_tower()
+    trainer = trainer_of(module)
+    trainer.strategy._optimizers = [torch.optim.SGD(module.parameters(), 0.1)]
+    assert why_not_captured(module, trainer, TapeRecorder()) == "the optimiser is none of this package"
+
+
+def test_a_device_without_a_recorder() -> None:
+    module = two_tower()
+    assert why_not_captured(module, trainer_of(module), None) == "the model is on no GPU"
+
+
+def test_parts_of_a_model() -> None:
+    module = two_tower()
+    module.model.add_module("other", MLP(4, [3], norm="batch"))
+    assert why(module) == "a batch norm would count rows of padding"
+    module = two_tower()
+    module.model.add_module("other", nn.Linear(3, 2))
+    module.model.get_submodule("other").compile()
+    assert why(module) == "layers are compiled (compile.enabled)"
+
+
+def test_a_teacher_that_learns() -> None:
+    loss = module_of("two_tower", {"hard": terms.HardBCE()}).loss
+    module = module_of("two_tower", signals=CotrainedTeacher(module_of("dnn").model, loss, {}))
+    assert why(module) == "the teacher learns in the same step"
