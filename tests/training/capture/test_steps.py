@@ -160,7 +160,7 @@ def test_what_cannot_be_recorded_says_so_once_and_goes_on(caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING):
         found = run.captured()
     said = [record.message for record in caplog.records if "captured" in record.message]
-    assert said == ["Steps are no longer captured, but go on: _local_scalar_dense"]
+    assert said == ["Steps on further shapes of batches are not captured: _local_scalar_dense"]
     assert run.steps.num_recorded == 0
     wanted = Run(module_of("two_tower", {"hard": terms.HardBCE()})).captured()
     assert [float(loss) for loss in found[0]] == [float(loss) for loss in wanted[0]]

@@ -89,4 +89,3 @@ class CapturedModule(RankingModule):
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         else:
             optimizer_closure()
-

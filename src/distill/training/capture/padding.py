@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def padded(batch: Batch) -> Batch:
     )
 
 
-def _of_candidates(batch: Batch, rows: int) -> dict[str, object]:
+def _of_candidates(batch: Batch, rows: int) -> dict[str, Any]:
     silent = {name: getattr(batch, name) for name in ("labels", "observed", "weight", "log_q", "logged", "grades")}
     return {
         "candidate": _block(batch.candidate, rows),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -58,7 +58,7 @@ class GraphRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None
 
     def run(self, function: Callable[[], T]) -> T:
         """See `Recorder.run`; on the stream that records."""
@@ -73,7 +73,7 @@ class GraphRecorder:
         """See `Recorder.record`."""
         graph = torch.cuda.CUDAGraph()
         # Other threads (readers) may do as they like meanwhile.
-        capture = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")  # type: ignore[no-untyped-call]
+        capture = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
         try:
             with capture:
                 result = function()

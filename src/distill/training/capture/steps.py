@@ -72,10 +72,7 @@ class StaticSteps:
         found = _Leaves.of(batch)
         key = (*found.key, *(term.weight.is_zero(step) for term in self._module.loss.named_terms().values()))
         shape = self._shapes.get(key) or self._recorded(key, batch, found, step)
-        if shape is None:
-            outcome = self._recorder.run(partial(self._step, batch, step))
-        else:
-            outcome = shape.again(found)
+        outcome = self._recorder.run(partial(self._step, batch, step)) if shape is None else shape.again(found)
         self._numbers.count()
         return outcome.copied()
 
@@ -87,19 +84,19 @@ class StaticSteps:
         if not self._records or not batch.num_candidates or found.has_unmeasured:
             return None
         if len(self._shapes) == MOST_RECORDED:
-            return self._no_more(logging.INFO, f"{MOST_RECORDED} shapes of batches are captured, steps on others are not.")
+            self._records = False
+            _log.info("%d shapes of batches are captured, steps on others are not.", MOST_RECORDED)
+            return None
         own = batch.map(torch.clone)
         self._optimizer.zero_grad()
         try:
             recording = self._recorder.record(partial(self._step, own, step))
         except CannotRecord as error:
-            return self._no_more(logging.WARNING, f"Steps are no longer captured, but go on: {error}")
+            self._records = False
+            _log.warning("Steps on further shapes of batches are not captured: %s", error)
+            return None
         self._shapes[key] = _Shape(own, recording)
         return self._shapes[key]
-
-    def _no_more(self, level: int, why: str) -> None:
-        self._records = False
-        _log.log(level, why)
 
     def _step(self, batch: Batch, step: int) -> Outcome:
         with self._numbers.in_use():
