@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from benchmarks.data import FlatBenchmark, RequestBenchmark
-from benchmarks.prepare import measure_prepare, measure_prepare_memory
+from benchmarks.prepare import measure_prepare, measure_prepare_memory, measure_text
 from benchmarks.reader import measure_reader
 from benchmarks.rows import BenchmarkRow
 from distill.data.build import build_dataset
@@ -38,16 +38,19 @@ class ReaderBenchmark(Part):
 
 @dataclass(frozen=True)
 class PrepareBenchmark(Part):
-    """Prepares flat rows with integer and with string ids, and compares the memory of a small and a large set.
+    """Prepares flat rows with integer and with string ids, searches with text as ids and as tokens, and compares the
+    memory of a small and a large set.
 
     Attributes:
         rows: Flat rows of the measurement of speed, and of the small set.
         large_rows: Of the large set.
+        searches: Requests with texts.
         turns: How often speed is measured.
     """
 
     rows: int
     large_rows: int
+    searches: int
     turns: int
 
     def run(self, paths: DictConfig) -> list[BenchmarkRow]:
@@ -64,5 +67,6 @@ class PrepareBenchmark(Part):
             remove_leftovers(root / "benchmark")
             with raw_sibling(root / "benchmark") as folder:
                 speed = measure_prepare(sources, folder, repeats=self.turns)
+                speed += measure_text(self.searches, folder, repeats=self.turns)
                 small, large = FlatBenchmark(self.rows), FlatBenchmark(self.large_rows)
                 return [*speed, *measure_prepare_memory(small, large, folder)]

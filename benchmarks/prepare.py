@@ -15,6 +15,8 @@ from statistics import median
 
 import pyarrow.parquet as pq
 
+from benchmarks.data import SearchBenchmark
+from benchmarks.data.search import TextInput
 from benchmarks.rows import BenchmarkRow
 from distill.data.prepare import prepare
 from distill.data.raw import DatasetSource, RawDataset
@@ -36,6 +38,37 @@ def measure_prepare(sources: Mapping[str, DatasetSource], directory: Path, *, re
     Returns:
         Raw rows per second of each.
     """
+    rates = _rates(sources, directory, repeats)
+    target = f"≥ {TARGET_ROWS:,}"
+    return [BenchmarkRow(f"prepare/{name}", rate, "rows/s", target=target) for name, rate in rates.items()]
+
+
+def measure_text(searches: int, directory: Path, *, repeats: int = 3) -> list[BenchmarkRow]:
+    """Prepares searches of 20 titles each with query and title as ids and as text, in turns.
+
+    Args:
+        searches: Number of them, with four times as many things.
+        directory: For raw and prepared files, which are deleted.
+        repeats: Turns; the figures are medians.
+
+    Returns:
+        Searches per second of each, those of text compared with those of ids.
+    """
+    inputs: tuple[TextInput, ...] = ("ids", "words", "characters")
+    rates = _rates({name: SearchBenchmark(searches, 4 * searches, name) for name in inputs}, directory, repeats)
+    ratios = {name: rate / rates["ids"] for name, rate in rates.items() if name != "ids"}
+    return [
+        BenchmarkRow(
+            f"prepare/query and title as {name}", rate, "requests/s", ratios.get(name), "as ids" * (name in ratios)
+        )
+        for name, rate in rates.items()
+    ]
+
+
+def _rates(sources: Mapping[str, DatasetSource], directory: Path, repeats: int) -> dict[str, float]:
+    """Returns raw rows per second of each."""
+    for name in sources:
+        (directory / f"raw-{name}").mkdir(exist_ok=True)
     raws = {name: source.write_raw(directory / f"raw-{name}") for name, source in sources.items()}
     seconds: dict[str, list[float]] = {name: [] for name in raws}
     for _ in range(repeats):
@@ -47,8 +80,7 @@ def measure_prepare(sources: Mapping[str, DatasetSource], directory: Path, *, re
     rates = {name: raw_rows(raw) / median(seconds[name]) for name, raw in raws.items()}
     for name in raws:
         shutil.rmtree(directory / f"raw-{name}")
-    target = f"≥ {TARGET_ROWS:,}"
-    return [BenchmarkRow(f"prepare/{name}", rate, "rows/s", target=target) for name, rate in rates.items()]
+    return rates
 
 
 def measure_prepare_memory(

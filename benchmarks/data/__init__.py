@@ -2,5 +2,6 @@
 
 from benchmarks.data.flat import FlatBenchmark
 from benchmarks.data.requests import RequestBenchmark
+from benchmarks.data.search import SearchBenchmark
 
-__all__ = ["FlatBenchmark", "RequestBenchmark"]
+__all__ = ["FlatBenchmark", "RequestBenchmark", "SearchBenchmark"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from distill.batch import FeatureBlock
@@ -21,9 +23,12 @@ from distill.data.prepare.plan import open_files
 from distill.data.prepare.progress import PassProgress
 from distill.data.unlabelled import FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import scoring_uses, shape_of
+from distill.device import DeviceTopK
+from distill.device.proof import compare
 from distill.encodings.hashing import hash_strings, mix64
 from distill.errors import DataError
-from distill.export import BundleOptions, Trained, write_bundle
+from distill.export import BundleOptions, TopKOptions, Trained, write_bundle
+from distill.jobs.export import ItemOptions, export_bundle
 from distill.schema import Side, load_schema
 from distill.service.openapi import described
 from distill.service.options import Options
@@ -31,6 +36,7 @@ from distill.serving import Bundle
 from tests.export.conftest import WHOLE, Log, prepared
 from tests.export.made import CANDIDATE_COLUMNS, REQUEST_COLUMNS, as_pairs, draw_requests, schema
 from tests.marks import slow_except
+from tests.service.conftest import Client, client  # noqa: F401, a fixture
 
 SHAPES = ("requests", "pairs", "flat")
 
@@ -183,6 +189,40 @@ def test_golden_requests_and_the_service_name_the_columns(first_days: Days) -> N
     needed = {"dwell", "brand", "tags", "code", "town", "price", "added"}
     assert needed <= set(said["candidates"]["required"]) < set(said["candidates"]["properties"])
     assert "`past`, `brand`" in (first_days.bundle.root / "README.md").read_text()
+
+
+def test_made_fields_are_scored_over_http(first_days: Days, client: Client) -> None:  # noqa: F811
+    """Times are ISO 8601 text in JSON, ids beyond 2^53 whole numbers."""
+    service = client(bundle=first_days.bundle.root)
+    for row in range(3):
+        request, candidates = first_days.one(row)
+        for changed in ({}, {"budget": 3.0}, {"codes": [2**62 + 1]}, {"at": None}):
+            body = {"request": {**request, **changed}, "candidates": candidates, "fields": ["logits"]}
+            wanted = first_days.bundle.score(body["request"], candidates).logits
+            answer = service.post("/score", content=json.dumps(body, default=lambda time: time.isoformat()))
+            assert answer.status_code == 200, answer.text
+            np.testing.assert_allclose(answer.json()["logits"], wanted, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["two_tower", "cold"])
+def test_made_fields_are_those_of_the_best_on_a_device(first_days: Days, model: str, tmp_path: Path) -> None:
+    """Fields of candidates alone come from the catalogue, those of pairs with the request."""
+    request, candidates, counts = first_days.raw()
+    keys = candidates["item"].to_pylist()
+    firsts = pa.array(sorted({key: row for row, key in reversed(list(enumerate(keys)))}.values()))
+    pq.write_table(pa.table(candidates).take(firsts), tmp_path / "items.parquet")
+    options = BundleOptions(exported=False, top_k=TopKOptions(3, "float32"))
+    with PassProgress(False) as bars:
+        items = ItemOptions(str(tmp_path / "items.parquet"), torch.device("cpu"))
+        export_bundle(first_days.log.trained(model), tmp_path / "bundle", options, items, bars)
+    found = DeviceTopK.load(tmp_path / "bundle", trusted=True)
+    ends = np.cumsum(counts)
+    best = found.top_k(request, [keys[end - count : end] for end, count in zip(ends, counts, strict=True)], candidates)
+    wanted = found.bundle.score_batch(request, candidates, counts, items=keys)
+    assert compare(best, wanted, counts, "the device") <= 1e-5
+    changed = {**request, "at": pa.array(["2024-06-01"] * len(counts))}
+    assert (found.bundle.score_batch(changed, candidates, counts, items=keys).logits != wanted.logits).any()
 
 
 @pytest.mark.parametrize(

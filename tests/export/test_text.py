@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from distill.data.dataset import load_dataset
+from distill.data.prepare.progress import PassProgress
 from distill.data.stream import iterate_part
 from distill.encodings import PackedEncodings
 from distill.encodings.place import Place
 from distill.encodings.values import to_keys
 from distill.errors import ConfigError, DataError
 from distill.export import BundleOptions, Trained, write_bundle
+from distill.jobs.export import ItemOptions, export_bundle
 from distill.serving import Bundle
 from tests.data.prepare.builders import pairs, prepare_quietly, schema_of, write
 from tests.encodings.tokenizer import write_tokenizer
@@ -43,17 +46,9 @@ def text_fields(subwords: Path | None) -> list[dict[str, Any]]:
 
 def check(folder: Path, model: str, subwords: Path | None) -> Bundle:
     """Compares a bundle with its model on every row."""
-    schema = schema_of(fields=text_fields(subwords))
-    log = write(folder / "log.parquet", pairs(query=QUERIES, title=TITLES))
-    dataset = prepare_quietly(log, folder / "data", schema)
-    dataset = load_dataset(dataset.root)
-    torch.manual_seed(0)
-    net = build(model, dataset.schema).eval()
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape))
-    encodings = PackedEncodings.read(dataset.root, dataset.manifest.encodings)
-    bundle = write_bundle(Trained(net, dataset.schema, encodings), folder / "bundle", BundleOptions(exported=False))
+    trained = _trained(folder, model, text_fields(subwords))
+    dataset, net = load_dataset(folder / "data"), trained.model
+    bundle = write_bundle(trained, folder / "bundle", BundleOptions(exported=False))
     compared = 0
     for split in ("train", "val", "test"):
         for batch in iterate_part(dataset, split, 0, dataset.schema, 1):
@@ -66,6 +61,18 @@ def check(folder: Path, model: str, subwords: Path | None) -> Bundle:
     return bundle
 
 
+def _trained(folder: Path, model: str, fields: list[dict[str, Any]]) -> Trained:
+    """Prepares `data` in the folder; the weights of the model are drawn."""
+    log = write(folder / "log.parquet", pairs(query=QUERIES, title=TITLES))
+    dataset = load_dataset(prepare_quietly(log, folder / "data", schema_of(fields=fields)).root)
+    torch.manual_seed(0)
+    net = build(model, dataset.schema).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    return Trained(net, dataset.schema, PackedEncodings.read(dataset.root, dataset.manifest.encodings))
+
+
 def _raw_of(batch: Any) -> tuple[str | None, list[str | None]]:
     """The query and the titles of a request, found by its number of candidates and its user."""
     of_users = {"r1": slice(0, 2), "r2": slice(2, 5), "r3": slice(5, 6), "r4": slice(6, 7)}
@@ -76,6 +83,22 @@ def _raw_of(batch: Any) -> tuple[str | None, list[str | None]]:
 
 def test_a_bundle_scores_raw_text(tmp_path: Path) -> None:
     check(tmp_path, "two_tower", None)
+
+
+@pytest.mark.parametrize("model", ["two_tower", "cold"])
+def test_stored_items_are_scored_as_their_raw_text(tmp_path: Path, model: str) -> None:
+    """Vectors of a tower, and features of a model that reads both together."""
+    trained = _trained(tmp_path, model, text_fields(None)[:2])
+    pq.write_table(pa.table({"item": range(len(TITLES)), "title": TITLES}), tmp_path / "items.parquet")
+    with PassProgress(False) as bars:
+        items = ItemOptions(str(tmp_path / "items.parquet"), torch.device("cpu"))
+        export_bundle(trained, tmp_path / "bundle", BundleOptions(exported=False), items, bars)
+    bundle = Bundle.load(tmp_path / "bundle")
+    keys = [6, 0, 3, 5, 0]
+    for query in ("Red shoes", None, "HAT"):
+        by_text = bundle.score({"query": query}, {"title": [TITLES[key] for key in keys]}).logits
+        np.testing.assert_allclose(bundle.score({"query": query}, {}, items=keys).logits, by_text, atol=1e-6)
+        assert len(np.unique(by_text)) > 2
 
 
 @pytest.mark.slow

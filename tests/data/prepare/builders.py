@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from distill.data.split import ColumnSplit, SplitRule
 from distill.schema import Schema, parse_schema
 
 BY_COLUMN = ColumnSplit("part")
+NAN = math.nan
 
 
 def schema_of(**changes: Any) -> Schema:
@@ -76,3 +78,10 @@ def by_request(dataset: Dataset, split: Split, user: int) -> dict[str, Any]:
     """Returns the only request of a user in a split."""
     (row,) = [row for row in rows(dataset, split) if row["key_user"] == user]
     return row
+
+
+def same_numbers(found: list[float], expected: list[float]) -> bool:
+    """Whether numbers are the same to five places, NaN where NaN is expected."""
+    return [None if math.isnan(x) else round(x, 5) for x in found] == [
+        None if math.isnan(x) else round(x, 5) for x in expected
+    ]

@@ -156,7 +156,7 @@ def test_types_of_both_logs_are_declared(tmp_path: Path) -> None:
         (
             BY,
             {"uid": ["7"] * 4},
-            r"clicks\.parquet, column 'uid'(.|\n)*numbers, as column 'uid' in .*shown(.|\n)*string",
+            r"clicks\.parquet, column 'uid'(.|\n)*numbers, as in .*shown.*column 'uid'(.|\n)*text",
         ),
         (BY, {"ts": [1, 2, 3, 4]}, r"does not suit(.|\n)*clicks\.parquet, column 'ts'(.|\n)*timestamps(.|\n)*30m"),
         ({**BY, "within": 30}, {}, r"does not suit(.|\n)*clicks\.parquet, column 'ts'(.|\n)*whole numbers"),
