@@ -53,6 +53,7 @@ from distill.training.capture.module import CapturedModule
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from distill.training.compiled import compile_dense
 from distill.training.cotraining import CotrainedTeacher, cotrained_setting
+from distill.training.idle_hooks import leave_out_idle_hooks
 from distill.training.lr_schedule import RESTARTS, LRSchedule, cycle_ends
 from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory, count_weights
@@ -348,6 +349,7 @@ class FitJob:
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
             default_root_dir=self.folder,
         )
+        leave_out_idle_hooks(trainer)
         return trainer
 
     def _logger(self) -> Logger | bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +21,18 @@ def rows_in_training(model: nn.Module, batch: Batch) -> Tensor:
     Returns:
         `[N]` bool.
     """
-    if any(isinstance(layer, BatchNorm) for layer in model.modules()):
+    if _has_batch_norm(model):
         return batch.weight > 0
     if getattr(model, "penalises_rows", False):
         return batch.labelled.any(dim=1)
     return torch.zeros_like(batch.weight, dtype=torch.bool)
+
+
+_known: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def _has_batch_norm(model: nn.Module) -> bool:
+    """Looks through a model once: it is asked at every step."""
+    if model not in _known:
+        _known[model] = any(isinstance(layer, BatchNorm) for layer in model.modules())
+    return _known[model]

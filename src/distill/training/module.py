@@ -25,12 +25,12 @@ from distill.ops.waiting import can_look
 from distill.sampling import Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
-from distill.training.held_rows import Held, forget_gradients, held_rows
+from distill.training.finished_gradients import FinishedGradients
 from distill.training.kept_steps import Greatest
 from distill.training.lr_schedule import LRSchedule
 from distill.training.optim import OptimizerFactory, table_parameters
 from distill.training.second_head import SECOND_HEAD, SecondHead
-from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, sum_sparse_gradients
+from distill.training.sparse_sync import broadcast_tables
 
 _log = logging.getLogger(__name__)
 _OF_HOST = ("request_id", "user_id", "item_id", "row", "columns")  # for sample rules, which have run, and metrics
@@ -97,7 +97,6 @@ class RankingModule(pl.LightningModule):
         self._schedule = recipe.schedule
         self.total_steps, self._epoch_steps = recipe.total_steps, recipe.epoch_steps
         self._rows = MetricState()
-        self._held: list[Held] = []
         self._told: set[str] = set()
         self.test_rows: ScoredRows | None = None
         self.last_report: LossReport | None = None
@@ -125,8 +124,9 @@ class RankingModule(pl.LightningModule):
                 loss.reduce_denominators = mean_over_ranks
 
     def on_train_start(self) -> None:
-        """Looks which rows do not learn."""
-        self._held = held_rows(self)
+        """Looks what learns and what does not."""
+        teacher = self.signals if self.signals is not None and self.signals.learns else None
+        self._finish = FinishedGradients(self, teacher, self._optimizer_factory.clip_norm)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
@@ -201,26 +201,12 @@ class RankingModule(pl.LightningModule):
         return batch if rows.shape[0] == batch.num_candidates else batch.select(rows)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """See `finish_gradients`."""
+        """Finishes the gradients."""
         self.finish_gradients()
 
     def finish_gradients(self) -> None:
-        """Sums touched-row gradients by row, exchanges them between ranks and clips dense gradients."""
-        tables = table_parameters(self)
-        sum_sparse_gradients(tables)
-        if self.trainer.world_size > 1:
-            average_sparse_gradients(tables)
-        forget_gradients(self._held)
-        clip = self._optimizer_factory.clip_norm
-        if clip > 0:
-            in_tables = {id(p) for p in tables}
-            teachers = [] if self.signals is None or not self.signals.learns else list(self.signals.parameters())
-            of_teacher = {id(p) for p in teachers}
-            own = [p for p in self.parameters() if id(p) not in of_teacher]
-            for together in (own, teachers):  # a step of the student must not shorten one of its teacher
-                dense = [p for p in together if p.grad is not None and id(p) not in in_tables]
-                if dense:  # of none, the norm would be a number made on the host
-                    torch.nn.utils.clip_grad_norm_(dense, clip)
+        """Does to the gradients of a step what is done to them before the update; see `FinishedGradients`."""
+        self._finish()
 
     def configure_optimizers(self) -> Any:
         """Returns the combined optimiser and its schedule by step."""

@@ -1,0 +1,44 @@
+"""What happens to gradients between the backward pass and the update."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from distill.ops.ranks import world_size
+from distill.training.held_rows import forget_gradients, held_rows
+from distill.training.optim import table_parameters
+from distill.training.sparse_sync import average_sparse_gradients, sum_sparse_gradients
+
+
+class FinishedGradients:
+    """Sums touched-row gradients by row, exchanges them between ranks, forgets those of rows that do not learn, and
+    clips dense ones.
+
+    Its parameters are looked for once: to walk through a model takes as long as many of its operations on a GPU.
+
+    Args:
+        module: What is trained; rows that do not learn are known.
+        teacher: The part of it that is clipped for itself: a step of the student must not shorten one of its teacher.
+        clip_norm: Dense gradients are clipped to this norm; 0 switches it off.
+    """
+
+    def __init__(self, module: nn.Module, teacher: nn.Module | None, clip_norm: float) -> None:
+        self._tables = table_parameters(module)
+        self._held = held_rows(module)
+        self._clip_norm = clip_norm
+        apart = [] if teacher is None else list(teacher.parameters())
+        of_teacher, in_tables = {id(p) for p in apart}, {id(p) for p in self._tables}
+        own = [p for p in module.parameters() if id(p) not in of_teacher]
+        self._together = [[p for p in params if id(p) not in in_tables] for params in (own, apart)]
+
+    def __call__(self) -> None:
+        """Finishes the gradients of a step."""
+        sum_sparse_gradients(self._tables)
+        if world_size() > 1:
+            average_sparse_gradients(self._tables)
+        forget_gradients(self._held)
+        for together in self._together if self._clip_norm > 0 else ():
+            dense = [p for p in together if p.grad is not None]
+            if dense:  # of none, the norm would be a number made on the host
+                torch.nn.utils.clip_grad_norm_(dense, self._clip_norm)
