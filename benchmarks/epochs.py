@@ -49,7 +49,7 @@ class EpochClock(pl.Callback):
     ) -> None:
         """Notes how far training has come."""
         self.first_step = self.first_step or time.time()
-        self.candidates += batch.num_candidates
+        self.candidates += batch.num_candidates - (batch.padding or 0)
         if trainer.is_last_batch:
             _wait_for(pl_module.device)
         self.seconds = time.perf_counter() - self._start

@@ -35,6 +35,12 @@ _MODELS = {
     "requests": _Model((), True, {16384: 1.0, 65536: 1.0}),
     "transformer": _Model(("sequence@model.net.sequence=transformer",), True, {16384: 1.0, 65536: 1.0}),
 }
+_WAYS = {
+    "from disk": (),
+    "resident": ("data.loader.resident=device",),
+    "captured, from disk": ("trainer.capture=auto",),
+    "captured, resident": ("trainer.capture=auto", "data.loader.resident=device"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,18 +65,14 @@ class GpuBenchmark(Part):
 
     def _measure(self, part: str, size: int, paths: DictConfig) -> list[BenchmarkRow]:
         model = _MODELS[part]
-        streamed, resident = (
-            Case([*self._data(model), *model.overrides, *_settings(size), f"data.loader.resident={where}"], paths)
-            for where in ("null", "device")
-        )
-        bare = BareLoop(streamed)
-        for warm_up in (bare, streamed.framework):
-            warm_up()
-        ways: dict[str, Callable[[], float]] = {
-            "bare": bare,
-            "from disk": streamed.framework,
-            "resident": resident.framework,
+        cases = {
+            name: Case([*self._data(model), *model.overrides, *_settings(size), *options], paths)
+            for name, options in _WAYS.items()
         }
+        bare = BareLoop(cases["from disk"])
+        for warm_up in (bare, cases["from disk"].framework):
+            warm_up()
+        ways: dict[str, Callable[[], float]] = {"bare": bare, **{name: c.framework for name, c in cases.items()}}
         found = interleave(ways, self.turns)
         del bare, ways
         gc.collect()
@@ -82,11 +84,11 @@ class GpuBenchmark(Part):
                 BenchmarkRow(
                     f"{prefix}/{name}", found[name].typical, _RATE, found[name].over(found["bare"]), _BARE, aim
                 )
-                for name in ("from disk", "resident")
+                for name in cases
             ),
             *(
                 BenchmarkRow(f"{prefix}/{name}/data_wait", max(case.waits[-self.turns :]), "share", target="≤ 0.03")
-                for name, case in (("from disk", streamed), ("resident", resident))
+                for name, case in cases.items()
             ),
         ]
 
