@@ -158,7 +158,14 @@ def test_a_run_goes_on_on_another_machine(root: Path, monkeypatch: pytest.Monkey
     on_a_machine("scripts/publish.py", f"{root}/prepared", f"{STORE}/prepared")
     alone = [*STUDENT, "loss=hard"]
     arguments = [*alone, f"data.root={STORE}/prepared", "name=run", *PATHS]
+    sizes = {path: path.stat().st_size for path in (root / "prepared").rglob("*") if path.is_file()}
+    parts = [sizes[path] for path in sizes if path.name.startswith("part-")]
+    limit = sum(sizes.values()) - sum(parts) + max(parts)  # room for one part at a time
+    monkeypatch.setenv("DISTILL_LOCAL_BYTES", str(limit))
     on_a_machine("train.py", *arguments)
+    fetched = on_a_machine.folder("prepared").rglob("part-*")
+    assert 0 < sum(path.stat().st_size for path in fetched) <= max(parts) < sum(parts)
+    monkeypatch.delenv("DISTILL_LOCAL_BYTES")
     on_a_machine("train.py", *arguments, "resume=last", "trainer.max_epochs=2")
     (run,) = on_a_machine.folder("runs/run").iterdir()
     run_script("train.py", *alone, f"data.root={root}/prepared", "name=run", "trainer.max_epochs=2", *here)

@@ -24,8 +24,9 @@ from distill.errors import DistillError
 from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
 from distill.jobs.hydra_help import groups_listed_once
+from distill.jobs.run_places import fetch_last_run, run_here, run_published, runs_here
 from distill.jobs.trust import trusting
-from distill.jobs.uris import fetch_last_run, on_this_machine, run_here, run_published, runs_here
+from distill.jobs.uris import on_this_machine
 from distill.places.mirror import named_error
 from distill.training.rendezvous import agreed_name
 

@@ -5,23 +5,24 @@ A config without a URI is left as it is.
 
 from __future__ import annotations
 
-import logging
-import os
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import suppress
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from distill.errors import ConfigError, DistillError
-from distill.places.manifest import MANIFEST
-from distill.places.mirror import local_of, named, place_of_local
+from distill.errors import ConfigError
+from distill.jobs.keys import KEYS
+from distill.places.mirror import local_of
 from distill.places.uri import SCHEMES, Place, is_uri, local_text, place_of
+from distill.schema.plain_yaml import read_yaml
 
-_log = logging.getLogger(__name__)
+_REPEATS = re.compile(r"\$\{([\w.]+)\}")
 _SPLITS = ("train/", "val/", "test/", "items/")
 
 
@@ -32,13 +33,14 @@ def on_this_machine(cfg: DictConfig) -> DictConfig:
         ConfigError: A URI cannot be read, or stands where none is taken.
         DataError: What it names is not there, the store does not answer, or there is no room.
     """
-    found = {key: value for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)) if _has_uri(value)}
+    given = {key: value for key, value in _given(cfg) if _has_uri(value)}
+    found = {key: here for key, value in given.items() if (here := _local(value, key)) != value}
     if not found:
         return cfg
     own = cfg.copy()
     with read_write(own), open_dict(own):
         for key, value in found.items():
-            OmegaConf.update(own, key, _local(value, key))
+            OmegaConf.update(own, key, value)
     return own
 
 
@@ -47,82 +49,23 @@ def source_here(source: str, key: str) -> str:
     return str(_local(source, key))
 
 
-def runs_here(runs: str) -> Path:
-    """Returns the folder on this machine that `paths.runs` stands for."""
-    return local_of(place_of(runs, "paths.runs")) if _is_place(runs) else Path(local_text(runs))
-
-
-def run_here(resume: str) -> Path:
-    """Returns the folder on this machine of a run that goes on, with what was published of it."""
-    if not _is_place(resume):
-        return Path(local_text(resume))
-    from distill.places.staged import pull
-
-    folder = local_of(place_of(resume, "resume"))
-    pull(folder)
-    return folder
-
-
-def fetch_last_run(runs: Path) -> None:
-    """Fetches the newest published run of a folder of runs, if it stands for a place of a store."""
-    place = place_of_local(runs)
-    if place is None:
-        return
-    from distill.places.remote import list_files
-    from distill.places.staged import pull
-
-    names = {name.partition("/")[0] for name in list_files(place) if name.count("/") == 1 and name.endswith(MANIFEST)}
-    if names:
-        pull(runs / max(names))
-
-
-@contextmanager
-def run_published(folder: Path, is_sweep: bool) -> Iterator[None]:
-    """Publishes the run folder when the job ends, however it ends, if it stands for a place of a store.
-
-    Raises:
-        ConfigError: It is one of a sweep.
-        DataError: It cannot be published.
-    """
-    if place_of_local(folder) is None:
-        yield
-        return
-    if is_sweep:
-        raise ConfigError(
-            "The runs of a sweep are on this machine.",
-            where="paths.runs",
-            expected="a path of this machine",
-            found=named(str(folder)),
-            remedy="Publish the runs that are worth it: distill publish FOLDER URI.",
-        )
-    from distill.places.staged import push
-
-    try:
-        yield
-    except BaseException:
-        if _is_first():
-            _try(partial(push, folder))
-        raise
-    if _is_first():
-        push(folder)
-
-
-def _is_first() -> bool:
-    """Whether this process is the only one of a job or its rank 0."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _try(publishing: Callable[[], None]) -> None:
-    """An error on the way out does not take the place of the first one."""
-    try:
-        publishing()
-    except DistillError as error:
-        _log.warning("%s", error)
-
-
 def is_part(name: str) -> bool:
     """Whether a file of a dataset, by its path below it, is one of rows: it is fetched when it is read."""
     return name.endswith(".parquet") and name.startswith(_SPLITS)
+
+
+def _given(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Yields keys with their values; of those that only repeat a key whose value is replaced, none."""
+    for key, value in _leaves(OmegaConf.to_container(cfg, resolve=False)):
+        if not isinstance(value, str) or "${" not in value:
+            yield key, value
+        elif _reader(key) is not None and not ((same := _REPEATS.fullmatch(value)) and _reader(same[1])):
+            with suppress(OmegaConfBaseException):  # whoever reads the value says what is wrong with it
+                yield key, OmegaConf.select(cfg, key)
+
+
+def _reader(key: str) -> Callable[[Place, str], Path] | None:
+    return next((function for pattern, function in _KEYS.items() if fnmatchcase(key, pattern)), None)
 
 
 def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
@@ -137,19 +80,14 @@ def _has_uri(value: Any) -> bool:
     return any(is_uri(one) for one in (value if isinstance(value, list) else [value]))
 
 
-def _is_place(text: str) -> bool:
-    return is_uri(local_text(text))
-
-
 def _local(value: Any, key: str) -> Any:
     if isinstance(value, list):
         return [_local(one, key) for one in value]
-    if not isinstance(value, str) or not _is_place(value):
+    if not isinstance(value, str) or not is_uri(local_text(value)):
         return local_text(value) if isinstance(value, str) else value
-    reads = next((function for pattern, function in _KEYS.items() if fnmatchcase(key, pattern)), None)
-    if reads is not None:
+    if (reads := _reader(key)) is not None:
         return str(reads(place_of(value, key), key))
-    if value.partition("://")[0].lower() in SCHEMES:
+    if value.partition("://")[0].lower() in SCHEMES and any(fnmatchcase(key, pattern) for pattern in KEYS):
         raise ConfigError("This key takes no URI.", where=key, expected="a path of this machine", found=value)
     return value
 
@@ -174,6 +112,27 @@ def _file(place: Place, key: str) -> Path:
     return found
 
 
+def _schema(place: Place, key: str) -> Path:
+    """A schema, with the tokenizers that it names by paths relative to it."""
+    from distill.places.fetch import fetch_file
+
+    path = _file(place, key)
+    with suppress(ValueError, YAMLError):  # whoever reads the schema says what is wrong with it
+        for name in _tokenizers(read_yaml(path.read_text(encoding="utf-8"))):
+            fetch_file(place_of(f"{place.parent}/{name}", key))
+    return path
+
+
+def _tokenizers(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for inner in node:
+            yield from _tokenizers(inner)
+    for key, value in node.items() if isinstance(node, Mapping) else ():
+        if key == "tokenizer" and isinstance(value, str) and not value.startswith(("/", "~", "..")):
+            yield value
+        yield from _tokenizers(value)
+
+
 def _made(place: Place, key: str) -> Path:
     """A file, or a folder that a command of this package published."""
     from distill.places.fetch import fetch_file, fetch_folder
@@ -196,7 +155,7 @@ _KEYS: dict[str, Callable[[Place, str], Path]] = {
     "data.items": _source,
     "source": _source,
     "items": _source,
-    "data.schema": _file,
+    "data.schema": _schema,
     "*.vectors.*.path": _file,
     "data.root": _dataset,
     "path": _made,

@@ -40,6 +40,11 @@ class Place:
         return self.key.rpartition("/")[2] or self.authority
 
     @property
+    def parent(self) -> Place:
+        """The folder that it is in."""
+        return Place(self.scheme, self.authority, self.key.rpartition("/")[0])
+
+    @property
     def fixed(self) -> Place:
         """What stands before the first wildcard: the folder that has to be listed; itself without any."""
         parts = self.key.split("/")
