@@ -24,7 +24,7 @@ test: lint types test-lowest
 test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 
-test-all: LOWEST_TESTS = tests/schema tests/encodings tests/data tests/training/test_checkpoint_io.py
+test-all: LOWEST_TESTS = tests/schema tests/encodings tests/data tests/places tests/training/test_checkpoint_io.py
 test-all: lint types test-lowest $(VENV)/.installed-all
 	$(BIN)/python -m pytest
 

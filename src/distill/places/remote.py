@@ -60,8 +60,10 @@ def _s3(bucket: str, endpoint: str | None, region: str | None) -> Any:
         region = persistent(Place("s3", bucket, ""), "reached", lambda: pafs.resolve_s3_region(bucket))
     once = pafs.AwsStandardS3RetryStrategy(max_attempts=1)  # `persistent` counts, and says what it does
     limits = {"connect_timeout": _CONNECT_SECONDS, "request_timeout": _REQUEST_SECONDS, "retry_strategy": once}
-    # A small file is one request then, in place of three.
-    return pafs.S3FileSystem(region=region, allow_delayed_open=True, **server, **limits)
+    try:  # a small file is one request then, in place of three
+        return pafs.S3FileSystem(region=region, allow_delayed_open=True, **server, **limits)
+    except TypeError:  # pyarrow 19
+        return pafs.S3FileSystem(region=region, **server, **limits)
 
 
 def _variable(names: tuple[str, ...]) -> str | None:
