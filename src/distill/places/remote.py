@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ def _file_system(scheme: str, authority: str, endpoint: str | None, region: str 
     if scheme == "s3":
         return _s3(authority, endpoint, region)
     if scheme == "gs":
-        return pafs.GcsFileSystem()
+        return pafs.GcsFileSystem(retry_time_limit=timedelta(seconds=_REQUEST_SECONDS))
     host, _, port = authority.partition(":")
     place = Place(scheme, authority, "")
     return persistent(place, "reached", lambda: pafs.HadoopFileSystem(host or "default", int(port or 0)))
