@@ -47,8 +47,19 @@ OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 WAITING = {"bst", "din", "distinct", "category"}
 WAITING_TERMS = {
-    *("COPR", "Contrastive", "LambdaRank", "RankNet", "Relational", "StageOrder", "TeacherRankNet"),
-    *("ItemContrast", "SampledSoftmax"),
+    "COPR",
+    "Contrastive",
+    "ItemContrast",
+    "JointTopK",
+    "LambdaRank",
+    "NeuralSort",
+    "RankNet",
+    "Relational",
+    "RelaxedTopK",
+    "SampledSoftmax",
+    "StageOrder",
+    "TeacherRankNet",
+    "UnKD",
 }
 
 
