@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
-LOWEST_TESTS ?= tests/schema tests/encodings tests/data/prepare tests/data/test_datamodule.py tests/data/test_parquet_source.py tests/data/stream/test_stream.py tests/training/test_checkpoint_io.py
+LOWEST_TESTS ?= tests/encodings/test_rows.py tests/encodings/test_values.py tests/encodings/test_text_columns.py tests/encodings/test_tokens.py tests/data/prepare tests/data/test_parquet_source.py tests/data/stream/test_stream.py tests/training/test_checkpoint_io.py
 MAKEFLAGS += -j2
 
 .PHONY: install quickstart test test-lowest test-all gpu-check lint types format stats clean
@@ -20,7 +20,7 @@ quickstart: $(INSTALLED)
 test: lint types test-lowest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-# Reader, prepare, schema and checkpoints with the lowest releases that pyproject.toml allows; test-all takes all tests of data.
+# Reader, prepare, encodings of columns and checkpoints with the lowest releases that pyproject.toml allows; test-all takes all tests of data.
 test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 

@@ -176,6 +176,7 @@ def test_a_dataset_of_an_adapter_is_mended(written: tuple[Path, Path], caplog: p
     assert "is prepared again" in caplog.text
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_file(tmp_path: Path) -> None:
     """Page headers, pages, footer: also those bits that Parquet's own page checksums do not cover."""
     path = tmp_path / "a.parquet"

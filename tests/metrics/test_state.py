@@ -100,6 +100,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["uneven", "no teacher", "one empty rank"])
 def test_two_processes_agree_exactly_with_one(runs: dict[str, Any], scenario: str) -> None:
     expected = runs["1_0"][scenario]

@@ -22,6 +22,7 @@ from distill.data.split import TimeSplit
 from distill.errors import DataError
 from distill.schema import Schema
 from tests.data.prepare.builders import BY_COLUMN, pairs, prepare_quietly, schema_of
+from tests.marks import some_fast
 
 Rows = dict[str, list[Any]]
 
@@ -196,7 +197,7 @@ def _table(rng: random.Random) -> tuple[pa.Table, Schema]:
     return table, schema_of(keys=keys, raw={"columns": declared} if declared else None)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", some_fast(range(25), 5))
 def test_text_gives_the_dataset_of_parquet(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     table, schema = _table(rng)

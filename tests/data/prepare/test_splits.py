@@ -14,6 +14,7 @@ from distill.data.prepare.assign import share_counts
 from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit, UserTimeSplit
 from distill.errors import DataError, SchemaError
 from tests.data.prepare.builders import pairs, prepare_quietly, rows, schema_of, write
+from tests.marks import slow_except
 
 KEYS = {"request": "rid", "user": "uid", "item": "item", "time": "ts"}
 
@@ -161,7 +162,7 @@ RULES = [RandomSplit(), TimeSplit(), UserTimeSplit()]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
-@pytest.mark.parametrize("layout", ["requests", "flat"])
+@pytest.mark.parametrize("layout", slow_except(["requests", "flat"], "requests"))
 def test_memory_changes_nothing(tmp_path: Path, rule: SplitRule, layout: str) -> None:
     """Forty partitions and one write the same bytes; requests stay whole; candidates keep their order."""
     table = _big_log(6000)
