@@ -20,6 +20,7 @@ from distill.jobs.score_files import with_scores
 from distill.metrics import ScoredRows
 from tests.jobs.days import CANDIDATES, SCHEMA, day, of_day, write_days
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
+from tests.jobs.processes import run_python
 from tests.jobs.test_evaluate import SMALL, best
 from tests.jobs.test_mistakes import message_of
 
@@ -138,6 +139,21 @@ def test_checkpoints_and_their_scores_in_files_are_one(root: Path, capsys: pytes
     assert whole["recalls"]["ranked_recall"]["value"] == 1.0
     assert found["larger"]["8"] == 0.0
     assert "shown" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does(root: Path) -> None:
+    given = [
+        "data=prepared", f"data.root={root / 'day1'}", f"path={best(root, 'student')}",
+        f"teacher_path={best(root, 'ranker')}", "rerank={type: dpp, trade_off: 0.5}", "cost.enabled=false",
+        "diversity={category: brand, trade_offs: [0.5]}",
+    ]  # fmt: skip
+    one = cascade(root, *given)
+    sizes = [size for size in SIZES if size != "trainer=cpu"]
+    done = run_python("scripts/cascade.py", *sizes, *path_arguments(root), *given, "trainer=ddp_sim", timeout=180)
+    assert done.status == 0, done.errors[-3000:]
+    folder = max((root / "runs" / "cascade").iterdir())
+    assert json.loads((folder / "cascade.json").read_text()) == one
 
 
 @pytest.mark.slow

@@ -50,9 +50,10 @@ def run(cfg: DictConfig) -> CascadeReport | None:
         students = Students.of(agreed)
         dataset = students.dataset(agreed)
         tables = tables_of(agreed, dataset, students)
+        measured = _Cascade(agreed, dataset, students, tables, rerank, sweep)
         if rank() != 0:
             return None
-        report = _Cascade(agreed, dataset, students, tables, rerank, sweep).report()
+        report = measured.report()
         save_cascade(report, folder)
         print_cascade(report, plain_console())
         _log.info("Cascade: %s", folder)
@@ -80,6 +81,7 @@ class _Cascade:
         self.divisions: Mapping[str, Division] = divisions(self.rows, index, exposures)
         self.costs = CascadeCosts(float(cfg.cost.seconds)) if cfg.cost.enabled else None
         self.pages, self.reranked = self._pages()
+        self.items = None if sweep is None else self._items(sweep.needs())
 
     def _pages(self) -> tuple[Pages, RerankedPages | None]:
         shown = int(self.cfg.shown)
@@ -97,14 +99,13 @@ class _Cascade:
 
     def _ways(self) -> dict[str, dict[str, Number]]:
         """What the first student's pages give and cost, filled in every way of the sweep."""
-        if self.sweep is None:
+        if self.sweep is None or self.items is None:
             return {}
         shown, (truth, value) = int(self.cfg.shown), self.worth
-        items = self._items(self.sweep.needs())
         passed = run_stages(self.rows.score, self.judged, self.cuts[0], by_rank(shown))
         wanted = places(truth, ~truth.isnan(), self.judged.index, self.judged.num_requests)
         relevant = (wanted >= 0) & (wanted < int(self.cfg.best))
-        found = measure_ways(self.sweep, passed.ranked, self.judged, items, shown, value, relevant)
+        found = measure_ways(self.sweep, passed.ranked, self.judged, self.items, shown, value, relevant)
         return {way: {name: _number(one) for name, one in measures.items()} for way, measures in found.items()}
 
     def report(self) -> CascadeReport:

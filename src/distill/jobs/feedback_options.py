@@ -59,7 +59,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         epilog=f"Arms: {listed}. Everything else is an override: data.adapter.KEY=VALUE of the world "
         "(conf/data/funnel.yaml), others of the training.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds after the first, which production decides")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds after the first, which production decides")
     parser.add_argument("--requests", type=int, default=800, help="requests of a round")
     parser.add_argument("--window", type=int, default=2, help="rounds whose log a training takes")
     parser.add_argument("--explore", type=float, default=0.1, help="share of places that chance fills, where it does")

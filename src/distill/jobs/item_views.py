@@ -29,7 +29,7 @@ _Make = Callable[[FeatureBlock], Tensor]
 def item_view(
     cfg: DictConfig, rows: ScoredRows, rerank: Rerank, dataset: Dataset, model: tuple[Path, LoadedModel] | None
 ) -> ItemView:
-    """Reads each item once, where the split names it first.
+    """Reads each item once, where the split names it first; all ranks call it together.
 
     Args:
         cfg: Names the split.
@@ -84,7 +84,7 @@ def _of_items(cfg: DictConfig, dataset: Dataset, schema: Schema, items: Tensor, 
     """Returns a row for each of `items [I]`, ascending, from the candidate side of its first row in the split."""
     found: Tensor | None = None
     seen = torch.zeros(items.numel(), dtype=torch.bool)
-    for batch in batches_of(cfg, dataset, schema.fields):
+    for batch in batches_of(cfg, dataset, schema.fields, whole=True):
         keys, rows = first_rows(batch.item_id)
         place = torch.searchsorted(items, keys.cpu())
         new = ~seen[place]

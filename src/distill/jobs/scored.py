@@ -80,8 +80,16 @@ def unscored_rows(cfg: DictConfig, dataset: Dataset) -> ScoredRows:
     return _table(cfg, dataset, dataset.schema, logits)
 
 
-def batches_of(cfg: DictConfig, dataset: Dataset, fields: tuple[FieldSpec, ...]) -> Iterator[Batch]:
-    """Yields this rank's batches of the split that is measured, on its device, with logged scores if they are wanted.
+def batches_of(
+    cfg: DictConfig, dataset: Dataset, fields: tuple[FieldSpec, ...], whole: bool = False
+) -> Iterator[Batch]:
+    """Yields batches of the split that is measured, on this rank's device, with logged scores if they are wanted.
+
+    Args:
+        cfg: Names the split.
+        dataset: Holds it.
+        fields: That are read.
+        whole: Whether this rank reads all of it, and not its share alone.
 
     Raises:
         DataError: They are wanted of a data set that has none.
@@ -98,9 +106,10 @@ def batches_of(cfg: DictConfig, dataset: Dataset, fields: tuple[FieldSpec, ...])
     reader = SplitReader.open(dataset, view, split_of(cfg), "dataset" if logged else None, ())
     loader = assumed(cfg).data.loader
     size = int(loader.get("eval_batch_candidates") or loader.batch_candidates)
-    plan = plan_epoch(reader.index, StreamOrder(size, size, world_size(), 0, False), 0)
+    own, ranks = (0, 1) if whole else (rank(), world_size())
+    plan = plan_epoch(reader.index, StreamOrder(size, size, ranks, 0, False), 0)
     transfer, target = BatchTransfer(), device(cfg)
-    for read in BatchLoader(reader, plan, rank(), world_size()):
+    for read in BatchLoader(reader, plan, own, ranks):
         yield transfer(read, target)
 
 
