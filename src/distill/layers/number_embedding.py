@@ -25,9 +25,8 @@ class PiecewiseLinearEmbedding(nn.Module):
         init_std: Deviation of b, and about that of Σ_t W_t z_t in the middle of the range.
 
     Reference: Gorishniy, Rubachev, Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS
-    2022, arXiv:2203.05556: z is their PLE (section 3.2, equation 1), the linear layer of each number that of their
-    section 3.2 for models that want a vector a number; bins are quantiles of the training split (3.2.1), Q-L there. The
-    initial weights are ours.
+    2022, arXiv:2203.05556: z is their piecewise linear encoding, the linear layer of each number that for models that
+    want a vector a number; bins are quantiles of the training split, Q-L there. The initial weights are ours.
     """
 
     def __init__(self, bins: Mapping[str, int], embedding_dim: int, init_std: float) -> None:
