@@ -72,6 +72,22 @@ def test_replay_names_the_module_and_the_rows(saved: tuple[Path, Path], capsys: 
 
 
 @pytest.mark.slow
+def test_replay_of_a_step_whose_teacher_has_a_head_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["+experiment=quickstart", *tiny_arguments(tmp_path), "name=run", "control.enabled=false"]
+    given += ["loss.terms.soft.weight=1e39", "model.net.body.dropout=0.3", "model.head=decoupled"]
+    with pytest.raises(SystemExit):
+        train(*given)
+    (path,) = (run_dirs(tmp_path, "run")[0] / "checkpoints").glob("non_finite_step0_rank0.pt")
+    capsys.readouterr()
+    replay(*given, f"step={path}")
+    report = " ".join(capsys.readouterr().out.split())
+    for part in read_checkpoint(path)["parts"].values():
+        assert report.count(repr(float(part))) >= 2, "the step is another one"
+
+
+@pytest.mark.slow
 def test_replay_of_something_else(saved: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     root, path = saved
     other = path.with_name("other.pt")

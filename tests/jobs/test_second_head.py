@@ -75,3 +75,10 @@ def test_a_head_that_no_term_would_train_is_refused(tmp_path: Path, capsys: pyte
     gone = ["~loss.terms.soft", "~loss.terms.list"]
     said = message_of(capsys, "train.py", *_arguments(tmp_path, f"{_EPOCHS}1", "name=none"), *gone)
     assert "model.head" in said
+
+
+def test_a_model_without_a_teacher_has_no_second_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = ["model=dcn_v2", "loss=hard", "model.head=decoupled"]
+    tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")]
+    said = message_of(capsys, "train.py", *tiny, *alone, "name=none")
+    assert "model.head" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,14 @@ def test_a_service_serves_what_was_published_and_watches_folders_of_its_machine(
     assert _fetched(Options(bundle="bundle")) == Options(bundle="bundle")
     with pytest.raises(ConfigError, match="--root"):
         _fetched(Options(root=f"{STORE}/bundles"))
+
+
+@pytest.mark.parametrize("command", ["feedback", "diversity", "backtest"])
+def test_studies_write_to_this_machine(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = importlib.import_module(f"distill.jobs.{command}_options")
+    given = ["--first", "2"] if command == "backtest" else []
+    assert options.arguments([*given, "seed=1", "--out", "a"]).overrides == ["seed=1"]
+    for wrong, said in ((["--out", "s3://bucket/a"], "a path of this machine"), (["--out", "a", "--sed"], "--sed")):
+        with pytest.raises(SystemExit):
+            options.arguments([*given, *wrong])
+        assert said in capsys.readouterr().err

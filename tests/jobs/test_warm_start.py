@@ -17,6 +17,7 @@ from distill.encodings.same_rows import same_rows
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
 from distill.features import EmbeddingTables
 from distill.jobs.parts import build_model, load_model
+from distill.jobs.two_heads import build_two_headed
 from distill.jobs.warm_start import warm_start
 from distill.reports.summary import load_summary
 from tests.jobs.days import of_day, write_days
@@ -83,6 +84,21 @@ def test_rows_follow_their_raw_values(root: Path, dataset: str) -> None:
     assert taken.dense
     assert not taken.fresh
     assert all(torch.equal(state[name], others[name]) for name in taken.dense)
+
+
+def test_the_served_half_of_two_heads_begins_with_a_model_that_has_one(root: Path) -> None:
+    dataset, old = load_dataset(root / "day1"), load_model(best(root, "old"))
+    net = torch.load(best(root, "old"), weights_only=True)["distill"]["net"]
+    schema = dataset.schema.serving_view()
+    torch.manual_seed(5)
+    model, second_head = build_two_headed(net, schema, "net", EmbeddingTables)
+    initial = model.state_dict()["similarity.bias"].clone() + 7
+    model.state_dict()["similarity.bias"].copy_(initial)
+    taken = warm_start(model, dataset, best(root, "old"), "model.init_from", second_head)
+    served, others = second_head.served(model.state_dict()), old.model.state_dict()
+    assert not taken.fresh
+    assert all(torch.equal(served[name], value) for name, value in others.items())
+    assert torch.equal(model.state_dict()["similarity.bias"][len(schema.tasks) :], initial[len(schema.tasks) :])
 
 
 @pytest.mark.slow

@@ -39,9 +39,7 @@ def divisions(rows: ScoredRows, index: Tensor, exposures: ItemExposures | None) 
 
 
 def _by_popularity(item_id: Tensor, exposures: ItemExposures) -> Division:
-    head, torso = exposures.bands(_BAND_SHARES)
-    count = exposures.of(item_id)
-    code = (count < head).to(torch.int64) + (count < torso)
+    code = exposures.band_of(item_id, exposures.bands(_BAND_SHARES))
     return Division(code.masked_fill(item_id == MISSING_KEY, -1), BANDS)
 
 
@@ -50,7 +48,5 @@ def _by_activity(user_id: Tensor, index: Tensor) -> Division:
     first[1:] = index[1:] != index[:-1]
     users, requests = torch.unique(user_id[first & (user_id != MISSING_KEY)], return_counts=True)
     made = ItemExposures(users, requests)
-    busy, middle = made.bands(_ACTIVITY_SHARES)
-    count = made.of(user_id)
-    code = (count < busy).to(torch.int64) + (count < middle)
+    code = made.band_of(user_id, made.bands(_ACTIVITY_SHARES))
     return Division(code.masked_fill(user_id == MISSING_KEY, -1), _ACTIVITY)

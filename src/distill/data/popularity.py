@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -61,6 +62,16 @@ class ItemExposures:
         before = count.cumsum(0) - count
         total = int(count.sum())
         return tuple(int(count[before < share * total][-1]) if total else 1 for share in shares)
+
+    def band_of(self, item_id: Tensor, least: Sequence[int] | Tensor) -> Tensor:
+        """Returns the band of each item `[N]` int64: 0 the most popular; what was never exposed is in the last.
+
+        Args:
+            item_id: `[N]`.
+            least: What `bands` found.
+        """
+        bounds = torch.as_tensor(least, dtype=torch.int64, device=item_id.device)
+        return (self.of(item_id).unsqueeze(1) < bounds).sum(1)
 
 
 def item_exposures(dataset: Dataset) -> ItemExposures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from distill.jobs.option_values import path_here
+from distill.jobs.option_values import path_here, with_overrides
 
 ARMS = ("frozen", "daily", "scratch")
 
@@ -25,9 +25,4 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, help="go through all of it for each seed; mean ± deviation")
     parser.add_argument("--metric", help="of the table and the picture; by default the AUC of data.main_task")
     parser.add_argument("--out", type=path_here, required=True, help="folder of the datasets, the runs and the picture")
-    options, overrides = parser.parse_known_args(given)
-    unknown = [name for name in overrides if name.startswith("-")]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    options.overrides = overrides
-    return options
+    return with_overrides(parser, given)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+
+from distill.jobs.option_values import path_here, with_overrides
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -19,10 +20,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ranked", type=int, default=30, help="that the ranker passes on to the page")
     parser.add_argument("--shown", type=int, default=10, help="that are shown")
     parser.add_argument("--most", type=int, default=2, help="of a category on a page, by quotas")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the picture")
-    options, overrides = parser.parse_known_args(given)
-    unknown = [name for name in overrides if name.startswith("-")]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    options.overrides = overrides or ["+experiment=quickstart", "trainer=cpu"]
+    parser.add_argument("--out", type=path_here, required=True, help="folder of the runs and the picture")
+    options = with_overrides(parser, given)
+    options.overrides = options.overrides or ["+experiment=quickstart", "trainer=cpu"]
     return options

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
+
+from distill.jobs.option_values import path_here, with_overrides
 
 _DISTILLED = (
     "teacher=column",
@@ -65,10 +66,5 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--explore", type=float, default=0.1, help="share of places that chance fills, where it does")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="all by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="worlds; mean ± deviation over them")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the logs, the runs and the picture")
-    options, overrides = parser.parse_known_args(given)
-    unknown = [name for name in overrides if name.startswith("-")]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    options.overrides = overrides
-    return options
+    parser.add_argument("--out", type=path_here, required=True, help="folder of the logs, the runs and the picture")
+    return with_overrides(parser, given)

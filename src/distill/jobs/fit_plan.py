@@ -86,7 +86,7 @@ class FitPlan:
             init_from=None if node.model.init_from is None else checkpoint_of(Path(str(node.model.init_from))),
             vectors=vector_files(plain(node.model.vectors), "teacher.model.vectors" if node is not cfg else _VECTORS),
         )
-        if role == "student":
+        if role in ("student", "model"):
             plan = replace(plan, decoupled=cfg.model.head == "decoupled")
         if plan.init_optimizer and plan.init_from is None:
             raise ConfigError(

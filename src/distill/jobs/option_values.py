@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from distill.places.uri import is_uri, local_text
@@ -27,3 +28,14 @@ def source_here(text: str) -> str:
     """
     path_here(text)
     return local_text(text)
+
+
+def with_overrides(parser: argparse.ArgumentParser, given: Sequence[str] | None) -> argparse.Namespace:
+    """Reads a command line whose other arguments are overrides of a config, `overrides` of the result; exits with an
+    error if one of them is an option that there is not."""
+    options, overrides = parser.parse_known_args(given)
+    unknown = [name for name in overrides if name.startswith("-")]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    options.overrides = overrides
+    return options

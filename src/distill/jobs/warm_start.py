@@ -19,7 +19,7 @@ from distill.jobs.parts import load_model
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.serving.manifest import is_bundle
 from distill.training.checkpoint_io import read_checkpoint
-from distill.training.second_head import SECOND_HEAD, SecondHead
+from distill.training.second_head import SecondHead, heads_of
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def warm_start(
         tables.set_group_rows()
     state, source = model.state_dict(), old.model.state_dict()
     if second_head is not None:
-        both = {} if is_bundle(checkpoint) else read_checkpoint(checkpoint).get(SECOND_HEAD, {})
+        both = {} if is_bundle(checkpoint) else heads_of(read_checkpoint(checkpoint))
         state, source = (state, {**source, **both}) if both else (second_head.served(state), source)
     dense, fresh = _take_dense(state, source, in_tables)
     if not dense and not any(taken > 0 for taken, _ in taking.rows.values()):

@@ -89,9 +89,7 @@ class PopularityBands:
         return "exposures of the training split are not known" if self.exposures is None else None
 
     def _bands(self, exposures: ItemExposures, item_id: Tensor) -> Tensor:
-        head, torso = exposures.bands(self.shares)
-        count = exposures.of(item_id.cpu()).to(item_id.device)
-        band = (count < head).to(torch.int64) + (count < torso)
+        band = exposures.band_of(item_id.cpu(), exposures.bands(self.shares)).to(item_id.device)
         return band.masked_fill(item_id == MISSING_KEY, len(BANDS))  # of none
 
     def _recalls(self, evaluation: Evaluation, band: Tensor) -> Mapping[str, Influence]:

@@ -87,8 +87,8 @@ class RandomNegatives(AddedNegatives):
         if self.distribution == "frequency":
             return (1.0 + count.double()).log().mul(self.alpha).exp()
         if self.strata == POPULARITY:
-            head, torso = catalogue.exposures.bands((0.5, 0.8))
-            stratum = (count < head).long() + (count < torso)
+            exposures = catalogue.exposures
+            stratum = exposures.band_of(catalogue.item_id, exposures.bands((0.5, 0.8)))
         elif self.strata in catalogue.names:
             stratum = catalogue.fields.ids[:, catalogue.names.index(self.strata)]
         else:

@@ -29,6 +29,12 @@ def with_second_head(schema: Schema) -> Schema:
     return schema.model_copy(update={"tasks": [*schema.tasks, *of_teacher]})
 
 
+def heads_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Returns the weights of a checkpoint that hold both heads, by name; none of a model without a second head."""
+    found = checkpoint.get(SECOND_HEAD)
+    return {str(n): v for n, v in found.items() if isinstance(v, Tensor)} if isinstance(found, Mapping) else {}
+
+
 @dataclass(frozen=True)
 class SecondHead:
     """Which part of a model with two heads is the model that is served.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -89,9 +90,9 @@ class _TopTerm(TemperedTerm):
         sums = segment_sum(values, lists.index, lists.num_lists)
         return list_sums(self, lists, sums, lists.counts * (lists.counts > self.keep))
 
+    @abstractmethod
     def row_values(self, lists: Lists, teacher: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Computes the loss of each row `[M]`, of which `wanted` says whether it is among the teacher's first."""
-        raise NotImplementedError
 
 
 class RelaxedTopK(_TopTerm):

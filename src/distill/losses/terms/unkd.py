@@ -84,14 +84,9 @@ class UnKD(SoftTerm):
         """Computes the sums, one unit a task."""
         lists = lists_of(self, inputs, self.selected(inputs).unsqueeze(1))
         teacher = lists.of(self.teacher_logits(inputs))
-        group = lists.of(self._groups_of(inputs.batch.item_id))
+        group = lists.of(ItemExposures(self.item_id, self.count).band_of(inputs.batch.item_id, self.least))
         index, order = (lists.index * self.groups + group).sort(stable=True)
         counts = segment_count(index, lists.num_lists * self.groups)
         sums, pairs = ordered_sums(lists.student[order], teacher[order], index, counts, logistic)
         means = (sums / pairs.clamp(min=1)).view(-1, self.groups).sum(1)
         return list_sums(self, lists, means, (pairs > 0).view(-1, self.groups).sum(1))
-
-    def _groups_of(self, item_id: Tensor) -> Tensor:
-        """Returns the group of each item `[N]`, 0 the most popular; what was never exposed is in the last."""
-        count = ItemExposures(self.item_id, self.count).of(item_id)
-        return (count.unsqueeze(1) < self.least).sum(1)
