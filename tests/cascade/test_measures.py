@@ -89,6 +89,19 @@ def test_a_value_that_is_not_known_leaves_its_request_out() -> None:
     assert bool(found.recalls["shown_recall"].used.all())
 
 
+def test_a_page_with_an_unknown_value_leaves_its_request_out() -> None:
+    """Else what is not known would count for nothing, and the page would seem to lose it."""
+    student, judged = drawn(0)
+    cuts = Cuts(6, 4, 3)
+    shown = run_stages(student, judged, cuts, by_rank(cuts.page)).shown & (judged.index == 1)
+    truth = torch.zeros(judged.index.numel())
+    truth[shown.nonzero()[0]] = NAN
+    found = measured(student, judged, cuts, truth, 3, torch.zeros_like(judged.index))
+    assert found.value is not None
+    assert found.value.used.tolist() == [True, False, True, True, True]
+    assert all(one.used.tolist() == found.value.used.tolist() for one in found.lost.values())
+
+
 def test_candidates_are_divided_by_item_user_and_stage() -> None:
     n = 8
     index = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])

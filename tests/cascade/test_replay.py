@@ -43,6 +43,14 @@ def test_estimates_by_hand() -> None:
     assert (found.rows, found.clipped) == (3, pytest.approx(1 / 3))
 
 
+def test_requests_that_were_not_random_are_no_places_of_the_estimate() -> None:
+    judged = Judged(torch.tensor([0, 0, 0, 1, 1, 1]), 2, torch.zeros(6), YES)
+    passed = run_stages(torch.tensor([3.0, 2.0, 1.0, 1.0, 2.0, 3.0]), judged, Cuts(2, 2, 2), by_rank(2))
+    propensity = torch.tensor([0.5, NAN, 0.5, NAN, NAN, NAN])
+    found = estimate(passed, judged, propensity, torch.ones(6), YES, 8.0)
+    assert float(found.ips.value) == pytest.approx(2 / 2)
+
+
 def test_random_traffic_estimates_what_users_would_do() -> None:
     """3 of 10 candidates are shown at random: the estimate is near the true rate of the pages of the student."""
     rng = np.random.default_rng(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from distill.data.format import Dataset
 from distill.errors import DataError
+from distill.jobs.cascade_rows import worth_of
 from distill.jobs.score_files import with_scores
 from distill.metrics import ScoredRows
 from tests.jobs.days import CANDIDATES, SCHEMA, day, of_day, write_days
@@ -25,6 +28,17 @@ from tests.jobs.test_evaluate import SMALL, best
 from tests.jobs.test_mistakes import message_of
 
 SIZES = ["ks=[2,4,8]", "ranked=2", "shown=2", "best=2", "cost.seconds=0.02", "trainer=cpu"]
+
+
+def test_without_a_truth_the_value_is_the_score_that_the_ranker_orders_by_and_an_order_has_none() -> None:
+    """A ranking score is the logarithm of what it says; where the ranker scored nothing, nothing is known."""
+    scored = replace(rows(1), teacher_score=torch.tensor([0.5, -1.0]), teacher_valid=torch.tensor([True, False]))
+    cfg = cast(DictConfig, OmegaConf.create({"truth": None, "teacher_path": "column"}))
+    for kind, expected in (("logit", [math.exp(0.5), math.nan]), ("position", None)):
+        dataset = cast(Dataset, SimpleNamespace(schema=SimpleNamespace(teacher=SimpleNamespace(kind=kind))))
+        truth, value = worth_of(cfg, scored, dataset)
+        assert truth.tolist() == pytest.approx([0.5, math.nan], nan_ok=True)
+        assert (None if value is None else value.tolist()) == (expected and pytest.approx(expected, nan_ok=True))
 
 
 def rows(requests: int = 3) -> ScoredRows:

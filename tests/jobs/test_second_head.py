@@ -71,6 +71,17 @@ def test_a_run_goes_on_with_both_heads_and_another_begins_with_them(
         torch.testing.assert_close(heads[1][name], value, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_a_model_with_one_head_begins_one_with_two_optimiser_and_all(tmp_path: Path) -> None:
+    """Moments of weights that hold both heads are of another shape there: they begin anew."""
+    one = [a for a in _arguments(tmp_path, f"{_EPOCHS}1", "name=one") if a != "model.head=decoupled"]
+    train(*one)
+    begin = [f"model.init_from={run_dirs(tmp_path, 'one')[0]}", "model.init_optimizer=true"]
+    train(*_arguments(tmp_path, f"{_EPOCHS}1", "name=two", *begin))
+    (run,) = run_dirs(tmp_path, "two")
+    assert all(value.isfinite().all() for value in load_model(run / "checkpoints" / "best.ckpt").model.parameters())
+
+
 def test_a_head_that_no_term_would_train_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = ["~loss.terms.soft", "~loss.terms.list"]
     said = message_of(capsys, "train.py", *_arguments(tmp_path, f"{_EPOCHS}1", "name=none"), *gone)

@@ -149,15 +149,15 @@ def test_copr_compares_chunks_of_the_teachers_order(make_inputs):
 
 
 def test_unkd_compares_items_that_are_about_as_popular(make_inputs):
-    """Of popular items 0 and 1, unpopular 2 and 3 and one never seen (9), only pairs of a group count, groups alike."""
-    student = torch.tensor([[0.5], [0.1], [0.9], [0.2], [0.4]], dtype=torch.float64)
-    teacher = torch.tensor([[5.0], [4.0], [3.0], [2.0], [1.0]], dtype=torch.float64)
-    given = make_inputs(student, [5], teacher=teacher, item_id=[0, 1, 2, 3, 9])
+    """Of popular items 0 and 1, unpopular 2 and 3 and one never seen (9), only pairs of a group count, groups alike;
+    in the second request the popular group has no pair, and so no say."""
+    student = torch.tensor([[0.5], [0.1], [0.9], [0.2], [0.4], [0.7], [0.3], [0.6]], dtype=torch.float64)
+    teacher = torch.tensor([[5.0], [4.0], [3.0], [2.0], [1.0], [3.0], [2.0], [1.0]], dtype=torch.float64)
+    given = make_inputs(student, [5, 3], teacher=teacher, item_id=[0, 1, 2, 3, 9, 0, 2, 3])
     s = student[:, 0].numpy()
-    popular, others = (
-        [-np.log(expit(s[i] - s[j])) for i, j in pairs] for pairs in ([(0, 1)], [(2, 3), (2, 4), (3, 4)])
-    )
-    expected = (np.mean(popular) + np.mean(others)) / 2
+    groups = [[(0, 1)], [(2, 3), (2, 4), (3, 4)], [(6, 7)]]
+    popular, others, second = ([-np.log(expit(s[i] - s[j])) for i, j in pairs] for pairs in groups)
+    expected = ((np.mean(popular) + np.mean(others)) / 2 + np.mean(second)) / 2
     term = _ready(UnKD, [TaskInfo("click", 1.0)], groups=2)
     np.testing.assert_allclose(term(given).mean().item(), expected, rtol=1e-9)
 

@@ -51,6 +51,24 @@ def test_joint_passes_both_stages(pair, make_inputs):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("make", [RelaxedTopK, JointTopK])
+def test_gradients_are_those_of_the_shares_of_both_sides(make, pair, make_inputs):
+    """What keeps a candidate out is the share of the other places, as in the public code of LCRON: one minus the share
+    of the first has the same value and another gradient."""
+    student, teacher = pair[0].clone().requires_grad_(), pair[1]
+    term = make(top=2, keep=3, temperature=0.5)
+    term.setup(LossSetting([TaskInfo("click", 1.0)], has_signals=True))
+    (found,) = torch.autograd.grad(term(make_inputs(student, [6], teacher=teacher)).mean(), student)
+    s = student[:, 0]
+    slope, far = 7 - 2 * torch.arange(1, 7), (s[:, None] - s[None]).abs().sum(1)
+    places = torch.softmax((slope[:, None] * s[None] - far[None]) / (6 * 0.5), 1)
+    first, others = (part.sum(0) / places.detach().sum(0) for part in (places[:3], places[3:]))
+    ranker = torch.from_numpy(_first(teacher, 2, 0.5)) if make is JointTopK else torch.ones(6)
+    wanted = torch.argsort(torch.argsort(-teacher[:, 0])) < 2
+    loss = -(torch.where(wanted, first * ranker, 1 - (1 - others) * ranker) + 1e-6).log().mean()
+    torch.testing.assert_close(found, torch.autograd.grad(loss, student)[0], rtol=1e-8, atol=1e-12)
+
+
 def test_requests_of_which_all_are_kept_say_nothing(make_inputs):
     term = RelaxedTopK(top=2, keep=3)
     term.setup(LossSetting([TaskInfo("click", 1.0)], has_signals=True))
