@@ -1,6 +1,6 @@
 # make quickstart: installs into .venv, runs the main job on the embedded data and shows the result.
 # make install: the environment in .venv, with the command .venv/bin/distill, which reads this repository's code and configs.
-# make test: installs, then lint, types and tests, some of them with the lowest releases allowed (test-lowest). make test-all: also the slow, full-quality checks.
+# make test: installs, then lint, types, the site and tests, some of them with the lowest releases allowed (test-lowest). make test-all: also the slow, full-quality checks.
 # make gpu-check: the tests and the benchmark for a machine with a GPU.
 VENV ?= .venv
 PYTHON ?= python3
@@ -10,14 +10,14 @@ LOWEST := .venv-lowest
 LOWEST_TESTS ?= tests/encodings/test_rows.py tests/encodings/test_values.py tests/encodings/test_text_columns.py tests/encodings/test_tokens.py tests/data/prepare tests/data/test_parquet_source.py tests/data/stream/test_stream.py tests/training/test_checkpoint_io.py
 MAKEFLAGS += -j2
 
-.PHONY: install quickstart test test-lowest test-all gpu-check lint types format stats clean
+.PHONY: install quickstart test test-lowest test-all gpu-check lint types docs format stats clean
 
 install: $(INSTALLED)
 
 quickstart: $(INSTALLED)
 	$(BIN)/python train.py +experiment=quickstart
 
-test: lint types test-lowest
+test: lint types docs test-lowest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # Reader, prepare, encodings of columns and checkpoints with the lowest releases that pyproject.toml allows; test-all takes all tests of data.
@@ -25,7 +25,7 @@ test-lowest: $(LOWEST)/.installed
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 
 test-all: LOWEST_TESTS = tests/schema tests/encodings tests/data tests/places tests/training/test_checkpoint_io.py
-test-all: lint types test-lowest $(VENV)/.installed-all
+test-all: lint types docs test-lowest $(VENV)/.installed-all
 	$(BIN)/python -m pytest
 
 # On a machine with a GPU: the tests that want one, then what training reaches of a bare loop there.
@@ -39,6 +39,10 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+# All pages as a site: build/site/index.html, to be read without a server. A link or an anchor that is not there is an error.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -1,15 +1,12 @@
-"""The texts of the errors in the source, and the keys that a user can set: what tests/test_messages.py compares."""
+"""The keys that a user can set, and the classes that configs name: tests/test_messages.py looks for them in errors."""
 
 from __future__ import annotations
 
-import ast
 import re
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -24,74 +21,7 @@ from distill.serving.diversity.options import Rerank
 from tests.jobs.entry import ROOT
 from tests.models.composing import composing
 
-SOURCE, CONF = ROOT / "src", ROOT / "conf"
-ANY = "\0"  # stands for a placeholder of an f-string
-ERRORS = {"ConfigError", "SchemaError", "DataError", "SignalError"}
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text of an error: the file and line, which argument of which error, and its words with ANY for placeholders."""
-
-    place: str
-    error: str
-    argument: str
-    words: str
-    module: Path
-
-
-def _words(node: ast.expr | None) -> list[str]:
-    """The texts that an expression may stand for; nothing of a name."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
-    if isinstance(node, ast.JoinedStr):
-        return ["".join(v.value if isinstance(v, ast.Constant) else ANY for v in node.values)]
-    if isinstance(node, ast.IfExp):
-        return [*_words(node.body), *_words(node.orelse)]
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return [a + b for a in _words(node.left) or [ANY] for b in _words(node.right) or [ANY]]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join" and node.args:
-        inner = node.args[0]
-        return _words(inner.elt) if isinstance(inner, ast.GeneratorExp) else []
-    return []
-
-
-@cache
-def _trees() -> dict[Path, ast.Module]:
-    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
-
-
-def _takers() -> dict[str, int]:
-    """Functions that hand a place on to an error: name to the position of their argument `where`."""
-    found = {}
-    for tree in _trees().values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
-                names = [a.arg for a in (*node.args.posonlyargs, *node.args.args) if a.arg != "self"]
-                if "where" in names:
-                    found[node.name] = names.index("where")
-    return found
-
-
-def texts() -> Iterator[Text]:
-    """All places and remedies of the errors that a user can cause."""
-    takers = _takers()
-    for path, tree in _trees().items():
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            place = f"{path.relative_to(ROOT)}:{node.lineno}"
-            given = {k.arg: k.value for k in node.keywords if k.arg}
-            if name in ERRORS:
-                for argument in ("where", "remedy"):
-                    for words in _words(given.get(argument)):
-                        yield Text(place, name, argument, words, path)
-            elif name in takers:
-                position = takers[name]
-                value = given.get("where") or (node.args[position] if len(node.args) > position else None)
-                for words in _words(value):
-                    yield Text(place, "", "where", words, path)
+CONF = ROOT / "conf"
 
 
 def _flat(node: Any, where: str = "") -> Iterator[str]:

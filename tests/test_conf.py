@@ -17,8 +17,9 @@ from distill.jobs.keys import KEYS
 from distill.jobs.values import check_values, leaves
 from distill.metrics.base import PointwiseMetric, RequestMetric
 from tests.marks import slow_except
-from tests.messages import CONF, SOURCE
+from tests.messages import CONF
 from tests.models.composing import composing
+from tools.error_texts import SOURCE
 
 PARQUET = ["data=parquet", "data.source=a", "data.schema=b"]
 COMPOSITIONS = [

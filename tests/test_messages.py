@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from tests.messages import ANY, CONF, ROOT, Text, config_keys, parts, schema_keys, texts
+from tests.messages import CONF, ROOT, config_keys, parts, schema_keys
+from tools.error_texts import ANY, Text, texts
 
 # Of the command line, and of what else starts a run.
 WORDS = {
