@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from tests.patience import allow
+
 # The machine is shared: how long one example takes says nothing.
 settings.register_profile("shared_machine", deadline=None)
 settings.load_profile("shared_machine")
@@ -18,3 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tells helpers that wait for processes how long they may."""
+    allow(item)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import patience
+
 ROOT = Path(__file__).parents[1]
-SECONDS = 150.0
 
 
 @contextmanager
@@ -33,10 +34,10 @@ def started(script: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         kill_group(process)
 
 
-def finished(script: str, *arguments: str, seconds: float = SECONDS) -> tuple[int, str]:
+def finished(script: str, *arguments: str) -> tuple[int, str]:
     """Runs a script to its end and returns exit status and output; it must end in time and leave no process behind."""
     with started(script, *arguments) as process:
-        output, _ = process.communicate(timeout=seconds)
+        output, _ = process.communicate(timeout=patience())
         assert not group_alive(process.pid), "a process was left behind"
     return process.returncode, output
 

@@ -16,6 +16,7 @@ from distill.errors import ConfigError, DataError
 from distill.jobs import score as score_job
 from distill.jobs import select_fields as select_job
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, tiny_arguments
+from tests.patience import patience
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
@@ -113,7 +114,7 @@ except KeyboardInterrupt:
 def test_an_interrupt_is_raised_after_the_checkpoint(tmp_path: Path) -> None:
     endless = ["data=funnel_tiny", "trainer=cpu", "trainer.max_epochs=100000", "callbacks.patience=null"]
     command = [sys.executable, "-c", INTERRUPTED, *endless, "callbacks.progress_bar=false", "trainer.max_steps=100000"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=patience(), check=False)
     assert done.stdout.strip() == "caught 1", done.stderr[-2000:]
     assert done.returncode == 0
 

@@ -19,6 +19,7 @@ from distill.reports.summary import load_summary
 from distill.serving import Bundle
 from tests.export.conftest import write_log
 from tests.jobs.entry import ROOT, tiny_arguments
+from tests.patience import patience
 
 BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src", "conf", "serving")
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
@@ -54,7 +55,9 @@ def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]
     variables = {name: value for name, value in os.environ.items() if name not in hidden}
     variables |= {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     words = [str(word) for word in command]
-    return subprocess.run(words, cwd=folder, env=variables, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(
+        words, cwd=folder, env=variables, capture_output=True, text=True, timeout=patience(), check=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from distill.schema import Schema
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from distill.training.sharded_adagrad import ShardedAdagrad
 from tests.batches import make_schema
+from tests.patience import patience
 
 RATES = (0.5, 0.1, 0.05)
 # Ids of each step and rank; equal rows within a rank, on both, and a rank without any.
@@ -26,7 +27,6 @@ IDS = (([1, 2, 2, 7], [2, 9]), ([0, 9], []), ([3, 3, 1], [3, 5, 9]))
 LENGTHS = (([1, 0, 3], [2]), ([2], [0]), ([1, 2], [0, 3]))
 REASON = "TorchRec is not installed (docs/scale.md, Tables larger than a device)"
 BIG_ROWS, BIG_WIDTH = 1_000_000, 16
-DEADLINE_SECONDS = 150.0
 
 
 def _schema(**changes: dict[str, int]) -> Schema:
@@ -69,7 +69,7 @@ def _train_whole() -> tuple[EmbeddingTables, RowwiseAdagrad]:
 def _run_ranks(worker: Callable[..., None], *args: str) -> None:
     """Runs `worker(rank, *args)` in two processes and leaves none behind."""
     context = mp.spawn(worker, args=args, nprocs=2, join=False)
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + patience()
     try:
         while not context.join(timeout=1):
             assert time.monotonic() < deadline, "the ranks hang"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.jobs.entry import ROOT
+from tests.patience import patience
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,7 @@ class Done:
     errors: str
 
 
-def run_all(
-    commands: Sequence[Sequence[str]], environments: Sequence[Mapping[str, str]] | None = None, timeout: float = 120.0
-) -> list[Done]:
+def run_all(commands: Sequence[Sequence[str]], environments: Sequence[Mapping[str, str]] | None = None) -> list[Done]:
     """Runs commands side by side from the root of the repository; kills what is left of each at the end."""
     extra = environments or [{} for _ in commands]
     started = [
@@ -39,7 +38,7 @@ def run_all(
         for command, own in zip(commands, extra, strict=True)
     ]
     try:
-        outputs = [process.communicate(timeout=timeout) for process in started]
+        outputs = [process.communicate(timeout=patience()) for process in started]
     finally:
         for process in started:
             _kill_group(process.pid)
@@ -47,14 +46,14 @@ def run_all(
     return [Done(p.returncode, out, err) for p, (out, err) in zip(started, outputs, strict=True)]
 
 
-def run_python(*arguments: str, timeout: float = 120.0) -> Done:
+def run_python(*arguments: str) -> Done:
     """Runs Python with arguments."""
-    return run_all([[sys.executable, *arguments]], timeout=timeout)[0]
+    return run_all([[sys.executable, *arguments]])[0]
 
 
-def torchrun(*arguments: str, timeout: float = 120.0) -> Done:
+def torchrun(*arguments: str) -> Done:
     """Runs a script in two processes by torchrun."""
-    return run_python("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments, timeout=timeout)
+    return run_python("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments)
 
 
 def _kill_group(group: int) -> None:

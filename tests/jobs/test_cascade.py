@@ -164,7 +164,7 @@ def test_two_processes_measure_what_one_does(root: Path) -> None:
     ]  # fmt: skip
     one = cascade(root, *given)
     sizes = [size for size in SIZES if size != "trainer=cpu"]
-    done = run_python("scripts/cascade.py", *sizes, *path_arguments(root), *given, "trainer=ddp_sim", timeout=180)
+    done = run_python("scripts/cascade.py", *sizes, *path_arguments(root), *given, "trainer=ddp_sim")
     assert done.status == 0, done.errors[-3000:]
     folder = max((root / "runs" / "cascade").iterdir())
     assert json.loads((folder / "cascade.json").read_text()) == one

@@ -17,7 +17,7 @@ from tests.marks import slow_except
 @pytest.mark.slow
 def test_two_runs_at_once_share_one_cache(tmp_path: Path) -> None:
     command = [sys.executable, "train.py", "+experiment=quickstart", *tiny_arguments(tmp_path)]
-    for done in run_all([[*command, "name=a"], [*command, "name=b"]], timeout=180):
+    for done in run_all([[*command, "name=a"], [*command, "name=b"]]):
         assert done.status == 0, done.errors[-2000:]
     summaries = [load_summary(run_dirs(tmp_path, name)[0]) for name in ("a", "b")]
     assert sorted(summary.cached.count("teacher") for summary in summaries) == [0, 1]

@@ -78,7 +78,7 @@ def test_two_processes_learn_what_one_does(root: Path) -> None:
     shards = ["data.loader.num_shards=2", "data.loader.batch_candidates=200", "trainer.limit_train_batches=8"]
     both = [*tiny, "model=two_tower", *term, *shards]
     train(*both, "trainer=cpu", "name=one")
-    done = run_python("train.py", *both, "trainer=ddp_sim", "name=two", timeout=180)
+    done = run_python("train.py", *both, "trainer=ddp_sim", "name=two")
     assert done.status == 0, done.errors[-3000:]
     one, two = (_curve(run_dirs(root, name)[0], "student") for name in ("one", "two"))
     assert len(one) == 8

@@ -21,6 +21,7 @@ from distill.losses.terms import SoftmaxKL, TermSums
 from distill.models import InteractionRanker, TwoTower
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
+from tests.patience import patience
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_two_processes_through_the_entry_point(tmp_path: Path) -> None:
     command = [sys.executable, "train.py", "+experiment=quickstart", *arguments, "trainer=ddp_sim", "name=two",
                "data.loader.num_shards=2", f"paths.cache={tmp_path / 'cache_two'}"]  # fmt: skip
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ}, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(), env={**os.environ}, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (load_summary(next(iter(run_dirs(tmp_path, name)))) for name in ("one", "two"))
@@ -173,7 +174,7 @@ def test_nothing_of_the_libraries_is_printed(tmp_path: Path) -> None:
     """In a process of its own, as pytest keeps warnings to itself: what a user reads is ours."""
     alone = [a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")]
     command = [sys.executable, "train.py", *alone, "trainer.max_steps=3", "name=quiet"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(), check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "site-packages" not in done.stderr
     assert "Run folder" in done.stderr

@@ -29,6 +29,7 @@ from tests.jobs.days import SCHEMA, day, of_day, write_days
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, run_script, train
 from tests.jobs.test_mistakes import message_of
 from tests.marks import slow_except
+from tests.patience import patience
 
 SMALL = ["trainer=cpu", "trainer.max_epochs=1", "callbacks.progress_bar=false", "cost.enabled=false"]
 WHOLE = "split@data.adapter.split=whole"
@@ -251,7 +252,7 @@ def test_two_processes_write_the_same_files(root: Path, tmp_path: Path) -> None:
     one = predict(root, root / "pairs.parquet", tmp_path / "one", "unit_rows=40")
     command = [sys.executable, "scripts/predict.py", "trainer=ddp_sim", f"path={best(root)}", "unit_rows=40",
                f"source={root / 'pairs.parquet'}", f"out={tmp_path / 'two'}", *path_arguments(tmp_path)]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(), check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     parts = sorted((tmp_path / "two").glob("part-*"))
     two = pa.concat_tables([pq.read_table(path) for path in parts])

@@ -23,7 +23,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ends(root: Path, what: str, rank: int) -> str:
     """Returns the output of a run in which something happens to a rank; `finished` limits its time."""
-    status, output = finished("tests/jobs/killer.py", what, "student", "3", str(rank), *arguments(root), seconds=100)
+    status, output = finished("tests/jobs/killer.py", what, "student", "3", str(rank), *arguments(root))
     assert status != 0
     return output
 

@@ -17,6 +17,7 @@ from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.marks import some_fast
+from tests.patience import patience
 from tests.processes import group_alive, started
 
 _ARGUMENTS = [
@@ -88,7 +89,7 @@ def test_ctrl_c_reaches_two_processes_together(whole: Path) -> None:
     with started("train.py", *arguments, *long, "callbacks.checkpoint_every_n_steps=null") as process:
         _wait_for_checkpoint(whole, "ranks", process)
         os.killpg(process.pid, signal.SIGINT)
-        errors, _ = process.communicate(timeout=60)
+        errors, _ = process.communicate(timeout=patience())
         assert not group_alive(process.pid)
     assert process.returncode != 0
     assert "resume=last" in errors
@@ -105,7 +106,7 @@ def test_sigterm_to_one_rank_stops_both(whole: Path) -> None:
     with started("train.py", *arguments, *long, "callbacks.checkpoint_every_n_steps=null") as process:
         _wait_for_checkpoint(whole, "one", process)
         process.send_signal(signal.SIGTERM)
-        errors, _ = process.communicate(timeout=60)
+        errors, _ = process.communicate(timeout=patience())
         assert not group_alive(process.pid)
     assert process.returncode != 0
     assert "Interrupted at step" in errors
@@ -123,7 +124,7 @@ def _text(metrics: dict[str, float]) -> dict[str, str]:
 
 
 def _wait_for_checkpoint(root: Path, name: str, process: subprocess.Popen[Any]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + patience()
     while not list((root / "runs" / name).glob("*/checkpoints/last.ckpt")):
         assert time.monotonic() < deadline
         assert process.poll() is None

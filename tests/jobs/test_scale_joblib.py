@@ -17,7 +17,7 @@ def test_jobs_side_by_side_share_a_teacher(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     few = ["teacher=trained", "loss=pointwise", "trainer.limit_train_batches=2", "logger=none", "threads=1"]
     jobs = ["data.adapter.seed=0", "loss.terms.soft.weight=1.0,3.0", "hydra/launcher=distill_joblib"]
-    done = run_python("train.py", "-m", *tiny_arguments(tmp_path), *few, *jobs, timeout=300)
+    done = run_python("train.py", "-m", *tiny_arguments(tmp_path), *few, *jobs)
     assert done.status == 0, done.errors[-3000:]
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
     found = [load_summary(sweep / job) for job in ("0", "1")]

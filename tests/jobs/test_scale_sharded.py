@@ -18,9 +18,7 @@ TOLERANCE = 1e-4
 def _run(root: Path, name: str, *arguments: str) -> Path:
     tiny = [a for a in tiny_arguments(root) if not a.startswith(("trainer=", "trainer.max", "teacher."))]
     steps = ["trainer=ddp_sim", "data.loader.num_shards=2", "scheduler=constant", "trainer.limit_train_batches=4"]
-    done = run_python(
-        "train.py", "+experiment=funnel/two_tower", *tiny, *steps, f"name={name}", *arguments, timeout=300
-    )
+    done = run_python("train.py", "+experiment=funnel/two_tower", *tiny, *steps, f"name={name}", *arguments)
     assert done.status == 0, done.errors[-3000:]
     return run_dirs(root, name)[0]
 

@@ -28,7 +28,7 @@ def _sweep(root: Path, tasks: int) -> list[str]:
 @pytest.mark.slow
 def test_a_sweep_of_two_ranks_each(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    done = run_python(*_sweep(tmp_path, 2), timeout=300)
+    done = run_python(*_sweep(tmp_path, 2))
     assert done.status == 0, done.errors[-3000:]
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
     assert [load_summary(sweep / job).seed for job in ("0", "1")] == [0, 1]
@@ -38,7 +38,7 @@ def test_a_sweep_of_two_ranks_each(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ranks_that_were_not_started_are_an_error(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    done = run_python(*_sweep(tmp_path, 1), timeout=300)
+    done = run_python(*_sweep(tmp_path, 1))
     assert done.status != 0
     logs = "".join(path.read_text() for path in tmp_path.rglob("*.err"))
     assert "must be started by torchrun, srun or submitit" in logs + done.errors

@@ -17,6 +17,7 @@ from distill.metrics.rows import concatenate
 from distill.ops.brought import Brought
 from distill.ops.waiting import as_on_a_device
 from tests.no_sync import waits
+from tests.patience import patience
 
 Table = Callable[..., ScoredRows]
 WORKER = Path(__file__).with_name("gloo_worker.py")
@@ -92,7 +93,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     ]
     try:
         for process in processes:
-            _, errors = process.communicate(timeout=180)
+            _, errors = process.communicate(timeout=patience())
             assert process.returncode == 0, errors
     finally:
         for process in processes:

@@ -36,7 +36,6 @@ def _run(root: Path, name: str, trainer: str, extra: list[str]) -> Path:
         f"paths.cache={root / 'cache' / name}",
         f"name={name}",
         *extra,
-        timeout=180,
     )
     assert done.status == 0, done.errors[-3000:]
     return run_dirs(root, name)[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.marks import some_fast
+from tests.patience import patience
 
 _CHECKPOINT = """
 import sys, torch
@@ -57,5 +58,5 @@ def limit(size):
 @pytest.mark.slow
 def test_no_room_is_one_clear_error_and_leaves_nothing(tmp_path: Path, script: str) -> None:
     command = [sys.executable, "-c", _LIMIT + script, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patience(), check=False)
     assert done.returncode == 0, done.stderr

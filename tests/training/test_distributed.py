@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from distill.features import EmbeddingTables
 from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, gather_ragged
 from tests.batches import make_schema
+from tests.patience import patience
 
 IDS = ([1, 2, 2, 7], [2, 9])
 
@@ -36,7 +37,7 @@ def _worker(rank: int, folder: str) -> None:
 @pytest.mark.slow
 def test_table_gradients_are_the_mean_over_ranks_and_equal_everywhere(tmp_path: Path) -> None:
     workers = mp.spawn(_worker, args=(str(tmp_path),), nprocs=2, join=False, daemon=True)
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + patience()
     while not workers.join(timeout=1):
         assert time.monotonic() < deadline, "the processes wait for each other"
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))

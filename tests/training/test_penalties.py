@@ -37,6 +37,7 @@ from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory
 from tests.batches import make_batch, make_schema
 from tests.models.building import MEAN
+from tests.patience import patience
 
 SCHEMA = make_schema().serving_view()
 TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 1.0)]
@@ -214,7 +215,7 @@ def _cases() -> dict[str, Batch]:
 @pytest.mark.slow
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     workers = mp.spawn(_worker, args=(str(tmp_path),), nprocs=2, join=False, daemon=True)
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + patience()
     while not workers.join(timeout=1):
         assert time.monotonic() < deadline, "the processes wait for each other"
     for name in MODELS:
