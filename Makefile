@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LOWEST := .venv-lowest
-LOWEST_TESTS ?= tests/encodings/test_rows.py tests/encodings/test_values.py tests/encodings/test_text_columns.py tests/encodings/test_tokens.py tests/data/prepare tests/data/test_parquet_source.py tests/data/stream/test_stream.py tests/training/test_checkpoint_io.py
+LOWEST_TESTS ?= $(addprefix tests/,encodings/test_rows.py encodings/test_values.py encodings/test_text_columns.py encodings/test_tokens.py $(addprefix data/prepare/,test_pipeline.py test_csv_file.py test_json_file.py test_listed.py test_raw_types.py test_teacher.py) data/test_parquet_source.py data/stream/test_stream.py training/test_checkpoint_io.py)
 MAKEFLAGS += -j2
 
 .PHONY: install quickstart test test-lowest test-all gpu-check lint types docs format stats clean

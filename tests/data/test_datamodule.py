@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, OnException
 from distill.batch import Batch
 from distill.data.datamodule import Loading, RankingDataModule
 from distill.errors import ConfigError, SignalError
+from tests.marks import some_fast
 
 from .stream.builders import make_dataset, make_sidecar
 
@@ -114,7 +115,7 @@ def test_an_epoch_is_every_row_once_and_epochs_differ(root: Path, whole: list[li
 
 
 @pytest.mark.parametrize("limits", LIMITS, ids=["epochs", "steps"])
-@pytest.mark.parametrize("step", [1, 5, 10, 11, 19, 20])
+@pytest.mark.parametrize("step", some_fast([1, 5, 10, 11, 19, 20], 3))
 def test_resume_after_any_step(
     root: Path, tmp_path: Path, whole: list[list[int]], step: int, limits: dict[str, Any]
 ) -> None:

@@ -17,7 +17,6 @@ from distill.jobs.warm_start import warm_start
 from distill.reports.summary import load_summary
 from distill.serving import Bundle
 from tests.jobs.entry import path_arguments, run_dirs, train
-from tests.marks import slow_except
 
 ENCODINGS = {
     "piecewise_linear": {"type": "piecewise_linear", "bins": 8},
@@ -42,7 +41,8 @@ def _write(root: Path, encoding: str) -> None:
     (root / "schema.yaml").write_text(yaml.safe_dump(schema))
 
 
-@pytest.mark.parametrize("encoding", slow_except(ENCODINGS, "piecewise_linear"))
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_linear_model_learns_a_curve(encoding: str, tmp_path: Path) -> None:
     _write(tmp_path, encoding)
     train(

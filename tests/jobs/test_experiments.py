@@ -18,12 +18,7 @@ FOLDER = ROOT / "conf" / "experiment"
 EXPERIMENTS = sorted(
     str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem not in ("base", "distilled")
 )
-FAST = (
-    "quickstart",
-    "funnel/two_tower_from_dcn_v2-cotrained",
-    "lightgbm_rank/dnn-lambdarank",
-    "movielens_100k/two_tower_from_dcn_v2-softmax_kl",
-)
+FAST = ("quickstart", "funnel/two_tower_from_dcn_v2-cotrained")
 FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false", "name=run"]
 
 

@@ -180,7 +180,9 @@ def test_a_test_split_without_positives_is_warned_of(tmp_path: Path, caplog: pyt
 
 
 @pytest.mark.parametrize("metrics", slow_except(["default", "funnel", "movielens"], "default"))
-@pytest.mark.parametrize("teacher", [["teacher=none"], ["teacher=checkpoint", "teacher.path=x"]])
+@pytest.mark.parametrize(
+    "teacher", slow_except([["teacher=none"], ["teacher=checkpoint", "teacher.path=x"]], ["teacher=none"])
+)
 def test_what_is_measured_is_known_without_data(tmp_path: Path, metrics: str, teacher: list[str]) -> None:
     """The names found on made-up rows are those that the real rows give."""
     dataset = written(tmp_path, schema(), {})

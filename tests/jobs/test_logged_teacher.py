@@ -96,6 +96,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join((captured.err + captured.out).split())
 
 
+@pytest.mark.slow
 def test_a_score_of_one_task_teaches_that_task(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = distil(root, "some", "loss=listwise", "sampling=pseudo_labels", "teacher.calibration=platt")
     assert list(metrics) == ["teacher", "control", "distilled"]

@@ -10,12 +10,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from distill.reports.summary import load_summary
 from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
-from tests.marks import slow_except
 
 TERMS = sorted(path.stem for path in (ROOT / "conf" / "loss_term").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("signals", slow_except(["online", "cached"], "cached"))
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", ["online", "cached"])
 def test_all_terms_in_one_run(signals: str, tmp_path: Path) -> None:
     added = [f"+loss_term@loss.terms.{term}={term}" for term in TERMS]
     train(

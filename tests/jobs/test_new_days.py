@@ -213,6 +213,7 @@ def test_a_checkpoint_of_before_goes_on_with_its_own_dataset_alone(root: Path, t
     assert "does not carry its encodings" in said
 
 
+@pytest.mark.slow
 def test_a_cotrained_teacher_carries_its_encodings_too(root: Path) -> None:
     data = ["data=prepared", f"data.root={root / 'day1'}", *path_arguments(root)]
     train(*data, *SMALL, "teacher=cotrained", "loss=listwise", "name=together", "control.enabled=false")

@@ -149,6 +149,7 @@ def test_what_changes_nothing_may_differ_and_the_record_keeps_how_it_began(root:
     assert found.config_hash == expected.config_hash == manifest["config_hash"] == began["config_hash"]
 
 
+@pytest.mark.slow
 def test_config_hash_is_one_value_and_leaves_the_seed_out(root: Path) -> None:
     train(*_arguments(root, "other"), "seed=5")
     folders = [run_dirs(root, name)[0] for name in ("done", "other")]

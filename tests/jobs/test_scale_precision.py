@@ -74,6 +74,7 @@ def test_compiled_layers_train_what_eager_ones_do(tmp_path: Path) -> None:
     _check_run(tmp_path, eager, _teacher(tmp_path, "compiled", "compile.enabled=true"), 1e-4)
 
 
+@pytest.mark.slow
 def test_compiling_changes_no_name_and_compiles_each_outermost_layer() -> None:
     model = small_dcn_v2(make_schema())
     names = list(model.state_dict())

@@ -11,7 +11,6 @@ from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.jobs.run_state import difference
-from tests.marks import slow_except
 
 
 def _alone(root: Path) -> list[str]:
@@ -27,7 +26,8 @@ def test_max_steps_may_end_a_run_before_the_first_validation(tmp_path: Path) -> 
     assert 0 < summary.metrics["model"]["click/auc"] < 1
 
 
-@pytest.mark.parametrize("reading", slow_except(["resident=host", "resident=device", "workers=3"], "resident=device"))
+@pytest.mark.slow
+@pytest.mark.parametrize("reading", ["resident=host", "resident=device", "workers=3"])
 def test_how_rows_are_read_changes_no_bit(tmp_path: Path, reading: str) -> None:
     train(*_alone(tmp_path), "trainer.max_epochs=2", "name=disk")
     train(*_alone(tmp_path), "trainer.max_epochs=2", "name=other", f"data.loader.{reading}")

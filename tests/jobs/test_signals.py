@@ -17,6 +17,7 @@ from distill.jobs.parts import load_model
 from distill.reports.summary import load_summary
 from distill.signals.principal import PrincipalComponents
 from tests.jobs.entry import path_arguments, run_dirs, run_script, tiny_arguments, train
+from tests.marks import slow_except
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +270,7 @@ def test_the_next_scoring_removes_what_a_killed_one_left(root: Path) -> None:
     assert list(folder.rglob(".*")) == []
 
 
-@pytest.mark.parametrize("name", ["provenance.json", "val/checksums.json"])
+@pytest.mark.parametrize("name", slow_except(["provenance.json", "val/checksums.json"], "provenance.json"))
 def test_a_damaged_record_of_signals_is_refused_and_written_again(
     root: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -41,6 +41,7 @@ def test_epochs_end_where_a_cycle_does(steps: int, epochs: int) -> None:
     assert epochs_of(steps) == epochs
 
 
+@pytest.mark.slow
 def test_a_run_says_and_keeps_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*RUN, "model=logistic", "data.loader.batch_candidates=auto", *path_arguments(tmp_path)]
     train(*arguments, "trainer.max_steps=40")

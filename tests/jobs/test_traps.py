@@ -18,6 +18,8 @@ from distill.sealed import read_sealed, write_sealed
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import path_arguments, replay, run_dirs, run_script, tiny_arguments, train
 
+pytestmark = pytest.mark.slow  # test_no_code.py has what make test looks at
+
 _STUDENT = "+experiment=funnel/two_tower"
 
 

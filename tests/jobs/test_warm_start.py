@@ -151,6 +151,7 @@ def test_another_checkpoint_is_another_model_in_the_cache(root: Path) -> None:
     assert "teacher" in load_summary(run_dirs(root, "third")[0]).cached
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_its_own_weights(root: Path) -> None:
     """The checkpoint that it began with may be gone by then."""
     shutil.copy(best(root, "old"), root / "gone.ckpt")

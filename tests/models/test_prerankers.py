@@ -74,7 +74,7 @@ def test_a_batch_of_one_and_any_number_of_tasks(name: str, tasks: tuple[str, ...
     assert model(make_batch(schema)).logits.shape == (8, len(tasks))
 
 
-@pytest.mark.parametrize("name", PRERANKERS)
+@pytest.mark.parametrize("name", some_fast(PRERANKERS, 3))
 def test_scores_each_pair_for_itself(name: str) -> None:
     schema = _schema()
     model = build(name, schema).eval()
@@ -84,7 +84,7 @@ def test_scores_each_pair_for_itself(name: str) -> None:
     torch.testing.assert_close(model(batch.select(rows)).logits, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SPLIT)
+@pytest.mark.parametrize("name", some_fast(SPLIT, 3))
 def test_item_vectors_computed_alone_and_stored_give_the_same_logits(name: str, tmp_path: Path) -> None:
     schema = _schema()
     model = build(name, schema).eval()

@@ -164,6 +164,7 @@ def test_a_finished_job_of_an_interrupted_trial_is_not_run_again(tmp_path: Path)
     assert trials[0].value == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_more_trials_with_the_same_settings_only(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path / 'study.db'}"
     tune(tmp_path, lambda job: summary(0.5), "a=1", "threads=1", n_trials=1, storage=database)
