@@ -24,6 +24,7 @@ from distill.errors import DistillError
 from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
 from distill.jobs.hydra_help import groups_listed_once
+from distill.jobs.override_text import for_hydra
 from distill.jobs.run_places import fetch_last_run, run_here, run_published, runs_here
 from distill.jobs.trust import trusting
 from distill.jobs.uris import on_this_machine
@@ -204,12 +205,12 @@ def _hydra_raises(wanted: bool) -> Iterator[None]:
 
 
 def _options_first() -> None:
-    """Brings the options of Hydra before the overrides: its parser takes none behind them."""
+    """Brings the options of Hydra before the overrides: its parser takes none behind them. Quotes paths for it."""
     overrides = get_args_parser().parse_intermixed_args().overrides
     rest = sys.argv[1:]
     for override in reversed(overrides):
         del rest[len(rest) - 1 - rest[::-1].index(override)]
-    sys.argv[1:] = [*rest, *overrides]
+    sys.argv[1:] = [*rest, *map(for_hydra, overrides)]
 
 
 def _quiet_libraries() -> None:

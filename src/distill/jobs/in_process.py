@@ -23,6 +23,7 @@ from distill.errors import ConfigError
 from distill.jobs import app
 from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
+from distill.jobs.override_text import for_hydra
 from distill.jobs.program import typed
 
 _OF_HYDRA: tuple[type, ...] = (GlobalHydra, HydraConfig, JobRuntime, version.VersionBase)
@@ -41,7 +42,7 @@ def run_in_process(command: Command, overrides: Sequence[str], config_dir: Path 
         KeyboardInterrupt: The run was interrupted.
     """
     with typed(command.name, overrides), _own_hydra(), _own_logging(), warnings.catch_warnings():
-        return raising(lambda: _run(command, list(overrides), config_dir))
+        return raising(lambda: _run(command, [*map(for_hydra, overrides)], config_dir))
 
 
 def raising(job: Callable[[], Any]) -> Any:

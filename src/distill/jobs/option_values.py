@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from distill.jobs.override_text import for_hydra
 from distill.places.uri import is_uri, local_text
 
 
@@ -37,5 +38,5 @@ def with_overrides(parser: argparse.ArgumentParser, given: Sequence[str] | None)
     unknown = [name for name in overrides if name.startswith("-")]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    options.overrides = overrides
+    options.overrides = [*map(for_hydra, overrides)]
     return options
