@@ -97,8 +97,12 @@ class ItemKeys:
             )
 
     def _plain_integers(self, keys: Values) -> Int64 | None:
-        """Finds a list of plain integers without a detour; None of anything else."""
-        if self._table.is_text or type(keys) is not list:
+        """Finds a list or an array of plain integers without a detour; None of anything else."""
+        if self._table.is_text:
+            return None
+        if isinstance(keys, np.ndarray) and keys.dtype == np.int64 and keys.ndim == 1:
+            return self._table.find_integers(keys)
+        if type(keys) is not list:
             return None
         try:
             return self._table.find_integers(np.frombuffer(array("q", keys), np.int64))
