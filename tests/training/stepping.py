@@ -29,6 +29,7 @@ from distill.signals.column import ColumnSignals
 from distill.training.lr_schedule import LRSchedule
 from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory
+from distill.training.row_regularization import RowRegularization
 from tests.batches import make_batch, make_block, make_schema
 from tests.models.composing import composed_net
 from tests.models.listing import PRERANKERS
@@ -102,6 +103,7 @@ def module_of(
     samplers: Mapping[str, Sampler] | None = None,
     signals: SignalSource | None = None,
     embedding: Any = "rowwise_adagrad",
+    rows: RowRegularization | None = None,
     overrides: tuple[str, ...] = (),
 ) -> RankingModule:
     """A module in training, with its trainer."""
@@ -118,7 +120,7 @@ def module_of(
         recipe=Recipe(
             loss=loss,
             sampling=sampling,
-            optimizer=OptimizerFactory(0.01, 0.01, (0.9, 0.999), embedding, 0.1, 1.0),
+            optimizer=OptimizerFactory(0.01, 0.01, (0.9, 0.999), embedding, 0.1, 1.0, rows or RowRegularization()),
             schedule=LRSchedule("constant", 0, 0.0),
             total_steps=10,
         ),

@@ -21,6 +21,7 @@ from distill.signals.calibration import CalibratedSignals, PiecewiseLinear
 from distill.signals.checkpoint import CheckpointSignals
 from distill.signals.column import ColumnSignals
 from distill.training.module import RankingModule
+from distill.training.row_regularization import RowRegularization
 from tests.jobs.entry import ROOT
 from tests.marks import some_fast
 from tests.models.composing import build
@@ -42,6 +43,7 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
 MODELS = [*PRERANKERS, *RANKERS]
 OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "transformer": ("two_tower", ("sequence@model.net.sequence=transformer",)),
+    "dropout": ("two_tower", ("model.net.id_dropout=0.3", "model.net.embedding_dropout=0.2")),
     "distinct": ("two_tower", ("model.net.distinct_candidates=true",)),
     "category": ("dat", ("model.net.category_field=item",)),
 }
@@ -88,12 +90,18 @@ def of_optimiser(name: str) -> RankingModule:
     return module_of("two_tower", embedding=name)
 
 
+def of_regularised(name: str) -> RankingModule:
+    rows = RowRegularization(embedding_l2=0.3, embedding_l2_steps="all", embedding_max_norm=0.2)
+    return module_of("two_tower", embedding=name, rows=rows)
+
+
 CASES: list[tuple[Callable[[str], RankingModule], str]] = [
     *((of_model, name) for name in (*MODELS, *OTHERS)),
     *((of_term, name) for name in TERMS),
     *((of_sampler, name) for name in SAMPLERS),
     *((of_optimiser, name) for name in ("rowwise_adagrad", "sparse_adam")),
     (of_weighting, "uncertainty"),
+    *((of_regularised, name) for name in ("rowwise_adagrad", "sparse_adam")),
 ]
 
 

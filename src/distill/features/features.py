@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from distill.arguments import Bundle
+from distill.checks import require_number
 from distill.features.placement import TableFactory
 from distill.features.sequence import SequenceEncoding
 from distill.features.tables import EmbeddingTables
 from distill.schema import Schema
+
+_MOST_DROPPED = 0.99
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class Features(Bundle):
         embedding_std: Standard deviation of the initial embeddings.
         sequence: How sequence fields are encoded.
         tables: Builds the embedding tables; whole ones if not given.
+        id_dropout: Probability that an id is taken for the unknown one of its table, in training.
+        embedding_dropout: Probability that a value of an id's embedding is 0, in training.
+
+    Raises:
+        ConfigError: A probability is not below 1.
     """
 
     schema: Schema
@@ -28,6 +36,12 @@ class Features(Bundle):
     embedding_std: float
     sequence: SequenceEncoding
     tables: TableFactory = EmbeddingTables
+    id_dropout: float = 0.0
+    embedding_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("id_dropout", "embedding_dropout"):
+            require_number(name, getattr(self, name), 0.0, _MOST_DROPPED)
 
     @property
     def num_tasks(self) -> int:
@@ -36,4 +50,6 @@ class Features(Bundle):
 
     def build_tables(self) -> EmbeddingTables:
         """Builds embedding tables of all fields."""
-        return self.tables(self.schema, self.embedding_dim, self.embedding_std)
+        tables = self.tables(self.schema, self.embedding_dim, self.embedding_std)
+        tables.drop(self.id_dropout, self.embedding_dropout)
+        return tables

@@ -65,16 +65,8 @@ class ShardedTables(EmbeddingTables):
         """Widths of the fused tables."""
         return tuple(self._tables)
 
-    def rows(self, width: int, ids: Tensor) -> Tensor:
-        """Gathers rows of the fused table of one width from the ranks that have them.
-
-        Args:
-            width: Which fused table.
-            ids: Any shape `[…]` int64, offsets added.
-
-        Returns:
-            `[…, width]`.
-        """
+    def _rows(self, width: int, ids: Tensor) -> Tensor:
+        """Gathers rows from the ranks that have them."""
         flat = ids.flatten()
         distinct, inverse = torch.unique(flat, return_inverse=True)
         found = self._tables[width].lookup(distinct)
@@ -83,18 +75,8 @@ class ShardedTables(EmbeddingTables):
             found = _Kept.apply(found, distinct, self._pending[width])  # type: ignore[no-untyped-call]
         return found.index_select(0, inverse).view(*ids.shape, width)
 
-    def mean(self, width: int, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Averages the rows of each sequence.
-
-        Args:
-            width: Which fused table.
-            ids: Values of all sequences `[sum(lengths)]`, offsets added.
-            lengths: `[B]`.
-
-        Returns:
-            `[B, width]`; 0 for an empty sequence.
-        """
-        rows = self.rows(width, ids)
+    def _mean(self, width: int, ids: Tensor, lengths: Tensor) -> Tensor:
+        rows = self._rows(width, ids)
         owner = torch.arange(lengths.shape[0], device=ids.device).repeat_interleave(lengths, output_size=ids.shape[0])
         total = rows.new_zeros((lengths.shape[0], width)).index_add(0, owner, rows)
         return total / lengths.clamp(min=1).unsqueeze(1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from distill.errors import SchemaError
+from distill.features.dropout import IdDropout
 from distill.features.groups import TableGroups, is_group, set_group_rows
 from distill.features.lookup import embedding_mean, embedding_rows
 from distill.schema import FieldSpec, Schema
@@ -40,6 +41,8 @@ class EmbeddingTables(nn.Module):
     Attributes:
         embedding_dim: As given.
         init_std: As given.
+        id_dropout: Of the ids that are looked up; None without.
+        value_dropout: Of the values of their rows; None without.
         groups: Groups of the ids of `cold` fields.
         started: Table to the ids whose rows begin with something of their own.
     """
@@ -63,9 +66,23 @@ class EmbeddingTables(nn.Module):
             rows[width] = rows.get(width, 0) + spec.size
         self.groups = TableGroups(schema)
         self.init_std = init_std
+        self.id_dropout: IdDropout | None = None
+        self.value_dropout: nn.Dropout | None = None
         self.started: dict[str, Tensor] = {}
         self._frozen: dict[str, Tensor] = {}
         self._allocate(rows, init_std)
+
+    def drop(self, ids: float, values: float) -> None:
+        """Drops some of what is looked up, in training alone.
+
+        Args:
+            ids: Probability that an id becomes the unknown one of its table; see `IdDropout`.
+            values: Probability that a value of a looked up row, or of the mean of a sequence's rows, is 0; the others
+                are divided by 1 - `values`.
+        """
+        starts = [(place.width, place.first) for place in self._places.values()]
+        self.id_dropout = IdDropout(ids, starts) if ids > 0 else None
+        self.value_dropout = nn.Dropout(values) if values > 0 else None
 
     def train(self, mode: bool = True) -> Self:
         """Goes into training or evaluation, where groups stand for ids that training does not have."""
@@ -134,8 +151,7 @@ class EmbeddingTables(nn.Module):
         Returns:
             `[…, width]`.
         """
-        weight = self.weights[str(width)]
-        return embedding_rows(weight, ids)
+        return self._after_dropout(self._rows(width, self._left(width, ids)))
 
     def mean(self, width: int, ids: Tensor, lengths: Tensor) -> Tensor:
         """Averages the rows of each sequence.
@@ -148,8 +164,21 @@ class EmbeddingTables(nn.Module):
         Returns:
             `[B, width]`; 0 for an empty sequence.
         """
-        weight = self.weights[str(width)]
-        return embedding_mean(weight, ids, lengths)
+        return self._after_dropout(self._mean(width, self._left(width, ids), lengths))
+
+    def _rows(self, width: int, ids: Tensor) -> Tensor:
+        return embedding_rows(self.weights[str(width)], ids)
+
+    def _mean(self, width: int, ids: Tensor, lengths: Tensor) -> Tensor:
+        return embedding_mean(self.weights[str(width)], ids, lengths)
+
+    def _left(self, width: int, ids: Tensor) -> Tensor:
+        left: Tensor = ids if self.id_dropout is None else self.id_dropout(width, ids)
+        return left
+
+    def _after_dropout(self, values: Tensor) -> Tensor:
+        left: Tensor = values if self.value_dropout is None else self.value_dropout(values)
+        return left
 
 
 class UndrawnTables(EmbeddingTables):

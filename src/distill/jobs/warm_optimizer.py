@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from distill.errors import ConfigError, DataError
 from distill.jobs.warm_start import Taken
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.combined import CombinedOptimizer
+from distill.training.row_regularization import ROW_COUNTS
 
 State = dict[str, Any]
 _MODEL = "model."
@@ -77,16 +78,16 @@ class WarmOptimizer(pl.Callback):
         moves = [moved for moved in self._taken.moved if moved.name == name]
         if not moves or name not in self._old:
             return None
-        old = self._old[name]
-        self._check_kind(set(initial) or _ADAM, set(old))
-        state = _copied(initial) or _nothing(old, parameter)
+        old = {key: value for key, value in self._old[name].items() if key not in ROW_COUNTS}
+        self._check_kind(initial.keys() - ROW_COUNTS or _ADAM, old.keys())
+        state = _nothing(old, parameter) | _copied(initial)
         for moved in moves:
             for key, value in old.items():
                 if _is_by_row(value):
                     state[key][moved.to.to(state[key].device)] = value[moved.source].to(state[key])
         return state
 
-    def _check_kind(self, own: set[str], old: set[str]) -> None:
+    def _check_kind(self, own: Set[str], old: Set[str]) -> None:
         if own != old:
             raise ConfigError(
                 "The optimiser of the tables is another one than that of the checkpoint.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
@@ -12,6 +12,7 @@ from distill.checks import require_number
 from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer
+from distill.training.row_regularization import RowRegularization
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from distill.training.sharded_adagrad import ShardedAdagrad
 from distill.training.sparse_adam import TouchedRowsAdam
@@ -41,6 +42,7 @@ class OptimizerFactory:
         embedding: Optimiser of the embedding tables.
         embedding_lr: Learning rate of the embedding tables.
         clip_norm: Dense gradients are clipped to this norm; 0 switches it off.
+        rows: What keeps the rows of the embedding tables small.
     """
 
     lr: float
@@ -49,6 +51,7 @@ class OptimizerFactory:
     embedding: Literal["rowwise_adagrad", "sparse_adam"]
     embedding_lr: float
     clip_norm: float
+    rows: RowRegularization = field(default_factory=RowRegularization)
 
     def __post_init__(self) -> None:
         if self.embedding not in ("rowwise_adagrad", "sparse_adam"):
@@ -80,18 +83,27 @@ class OptimizerFactory:
         parts: dict[str, Optimizer] = {
             "dense": AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)
         }
-        if tables and self.embedding == "rowwise_adagrad":
-            parts["tables"] = RowwiseAdagrad(tables, lr=self.embedding_lr)
-        elif tables:
-            parts["tables"] = TouchedRowsAdam(tables, lr=self.embedding_lr)
+        if tables:
+            kind = RowwiseAdagrad if self.embedding == "rowwise_adagrad" else TouchedRowsAdam
+            parts["tables"] = kind(tables, lr=self.embedding_lr).regularized(self.rows)
         sharded = {name: m for name, m in module.named_modules() if isinstance(m, ShardedTables)}
-        if sharded and self.embedding != "rowwise_adagrad":
+        if sharded:
+            self._check_sharded()
+            parts["tables"] = ShardedAdagrad(sharded, lr=self.embedding_lr)
+        return CombinedOptimizer(parts)
+
+    def _check_sharded(self) -> None:
+        if self.embedding != "rowwise_adagrad":
             raise ConfigError(
                 "Sharded embedding tables have row-wise Adagrad only.",
                 where="optimizer.embedding",
                 expected="rowwise_adagrad, or embedding=default",
                 found=self.embedding,
             )
-        if sharded:
-            parts["tables"] = ShardedAdagrad(sharded, lr=self.embedding_lr)
-        return CombinedOptimizer(parts)
+        if not self.rows.is_none:
+            raise ConfigError(
+                "Sharded embedding tables have neither L2 nor a greatest norm.",
+                where="optimizer.embedding_l2, optimizer.embedding_max_norm",
+                expected="0 and null, or embedding=default",
+                found=f"{self.rows.embedding_l2:g} and {self.rows.embedding_max_norm}",
+            )

@@ -27,13 +27,14 @@ class TouchedRowsAdam(TouchedRows, SparseAdam):
 
     def count(self, param: Tensor) -> None:
         """See `TouchedRows.count`."""
-        self.state[param]["step"] += 1
+        if "step" in self.state[param]:  # it has been updated before
+            self.state[param]["step"] += 1
 
     def update(self, param: Tensor, group: dict[str, Any], rate: float | Tensor) -> None:
         """See `TouchedRows.update`."""
         betas, eps = group["betas"], group["eps"]
         state = self.state[param]
-        if not state:
+        if "step" not in state:
             state |= {"step": 0, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
         assert param.grad is not None
         grad = coalesced(param.grad)

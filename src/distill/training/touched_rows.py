@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import Self
+
+from distill.training.row_regularization import RowRegularization
 
 Closure = Callable[[], float] | None
 
@@ -28,10 +31,19 @@ class TouchedRows(Optimizer):
         found_inf: Scalar, above 0 where the step must not change anything; None if it always may.
         rates: Parameter to its `rate` as a scalar, where a step is recorded: whoever replays it sets them before each,
             and counts. None for the rates of the host.
+        regularization: What keeps the rows small.
     """
 
     found_inf: Tensor | None = None
     rates: Mapping[Tensor, Tensor] | None = None
+    regularization = RowRegularization()
+
+    def regularized(self, by: RowRegularization) -> Self:
+        """Keeps the rows small from the first step on; returns itself."""
+        self.regularization = by
+        for param in (param for group in self.param_groups for param in group["params"]):
+            by.begin(param, self.state[param])
+        return self
 
     @torch.no_grad()
     def step(self, closure: Closure = None) -> Any:
@@ -39,14 +51,18 @@ class TouchedRows(Optimizer):
         loss = evaluated(closure)
         for group in self.param_groups:
             for param in group["params"]:
-                if param.grad is None:
-                    continue
-                if self.rates is not None:
-                    self.update(param, group, self.rates[param])
-                else:
-                    self.update(param, group, self.rate(param, group))
-                    self.count(param)
+                if param.grad is not None:
+                    self._step(param, group)
         return loss
+
+    def _step(self, param: Tensor, group: dict[str, Any]) -> None:
+        self.regularization.penalise(param, self.state[param], self.found_inf)
+        if self.rates is not None:
+            self.update(param, group, self.rates[param])
+        else:
+            self.update(param, group, self.rate(param, group))
+            self.count(param)
+        self.regularization.limit(param, self.found_inf)
 
     def rate(self, param: Tensor, group: dict[str, Any]) -> float:
         """Returns the number that the next update of a parameter is multiplied by: its learning rate."""
