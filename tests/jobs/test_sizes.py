@@ -43,16 +43,17 @@ def test_epochs_end_where_a_cycle_does(steps: int, epochs: int) -> None:
 
 @pytest.mark.slow
 def test_a_run_says_and_keeps_what_it_chose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*RUN, "model=logistic", "data.loader.batch_candidates=auto", *path_arguments(tmp_path)]
+    wanted = ["data.loader.batch_candidates=auto", "optimizer.embedding_dense_rows=auto"]
+    arguments = [*RUN, "model=logistic", *wanted, *path_arguments(tmp_path)]
     train(*arguments, "trainer.max_steps=40")
     (folder,) = run_dirs(tmp_path, "logistic")
     chosen = {"data.loader.batch_candidates": 256, "trainer.max_epochs": 31, "callbacks.patience": 2}
+    chosen["optimizer.embedding_dense_rows"] = 256
     assert json.loads((folder / "manifest.json").read_text())["auto"] == chosen
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["data"]["loader"]["batch_candidates"], config["callbacks"]["patience"]) == (256, 2)
-    assert "auto: data.loader.batch_candidates=256, trainer.max_epochs=31, callbacks.patience=2, as there are " in (
-        (folder / "train.log").read_text()
-    )
+    said = ", ".join(f"{key}={number}" for key, number in chosen.items())
+    assert f"auto: {said}, as there are " in (folder / "train.log").read_text()
     before = load_summary(folder).metrics
     train(*arguments, "trainer.max_steps=40", "resume=last")
     assert load_summary(folder).metrics == before

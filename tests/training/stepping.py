@@ -104,6 +104,7 @@ def module_of(
     signals: SignalSource | None = None,
     embedding: Any = "rowwise_adagrad",
     rows: RowRegularization | None = None,
+    dense_rows: int = 0,
     overrides: tuple[str, ...] = (),
 ) -> RankingModule:
     """A module in training, with its trainer."""
@@ -120,7 +121,9 @@ def module_of(
         recipe=Recipe(
             loss=loss,
             sampling=sampling,
-            optimizer=OptimizerFactory(0.01, 0.01, (0.9, 0.999), embedding, 0.1, 1.0, rows or RowRegularization()),
+            optimizer=OptimizerFactory(
+                0.01, 0.01, (0.9, 0.999), embedding, 0.1, 1.0, rows or RowRegularization(), dense_rows
+            ),
             schedule=LRSchedule("constant", 0, 0.0),
             total_steps=10,
         ),

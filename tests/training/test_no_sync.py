@@ -95,12 +95,17 @@ def of_regularised(name: str) -> RankingModule:
     return module_of("two_tower", embedding=name, rows=rows)
 
 
+def of_small_tables(_: str) -> RankingModule:
+    return module_of("two_tower", dense_rows=12)
+
+
 CASES: list[tuple[Callable[[str], RankingModule], str]] = [
     *((of_model, name) for name in (*MODELS, *OTHERS)),
     *((of_term, name) for name in TERMS),
     *((of_sampler, name) for name in SAMPLERS),
     *((of_optimiser, name) for name in ("rowwise_adagrad", "sparse_adam")),
     (of_weighting, "uncertainty"),
+    (of_small_tables, "small_tables"),
     *((of_regularised, name) for name in ("rowwise_adagrad", "sparse_adam")),
 ]
 

@@ -20,12 +20,14 @@ _log = logging.getLogger(__name__)
 BATCH, EPOCHS = "data.loader.batch_candidates", "trainer.max_epochs"
 _OF_TEACHER = "teacher.max_epochs"
 PATIENCE = "callbacks.patience"
+DENSE_ROWS = tuple(f"{of}optimizer.embedding_dense_rows" for of in ("", "teacher.", "control."))
 _STEPS_OF_EPOCH, _STEPS = 200, 8000
 _LEAST_BATCH, _MOST_BATCH = 256, 4096
 _REQUESTS_OF_BATCH = 4
 _CYCLES = (1, 3, 7, 15, 31)  # epochs at whose end the learning rate of `scheduler=restarts` has come down
 _IN_CYCLES, _OTHERWISE = 2, 3
 _STAND_INS = {BATCH: _MOST_BATCH, EPOCHS: _CYCLES[1], _OF_TEACHER: _CYCLES[1], PATIENCE: _OTHERWISE}
+_STAND_INS |= dict.fromkeys(DENSE_ROWS, _MOST_BATCH)
 
 
 def assumed(cfg: DictConfig) -> DictConfig:
@@ -38,7 +40,8 @@ def sized(cfg: DictConfig, dataset: Dataset, record: RunRecord | None) -> tuple[
 
     A batch is a 200th of the training rows, so that an epoch has about as many steps, but 4 requests at least. The
     rows are read 1, 3, 7, 15 or 31 times, as often as 8,000 steps allow; early stopping leaves out what does not help.
-    Patience is 2 validations where the learning rate goes in cycles, none of which is broken off, else 3.
+    Patience is 2 validations where the learning rate goes in cycles, none of which is broken off, else 3. Tables learn
+    by Adam on all of their rows if these are no more than the candidates of a step, which could touch them all.
 
     Args:
         cfg: Without interpolations.
@@ -58,7 +61,8 @@ def sized(cfg: DictConfig, dataset: Dataset, record: RunRecord | None) -> tuple[
     batch = batch_of(rows, requests, divided) if BATCH in wanted else int(cfg.data.loader.batch_candidates)
     steps = max(1, math.ceil(rows / (batch * divided)))
     patience = _IN_CYCLES if cfg.scheduler.shape == RESTARTS else _OTHERWISE
-    found = _with(cfg, {key: {BATCH: batch, PATIENCE: patience}.get(key, epochs_of(steps)) for key in wanted})
+    sizes = {BATCH: batch, PATIENCE: patience, **dict.fromkeys(DENSE_ROWS, batch * divided)}
+    found = _with(cfg, {key: sizes.get(key, epochs_of(steps)) for key in wanted})
     numbers = _of(found, wanted)
     if numbers and rank() == 0:
         said = ", ".join(f"{key}={number}" for key, number in numbers.items())

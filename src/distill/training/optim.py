@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from distill.checks import require_number
+from distill.checks import require_integer, require_number
 from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer
 from distill.training.row_regularization import RowRegularization
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from distill.training.sharded_adagrad import ShardedAdagrad
+from distill.training.small_tables import SmallTables, small_places
 from distill.training.sparse_adam import TouchedRowsAdam
+from distill.training.touched_rows import TouchedRows
 
 
 def table_parameters(module: nn.Module) -> list[nn.Parameter]:
@@ -43,6 +46,8 @@ class OptimizerFactory:
         embedding_lr: Learning rate of the embedding tables.
         clip_norm: Dense gradients are clipped to this norm; 0 switches it off.
         rows: What keeps the rows of the embedding tables small.
+        embedding_dense_rows: Tables with at most so many rows learn by Adam on all of them, with `lr`; 0: none does.
+            `auto` stands for as many as a step has candidates, and is made a number before a factory is.
     """
 
     lr: float
@@ -52,6 +57,7 @@ class OptimizerFactory:
     embedding_lr: float
     clip_norm: float
     rows: RowRegularization = field(default_factory=RowRegularization)
+    embedding_dense_rows: int | Literal["auto"] = 0
 
     def __post_init__(self) -> None:
         if self.embedding not in ("rowwise_adagrad", "sparse_adam"):
@@ -69,6 +75,16 @@ class OptimizerFactory:
             )
         for beta in self.betas:
             require_number("optimizer.betas", beta, 0.0, 1.0 - 1e-9)
+        require_integer("optimizer.embedding_dense_rows", self.embedding_dense_rows, 0)
+        if self.embedding_dense_rows and self.embedding != "rowwise_adagrad":
+            raise ConfigError(
+                "All tables learn by Adam, none is left to another optimiser.",
+                where="optimizer.embedding_dense_rows",
+                expected="0 with optimizer.embedding=sparse_adam",
+                found=str(self.embedding_dense_rows),
+                remedy="Set one of them as it was: optimizer.embedding=rowwise_adagrad, or "
+                "optimizer.embedding_dense_rows=0.",
+            )
 
     def build(self, module: nn.Module) -> CombinedOptimizer:
         """Returns one optimiser for all trainable parameters of `module`; its state names them (`param_names`)."""
@@ -83,22 +99,32 @@ class OptimizerFactory:
         parts: dict[str, Optimizer] = {
             "dense": AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)
         }
-        if tables:
-            kind = RowwiseAdagrad if self.embedding == "rowwise_adagrad" else TouchedRowsAdam
-            parts["tables"] = kind(tables, lr=self.embedding_lr).regularized(self.rows)
         sharded = {name: m for name, m in module.named_modules() if isinstance(m, ShardedTables)}
         if sharded:
             self._check_sharded()
+        if tables:
+            parts["tables"] = self._of_tables(tables, module).regularized(self.rows)
+        if sharded:
             parts["tables"] = ShardedAdagrad(sharded, lr=self.embedding_lr)
         return CombinedOptimizer(parts)
 
-    def _check_sharded(self) -> None:
+    def _of_tables(self, tables: Sequence[tuple[str, nn.Parameter]], module: nn.Module) -> TouchedRows:
         if self.embedding != "rowwise_adagrad":
+            return TouchedRowsAdam(tables, lr=self.embedding_lr)
+        places = small_places(module, int(self.embedding_dense_rows))
+        ratio = self.lr / self.embedding_lr
+        small: dict[Tensor, SmallTables] = {
+            p: SmallTables(p, places[p], self.betas, ratio) for _, p in tables if p in places
+        }
+        return RowwiseAdagrad(tables, lr=self.embedding_lr).beside(small)
+
+    def _check_sharded(self) -> None:
+        if self.embedding != "rowwise_adagrad" or self.embedding_dense_rows:
             raise ConfigError(
                 "Sharded embedding tables have row-wise Adagrad only.",
-                where="optimizer.embedding",
-                expected="rowwise_adagrad, or embedding=default",
-                found=self.embedding,
+                where="optimizer.embedding, optimizer.embedding_dense_rows",
+                expected="rowwise_adagrad and 0, or embedding=default",
+                found=f"{self.embedding} and {self.embedding_dense_rows}",
             )
         if not self.rows.is_none:
             raise ConfigError(

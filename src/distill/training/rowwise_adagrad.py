@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from distill.errors import ConfigError
 from distill.ops.rows import coalesced
+from distill.training.small_tables import SmallTables
 from distill.training.touched_rows import TouchedRows
 
 
@@ -23,6 +25,9 @@ class RowwiseAdagrad(TouchedRows):
         lr: Learning rate.
         eps: Added to the denominator.
         initial_accumulator: G_r before the first update; damps the first steps of a row.
+
+    Attributes:
+        small: Parameter to those of its rows that are updated by Adam instead.
 
     Raises:
         ConfigError: A gradient is not sparse.
@@ -38,12 +43,20 @@ class RowwiseAdagrad(TouchedRows):
         eps: float = 1e-8,
         initial_accumulator: float = 0.0,
     ) -> None:
+        self.small: Mapping[Tensor, SmallTables] = {}
         super().__init__(params, {"lr": lr, "eps": eps, "initial_accumulator": initial_accumulator})
         for group in self.param_groups:
             for param in group["params"]:
                 start = group["initial_accumulator"]
                 dtype = torch.promote_types(param.dtype, torch.float32)
                 self.state[param]["sum"] = torch.full((param.shape[0],), start, dtype=dtype, device=param.device)
+
+    def beside(self, small: Mapping[Tensor, SmallTables]) -> Self:
+        """Leaves small tables to Adam from the first step on; returns itself."""
+        self.small = small
+        for param, tables in small.items():
+            tables.begin(param, self.state[param])
+        return self
 
     def update(self, param: Tensor, group: dict[str, Any], rate: float | Tensor) -> None:
         """See `TouchedRows.update`."""
@@ -52,6 +65,8 @@ class RowwiseAdagrad(TouchedRows):
             raise ConfigError("Row-wise Adagrad wants sparse gradients.", remedy="Use it for embedding tables only.")
         grad = coalesced(grad)
         rows, values = grad.indices()[0], grad.values()
+        if param in self.small:
+            values = self.small[param].update(param, self.state[param], (rows, values), rate, self.found_inf)
         if self.found_inf is not None:
             values = values.masked_fill(self.found_inf > 0, 0.0)
         total: Tensor = self.state[param]["sum"]
