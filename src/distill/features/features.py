@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from distill.arguments import Bundle
 from distill.checks import require_number
+from distill.errors import ConfigError
 from distill.features.placement import TableFactory
 from distill.features.sequence import SequenceEncoding
 from distill.features.tables import EmbeddingTables
+from distill.features.widths import with_widths
 from distill.schema import Schema
 
 _MOST_DROPPED = 0.99
@@ -26,9 +29,10 @@ class Features(Bundle):
         tables: Builds the embedding tables; whole ones if not given.
         id_dropout: Probability that an id is taken for the unknown one of its table, in training.
         embedding_dropout: Probability that a value of an id's embedding is 0, in training.
+        embedding_widths: `equal`, or `auto`: tables of few ids are narrower (see `width_of`).
 
     Raises:
-        ConfigError: A probability is not below 1.
+        ConfigError: A probability is not below 1, or the widths are of no known kind.
     """
 
     schema: Schema
@@ -38,10 +42,18 @@ class Features(Bundle):
     tables: TableFactory = EmbeddingTables
     id_dropout: float = 0.0
     embedding_dropout: float = 0.0
+    embedding_widths: Literal["equal", "auto"] = "equal"
 
     def __post_init__(self) -> None:
         for name in ("id_dropout", "embedding_dropout"):
             require_number(name, getattr(self, name), 0.0, _MOST_DROPPED)
+        if self.embedding_widths not in ("equal", "auto"):
+            raise ConfigError(
+                "Unknown widths of embeddings.",
+                where="embedding_widths",
+                expected="equal or auto",
+                found=str(self.embedding_widths),
+            )
 
     @property
     def num_tasks(self) -> int:
@@ -50,6 +62,7 @@ class Features(Bundle):
 
     def build_tables(self) -> EmbeddingTables:
         """Builds embedding tables of all fields."""
-        tables = self.tables(self.schema, self.embedding_dim, self.embedding_std)
+        schema = with_widths(self.schema, self.embedding_dim) if self.embedding_widths == "auto" else self.schema
+        tables = self.tables(schema, self.embedding_dim, self.embedding_std)
         tables.drop(self.id_dropout, self.embedding_dropout)
         return tables
