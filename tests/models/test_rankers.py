@@ -12,6 +12,8 @@ import torch
 from distill.batch import Batch, Ragged
 from distill.errors import ConfigError
 from distill.jobs.parts import load_model, model_card
+from distill.layers.batch_norm import BatchNorm
+from distill.layers.mlp import MLP
 from distill.models import InteractionRanker
 from distill.schema import Schema
 from distill.training.optim import count_weights
@@ -185,3 +187,24 @@ def test_what_does_not_fit_is_refused() -> None:
         build("dcn_v2", schema, "model.net.body.num_experts=2")
     with pytest.raises(ConfigError, match="cannot depend on it"):
         build("two_tower", schema, "sequence@model.net.sequence=target_attention")
+
+
+WITH_MLP = [name for name in BODIES if name not in ("cin", "cross", "fields", "fm")]
+
+
+@pytest.mark.parametrize("body", slow_except(WITH_MLP, "dcn_v2", "dlrm", "autoint"))
+def test_every_mlp_of_a_body_may_be_normalised(body: str) -> None:
+    schema = make_schema()
+    batch = make_batch(schema, (16, 16, 1, 31), seed=1)
+    own = ["model.net.body.hidden_units=[8]"] if body == "autoint" else []
+    model = build("dnn", schema, f"body@model.net.body={body}", "model.net.body.norm=batch", *own)
+    blocks = [block for mlp in model.modules() if isinstance(mlp, MLP) for block in mlp.blocks]
+    assert blocks
+    assert all(isinstance(block[1], BatchNorm) for block in blocks)
+    assert min(overfit(model, batch, 100).values()) > 0.9
+    assert all(int(block[1].num_batches_tracked) == 100 for block in blocks)
+
+
+def test_a_norm_of_no_mlp_is_refused() -> None:
+    with pytest.raises(ConfigError, match="norm"):
+        build("autoint", make_schema(), "model.net.body.norm=batch")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill.features import FieldLayout
 from distill.layers.field_projection import FieldProjection
-from distill.layers.mlp import MLP
+from distill.layers.mlp import MLP, Norm
 
 
 class Body(nn.Module, ABC):
@@ -39,12 +39,20 @@ class BesideMLP(Body):
         in_features: ΣD.
         hidden_units: Widths of the MLP.
         dropout: Of the MLP.
+        norm: Normalisation of the MLP's layers.
     """
 
-    def __init__(self, interaction: nn.Module, in_features: int, hidden_units: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self,
+        interaction: nn.Module,
+        in_features: int,
+        hidden_units: Sequence[int],
+        dropout: float,
+        norm: Norm = "none",
+    ) -> None:
         super().__init__()
         self.interaction = interaction
-        self.mlp = MLP(in_features, hidden_units, dropout=dropout)
+        self.mlp = MLP(in_features, hidden_units, norm=norm, dropout=dropout)
         self.out_features = cast(int, interaction.out_features) + self.mlp.out_features
 
     def forward(self, x: Tensor) -> Tensor:

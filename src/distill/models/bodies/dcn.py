@@ -13,7 +13,7 @@ from distill.features import FieldLayout
 from distill.layers.cross import CrossNetV2
 from distill.layers.cross_mixture import CrossNetV2Mixture
 from distill.layers.cross_v1 import CrossNetV1
-from distill.layers.mlp import MLP
+from distill.layers.mlp import MLP, Norm
 from distill.models.bodies.base import BesideMLP, Body
 
 
@@ -25,13 +25,21 @@ class DCNV1(BesideMLP):
         num_cross_layers: Layers of the cross network.
         hidden_units: Widths of the MLP.
         dropout: Of the MLP.
+        norm: Normalisation of the MLP's layers.
 
     Reference: Wang et al., "Deep & Cross Network for Ad Click Predictions", 2017, arXiv:1708.05123, eq. 3 and 6.
     """
 
-    def __init__(self, layout: FieldLayout, num_cross_layers: int, hidden_units: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self,
+        layout: FieldLayout,
+        num_cross_layers: int,
+        hidden_units: Sequence[int],
+        dropout: float,
+        norm: Norm = "none",
+    ) -> None:
         width = layout.num_columns
-        super().__init__(CrossNetV1(width, num_cross_layers), width, hidden_units, dropout)
+        super().__init__(CrossNetV1(width, num_cross_layers), width, hidden_units, dropout, norm)
 
 
 class DCNV2(Body):
@@ -45,6 +53,7 @@ class DCNV2(Body):
         hidden_units: Widths of the MLP.
         structure: `parallel` or `stacked`.
         dropout: Of the MLP.
+        norm: Normalisation of the MLP's layers.
 
     Raises:
         ConfigError: The structure is unknown, or experts have no rank.
@@ -61,6 +70,7 @@ class DCNV2(Body):
         hidden_units: Sequence[int],
         structure: Literal["parallel", "stacked"],
         dropout: float,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         if structure not in ("parallel", "stacked"):
@@ -68,7 +78,7 @@ class DCNV2(Body):
         self.structure = structure
         width = layout.num_columns
         self.cross = _cross_net(width, num_cross_layers, cross_rank, num_experts)
-        self.mlp = MLP(width, hidden_units, dropout=dropout)
+        self.mlp = MLP(width, hidden_units, norm=norm, dropout=dropout)
         self.out_features = self.mlp.out_features + (width if structure == "parallel" else 0)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from distill.features import FieldLayout
 from distill.layers.dot_interaction import DotInteraction
 from distill.layers.field_projection import FieldProjection
-from distill.layers.mlp import MLP
+from distill.layers.mlp import MLP, Norm
 from distill.models.bodies.base import Body, usual_width
 
 _DENSE = "<dense>"
@@ -27,6 +27,7 @@ class DLRM(Body):
         bottom_units: Widths of the bottom MLP before its last layer, which has `field_width`.
         top_units: Widths of the top MLP.
         dropout: Of the top MLP.
+        norm: Normalisation of the layers of both MLPs.
 
     Reference: Naumov et al., "Deep Learning Recommendation Model", 2019, arXiv:1906.00091, section 2.1.
     """
@@ -38,6 +39,7 @@ class DLRM(Body):
         bottom_units: Sequence[int],
         top_units: Sequence[int],
         dropout: float,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         width = field_width or usual_width(layout)
@@ -46,11 +48,11 @@ class DLRM(Body):
         num_dense = sum(is_dense)
         self.register_buffer("_dense", torch.tensor(is_dense).nonzero().flatten(), persistent=False)
         self.register_buffer("_embedded", torch.tensor(is_dense).logical_not().nonzero().flatten(), persistent=False)
-        self.bottom = MLP(num_dense, [*bottom_units, width]) if num_dense else None
+        self.bottom = MLP(num_dense, [*bottom_units, width], norm=norm) if num_dense else None
         self.project = FieldProjection(embedded, width) if embedded else None
         names = [*([_DENSE] if num_dense else []), *embedded]
         self.dot = DotInteraction(dict.fromkeys(names, width))
-        self.top = MLP(self.dot.out_features + (width if num_dense else 0), top_units, dropout=dropout)
+        self.top = MLP(self.dot.out_features + (width if num_dense else 0), top_units, norm=norm, dropout=dropout)
         self.out_features = self.top.out_features
 
     def forward(self, x: Tensor) -> Tensor:

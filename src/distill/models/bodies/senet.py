@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distill.features import FieldLayout
 from distill.layers.bilinear import BilinearInteraction, BilinearKind
-from distill.layers.mlp import MLP
+from distill.layers.mlp import MLP, Norm
 from distill.layers.senet import Excitation, SENet
 from distill.models.bodies.base import AtOneWidth, Body
 
@@ -26,6 +26,7 @@ class FiBiNet(Body):
         bilinear: `field_all`, `field_each` or `field_interaction`.
         hidden_units: Widths of the MLP.
         dropout: Of the MLP.
+        norm: Normalisation of the MLP's layers.
 
     Reference: Huang et al., "FiBiNET", 2019, arXiv:1905.09433, eq. 1 to 9. Deviations: numbers are no fields of the
     interaction but inputs of the MLP; the interaction of the gated fields has weights of its own, not those of the
@@ -41,6 +42,7 @@ class FiBiNet(Body):
         bilinear: BilinearKind,
         hidden_units: Sequence[int],
         dropout: float,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         embedded = {name: width for name, width in layout.widths.items() if name not in layout.dense}
@@ -51,7 +53,7 @@ class FiBiNet(Body):
             FieldLayout(embedded), field_width, partial(_TwoBilinear, reduction_ratio, excitation, bilinear)
         )
         num_dense = sum(layout.widths[name] for name in dense)
-        self.mlp = MLP(self.interaction.out_features + num_dense, hidden_units, dropout=dropout)
+        self.mlp = MLP(self.interaction.out_features + num_dense, hidden_units, norm=norm, dropout=dropout)
         self.out_features = self.mlp.out_features
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,6 +88,7 @@ class SENetDNN(Body):
         excitation: Of SENet.
         hidden_units: Widths of the MLP.
         dropout: Of the MLP.
+        norm: Normalisation of the MLP's layers.
     """
 
     def __init__(
@@ -95,10 +98,11 @@ class SENetDNN(Body):
         excitation: Excitation,
         hidden_units: Sequence[int],
         dropout: float,
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.senet = SENet(layout.widths, reduction_ratio, excitation)
-        self.mlp = MLP(layout.num_columns, hidden_units, dropout=dropout)
+        self.mlp = MLP(layout.num_columns, hidden_units, norm=norm, dropout=dropout)
         self.out_features = self.mlp.out_features
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from distill.features import FieldLayout
 from distill.layers.activation import Activation
 from distill.layers.cin import CIN
+from distill.layers.mlp import Norm
 from distill.models.bodies.base import AtOneWidth, BesideMLP
 
 
@@ -21,6 +22,7 @@ class XDeepFM(BesideMLP):
         activation: Of the CIN.
         hidden_units: Widths of the MLP.
         dropout: Of the MLP.
+        norm: Normalisation of the MLP's layers.
 
     Reference: Lian et al., "xDeepFM", 2018, arXiv:1803.05170, eq. 6 to 9.
     """
@@ -34,6 +36,7 @@ class XDeepFM(BesideMLP):
         activation: Activation,
         hidden_units: Sequence[int],
         dropout: float,
+        norm: Norm = "none",
     ) -> None:
         cin = AtOneWidth(layout, field_width, lambda widths: CIN(widths, layer_sizes, split_half, activation))
-        super().__init__(cin, layout.num_columns, hidden_units, dropout)
+        super().__init__(cin, layout.num_columns, hidden_units, dropout, norm)
