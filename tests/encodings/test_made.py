@@ -39,6 +39,15 @@ def made(spec: FieldSpec, *columns: Raw, nan: bool = False) -> list[Any]:
     return found
 
 
+def test_what_is_missing_is_told_apart_from_the_mean() -> None:
+    spec = spec_of("missing", (False,))
+    assert made(spec, ([1.5, None, 0.0], None)) == [0.0, 1.0, 0.0]
+    assert made(spec, ([None, 2], [1, 0, 0, 1])) == [0.0, 1.0, 1.0, 0.0]
+    assert made(spec, ([1.0, float("nan")], None), nan=True) == [0.0, 1.0]
+    with pytest.raises(DataError, match="not finite"):
+        made(spec, ([1.0, float("nan")], None))
+
+
 def spread(column: Raw) -> list[Any]:
     values, rows = column
     return values if rows is None else [values[row] for row in rows]

@@ -22,6 +22,7 @@ from tests.marks import slow_except
 
 MADE = [
     {"name": "liked", "kind": "number", "made": {"type": "match", "of": ["past", "item"]}},
+    {"name": "no_price", "kind": "number", "made": {"type": "missing", "of": ["price"]}},
     {"name": "cheap", "kind": "number", "made": {"type": "ratio", "of": ["price", "age"], "otherwise": 0}},
     {"name": "pair", "kind": "id", "encoding": {"type": "hash", "buckets": 64},
      "made": {"type": "combine", "of": ["user", "brand"]}},
@@ -30,10 +31,25 @@ MADE = [
 ]  # fmt: skip
 
 
+def lose_some_prices(file: Path) -> None:
+    """Makes every third price of a log null."""
+    table = pq.read_table(file)
+    prices = [[None if i % 3 == 0 else p for i, p in enumerate(row)] for row in table["price"].to_pylist()]
+    place = table.column_names.index("price")
+    pq.write_table(table.set_column(place, "price", pa.array(prices, table.schema.field("price").type)), file)
+
+
+def of_file(root: Path, number: int) -> pa.Table:
+    """The log of a day as it was written, prices lost."""
+    return pq.read_table(root / "days" / f"{number}.parquet")
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
     write_days(root, range(1, 4), {**SCHEMA, "fields": SCHEMA["fields"] + MADE})
+    for number in (1, NEW):
+        lose_some_prices(root / "days" / f"{number}.parquet")
     run_script("scripts/prepare.py", *of_day(root, 1), *path_arguments(root), f"out={root / 'day1'}")
     train("data=prepared", f"data.root={root / 'day1'}", *path_arguments(root), *SMALL, "model=cold", "name=student")
     run_script("scripts/prepare.py", *of_day(root, NEW), *path_arguments(root), f"out={root / 'day2'}",
@@ -44,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["requests", "pairs", "scattered"])
 def test_prediction_reads_the_columns_that_fields_are_made_of(root: Path, shape: str, tmp_path: Path) -> None:
-    table = day(NEW).drop_columns(["click", "dwell"])
+    table = of_file(root, NEW).drop_columns(["click", "dwell"])
     if shape != "requests":
         table = as_pairs(table)
     if shape == "scattered":
@@ -77,7 +93,7 @@ def test_a_model_is_refused_data_that_makes_its_field_otherwise(
 
 @pytest.mark.slow
 def test_items_by_key_need_the_columns_of_the_pair(root: Path, tmp_path: Path) -> None:
-    table = as_pairs(day(NEW))
+    table = as_pairs(of_file(root, NEW))
     own = {name: table[name].to_pylist() for name in ("item", "brand", "price", "age")}
     first = {key: row for row, key in reversed(list(enumerate(own["item"])))}
     rows = sorted(first.values())

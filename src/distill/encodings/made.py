@@ -15,7 +15,7 @@ from distill.encodings.arrow import Bool, Int64, is_text, null_mask
 from distill.encodings.elapsed import MICROSECONDS, to_epoch
 from distill.encodings.place import Place
 from distill.encodings.values import check_lists, to_id_values, to_numbers, to_ragged
-from distill.schema import AnyMade, Combine, Difference, FieldSpec, Match, Overlap, Ratio, Side, Source
+from distill.schema import AnyMade, Combine, Difference, FieldSpec, Match, Missing, Overlap, Ratio, Side, Source
 
 Float64 = npt.NDArray[np.float64]
 
@@ -80,13 +80,16 @@ def make(made: AnyMade, sources: Sequence[SourceColumn], nan_is_missing: bool = 
         nan_is_missing: Whether a NaN in a number is a null rather than an error.
 
     Returns:
-        Text `[n]` of `combine`, else float64 `[n]`, with nulls.
+        Text `[n]` of `combine`, else float64 `[n]`, with nulls but for `missing`.
 
     Raises:
         DataError: A column does not hold what the field is made of.
     """
     if isinstance(made, Combine):
         return _combined(sources)
+    if isinstance(made, Missing):
+        _, known = _numbers(sources[0], nan_is_missing)
+        return pa.array((~known).astype(np.float64))
     if isinstance(made, Match | Overlap):
         values, known = _compared(made, sources)
     elif isinstance(made, Ratio):

@@ -5,7 +5,7 @@ from distill.schema.events import Events
 from distill.schema.fields import Cold, FieldSpec, Kind, source_columns
 from distill.schema.io import dump_schema, load_schema, parse_schema, save_schema
 from distill.schema.keys import Keys, RawColumns, StageKey
-from distill.schema.made import AnyMade, Combine, Difference, Epoch, Match, Overlap, Ratio, Source
+from distill.schema.made import AnyMade, Combine, Difference, Epoch, Match, Missing, Overlap, Ratio, Source
 from distill.schema.many import Columns
 from distill.schema.schema import (
     HiddenColumn,
@@ -36,6 +36,7 @@ __all__ = [
     "Keys",
     "Kind",
     "Match",
+    "Missing",
     "Overlap",
     "Ratio",
     "RawColumns",

@@ -17,7 +17,7 @@ from distill.errors import SchemaError
 from distill.schema.events import Events
 from distill.schema.fields import Cold, FieldSpec
 from distill.schema.keys import Keys, RawColumns, StageKey
-from distill.schema.made import Combine, Difference, Match, Overlap, Ratio, Source
+from distill.schema.made import Combine, Difference, Match, Missing, Overlap, Ratio, Source
 from distill.schema.many import Columns, expanded, listed_fields, patterns_of, used_columns, without_fields
 from distill.schema.plain_yaml import read_yaml
 from distill.schema.schema import (
@@ -46,7 +46,7 @@ _KNOWN: dict[str, type[BaseModel]] = {
     "events": Events,
     "weight": RowWeight,
     "raw": RawColumns,
-    **{one.model_fields["type"].default: one for one in (Combine, Match, Overlap, Ratio, Difference)},
+    **{one.model_fields["type"].default: one for one in (Combine, Match, Overlap, Ratio, Difference, Missing)},
     "of": Source,
 }
 _BESIDE: dict[type[BaseModel], list[str]] = {Schema: ["defaults"], FieldSpec: ["match", "except"]}

@@ -136,8 +136,29 @@ class Difference(Model):
         return "number" if self.unit is None else "time"
 
 
+class Missing(Model):
+    """1 where a number is missing, else 0: what its own encoding does not tell apart from the mean.
+
+    Attributes:
+        of: A column of numbers.
+    """
+
+    type: Literal["missing"] = "missing"
+    of: tuple[Source]
+
+    @model_validator(mode="after")
+    def _check(self) -> Missing:
+        _check_plain(self.type, self.of)
+        return self
+
+    @property
+    def role(self) -> SourceRole:
+        """What the values of the column are read as."""
+        return "number"
+
+
 AnyMade = Annotated[
-    Union[Combine, Match, Overlap, Ratio, Difference],  # noqa: UP007
+    Union[Combine, Match, Overlap, Ratio, Difference, Missing],  # noqa: UP007
     Field(discriminator="type"),
 ]
 
