@@ -1,6 +1,7 @@
 """Metrics of an evaluation, computed on the gathered rows of all ranks."""
 
 from distill.metrics.agreement import OrderAgreement, OverlapWithColumn, OverlapWithTeacher
+from distill.metrics.auc_logloss import AUCAndLogLoss
 from distill.metrics.base import Metric, Sampled
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.goal import Goal
@@ -25,6 +26,7 @@ from distill.metrics.suite import MetricSuite
 __all__ = [
     "AUC",
     "NDCG",
+    "AUCAndLogLoss",
     "Calibration",
     "CanonicalRows",
     "Evaluation",
