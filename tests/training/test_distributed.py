@@ -9,13 +9,20 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import nn
 
 from distill.features import EmbeddingTables
+from distill.training.optim import OptimizerFactory
+from distill.training.row_regularization import RowRegularization
 from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, gather_ragged
 from tests.batches import make_schema
 from tests.patience import patience
 
 IDS = ([1, 2, 2, 7], [2, 9])
+# L2, a greatest norm and Adam on the table of 5 rows, after the ranks' gradients are one.
+OPTIMIZER = OptimizerFactory(
+    *(0.01, 0.0, (0.9, 0.999), "rowwise_adagrad", 0.1, 0.0), RowRegularization(0.1, "all", 0.05), 5
+)
 
 
 def _worker(rank: int, folder: str) -> None:
@@ -30,7 +37,11 @@ def _worker(rank: int, folder: str) -> None:
     average_sparse_gradients(params)
     ragged = gather_ragged(torch.arange(float(rank * 3)))
     grads = [p.grad.to_dense() for p in params if p.grad is not None]
-    torch.save({"weights": [p.detach() for p in params], "grads": grads, "ragged": ragged}, f"{folder}/{rank}.pt")
+    weights = [p.detach().clone() for p in params]
+    OPTIMIZER.build(nn.ModuleList([tables, nn.Linear(2, 1)])).step()
+    stepped = [p.detach() for p in params]
+    saved = {"weights": weights, "grads": grads, "ragged": ragged, "stepped": stepped}
+    torch.save(saved, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -41,7 +52,7 @@ def test_table_gradients_are_the_mean_over_ranks_and_equal_everywhere(tmp_path: 
     while not workers.join(timeout=1):
         assert time.monotonic() < deadline, "the processes wait for each other"
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    for name in ("weights", "grads"):
+    for name in ("weights", "grads", "stepped"):
         for a, b in zip(first[name], second[name], strict=True):
             assert torch.equal(a, b)
     torch.manual_seed(0)
@@ -53,4 +64,7 @@ def test_table_gradients_are_the_mean_over_ranks_and_equal_everywhere(tmp_path: 
     assert grad is not None
     torch.testing.assert_close(first["grads"][0], grad.to_dense())
     assert torch.equal(first["grads"][1], torch.zeros(6, 3))
+    OPTIMIZER.build(nn.ModuleList([tables, nn.Linear(2, 1)])).step()
+    for own, stepped in zip(tables.parameters(), first["stepped"], strict=True):
+        torch.testing.assert_close(own.detach(), stepped)
     assert [t.tolist() for t in first["ragged"]] == [[], [0.0, 1.0, 2.0]]
