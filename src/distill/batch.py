@@ -166,6 +166,15 @@ class TeacherSignals(TensorStruct):
         """Returns the signals of the candidates at positions `rows [N']`."""
         return self.map(lambda tensor: tensor.index_select(0, rows))
 
+    def told(self, rows: Tensor, said: TeacherSignals) -> TeacherSignals:
+        """Returns the signals with others `said` of the candidates at positions `rows [N']`, by at least the same
+        hidden vectors."""
+        return TeacherSignals(
+            logits=self.logits.index_copy(0, rows, said.logits),
+            valid=self.valid.index_copy(0, rows, said.valid),
+            hidden={name: own.index_copy(0, rows, said.hidden[name]) for name, own in self.hidden.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Batch(TensorStruct):

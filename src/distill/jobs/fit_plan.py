@@ -97,6 +97,7 @@ class FitPlan:
             )
         if role == "control":
             return plan._alone(cfg.control)
+        plan._check_asked(cfg.teacher)
         if role == "student" and cfg.teacher.source == "cotrained":
             plan._must_listen()
             return replace(plan, cotraining=Cotraining.of(cfg))
@@ -187,10 +188,25 @@ class FitPlan:
         return replace(
             self,
             loss={**self.loss, "terms": terms},
-            sampling={name: node for name, node in self.sampling.items() if not self.samplers[name].needs_signals},
+            sampling={
+                name: {**node, "taught": False} if node.get("taught", False) else node
+                for name, node in self.sampling.items()
+                if not self.samplers[name].needs_signals
+            },
             optimizer=self.optimizer if own.optimizer is None else plain(own.optimizer),
             max_epochs=self.max_epochs if own.max_epochs is None else int(own.max_epochs),
         )
+
+    def _check_asked(self, teacher: DictConfig) -> None:
+        """Refuses samplers that ask a teacher about rows that it cannot be asked about."""
+        asking = [name for name, node in self.sampling.items() if node.get("taught", False)]
+        if asking and teacher.get("signals") != "online":
+            raise ConfigError(
+                "Only a frozen teacher that runs in the step can score rows that a sampler adds.",
+                where=", ".join(f"sampling.{name}.taught" for name in asking),
+                expected="false, or teacher.signals=online with teacher=trained or checkpoint",
+                found=f"true, with teacher={teacher.source}",
+            )
 
     def _must_listen(self) -> None:
         if not self.taught:

@@ -75,14 +75,15 @@ class AddedNegatives(Sampler):
     A draw that is a candidate of the request already is drawn again, so no positive of the request comes back as a
     negative; what is one after eight draws is left out, which happens where a request has most of the items that there
     are. New rows come after the others of their request, have missing cross fields, stage RECALLED, row −1 and no
-    teacher score, and carry the probability of their draw (`Batch.log_q`): q_i / (1 − Σ_c q_c) over the candidates c of
-    the request. The draws depend on the seed, the step and the request alone.
+    teacher score here (see `taught`), and carry the probability of their draw (`Batch.log_q`): q_i / (1 − Σ_c q_c) over
+    the candidates c of the request. The draws depend on the seed, the step and the request alone.
 
     Args:
         tasks: Names of the tasks that get labels; all of the schema's if None.
         weight: Weight of the new rows.
         per_request: Draws of a request.
         seed: Of the draw.
+        taught: Whether a teacher that runs in the step scores the new rows, as any candidate without cross fields.
 
     Raises:
         ConfigError: There is nothing to draw.
@@ -91,7 +92,12 @@ class AddedNegatives(Sampler):
     origin: Origin
 
     def __init__(
-        self, tasks: Sequence[str] | None = None, weight: float = 1.0, per_request: int = 5, seed: int = 0
+        self,
+        tasks: Sequence[str] | None = None,
+        weight: float = 1.0,
+        per_request: int = 5,
+        seed: int = 0,
+        taught: bool = False,
     ) -> None:
         super().__init__(tasks, weight)
         if per_request < 1:
@@ -102,6 +108,7 @@ class AddedNegatives(Sampler):
                 found=str(per_request),
             )
         self.per_request, self.seed = per_request, seed
+        self.taught_origin = self.origin if taught else None
         self._cross: FeatureBlock | None = None
 
     def setup(self, setting: LossSetting) -> None:

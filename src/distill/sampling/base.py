@@ -29,6 +29,9 @@ class Sampler(nn.Module, ABC):
     needs_signals: ClassVar[bool] = False
     """Whether the rule reads the teacher's signals."""
 
+    taught_origin: Origin | None = None
+    """Origin of the rows that the rule adds, if the teacher is asked about them."""
+
     def __init__(self, tasks: Sequence[str] | None, weight: float) -> None:
         super().__init__()
         if not weight > 0:
@@ -147,6 +150,12 @@ class Sampling(nn.Module):
     def needs_signals(self) -> bool:
         """Whether any rule reads the teacher's signals."""
         return any(isinstance(s, Sampler) and s.needs_signals for s in self.samplers)
+
+    @property
+    def taught_origins(self) -> tuple[Origin, ...]:
+        """Origins of rows that rules add and that the teacher is asked about."""
+        origins = [s.taught_origin for s in self.samplers if isinstance(s, Sampler)]
+        return tuple(origin for origin in origins if origin is not None)
 
     def check(self, tasks: Sequence[TaskInfo], has_signals: bool) -> None:
         """Checks every rule; see `Sampler.check`."""

@@ -33,6 +33,7 @@ class RandomNegatives(AddedNegatives):
         alpha: α ≥ 0 of `frequency`.
         strata: Of `stratified`: `popularity` or the name of a field.
         seed: Of the draw.
+        taught: Whether a teacher that runs in the step scores the new rows.
 
     Raises:
         ConfigError: The distribution is unknown or α negative.
@@ -51,8 +52,9 @@ class RandomNegatives(AddedNegatives):
         alpha: float = 0.75,
         strata: str = POPULARITY,
         seed: int = 0,
+        taught: bool = False,
     ) -> None:
-        super().__init__(tasks, weight, per_request, seed)
+        super().__init__(tasks, weight, per_request, seed, taught)
         if distribution not in get_args(Distribution) or alpha < 0:
             raise ConfigError(
                 "Random negatives cannot be drawn like this.",

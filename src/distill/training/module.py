@@ -194,11 +194,26 @@ class RankingModule(pl.LightningModule):
         needs, such as unlabelled ones without a teacher: a model scores each candidate for itself, so they would be
         scored for nothing. They stay where the host would wait to know them."""
         batch = replace(batch.sampled(self.sampling(batch, self.global_step)), is_ready=True)
+        batch = self._told_of_added(batch)
         if not can_look(batch.weight):
             return batch
         wanted = self.loss.acts_on(batch, batch.signals, self.global_step) | rows_in_training(self.model, batch)
         rows = wanted.nonzero().flatten()
         return batch if rows.shape[0] == batch.num_candidates else batch.select(rows)
+
+    def _told_of_added(self, batch: Batch) -> Batch:
+        """Adds what the teacher says of rows that sample rules added, if they ask for it. Where the host may not look
+        which rows these are, it is asked about all again."""
+        origins = self.sampling.taught_origins
+        if not origins or batch.signals is None or self.signals is None:
+            return batch
+        asked = torch.stack([batch.origin == origin for origin in origins]).any(dim=0)
+        if not can_look(asked):
+            return replace(batch, signals=self.signals(batch))
+        rows = asked.nonzero().flatten()
+        if not rows.shape[0]:
+            return batch
+        return replace(batch, signals=batch.signals.told(rows, self.signals(batch.select(rows))))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Finishes the gradients."""
