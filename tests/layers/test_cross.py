@@ -9,6 +9,7 @@ import torch
 from distill.errors import ConfigError
 from distill.layers.activation import Activation
 from distill.layers.cross import CrossNetV2
+from distill.layers.cross_gated import GatedCrossNet
 from distill.layers.cross_mixture import CrossNetV2Mixture, GateFunction
 from distill.layers.cross_v1 import CrossNetV1
 from tests.layers.checking import arrays, check_layer, count, randomise, rows
@@ -120,3 +121,25 @@ def test_mixture_refuses_wrong_arguments() -> None:
     gate: Any = "hard"
     with pytest.raises(ConfigError, match="hard"):
         CrossNetV2Mixture(5, 2, 2, 4, gate)
+
+
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_gated_equals_numpy(num_layers: int) -> None:
+    layer = GatedCrossNet(5, num_layers).double()
+    randomise(layer)
+    w, x, expected = arrays(layer), rows(4, 5), []
+    for x0 in x.numpy():
+        xl = x0
+        for i in range(num_layers):
+            gate = 1 / (1 + np.exp(-(w[f"gates.{i}.weight"] @ xl)))
+            xl = x0 * (w[f"crosses.{i}.weight"] @ xl + w[f"crosses.{i}.bias"]) * gate + xl
+        expected.append(xl)
+    np.testing.assert_allclose(layer(x).detach().numpy(), expected, atol=1e-9)
+
+
+def test_gated_is_a_layer() -> None:
+    layer = GatedCrossNet(5, 2)
+    assert count(layer) == 2 * (2 * 5 * 5 + 5)
+    check_layer(layer, 5)
+    with pytest.raises(ConfigError, match="in_features=0"):
+        GatedCrossNet(0, 2)

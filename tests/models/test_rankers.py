@@ -137,6 +137,13 @@ FORMULAS = {
     "dcn_v2": TABLES + 3 * (WIDTH * WIDTH + WIDTH) + DEEP + _mlp(WIDTH + 128, 2),
     "xdeepfm": TABLES + PROJECTION + 32 * 10 * 10 + 32 * 16 * 10 + DEEP + _mlp(16 + 32 + 128, 2) + LINEAR,
     "fibinet": TABLES + 12 + 2 * 5 * 1 + 2 * 10 * 16 + _mlp(BILINEAR_OUT + 8, 256, 128) + _mlp(128, 2) + LINEAR,
+    "final_mlp": TABLES + 2 * (4 + _mlp(4, 64, WIDTH)) + 2 * DEEP + 4 * 32 * 32 + _mlp(3 * 128, 2),
+    "mask_net": TABLES
+    + 2 * WIDTH
+    + 3 * (_mlp(WIDTH, 2 * WIDTH, WIDTH) + WIDTH * 64 + 2 * 64)
+    + _mlp(3 * 64, 256, 128)
+    + _mlp(128, 2),
+    "gdcn": TABLES + 3 * (2 * WIDTH * WIDTH + WIDTH) + DEEP + _mlp(128, 2),
     "autoint": TABLES + PROJECTION + 4 * 4 * 32 + 2 * 4 * 32 * 32 + _mlp(10 * 32, 2),
     "dlrm": TABLES + _mlp(8, 64, 4) + 12 + _mlp(15 + 4, 256, 128) + _mlp(128, 2),
     "din": TABLES + DEEP + _mlp(128, 2) + 3 * 4 * 36 + 36 + 1 + _mlp(36, 1),
@@ -183,6 +190,10 @@ def test_what_does_not_fit_is_refused() -> None:
     schema = make_schema()
     with pytest.raises(ConfigError, match="behind a trunk"):
         build("dnn", schema, "model.net.tower_units=[8]")
+    with pytest.raises(ConfigError, match="two gates"):
+        build("final_mlp", schema, "model.net.body.contexts=[[item]]")
+    with pytest.raises(ConfigError, match="parallel or serial"):
+        build("mask_net", schema, "model.net.body.structure=stacked")
     with pytest.raises(ConfigError, match="low rank"):
         build("dcn_v2", schema, "model.net.body.num_experts=2")
     with pytest.raises(ConfigError, match="cannot depend on it"):
