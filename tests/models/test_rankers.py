@@ -150,6 +150,9 @@ FORMULAS = {
     "bst": TABLES + DEEP + _mlp(128, 2) + 51 * 4 + (3 * 8 + _mlp(4, 12) + _mlp(4, 4) + _mlp(4, 16, 4)),
     "mmoe": TABLES + 4 * _mlp(WIDTH, 128) + 2 * _gates(WIDTH, 4) + 2 * _mlp(128, 64, 1),
     "cgc": TABLES + 6 * _mlp(WIDTH, 128) + 2 * _gates(WIDTH, 4) + 2 * _mlp(128, 64, 1),
+    "shared_bottom": TABLES + 2 * _mlp(WIDTH, 256, 128, 1),
+    "esmm": TABLES + 2 * _mlp(WIDTH, 256, 128, 1),
+    "aitm": TABLES + 2 * _mlp(WIDTH, 128) + 4 * _mlp(128, 128) + 2 * _mlp(128, 64, 1),
     "ple": TABLES
     + 6 * _mlp(WIDTH, 128)
     + 2 * _gates(WIDTH, 4)

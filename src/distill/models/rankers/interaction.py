@@ -15,6 +15,7 @@ from distill.models.heads import TaskHeads, TaskTowers
 from distill.models.linear import LinearPart
 from distill.models.rankers.base import Ranker
 from distill.models.rankers.pair_encoder import PairEncoder
+from distill.models.task_order import OrderFactory
 
 TrunkFactory = Callable[[int, int], nn.Module]
 
@@ -23,8 +24,8 @@ class InteractionRanker(Ranker):
     """z_k = w_k·h_k + b_k (+ a linear part), where h is the body's vector of the fields or what a trunk makes of it.
 
     Which ranker it is depends on its parts: the body makes it a DNN, DeepFM, DCN, xDeepFM, FiBiNet, AutoInt or DLRM,
-    the way sequences are encoded a DIN or BST, the trunk an MMoE, CGC or PLE. Any body goes
-    with any trunk and any way to encode sequences.
+    the way sequences are encoded a DIN or BST, the trunk an MMoE, CGC, PLE or AITM, the order of its tasks an ESMM. Any
+    body goes with any trunk and any way to encode sequences.
 
     Args:
         features: The fields, and how they are embedded.
@@ -33,6 +34,7 @@ class InteractionRanker(Ranker):
             none, all tasks read the body's vector.
         tower_units: Widths of the MLP of each task behind the trunk.
         linear: Whether to add the linear part: one weight per id and task, and one per number.
+        task_order: Builds, from the tasks, what the model makes of the order in which they happen; nothing by default.
 
     Raises:
         ConfigError: There are towers without a trunk.
@@ -45,6 +47,7 @@ class InteractionRanker(Ranker):
         trunk: TrunkFactory | None = None,
         tower_units: Sequence[int] = (),
         linear: bool = False,
+        task_order: OrderFactory | None = None,
     ) -> None:
         super().__init__()
         num_tasks = features.num_tasks
@@ -65,6 +68,12 @@ class InteractionRanker(Ranker):
         else:
             self.heads = TaskHeads(self.body.out_features, num_tasks)
         self.linear = LinearPart(features.schema) if linear else None
+        self.task_order = None if task_order is None else task_order(features.schema.tasks)
+
+    @property
+    def penalises_rows(self) -> bool:
+        """Whether training adds penalties over labelled rows: where the order of the tasks does."""
+        return self.task_order is not None and self.task_order.penalises
 
     def forward(self, batch: Batch) -> RankerOutput:
         """Returns logits `[N, K]` and hidden vectors.
@@ -80,4 +89,9 @@ class InteractionRanker(Ranker):
         if zero_weight.shape[1]:
             hidden["zero_weight"] = zero_weight
         logits: Tensor = self.heads(vector)
-        return RankerOutput(logits if self.linear is None else logits + self.linear(batch), hidden)
+        if self.linear is not None:
+            logits = logits + self.linear(batch)
+        if self.task_order is None:
+            return RankerOutput(logits, hidden)
+        logits, penalties = self.task_order(logits, batch)
+        return RankerOutput(logits, hidden, penalties)
