@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from distill.losses.functional.bernoulli_kl import bernoulli_kl
 from distill.losses.terms.base import LossInputs, TermSums
-from distill.losses.terms.soft import TemperedTerm
+from distill.losses.terms.probability import TemperedProbabilityTerm
 
 
-class BernoulliKL(TemperedTerm):
+class BernoulliKL(TemperedProbabilityTerm):
     """The divergence of the student's from the teacher's probability, task by task and row by row.
 
     ``Σ_k λ_k · Σ_i w_i T² KL(σ(t_ik/T) ‖ σ(s_ik/T)) / Σ_i w_i`` over selected rows that the teacher scored, with task
     weights λ and row weights w. Reduction: weighted mean over rows, weighted sum over tasks. Gradient path: to the
     student's logits only. Temperature scaling: T², so that the gradient keeps its size.
 
-    The arguments are those of `TemperedTerm`.
+    The arguments are those of `TemperedProbabilityTerm`.
     """
-
-    needs_probabilities = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from distill.losses.functional.mse import logit_mse, prob_mse
 from distill.losses.terms.base import LossInputs, TermSums
-from distill.losses.terms.soft import SoftTerm
+from distill.losses.terms.probability import ProbabilityTerm
 
 
-class LogitMSE(SoftTerm):
+class LogitMSE(ProbabilityTerm):
     """The squared difference of the student's and the teacher's logits.
 
     ``Σ_k λ_k · Σ_i w_i (s_ik - t_ik)² / Σ_i w_i`` over selected rows that the teacher scored, with task weights λ and
     row weights w. Reduction: weighted mean over rows, weighted sum over tasks. Gradient path: to the student's logits
     only. Temperature scaling: none.
 
-    The arguments are those of `SoftTerm`.
+    The arguments are those of `ProbabilityTerm`.
     """
-
-    needs_probabilities = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
@@ -25,17 +23,15 @@ class LogitMSE(SoftTerm):
         return self.row_sums(values, self.selected(inputs).unsqueeze(1), inputs.batch.weight)
 
 
-class ProbMSE(SoftTerm):
+class ProbMSE(ProbabilityTerm):
     """The squared difference of the student's and the teacher's probabilities.
 
     ``Σ_k λ_k · Σ_i w_i (σ(s_ik) - σ(t_ik))² / Σ_i w_i`` over selected rows that the teacher scored, with task weights λ
     and row weights w. Reduction: weighted mean over rows, weighted sum over tasks. Gradient path: to the student's
     logits only. Temperature scaling: none.
 
-    The arguments are those of `SoftTerm`.
+    The arguments are those of `ProbabilityTerm`.
     """
-
-    needs_probabilities = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""

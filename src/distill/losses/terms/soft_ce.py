@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from distill.losses.functional.soft_ce import soft_ce
 from distill.losses.terms.base import LossInputs, TermSums
-from distill.losses.terms.soft import TemperedTerm
+from distill.losses.terms.probability import TemperedProbabilityTerm
 
 
-class SoftCE(TemperedTerm):
+class SoftCE(TemperedProbabilityTerm):
     """The cross-entropy of the student's probability under the teacher's: `BernoulliKL` and the teacher's entropy.
 
     ``Σ_k λ_k · Σ_i w_i T² CE(σ(t_ik/T), σ(s_ik/T)) / Σ_i w_i``: the gradient is that of `BernoulliKL`, the value is not
     0 at agreement. Reduction: weighted mean over rows, weighted sum over tasks. Gradient path: to the student's logits
     only. Temperature scaling: T².
 
-    The arguments are those of `TemperedTerm`.
+    The arguments are those of `TemperedProbabilityTerm`.
     """
-
-    needs_probabilities = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
