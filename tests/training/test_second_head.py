@@ -53,6 +53,23 @@ def test_what_is_saved_is_the_model_that_is_served(name: str, schema: Schema) ->
         second_head.whole(state, None, "model.")
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("esmm", "the teacher would train the head that serves"), ("aitm", "other names")]
+)
+def test_a_chain_of_tasks_that_the_teacher_only_continues_is_refused(name: str, why: str, schema: Schema) -> None:
+    with pytest.raises(ConfigError, match=why):
+        _built(name, schema)
+
+
+def test_a_chain_by_name_leaves_the_second_head_alone(schema: Schema) -> None:
+    net = composed_net("esmm")
+    net["task_order"]["after"] = {"like": "click"}
+    model, _ = build_two_headed(net, schema, "model.net", EmbeddingTables)
+    output = model.eval()(make_batch(schema, seed=3))
+    assert bool((output.logits[:, 1] < output.logits[:, 0]).all())
+    assert output.taught.shape == output.logits.shape
+
+
 @pytest.mark.parametrize("name", WITHOUT)
 def test_models_whose_heads_cannot_be_told_apart_are_refused(name: str, schema: Schema) -> None:
     with pytest.raises(ConfigError, match="head of its own") as error:

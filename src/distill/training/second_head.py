@@ -89,6 +89,8 @@ class SecondHead:
         tasks = one.logits.shape[1]
         if not (far := _difference(both.logits[:, :tasks], one.logits)) <= _TOLERANCE:
             raise _cannot(model, where, f"other numbers without the second head (they differ by {far:.3g})")
+        if reached := _reached(model, noisy, shapes, batch, tasks):
+            raise _cannot(model, where, f"the teacher would train the head that serves, too: {reached}")
         widths = {name: int(vector.shape[1]) for name, vector in one.hidden.items()}
         in_front = {n: w for n, w in widths.items() if _difference(both.hidden[n][:, :w], one.hidden[n]) <= _TOLERANCE}
         found = cls(tasks, shapes, in_front)
@@ -141,6 +143,24 @@ def _with_noise(model: nn.Module) -> dict[str, Tensor]:
     state = {name: value.detach() for name, value in model.state_dict(keep_vars=True).items()}
     dense = {name: p.detach() for name, p in model.named_parameters() if id(p) not in tables}
     return state | {name: p + _NOISE * torch.randn(p.shape, generator=generator) for name, p in dense.items()}
+
+
+def _reached(
+    model: nn.Module, state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], batch: Batch, num_tasks: int
+) -> str | None:
+    """Returns a weight of which the second head's logits send a gradient to the served half, such as that of a chain
+    of tasks which the second head's only continue."""
+    split = {n: v.clone().requires_grad_() for n, v in state.items() if v.shape != shapes[n] and v.is_floating_point()}
+    mode = model.training
+    try:
+        output = functional_call(model.eval(), {**state, **split}, (batch,), tie_weights=False)
+    finally:
+        model.train(mode)
+    taught = output.logits[:, num_tasks:].sum()
+    gradients = torch.autograd.grad(taught, list(split.values()), allow_unused=True)
+    sent = {name: grad.to_dense() for name, grad in zip(split, gradients, strict=True) if grad is not None}
+    served = SecondHead(num_tasks, {name: shapes[name] for name in sent}, {}).served(sent)
+    return next((name for name, grad in served.items() if bool(grad.any())), None)
 
 
 def _difference(some: Tensor, others: Tensor) -> float:
