@@ -87,6 +87,9 @@ def _check(cfg: DictConfig) -> None:
                 ["teacher=trained", "callbacks.monitor=val/teacher_recall@20_10"],
                 "is not measured",
             ),  # nor is the teacher's
+            (["metrics.report=[click/acu]"], "The report asks for metrics that are not measured."),
+            (["metrics.report=[click/acu]"], "click/auc, click/auc_head"),
+            (["metrics.report=[teacher_recall@20_10]"], "not measured"),  # there is no teacher
             (["teacher.source=trainde"], "none, trained"),
             (["teacher=trained", "teacher.signals=ofline"], "teacher.signals"),
             (["teacher=checkpoint", "teacher.path=/nowhere.ckpt"], "teacher.path"),

@@ -19,7 +19,11 @@ def write_run(folder: Path, name: str, seed: int, auc: float, finished: bool = T
         cost = {"model": {"candidate_flops": 2500.0, "item_bytes": 128.0, "ms_p50@1000": 0.25}}
         metrics = {"model": {"click/auc": auc, "click/logloss": 1 - auc, "click/gauc": auc - 0.1}}
         run = Summary(name, seed, metrics, {}, {}, {"model": 5}, {"model": 1.0}, {"model": 3}, [], name, "data")
-        replace(run, cost=cost).save(folder)
+        more = {
+            "validation": {"model": {"val/click/auc": auc + 0.01}},
+            "checkpoints": {"model": "checkpoints/best.ckpt"},
+        }
+        replace(run, cost=cost, **more).save(folder)
     return folder
 
 
@@ -43,11 +47,12 @@ def test_table_picture_and_files(runs: Path, capsys: pytest.CaptureFixture[str])
     rows = json.loads((out / "comparison.json").read_text())
     assert [(row["configuration"], row["seeds"]) for row in rows] == [("best", [0, 1]), ("a|b", [0, 1]), ("alone", [5])]
     lines = (out / "comparison.md").read_text().splitlines()
-    assert (
-        lines[0]
-        == "| configuration | model | seeds | click/auc | click/gauc | kFLOPs /cand. | bytes /item | ms for 1,000 |"
-    )
-    assert lines[2] == "| best | model | 0, 1 | **0.7200 ± 0.0283** | **0.6200 ± 0.0283** | 2.50 | 128 | 0.25 |"
+    assert lines[0] == "| configuration | model | seeds | click/auc | kFLOPs /cand. | bytes /item | ms for 1,000 |"
+    assert lines[2] == "| best | model | 0, 1 | **0.7200 ± 0.0283**, val 0.7300 | 2.50 | 128 | 0.25 |"
+    best = runs / "sweep" / "2"
+    assert f"| best | model | 0 | `{best}` | `{best / 'checkpoints' / 'best.ckpt'}` |" in lines
+    assert rows[0]["runs"][1]["checkpoint"] == str(runs / "sweep" / "3" / "checkpoints" / "best.ckpt")
+    assert rows[0]["validation"]["click/auc"]["mean"] == pytest.approx(0.73)
     assert lines[3].startswith("| a\\|b | model |")
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     assert load_summary(runs / "alone").seed == 5
@@ -100,6 +105,15 @@ def test_runs_on_different_data_are_refused_unless_told(runs: Path, capsys: pyte
     ]
     assert rows[0]["better"] == {"click/auc": "up"}
     assert "**0.9000**" not in (runs / "out" / "comparison.md").read_text()
+
+
+def test_the_metrics_that_runs_were_asked_for_are_shown(runs: Path) -> None:
+    for place in ("sweep/0", "alone"):
+        found = load_summary(runs / place)
+        replace(found, report=["click/logloss", "click/gauc"]).save(runs / place)
+    run_script("scripts/compare.py", str(runs), "--out", str(runs / "out"))
+    head = (runs / "out" / "comparison.md").read_text().splitlines()[0]
+    assert head.startswith("| configuration | model | seeds | click/logloss | click/gauc |")
 
 
 def test_a_target_sorts_by_distance_and_what_has_no_better_by_size(runs: Path) -> None:

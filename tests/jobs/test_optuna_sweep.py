@@ -35,7 +35,7 @@ def test_a_study_goes_on_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixtur
     terms = ("loss.terms.softmax_kl.weight", "loss.terms.softmax_kl.temperature")
     assert set(complete["params"]) == {"optimizer.lr", *terms}
     found = [load_summary(sweep / job) for job in ("0_0", "0_1")]
-    values = [summary.validation["val/teacher_recall@20_10"] for summary in found]
+    values = [summary.validation["distilled"]["val/teacher_recall@20_10"] for summary in found]
     assert complete["value"] == pytest.approx(sum(values) / 2)
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == {"0_0", "0_1", "1_0"}
     assert not (sweep / "1_0" / "summary.json").exists()

@@ -26,11 +26,15 @@ def of(task: str, **values: float) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("metrics", "main_task", "expected"),
     [
-        ({**of("click", **BINARY), **ORDERS}, "", ["click/auc", "click/gauc", *list(ORDERS)[:2]]),
+        (
+            {**of("click", **BINARY), **ORDERS},
+            "",
+            ["click/auc", "click/recall@20", "stage_recall@20_exposed", "teacher_recall@20_10", "click/pcoc"],
+        ),
         (
             {**of("view", **BINARY), **of("buy", **BINARY), **ORDERS},
             "buy",
-            ["buy/auc", "buy/gauc", "teacher_recall@20_10", "stage_recall@20_exposed"],
+            ["buy/auc", "buy/recall@20", "stage_recall@20_exposed", "teacher_recall@20_10", "buy/pcoc"],
         ),
         (
             of("relevance", **{"ndcg@1": 0.4, "ndcg@3": 0.5, "ndcg@10": 0.6}),

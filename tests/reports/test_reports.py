@@ -49,6 +49,27 @@ def test_summary_survives_a_round_trip_and_is_strict_json(tmp_path: Path) -> Non
     del expected["teacher"]["like/auc"]
     assert found.metrics == expected
     assert found.differences == SUMMARY.differences
+    assert found.folder == str(tmp_path)
+    assert str(tmp_path) not in text
+
+
+def test_validation_of_an_earlier_version_is_that_of_the_student(tmp_path: Path) -> None:
+    SUMMARY.save(tmp_path)
+    data = json.loads((tmp_path / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps({**data, "validation": {"val/click/auc": 0.7}}))
+    assert load_summary(tmp_path).validation == {"distilled": {"val/click/auc": 0.7}}
+
+
+def test_checkpoints_are_found_where_the_run_is_now(tmp_path: Path) -> None:
+    places = {"distilled": "checkpoints/best.ckpt", "teacher": "/cache/t.ckpt", "control": "s3://b/c.ckpt"}
+    replace(SUMMARY, checkpoints=places).save(tmp_path)
+    found = load_summary(tmp_path)
+    assert found.checkpoint("distilled") == str(tmp_path / "checkpoints" / "best.ckpt")
+    assert [found.checkpoint(role) for role in ("teacher", "control", "model")] == [
+        "/cache/t.ckpt",
+        "s3://b/c.ckpt",
+        "",
+    ]
 
 
 def test_missing_and_damaged_summaries(tmp_path: Path) -> None:
@@ -88,7 +109,7 @@ def test_seeds_of_a_configuration_become_one_row() -> None:
     assert rows[2].metrics["click/auc"].mean == pytest.approx(0.76)
     assert rows[2].metrics["click/auc"].deviation == pytest.approx(0.02 / math.sqrt(2))
     assert comparison_table(rows, main_metrics(rows), "t").row_count == 6
-    assert main_metrics(rows) == ["click/auc", "best@1"]
+    assert main_metrics(rows) == ["click/auc", "click/pcoc", "best@1"]
 
 
 def test_statistic_leaves_out_what_is_not_defined() -> None:

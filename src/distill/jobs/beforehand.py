@@ -15,6 +15,7 @@ from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import check_measured
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss, check_net, model_class
+from distill.jobs.reported import check_reported
 from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite
@@ -47,6 +48,7 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     _check_vectors(cfg)
     if schema is not None:
         check_measured(cfg, schema)
+        check_reported(cfg, schema)
         if cfg.teacher.source == "column" and cfg.teacher.path is None and schema.teacher is None:
             raise ConfigError(
                 "The data hold no teacher scores.",

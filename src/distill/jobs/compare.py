@@ -16,7 +16,7 @@ from distill.reports.comparison_markdown import comparison_markdown
 from distill.reports.comparison_marks import different_data, goal_of
 from distill.reports.comparison_picture import draw_comparison
 from distill.reports.comparison_table import comparison_table
-from distill.reports.main_metrics import main_metrics
+from distill.reports.main_metrics import shown_metrics
 from distill.reports.summary import SUMMARY_FILE, Summary, load_summary
 
 COMPARISON = "comparison"
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     if not options.different_data:
         refuse_different_data(rows)
     known = {name for row in rows for name in row.metrics}
-    metrics = options.metrics or main_metrics(rows)
+    metrics = options.metrics or [name for name in shown_metrics(rows) if name in known]
     unknown = [name for name in (*metrics, *([options.sort] if options.sort else [])) if name not in known]
     if unknown:
         raise ConfigError(

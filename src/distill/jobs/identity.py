@@ -28,6 +28,7 @@ ASIDE = (
     "cost",
     "export",
     "study",
+    "metrics.report",
     "callbacks.progress_bar",
     "callbacks.checkpoint_every_n_steps",
     "trainer.log_every_n_steps",

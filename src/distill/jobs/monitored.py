@@ -21,7 +21,7 @@ from distill.errors import ConfigError
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics
 from distill.jobs.teacher import scored_tasks
-from distill.metrics import MetricSuite, ScoredRows, canonical, concatenate, give_exposures
+from distill.metrics import MetricSuite, ScoredRows, canonical, concatenate, give_exposures, give_known_items
 from distill.models.score import RankingScore
 from distill.schema import Schema
 
@@ -32,7 +32,8 @@ _WITH_TEACHER = ("checkpoint", "column", "ensemble", "cotrained")  # `trained` v
 def monitored(cfg: DictConfig, schema: Schema) -> dict[str, Any]:
     """Returns the configs of the metrics that the monitored one comes from, as plain data; name to config."""
     nodes, monitor = plain(cfg.metrics.metrics), _metric(cfg)
-    return {name: nodes[name] for name, names in _names(cfg, schema).items() if monitor in names and name in nodes}
+    known = measured_names(cfg, schema, _teacher(cfg, schema))
+    return {name: nodes[name] for name, names in known.items() if monitor in names and name in nodes}
 
 
 def check_measured(cfg: DictConfig, schema: Schema) -> None:
@@ -51,7 +52,8 @@ def check_measured(cfg: DictConfig, schema: Schema) -> None:
             found=monitor,
             remedy="Set data.main_task.",
         )
-    known = sorted({name for names in _names(cfg, schema).values() for name in names})
+    found = measured_names(cfg, schema, _teacher(cfg, schema))
+    known = sorted({name for names in found.values() for name in names})
     if not monitor.startswith("val/") or _metric(cfg) not in known:
         raise ConfigError(
             "The monitored metric is not measured.",
@@ -86,11 +88,18 @@ def _metric(cfg: DictConfig) -> str:
     return name.removeprefix("teacher/") if cfg.teacher.source == "cotrained" else name
 
 
-def _names(cfg: DictConfig, schema: Schema) -> dict[str, set[str]]:
-    """Names what each metric of a run gives on labels of both classes."""
+def measured_names(cfg: DictConfig, schema: Schema, teacher: tuple[bool, bool]) -> dict[str, set[str]]:
+    """Names what each metric of a run gives on labels of both classes.
+
+    Args:
+        cfg: Of the run.
+        schema: Of the data.
+        teacher: Whether there are a teacher's logits, and a ranking score by them.
+    """
     suite: MetricSuite = build(cfg.metrics, "metrics", MetricSuite)
-    rows, tasks = _made_up(schema, _teacher(cfg, schema)), schema.task_names
+    rows, tasks = _made_up(schema, teacher), schema.task_names
     give_exposures(suite.metrics, ItemExposures(*torch.unique(rows.item_id, return_counts=True)))
+    give_known_items(suite.metrics, rows.item_id[: _CANDIDATES // 2])
     alone = {name: MetricSuite({name: metric}, suite.counts) for name, metric in suite.metrics.items()}
     return {name: set(one.compute(rows, tasks)) for name, one in alone.items()}
 

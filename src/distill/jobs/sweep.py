@@ -45,11 +45,11 @@ def _show(runs: Sequence[Summary], folder: Path) -> None:
     from distill.jobs.compare import COMPARISON, save_all
     from distill.reports.compare import compare
     from distill.reports.comparison_table import comparison_table
-    from distill.reports.main_metrics import main_metrics
+    from distill.reports.main_metrics import shown_metrics
 
     console = report_console()
     rows = compare(runs)
-    metrics = main_metrics(rows)
+    metrics = shown_metrics(rows)
     console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
     save_all(rows, metrics, folder)
     console.print(f"All metrics: {folder / COMPARISON}.json; also .md and .png", soft_wrap=True)

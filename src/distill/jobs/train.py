@@ -36,6 +36,7 @@ from distill.jobs.manifest import RunRecord, write_record
 from distill.jobs.monitored import monitored
 from distill.jobs.node import plain
 from distill.jobs.parts import build_metrics, load_model
+from distill.jobs.reported import check_reported
 from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.sizes import sized
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
@@ -81,6 +82,7 @@ class _Run:
         if cfg.export:
             check_exportable(job_dir / "bundle")
         self.dataset: Dataset = open_dataset(cfg)
+        check_reported(cfg, self.dataset.schema)  # of data whose schema was not known before
         if record is not None:
             check_same_dataset(record, self.dataset)
         self.cfg, self.chosen = sized(cfg, self.dataset, record)
@@ -196,6 +198,18 @@ class _Run:
             job.folder.mkdir(parents=True, exist_ok=True)
         return job.run()
 
+    def _validation(self, main: str) -> dict[str, dict[str, float]]:
+        """What each role measured on validation at its best checkpoint; a cotrained teacher at that of its student."""
+        found = {role: validation_of(read_checkpoint(of.checkpoint, "meta")) for role, of in self.results.items()}
+        for name, value in found[main].items():
+            if name.startswith("val/teacher/") and "teacher" in found:
+                found["teacher"]["val/" + name.removeprefix("val/teacher/")] = value
+        return {role: values for role, values in found.items() if values}
+
+    def _below(self, path: Path) -> Path:
+        """A path below the run folder without it, so that the folder may move."""
+        return path.relative_to(self.job_dir) if path.is_relative_to(self.job_dir) else path
+
     def _costs(self) -> dict[str, dict[str, float]]:
         seconds = float(self.cfg.cost.seconds)
         models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
@@ -224,7 +238,10 @@ class _Run:
             endings={role: asdict(result.ending) for role, result in self.results.items()},
             config_hash=config_hash(self.composed),
             dataset=self.dataset.fingerprint,
-            validation=validation_of(read_checkpoint(self.results[main].checkpoint, "meta")),  # no tensors
+            validation=self._validation(main),
+            checkpoints={role: named(str(self._below(result.checkpoint))) for role, result in self.results.items()},
+            report=list(suite.report or ()),
+            folder=str(self.job_dir),
             cost=self._costs() if rank() == 0 and self.cfg.cost.enabled else {},
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
             main_task=str(self.cfg.data.main_task),

@@ -17,11 +17,13 @@ class MetricSuite:
     Args:
         metrics: Name in the configuration to metric. The names of results come from the metrics themselves.
         counts: Whether results include the counts of skipped groups (names that end in `_skipped`).
+        report: Names of the results that comparisons and report pages show, in this order; None for the main ones.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], counts: bool = True) -> None:
+    def __init__(self, metrics: Mapping[str, Metric], counts: bool = True, report: Sequence[str] | None = None) -> None:
         self.metrics = dict(metrics)
         self.counts = counts
+        self.report = None if report is None else tuple(report)
 
     @property
     def pointwise(self) -> MetricSuite:

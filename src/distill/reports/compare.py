@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from distill.files import write_text_atomic
@@ -16,7 +16,18 @@ from distill.reports.paired import PairedTest, paired_tests
 from distill.reports.summary import ROLES, Summary
 
 _ROLES = (*ROLES, "model")
-_NOT_COMPARED = ("seed=", "+experiment", "resume=", "paths.", "name=", "threads=", "study.", "callbacks.progress_bar=")
+_VALIDATION = "val/"
+_NOT_COMPARED = (
+    "seed=",
+    "+experiment",
+    "resume=",
+    "paths.",
+    "name=",
+    "threads=",
+    "study.",
+    "callbacks.progress_bar=",
+    "metrics.report=",
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,15 @@ class Statistic:
 
 
 @dataclass(frozen=True)
+class RowRun:
+    """A run behind a row: its seed, its folder, and the best checkpoint of the row's role; empty if not known."""
+
+    seed: int
+    folder: str
+    checkpoint: str
+
+
+@dataclass(frozen=True)
 class Row:
     """One model of one configuration.
 
@@ -57,6 +77,9 @@ class Row:
         elsewhere: Metrics of a teacher that are of the candidates that it scored only, and so not comparable.
         counted: Metric name to the requests that count, of all requests, over the runs.
         main_task: Of the runs; empty if not known.
+        validation: Metric name to statistic over the seeds, on validation at the best checkpoint.
+        runs: Where each of its runs is.
+        report: Metrics that its runs were asked to show.
     """
 
     configuration: str
@@ -71,6 +94,9 @@ class Row:
     elsewhere: frozenset[str] = frozenset()
     counted: dict[str, tuple[int, int]] = field(default_factory=dict)
     main_task: str = ""
+    validation: dict[str, Statistic] = field(default_factory=dict)
+    runs: tuple[RowRun, ...] = ()
+    report: tuple[str, ...] = ()
 
 
 def compare(runs: Sequence[Summary]) -> list[Row]:
@@ -143,7 +169,9 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
             "configuration": row.configuration,
             "role": row.role,
             "seeds": row.seeds,
+            "runs": [asdict(run) for run in row.runs],
             "metrics": plain(row.metrics),
+            "validation": plain(row.validation),
             "gap_recovered": plain(row.gap_recovered),
             "cost": plain(row.cost),
             "difference_from_control": {name: _test(test) for name, test in row.tests.items()},
@@ -182,7 +210,16 @@ def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
         elsewhere=frozenset(m for m in names if not all(run.comparable(role, m) for run in runs)),
         counted=_counted(role, runs),
         main_task=runs[0].main_task,
+        validation=_validation(role, runs, names),
+        runs=tuple(RowRun(run.seed, run.folder, run.checkpoint(role)) for run in runs),
+        report=tuple(dict.fromkeys(name for run in runs for name in run.report)),
     )
+
+
+def _validation(role: str, runs: Sequence[Summary], names: Iterable[str]) -> dict[str, Statistic]:
+    """The same metrics on validation; those that were not measured there are left out."""
+    found = {m: [run.validation.get(role, {}).get(_VALIDATION + m, math.nan) for run in runs] for m in names}
+    return {metric: Statistic.of(values) for metric, values in found.items() if not all(map(math.isnan, values))}
 
 
 def agreed(goals: Sequence[Goal]) -> Goal:

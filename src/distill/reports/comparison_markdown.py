@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill.reports.compare import Row, Statistic
-from distill.reports.comparison_marks import best_rows, gap_text, mark, notes
+from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text
 from distill.reports.comparison_table import COSTS, cost_text
 
 
 def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
-    """Writes rows as a table: mean ± deviation of each metric with the share of the gap, and costs if measured.
+    """Writes rows as a table: mean ± deviation of each metric, share of the gap and mean on validation, and costs if
+    measured; then where the runs and their best checkpoints are.
 
     The best of each metric is bold; what the marks mean stands below.
     """
@@ -23,8 +24,19 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
         cells += [_cell(row, name, row in best[name]) for name in metrics]
         cells += [cost_text(row, label) for label in costs]
         lines.append(_line(cells))
+    lines += ["", *_places(rows)]
     explained = " ".join(notes(rows, metrics)).replace("*", "\\*")
     return "\n".join([*lines, *["", explained] * bool(explained)]) + "\n"
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    """A table of the runs: folders, and the best checkpoint of each."""
+    lines = [_line(["configuration", "model", "seed", "run folder", "best checkpoint"]), _line(["---"] * 5)]
+    for row in rows:
+        for run in row.runs:
+            places = (f"`{place}`" if place else "–" for place in (run.folder, run.checkpoint))
+            lines.append(_line([row.configuration, row.role, str(run.seed), *places]))
+    return lines
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -34,5 +46,4 @@ def _line(cells: Sequence[str]) -> str:
 def _cell(row: Row, metric: str, best: bool) -> str:
     value = str(row.metrics.get(metric, Statistic.of([])))
     text = (f"**{value}**" if best else value) + mark(row, metric).replace("*", "\\*")
-    share = gap_text(row, metric)
-    return f"{text}, {share}" if share else text
+    return ", ".join([text, *(more for more in (gap_text(row, metric), validation_text(row, metric)) if more)])

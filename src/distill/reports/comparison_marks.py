@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from distill.metrics.goal import Goal
 from distill.reports.compare import Row, Statistic, agreed
-from distill.reports.numbers import percent
+from distill.reports.numbers import number, percent
 from distill.reports.paired import PAIRED_NOTE
 
 _RANKED = ("distilled", "model")
@@ -21,6 +21,11 @@ def star(row: Row, metric: str) -> str:
 def mark(row: Row, metric: str) -> str:
     """Marks a significant difference from the control, and a teacher's number that is of other candidates."""
     return star(row, metric) + (" †" if metric in row.elsewhere else "")
+
+
+def validation_text(row: Row, metric: str) -> str:
+    """Writes the mean on validation; empty if it was not measured there."""
+    return f"val {number(row.validation[metric].mean)}" if metric in row.validation else ""
 
 
 def gap_text(row: Row, metric: str) -> str:
@@ -46,6 +51,8 @@ def notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
         found.append(
             "† of the candidates that the teacher scored only: not comparable with the other rows (the gap is)."
         )
+    if any(name in row.validation for row in rows for name in metrics):
+        found.append("val: on validation, at the best checkpoint.")
     few = {name: text for name in metrics if (text := _few_requests(rows, name))}
     if few:
         listed = "; ".join(f"{name} {text}" for name, text in few.items())

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from distill.reports.compare import Row
 from distill.reports.comparison_marks import best_rows, notes, star
+from distill.reports.comparison_places import names_of, places_line
 
 _LABEL_WIDTH = 36  # characters
 _COLORS = {"teacher": "#7f7f7f", "control": "#d08a2e", "distilled": "#2b6cb0", "model": "#2b6cb0"}
 
 
 def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> None:
-    """Draws mean and deviation of each metric, in the order of the rows from the top; the best has a ring.
+    """Draws mean and deviation of each metric, in the order of the rows from the top, with the mean on validation as a
+    bar of its own; the best has a ring.
 
     Args:
         rows: Models.
@@ -25,8 +27,9 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second of import, seldom needed
     from matplotlib.figure import Figure
 
-    explained = textwrap.wrap(" ".join(notes(rows, metrics)).replace("Bold:", "Ring:"), 32 * len(metrics) + 40)
-    labels = [_label(row) for row in rows]
+    said = " ".join(notes(rows, metrics)).replace("Bold:", "Ring:").replace("val:", "Upright bar:")
+    explained = textwrap.wrap(" ".join([said, places_line(rows)]), 32 * len(metrics) + 40)
+    labels = [_label(row, names_of(row, rows)) for row in rows]
     height = 1.5 + sum(max(0.3, 0.15 * len(label)) for label in labels) + 0.17 * len(explained)
     figure = Figure(figsize=(3.5 + 2.6 * len(metrics), height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -45,6 +48,8 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
             spread = 0.0 if math.isnan(statistic.deviation) else statistic.deviation
             color = _COLORS[row.role]
             panel.errorbar(statistic.mean, place, xerr=spread, fmt="o", markersize=5, color=color, capsize=2)
+            if name in row.validation:
+                panel.plot(row.validation[name].mean, place, "|", markersize=11, color=color)
             if row in best:
                 panel.plot(statistic.mean, place, "o", markersize=10, markerfacecolor="none", color=color)
             if star(row, name):
@@ -59,7 +64,8 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     figure.savefig(path, dpi=150)
 
 
-def _label(row: Row) -> list[str]:
-    """What a row is, in lines that leave room for the panels."""
+def _label(row: Row, folders: str) -> list[str]:
+    """What a row is and where its runs are, in lines that leave room for the panels."""
     text = row.configuration if row.role == "model" else f"{row.configuration}, {row.role}"
-    return textwrap.wrap(text, _LABEL_WIDTH) or [""]
+    named = textwrap.wrap(f"in {folders}", _LABEL_WIDTH) if folders else []
+    return [*textwrap.wrap(text, _LABEL_WIDTH), *named] or [""]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.reports.compare import Row, Statistic
-from distill.reports.comparison_marks import best_rows, gap_text, mark, notes
+from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text
 
 # What a column of costs shows: its name, a factor, and digits.
 COSTS = {
@@ -37,12 +37,9 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
         cells = []
         for name in metrics:
             statistic = row.metrics.get(name, Statistic.of([]))
-            share = gap_text(row, name)
-            text = (
-                str(statistic).replace(" ± ", "\n±")
-                + mark(row, name)
-                + (f"\n{share}" if share else "").replace(" (", "\n(")
-            )
+            more = (gap_text(row, name).replace(" (", "\n("), validation_text(row, name))
+            value = str(statistic).replace(" ± ", "\n±") + mark(row, name)
+            text = "\n".join([value, *(part for part in more if part)])
             cells.append(Text(text, "bold") if row in best[name] else text)
         cells += [cost_text(row, label) for label in costs]
         table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)

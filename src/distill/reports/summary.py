@@ -61,7 +61,9 @@ class Summary:
         dataset: Fingerprint of the dataset.
         overrides: What the command line changed.
         cost: Role to what its model costs online, by name (`distill.models.cost.Cost`); empty if it was not measured.
-        validation: Metric name (`val/…`) to value of the student, or of the only model, at its best checkpoint.
+        validation: Role to metric name (`val/…`) to value at its best checkpoint.
+        checkpoints: Role to its best checkpoint: its path in the run folder, or the whole path of one in the cache.
+        report: Metrics that were asked for (`metrics.report`); empty for the main ones.
         better: Metric name to what is better: `up`, `down`, `none`, or the best value in the middle.
         requests: Requests of the test split; 0 if not known.
         counted: Role to metric name to the number of requests that count, of means over requests.
@@ -74,6 +76,7 @@ class Summary:
             of one configuration have datasets of their own; None if not known.
         pruned: Validations after which a study gave the trial up, which is not tested then and has no metrics; None of
             every other run.
+        folder: Of the run; where it was read from, not what the file says.
     """
 
     name: str
@@ -89,7 +92,9 @@ class Summary:
     dataset: str
     overrides: list[str] = field(default_factory=list)
     cost: dict[str, dict[str, float]] = field(default_factory=dict)
-    validation: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, dict[str, float]] = field(default_factory=dict)
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    report: list[str] = field(default_factory=list)
     endings: dict[str, dict[str, Any]] = field(default_factory=dict)
     better: dict[str, str | float] = field(default_factory=dict)
     requests: int = 0
@@ -100,6 +105,7 @@ class Summary:
     main_task: str = ""
     data_of_seed: bool | None = None
     pruned: int | None = None
+    folder: str = field(default="", compare=False)
 
     @classmethod
     def of_pruned(cls, name: str, seed: int, validations: int) -> Summary:
@@ -110,13 +116,24 @@ class Summary:
         """What the metric said is better; of summaries that do not tell, what it is known for by its name."""
         return Goal.of(self.better[metric]) if metric in self.better else known_goal(metric)
 
+    @property
+    def main_role(self) -> str:
+        """The role that the run is about: `distilled`, or `model`."""
+        return "model" if "model" in self.metrics else "distilled"
+
+    def checkpoint(self, role: str) -> str:
+        """Where the best checkpoint of a role is, below the run folder if it is there; empty if not known."""
+        found = self.checkpoints.get(role, "")
+        return found if not found or "://" in found else str(Path(self.folder) / found)
+
     def comparable(self, role: str, metric: str) -> bool:
         """Whether a role's metric is of the same candidates as the students'."""
         return role != "teacher" or not any(metric in values for values in self.on_scored.values())
 
     def save(self, folder: Path) -> None:
         """Writes `summary.json`; a value that is not a number is null."""
-        text = json.dumps(_finite(_plain(self)), indent=2, allow_nan=False)
+        found = {name: value for name, value in _plain(self).items() if name != "folder"}
+        text = json.dumps(_finite(found), indent=2, allow_nan=False)
         write_text_atomic(folder / SUMMARY_FILE, text + "\n")
 
 
@@ -132,16 +149,24 @@ def load_summary(folder: Path) -> Summary:
         data["metrics"] = {role: _numbers(values) for role, values in data["metrics"].items()}
         data["on_scored"] = {role: _numbers(values) for role, values in data.get("on_scored", {}).items()}
         data["gap_recovered"] = _numbers(data["gap_recovered"])
-        data["validation"] = _numbers(data.get("validation", {}))
+        data["validation"] = {role: _numbers(of) for role, of in _by_role(data).items()}
         for pairs in ("differences", "teacher_lead"):
             data[pairs] = {name: Difference(**_numbers(d)) for name, d in data.get(pairs, {}).items()}
         for plain in data.get("better", {}).values():
             Goal.of(plain)
-        return Summary(**data)
+        return Summary(**{**data, "folder": str(folder)})
     except FileNotFoundError as error:
         raise DataError("The run has no summary: it did not finish.", where=str(path)) from error
     except (ValueError, TypeError, KeyError) as error:
         raise DataError("The summary is damaged.", where=str(path), found=str(error)) from error
+
+
+def _by_role(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The validation metrics by role; earlier versions wrote those of the student, or of the only model, alone."""
+    found: dict[str, Any] = data.get("validation", {})
+    if any(isinstance(values, Mapping) for values in found.values()):
+        return found
+    return {"model" if "model" in data["metrics"] else "distilled": found} if found else {}
 
 
 def _plain(value: Any) -> Any:

@@ -42,7 +42,9 @@ def config(folder: Path, **study: Any) -> DictConfig:
 
 
 def summary(value: float) -> Summary:
-    return Summary("run", 0, {}, {}, {}, {}, {}, {}, [], "", "", validation={OBJECTIVE: value})
+    return Summary(
+        "run", 0, {"distilled": {}}, {}, {}, {}, {}, {}, [], "", "", validation={"distilled": {OBJECTIVE: value}}
+    )
 
 
 class Launcher:

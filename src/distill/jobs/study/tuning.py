@@ -156,14 +156,15 @@ class Tuning:
 
 
 def _objective(summary: Summary, name: str) -> float:
-    if name not in summary.validation:
+    found = summary.validation.get(summary.main_role, {})
+    if name not in found:
         raise ConfigError(
             "The objective is not measured.",
             where="study.objective",
-            expected=", ".join(sorted(summary.validation)),
+            expected=", ".join(sorted(found)),
             found=name,
         )
-    return summary.validation[name]
+    return found[name]
 
 
 def _name(trial: FrozenTrial, seed: int) -> str:
