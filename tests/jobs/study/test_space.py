@@ -38,6 +38,30 @@ def test_each_sweep_has_its_distribution(text: str, expected: BaseDistribution) 
     assert read_space({"x": text}, [], {}).distributions == {"x": expected}
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("interval(0.1, 1)", 0.5, 0.5),
+        ("interval(0.1, 1)", 1, 1.0),
+        ("interval(0.1, 1)", 2.0, None),
+        ("interval(0.1, 1)", None, None),
+        ("interval(0.1, 1)", "auto", None),
+        ("interval(0.0, 1.0)", True, None),
+        ("int(interval(1, 4))", 3, 3),
+        ("int(interval(1, 4))", 2.5, None),
+        ("range(16, 65, 16)", 32, 32),
+        ("range(16, 65, 16)", 33, None),
+        ("choice(1, two)", 1, "1"),
+        ("choice(0.50, two)", 0.5, "0.5"),
+        ("choice(1, two)", "two", "two"),
+        ("choice(1, two)", "three", None),
+    ],
+)
+def test_given_settings_are_found_in_the_space(text: str, value: Any, expected: Any) -> None:
+    found = read_space({"x": text}, [], {}).given({"x": value}.get)
+    assert found == ({} if expected is None else {"x": expected})
+
+
 def test_the_command_line_goes_before() -> None:
     params = {"optimizer.lr": "interval(0.1, 1.0)", "b": "choice(1,2)", "c": 3}
     space = read_space(params, ["optimizer.lr=0.5", "+sweep=optuna", "b=interval(0.0,1.0)", "~d"], CONFIG)

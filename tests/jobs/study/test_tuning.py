@@ -90,6 +90,17 @@ def test_jobs_get_parameters_seed_trial_and_storage(tmp_path: Path) -> None:
     assert len({trial.params["x"] for trial in trials}) == 3
 
 
+def test_the_given_settings_are_tried_first_and_count_as_a_trial(tmp_path: Path) -> None:
+    _, trials = tune(tmp_path / "a", lambda job: summary(float(job["x"])))
+    assert [trial.params["x"] == 0.5 for trial in trials] == [True, False, False]
+    _, more = tune(tmp_path / "a", lambda job: summary(float(job["x"])), n_trials=4)
+    assert [trial.params["x"] == 0.5 for trial in more] == [True, False, False, False]
+    outside = {"params": {"x": "interval(0.6, 1.0)"}}
+    _, drawn = tune(tmp_path / "b", lambda job: summary(float(job["x"])), **outside)
+    assert len(drawn) == 3
+    assert all(trial.params["x"] >= 0.6 for trial in drawn)
+
+
 def test_pruned_is_neither_complete_nor_failed(tmp_path: Path) -> None:
     def answer(job: Job) -> Any:
         node = config(tmp_path, trial=int(job["study.trial"]), storage=str(tmp_path / "study.journal")).study

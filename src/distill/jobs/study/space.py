@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -49,6 +49,34 @@ class Space:
                     remedy="Go on with the space that the study was begun with, or begin another one.",
                 )
         return [f"{key}={value}" for key, value in drawn.items()]
+
+    def given(self, value_of: Callable[[str], Any]) -> dict[str, Any]:
+        """Finds the settings that a run has without a sweep; those that lie outside of the space are left out.
+
+        Args:
+            value_of: Returns the value of a key, or the option of a config group; None of one that is not there.
+        """
+        found = {key: _inside(space, value_of(key.lstrip("+"))) for key, space in self.distributions.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def _inside(space: BaseDistribution, value: Any) -> Any:
+    """The value as the space has it; None if it does not."""
+    if isinstance(space, CategoricalDistribution):
+        return next((choice for choice in space.choices if _same(str(choice), value)), None)
+    assert isinstance(space, (IntDistribution, FloatDistribution))
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not space.low <= value <= space.high:
+        return None
+    if isinstance(space, IntDistribution) and value != int(value):
+        return None
+    steps = 0.0 if space.step is None else (value - space.low) / space.step
+    whole = abs(steps - round(steps)) < 1e-8
+    return (int(value) if isinstance(space, IntDistribution) else float(value)) if whole else None
+
+
+def _same(choice: str, value: Any) -> bool:
+    """Whether an override with this choice would set the value."""
+    return value is not None and (choice == str(value) or _parse(f"x={choice}").value() == value)
 
 
 def read_space(params: Mapping[str, Any], arguments: Sequence[str], config: Mapping[str, Any]) -> Space:

@@ -55,6 +55,8 @@ class Tuning:
         numbers: Any = OmegaConf.to_container(config, resolve=False)
         own = {key: value for key, value in numbers.items() if key not in ("hydra", "study")}
         self.space = read_space(numbers["study"].get("params") or {}, arguments, own)
+        groups = OmegaConf.select(config, "hydra.runtime.choices") or {}
+        self.given = self.space.given(lambda key: groups.get(key, OmegaConf.select(config, key)))
         self.seeds = [int(seed) for seed in (self.node.seeds or [config.seed])]
         self.n_jobs = int(self.node.n_jobs or OmegaConf.select(config, "hydra.launcher.n_jobs") or 1)
         self.launch = launch
@@ -77,10 +79,11 @@ class Tuning:
         return [trial for trial in running if trial.user_attrs.get(FOLDER) == str(self.folder)]
 
     def _ask(self) -> list[FrozenTrial]:
-        """Draws trials; each with a seed of its own, so that an interruption changes nothing."""
+        """Draws trials, behind the given settings; each with a seed of its own: an interruption changes nothing."""
+        self._given_first()
         numbers = []
         for _ in range(self.n_jobs):
-            before = len(self.study.trials)
+            before = len([trial for trial in self.study.trials if trial.state != TrialState.WAITING])
             if before >= int(self.node.n_trials):
                 break
             seed = int(np.random.SeedSequence([int(self.node.sampler_seed), before]).generate_state(1)[0])
@@ -90,6 +93,15 @@ class Tuning:
             numbers.append(trial.number)
         trials = self.study.trials
         return [trials[number] for number in numbers]
+
+    def _given_first(self) -> None:
+        """Gives the first trial of a new study the settings that a run has without it: what is tuned must beat them."""
+        if self.study.trials or not self.given:
+            return
+        self.study.enqueue_trial(self.given)
+        rest = [key for key in self.space.distributions if key not in self.given]
+        outside = f"; outside of the space, and so drawn: {', '.join(rest)}" if rest else ""
+        _log.info("Trial 0 has the given settings: %s%s", ", ".join(f"{k}={v}" for k, v in self.given.items()), outside)
 
     def _run(self, trials: Sequence[FrozenTrial]) -> None:
         first = self._results([(trial, self.seeds[0]) for trial in trials])
