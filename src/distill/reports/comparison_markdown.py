@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from distill.reports.compare import Row, Statistic
 from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text
 from distill.reports.comparison_table import COSTS, cost_text
+from distill.reports.glossary import PAGE
 
 
 def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -25,6 +26,7 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
         cells += [cost_text(row, label) for label in costs]
         lines.append(_line(cells))
     lines += ["", *_places(rows)]
+    lines += ["", f"What the metrics mean: {PAGE}, and the last part of report.html."]
     explained = " ".join(notes(rows, metrics)).replace("*", "\\*")
     return "\n".join([*lines, *["", explained] * bool(explained)]) + "\n"
 

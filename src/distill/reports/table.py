@@ -14,7 +14,7 @@ from distill.reports.numbers import number, percent
 from distill.reports.summary import ROLES, Summary
 
 # What a row shows: its label, the name of the cost, a factor, and digits.
-_COST_ROWS = (
+COST_ROWS = (
     ("kFLOPs/request", "request_flops", 1e-3, 1),
     ("kFLOPs/candidate", "candidate_flops", 1e-3, 2),
     ("lookups/candidate", "candidate_lookups", 1.0, 0),
@@ -117,7 +117,7 @@ def _share(summary: Summary, name: str) -> str:
 
 def _add_cost(table: Table, summary: Summary, roles: Sequence[str]) -> None:
     table.add_section()
-    for label, name, scale, digits in _COST_ROWS:
+    for label, name, scale, digits in COST_ROWS:
         values = [summary.cost.get(role, {}).get(name, math.nan) for role in roles]
         table.add_row(label, *("–" if math.isnan(value) else f"{value * scale:,.{digits}f}" for value in values))
 
