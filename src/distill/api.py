@@ -139,7 +139,7 @@ def compare(
         metrics: To show; by default the main ones.
         sort: Metric to sort by, the best first.
         different_data: Whether runs on different data may be compared.
-        out: Folder for comparison.json, .md and .png.
+        out: Folder for comparison.json, .md and .png, and report.html.
 
     Returns:
         A row for each configuration and role, with the mean and deviation of every metric over seeds.

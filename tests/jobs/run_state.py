@@ -32,9 +32,10 @@ def history(folder: Path, role: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def summary_state(folder: Path) -> dict[str, Any]:
-    """The summary as text (NaN equals NaN) without its times and costs, its command and what came from the cache."""
+    """The summary as text (NaN equals NaN) without its times and costs, its command, its places and what came from the
+    cache."""
     summary = load_summary(folder)
-    left_out = ("seconds", "cost", "overrides", "cached", "name", "config_hash")
+    left_out = ("seconds", "cost", "overrides", "cached", "name", "config_hash", "folder", "checkpoints")
     return {k: json.dumps(v, default=repr) for k, v in vars(summary).items() if k not in left_out}
 
 

@@ -19,9 +19,11 @@ from distill.jobs.parts import load_model
 from distill.losses import LossInputs
 from distill.losses.terms import SoftmaxKL, TermSums
 from distill.models import InteractionRanker, TwoTower
+from distill.reports.evidence import load_evidence
 from distill.reports.summary import Summary, load_summary
 from tests.jobs.entry import ROOT, run_dirs, tiny_arguments, train
 from tests.patience import patience
+from tests.reports.page.pages import Page
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +36,40 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_leaves_what_it_promises(distilled: Path) -> None:
     found = {path.name for path in distilled.iterdir()}
-    assert {"summary.json", "manifest.json", "config.yaml", "checkpoints", "tensorboard", ".hydra"} <= found
+    assert {
+        "summary.json",
+        "curves.json",
+        "manifest.json",
+        "config.yaml",
+        "checkpoints",
+        "tensorboard",
+        ".hydra",
+    } <= found
     assert {path.name for path in (distilled / "checkpoints").iterdir()} >= {"best.ckpt", "last.ckpt"}
     manifest = json.loads((distilled / "manifest.json").read_text())
     assert manifest["versions"]["torch"] == torch.__version__
     assert len(manifest["dataset"]["fingerprint"]) == 32
+
+
+def test_the_page_draws_what_was_measured_of_all_three_models(distilled: Path) -> None:
+    found, summary = load_evidence(distilled), load_summary(distilled)
+    assert found is not None
+    assert found.data.fingerprint == summary.dataset
+    assert [split.requests for split in found.data.splits if split.name == "test"] == [summary.requests]
+    for role in ("teacher", "control", "distilled"):
+        curve = found.curves[role].recall["teacher_recall@k_10"]
+        recall = summary.metrics[role]["teacher_recall@20_10"]
+        assert curve.value[curve.k.index(20)] == pytest.approx(recall)
+        assert len(found.curves[role].calibration["click"].predicted) > 1
+        assert found.learning[role].step
+        assert summary.validation[role]["val/click/auc"] > 0
+    assert [value for value in found.learning["distilled"].loss if value is not None]
+    assert summary.checkpoint("distilled") == str(distilled / "checkpoints" / "best.ckpt")
+    page = Page((distilled / "report.html").read_text(encoding="utf-8"))
+    assert page.names.count("svg") > 6
+    assert found.data.fingerprint in page.text
+    assert "+experiment=quickstart" in page.text
+    assert "Costs were not measured (cost.enabled=false)." in page.text
 
 
 def test_summary_puts_three_models_side_by_side(distilled: Path) -> None:

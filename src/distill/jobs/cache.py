@@ -16,6 +16,7 @@ from distill.files import hash_file, remove_leftovers_below
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
 from distill.lock import locked
+from distill.metrics.learning import LearningCurve
 from distill.ops.ranks import agree, barrier, rank
 from distill.places.staged import pull, push
 from distill.sealed import read_sealed, write_sealed
@@ -83,7 +84,9 @@ def read_result(folder: Path) -> FitResult | None:
         digest = data.pop("blake2b")
         if data["checkpoint"] != Path(data["checkpoint"]).name:
             raise ValueError("its checkpoint lies elsewhere")
-        own = {"checkpoint": folder / data["checkpoint"], "ending": Ending(**data["ending"])}
+        learned = data.get("learning")  # entries of earlier versions have none
+        learning = None if learned is None else LearningCurve(**learned)
+        own = {"checkpoint": folder / data["checkpoint"], "ending": Ending(**data["ending"]), "learning": learning}
         result = FitResult(**{**data, **own})
         if hash_file(result.checkpoint) == digest:
             return result
@@ -110,5 +113,6 @@ def _write_result(folder: Path, result: FitResult) -> None:
         "epochs": result.epochs,
         "steps": result.steps,
         "ending": asdict(result.ending),
+        "learning": None if result.learning is None else asdict(result.learning),
     }
     write_sealed(folder / _RESULT, data)

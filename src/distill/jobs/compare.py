@@ -10,6 +10,7 @@ from pathlib import Path
 from distill.console import report_console
 from distill.errors import ConfigError, DataError
 from distill.files import write_text_atomic
+from distill.jobs.report_page import write_report
 from distill.metrics.goal import UP, Goal
 from distill.reports.compare import Row, compare, save_comparison
 from distill.reports.comparison_markdown import comparison_markdown
@@ -17,6 +18,7 @@ from distill.reports.comparison_marks import different_data, goal_of
 from distill.reports.comparison_picture import draw_comparison
 from distill.reports.comparison_table import comparison_table
 from distill.reports.main_metrics import shown_metrics
+from distill.reports.page.page import REPORT_FILE
 from distill.reports.summary import SUMMARY_FILE, Summary, load_summary
 
 COMPARISON = "comparison"
@@ -54,8 +56,8 @@ def run(options: argparse.Namespace) -> list[Row]:
     console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
-        save_all(rows, metrics, options.out)
-        console.print(f"Files: {options.out / COMPARISON}.json, .md, .png", soft_wrap=True)
+        save_all(runs, rows, metrics, options.out)
+        console.print(f"Files: {options.out / COMPARISON}.json, .md, .png, and {REPORT_FILE}", soft_wrap=True)
     return rows
 
 
@@ -100,11 +102,12 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Summary], list[Path]]:
     return runs, unfinished
 
 
-def save_all(rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> None:
-    """Writes `comparison.json` (all metrics), and `comparison.md` and `comparison.png` of some."""
+def save_all(runs: Sequence[Summary], rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> None:
+    """Writes `comparison.json` and `report.html` (all metrics), and `comparison.md` and `comparison.png` of some."""
     save_comparison(rows, folder / f"{COMPARISON}.json")
     write_text_atomic(folder / f"{COMPARISON}.md", comparison_markdown(rows, metrics))
     draw_comparison(rows, metrics, folder / f"{COMPARISON}.png")
+    write_report(runs, rows, metrics, folder)
 
 
 def _place(row: Row, metric: str, goal: Goal) -> float:

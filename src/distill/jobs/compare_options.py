@@ -15,5 +15,5 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--metrics", nargs="+", help="metrics to show; by default the main ones")
     parser.add_argument("--sort", help="metric to sort by, the best first; the largest, where neither is better")
     parser.add_argument("--different-data", action="store_true", help="compare also runs on different data")
-    parser.add_argument("--out", type=path_here, help="folder for comparison.json, .md and .png")
+    parser.add_argument("--out", type=path_here, help="folder for comparison.json, .md and .png, and report.html")
     return parser.parse_args(given)

@@ -43,6 +43,7 @@ from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import (
     CarriedEncodings,
+    Learning,
     NamedProgressBar,
     PlainSigterm,
     PruneTrial,
@@ -172,7 +173,8 @@ class FitJob:
         ending = ending_of(trainer, read_checkpoint(best, "meta"), str(self.cfg.callbacks.monitor), epochs)
         done = (trainer.current_epoch, trainer.global_step) if epochs else (1, 0)
         self._say("%s", ending.says(self.plan.role, *done))
-        return FitResult(best, parameters, seconds, *done, ending)
+        (learning,) = (callback.curve for callback in trainer.callbacks if isinstance(callback, Learning))  # type: ignore[attr-defined]
+        return FitResult(best, parameters, seconds, *done, ending, learning)
 
     def _say(self, text: str, *values: object) -> None:
         if rank() == 0:

@@ -17,6 +17,7 @@ from distill.training.callbacks import (
     CheckpointOnInterrupt,
     DataWait,
     LastCheckpoint,
+    Learning,
     LossLog,
     MetricHistory,
     NamedProgressBar,
@@ -59,6 +60,7 @@ def fit_callbacks(
         CheckpointOnInterrupt(str(folder), "the same command with resume=last"),
         DataWait(),
         Validated(),
+        Learning(monitor),
     ]
     extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in cfg.callbacks.extra.items())
     return [*always, *_chosen(cfg, role, folder, cycles), *extra]

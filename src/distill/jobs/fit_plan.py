@@ -18,6 +18,7 @@ from distill.jobs.start_vectors import VectorFile, vector_files
 from distill.losses.composite import CompositeLoss
 from distill.losses.setting import task_infos
 from distill.losses.terms.base import LossTerm
+from distill.metrics.learning import LearningCurve
 from distill.sampling import Sampler, Sampling
 from distill.schema import Schema
 from distill.signals import SignalSource
@@ -286,6 +287,7 @@ class FitResult:
         epochs: Trained.
         steps: Optimiser steps.
         ending: Why it ended, and which checkpoint was the best.
+        learning: The monitored metric and the loss at each validation; None if not known.
     """
 
     checkpoint: Path
@@ -294,3 +296,4 @@ class FitResult:
     epochs: int
     steps: int
     ending: Ending
+    learning: LearningCurve | None = None

@@ -46,10 +46,11 @@ def _show(runs: Sequence[Summary], folder: Path) -> None:
     from distill.reports.compare import compare
     from distill.reports.comparison_table import comparison_table
     from distill.reports.main_metrics import shown_metrics
+    from distill.reports.page.page import REPORT_FILE
 
     console = report_console()
     rows = compare(runs)
     metrics = shown_metrics(rows)
     console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
-    save_all(rows, metrics, folder)
-    console.print(f"All metrics: {folder / COMPARISON}.json; also .md and .png", soft_wrap=True)
+    save_all(runs, rows, metrics, folder)
+    console.print(f"All metrics: {folder / REPORT_FILE} and {COMPARISON}.json; also .md and .png", soft_wrap=True)

@@ -29,6 +29,7 @@ from distill.jobs.encoding_cost import encoding_milliseconds
 from distill.jobs.export import ItemOptions, export_bundle, load_trained, names_items, say
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
+from distill.jobs.fit_results import checkpoints_by_role, learning_by_role, validation_by_role
 from distill.jobs.identity import config_hash, fitting, shards
 from distill.jobs.learnable import check_labels
 from distill.jobs.machine import device, job_ranks, processes
@@ -36,21 +37,24 @@ from distill.jobs.manifest import RunRecord, write_record
 from distill.jobs.monitored import monitored
 from distill.jobs.node import plain
 from distill.jobs.parts import build_metrics, load_model
+from distill.jobs.report_page import write_report
 from distill.jobs.reported import check_reported
 from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.sizes import sized
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import event_files_written, log_comparison
 from distill.metrics import ScoredRows
+from distill.metrics.curves import Curves
 from distill.models.cost import measure_cost
 from distill.ops.ranks import rank
 from distill.places.mirror import named
-from distill.reports.roles import Teacher, measure_roles
+from distill.reports.compare import compare
+from distill.reports.evidence import DataRead, Evidence
+from distill.reports.roles import RoleMetrics, Teacher, measure_roles
 from distill.reports.summary import Summary
 from distill.reports.table import print_summary
 from distill.schema import Side
-from distill.training.callbacks import TrialPruned, validation_of
-from distill.training.checkpoint_io import read_checkpoint
+from distill.training.callbacks import TrialPruned
 from distill.training.optim import count_weights
 
 _log = logging.getLogger(__name__)
@@ -105,9 +109,10 @@ class _Run:
         if signals is not None and main == "distilled" and self.cfg.control.enabled:
             rows["control"] = self._control(signals)
         rows[main] = self._main(plan, signals, main)
-        summary = self._summary(rows, main, signals)
+        found = self._measured(rows, signals)
+        summary = self._summary(found, main)
         if rank() == 0:
-            self._report(summary)
+            self._report(summary, found.curves)
             if self.cfg.export:
                 self._export(self.results[main].checkpoint)
         return summary
@@ -123,8 +128,11 @@ class _Run:
             found = export_bundle(trained, out, BundleOptions(), items, bars)
         say(replace(found, seconds=time.perf_counter() - start))
 
-    def _report(self, summary: Summary) -> None:
+    def _report(self, summary: Summary, curves: Mapping[str, Curves]) -> None:
         summary.save(self.job_dir)
+        data = DataRead.of(self.dataset, named(str(self.dataset.root)))
+        Evidence(data, dict(curves), learning_by_role(self.results)).save(self.job_dir)
+        page = write_report([summary], compare([summary]), None, self.job_dir)
         shutil.rmtree(self.job_dir / "tensorboard" / "test", ignore_errors=True)  # of a run killed while it reported
         if self.cfg.logger.tensorboard:
             log_comparison(self.job_dir / "tensorboard", summary, self.cfg)
@@ -132,7 +140,7 @@ class _Run:
         if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:
             both, alone = summary.seconds["distilled"], summary.seconds["control"]
             _log.info("Teacher and student trained together for %.0f s; the student alone, for %.0f s.", both, alone)
-        _log.info("Run folder: %s", named(str(self.job_dir)))
+        _log.info("Run folder: %s; page: %s", named(str(self.job_dir)), page.name)
 
     def _signals(self, plan: FitPlan) -> Signals | None:
         return teacher_signals(self.cfg, self.dataset, lambda: self._teacher().checkpoint, plan)
@@ -156,7 +164,10 @@ class _Run:
         result = self._train(self._job(plan, None, self.job_dir / "checkpoints"))
         teacher = teacher_of(result.checkpoint)
         parameters = count_weights(load_model(teacher).model)
-        self.results |= {"teacher": replace(result, checkpoint=teacher, parameters=parameters), name: result}
+        self.results |= {
+            "teacher": replace(result, checkpoint=teacher, parameters=parameters, learning=None),
+            name: result,
+        }
         return frozen_signals(teacher, self.dataset)
 
     def _job(self, plan: FitPlan, signals: Signals | None, folder: Path) -> FitJob:
@@ -198,18 +209,6 @@ class _Run:
             job.folder.mkdir(parents=True, exist_ok=True)
         return job.run()
 
-    def _validation(self, main: str) -> dict[str, dict[str, float]]:
-        """What each role measured on validation at its best checkpoint; a cotrained teacher at that of its student."""
-        found = {role: validation_of(read_checkpoint(of.checkpoint, "meta")) for role, of in self.results.items()}
-        for name, value in found[main].items():
-            if name.startswith("val/teacher/") and "teacher" in found:
-                found["teacher"]["val/" + name.removeprefix("val/teacher/")] = value
-        return {role: values for role, values in found.items() if values}
-
-    def _below(self, path: Path) -> Path:
-        """A path below the run folder without it, so that the folder may move."""
-        return path.relative_to(self.job_dir) if path.is_relative_to(self.job_dir) else path
-
     def _costs(self) -> dict[str, dict[str, float]]:
         seconds = float(self.cfg.cost.seconds)
         models = {role: load_model(result.checkpoint) for role, result in self.results.items()}
@@ -223,14 +222,16 @@ class _Run:
             costs[role] = {**measure_cost(m.model, m.schema, seconds).as_numbers(), **encoding[names]}
         return costs
 
-    def _summary(self, rows: Mapping[str, ScoredRows], main: str, signals: Signals | None) -> Summary:
+    def _measured(self, rows: Mapping[str, ScoredRows], signals: Signals | None) -> RoleMetrics:
         suite = build_metrics(self.cfg.metrics, self.dataset)
         teacher = None if signals is None else Teacher(signals.source.tasks, signals.probabilities)
-        found = measure_roles(suite, rows, self.dataset.schema.task_names, teacher)
+        return measure_roles(suite, rows, self.dataset.schema.task_names, teacher)
+
+    def _summary(self, found: RoleMetrics, main: str) -> Summary:
         return Summary(
             name=self.cfg.name,
             seed=self.cfg.seed,
-            **{name: getattr(found, name) for name in found.__dataclass_fields__},
+            **{name: getattr(found, name) for name in found.__dataclass_fields__ if name != "curves"},
             parameters={role: result.parameters for role, result in self.results.items()},
             seconds={role: result.seconds for role, result in self.results.items()},
             steps={role: result.steps for role, result in self.results.items()},
@@ -238,9 +239,8 @@ class _Run:
             endings={role: asdict(result.ending) for role, result in self.results.items()},
             config_hash=config_hash(self.composed),
             dataset=self.dataset.fingerprint,
-            validation=self._validation(main),
-            checkpoints={role: named(str(self._below(result.checkpoint))) for role, result in self.results.items()},
-            report=list(suite.report or ()),
+            validation=validation_by_role(self.results, main),
+            checkpoints=checkpoints_by_role(self.results, self.job_dir),
             folder=str(self.job_dir),
             cost=self._costs() if rank() == 0 and self.cfg.cost.enabled else {},
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from distill.metrics.base import RequestMetric, cutoffs
+from distill.metrics.base import CutoffMetric, RequestMetric, cutoffs
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.kendall import count_pairs
 from distill.metrics.functional.overlap import overlap_per_request
@@ -38,7 +38,7 @@ class Reference(NamedTuple):
         return None if have == rows else f"{what} of {have} of {rows} rows; the other rows are left out"
 
 
-class OverlapWithTeacher(RequestMetric):
+class OverlapWithTeacher(CutoffMetric):
     """`teacher_recall@<k>_<m>`: share of the teacher's top-m in the student's top-k, by the ranking score of each.
 
     On the candidates that the teacher scored. Requests with no more than k of them, or no more than m, or all tied by
@@ -68,7 +68,7 @@ class OverlapWithTeacher(RequestMetric):
         return _teacher_missing(evaluation.rows)
 
 
-class OverlapWithColumn(RequestMetric):
+class OverlapWithColumn(CutoffMetric):
     """`<name>@<k>_<m>`: share of the top-m by a column (a known utility, a logged score) in the student's top-k.
 
     As `OverlapWithTeacher`, on the rows whose column is not NaN.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Protocol
 
 from torch import Tensor
@@ -142,6 +143,22 @@ class RequestMetric(ABC):
     def missing(self, evaluation: Evaluation) -> str | None:
         """Says which input the metric lacks and what is left out for it, or None."""
         return None
+
+
+class CutoffMetric(RequestMetric):
+    """Base of the recalls: one result for each of some cut-offs, `…@<k>…`.
+
+    Attributes:
+        ks: The cut-offs.
+    """
+
+    ks: tuple[int, ...]
+
+    def at(self, ks: Sequence[int]) -> CutoffMetric:
+        """Returns the same metric at other cut-offs."""
+        found = copy(self)
+        found.ks = cutoffs(ks, "metrics.*.ks")
+        return found
 
 
 def cutoffs(values: Sequence[int], where: str) -> tuple[int, ...]:

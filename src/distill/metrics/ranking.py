@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill.errors import ConfigError
-from distill.metrics.base import RequestMetric, cutoffs
+from distill.metrics.base import CutoffMetric, RequestMetric, cutoffs
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.ndcg import MAX_LABEL, ndcg_per_request
 from distill.metrics.functional.recall import hit_rate_per_request, recall_per_request
@@ -56,7 +56,7 @@ class TaskRanker:
         return {self.stem(metric, k): UP for k in ks}
 
 
-class Recall(RequestMetric):
+class Recall(CutoffMetric):
     """`<task>/recall@<k>`: TP / min(TP + FN, k), averaged over the requests that have both positives and others.
 
     All candidates of the request are ranked; relevant are those with an observed label above 0. Expected value under

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distill.batch import Stage
 from distill.errors import ConfigError
-from distill.metrics.base import RequestMetric, cutoffs
+from distill.metrics.base import CutoffMetric, cutoffs
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.recall import hit_rate_per_request
 from distill.metrics.functional.reduce import PerRequest
@@ -19,7 +19,7 @@ from distill.metrics.rows import ScoredRows
 _STAGES = {stage.name.lower(): stage for stage in Stage if stage != Stage.RECALLED}
 
 
-class StageRecall(RequestMetric):
+class StageRecall(CutoffMetric):
     """`stage_recall@<k>_<stage>` and `<task>/stage_recall@<k>`: share of a request's candidates that got so far, or
     that have a positive label, among the student's k best of **all** its candidates, by the ranking score.
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from distill.metrics import MetricSuite, Sampled, ScoredRows, teacher_rows
+from distill.metrics import Evaluation, MetricSuite, Sampled, ScoredRows, teacher_rows
+from distill.metrics.curves import Curves, curves_of
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.goal import Goal
 from distill.reports.summary import ROLES, Difference
@@ -30,7 +31,8 @@ class Teacher:
 
 @dataclass(frozen=True)
 class RoleMetrics:
-    """What the models of a run measured on test; the attributes are those of `Summary` that have the same names."""
+    """What the models of a run measured on test; the attributes are those of `Summary` that have the same names, and
+    `curves`, by role."""
 
     metrics: dict[str, _Values]
     better: dict[str, str | float]
@@ -41,6 +43,8 @@ class RoleMetrics:
     teacher_lead: dict[str, Difference] = field(default_factory=dict)
     on_scored: dict[str, _Values] = field(default_factory=dict)
     scored: float | None = None
+    report: list[str] = field(default_factory=list)
+    curves: dict[str, Curves] = field(default_factory=dict)
 
 
 def measure_roles(
@@ -54,12 +58,18 @@ def measure_roles(
         tasks: Names of the K tasks.
         teacher: Whose scores the tables hold; None without.
     """
-    found = {role: suite.measure(table, tasks) for role, table in rows.items()}
+    found: dict[str, _Measured] = {}
+    curves: dict[str, Curves] = {}
+    for role, table in rows.items():  # one after the other: an evaluation holds the orders of all rows
+        evaluation = Evaluation(table, tasks)
+        found[role], curves[role] = suite.measured(evaluation), curves_of(suite, evaluation)
     *_, some = rows.values()
     scored, of_teacher = 1.0, None
     same = found
     if teacher is not None:
-        of_teacher = measure_teacher(suite, some, tasks, teacher)
+        own = _of_teacher(suite, some, tasks, teacher)
+        if own is not None:
+            of_teacher, curves["teacher"] = own[0].measured(own[1]), curves_of(*own)
     if of_teacher is not None and some.teacher_valid is not None and not bool(some.teacher_valid.all()):
         scored = int(some.teacher_valid.sum()) / some.num_rows
         same = {role: suite.measure(table.select(some.teacher_valid), tasks) for role, table in rows.items()}
@@ -77,6 +87,8 @@ def measure_roles(
         teacher_lead=_differences(compared, "teacher", "control"),
         on_scored={} if of_teacher is None else _that_differ(found, same, of_teacher[0]),
         scored=None if of_teacher is None else scored,
+        report=list(suite.report or ()),
+        curves=curves,
     )
 
 
@@ -112,12 +124,20 @@ def num_requests(rows: ScoredRows) -> int:
 
 def measure_teacher(suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher) -> _Measured | None:
     """Measures the teacher whose scores a table holds; None without. An order alone is no probability."""
+    own = _of_teacher(suite, rows, tasks, teacher)
+    return None if own is None else own[0].measured(own[1])
+
+
+def _of_teacher(
+    suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher
+) -> tuple[MetricSuite, Evaluation] | None:
+    """The metrics that a teacher has, and its evaluation."""
     table = teacher_rows(rows)
     if table is None:
         return None
     own = suite if rows.teacher_score is not None else suite.pointwise
     own = own if teacher.probabilities else own.without_probabilities
-    return own.measure(table, tasks, teacher.tasks)
+    return own, Evaluation(table, tasks, teacher.tasks)
 
 
 def _that_differ(

@@ -86,12 +86,34 @@ def calibration_error_parts(
     return numerator, torch.empty_like(bins.rows).scatter_(0, bins.order, bins.rows)
 
 
+def calibration_bins(
+    probs: Tensor, labels: Tensor, num_bins: int, weight: Tensor | None = None, by_score: TieOrder | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The bins of the calibration error: what was predicted and observed in each.
+
+    Args:
+        probs: `[N]`.
+        labels: `[N]` in [0, 1].
+        num_bins: Number of bins.
+        weight: `[N]` or None.
+        by_score: Order of the scores that the probabilities grow with, if it is there already.
+
+    Returns:
+        Mean probability, mean label and weight of each bin that is not empty, `[≤ num_bins]` float64.
+    """
+    bins = _bins(probs, labels, num_bins, weight, by_score)
+    mass, predicted, gap = (segment_sum(part, bins.bin, num_bins) for part in (bins.rows, bins.predicted, bins.gap))
+    kept = mass > 0
+    return (predicted / mass)[kept], ((predicted - gap) / mass)[kept], mass[kept]
+
+
 class _Bins(NamedTuple):
-    """Rows in order of probability: their order, weights, bins, and weighted distances of prediction and outcome."""
+    """Rows in order of probability: their order, weights, bins, weighted predictions, and those less the outcomes."""
 
     order: Tensor
     rows: Tensor
     bin: Tensor
+    predicted: Tensor
     gap: Tensor
 
 
@@ -105,7 +127,7 @@ def _bins(probs: Tensor, labels: Tensor, num_bins: int, weight: Tensor | None, b
     middle = mass.cumsum(0) - 0.5 * mass
     whole = total(rows)
     bins = (middle / whole * num_bins).long().clamp(max=num_bins - 1).index_select(0, block)
-    return _Bins(order, rows, bins, rows * (prob - label))
+    return _Bins(order, rows, bins, rows * prob, rows * (prob - label))
 
 
 def _by_prob(probs: Tensor, by_score: TieOrder | None) -> tuple[Tensor, Tensor, Tensor]:

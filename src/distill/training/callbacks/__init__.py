@@ -6,6 +6,7 @@ from distill.training.callbacks.data_wait import DataWait
 from distill.training.callbacks.ending import Ending, ending_of
 from distill.training.callbacks.history import MetricHistory
 from distill.training.callbacks.interrupt import CheckpointOnInterrupt, PlainSigterm
+from distill.training.callbacks.learning import Learning
 from distill.training.callbacks.loss_log import LossLog
 from distill.training.callbacks.monitor import CheckMonitor
 from distill.training.callbacks.non_finite import StopOnNonFinite
@@ -24,6 +25,7 @@ __all__ = [
     "DataWait",
     "Ending",
     "LastCheckpoint",
+    "Learning",
     "LossLog",
     "MetricHistory",
     "NamedProgressBar",
