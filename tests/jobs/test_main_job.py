@@ -68,7 +68,7 @@ def test_the_page_draws_what_was_measured_of_all_three_models(distilled: Path) -
     page = Page((distilled / "report.html").read_text(encoding="utf-8"))
     assert page.names.count("svg") > 6
     assert found.data.fingerprint in page.text
-    assert "+experiment=quickstart" in page.text
+    assert "train.py +experiment=quickstart data=funnel_tiny" in page.text
     assert "Costs were not measured (cost.enabled=false)." in page.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -57,4 +58,5 @@ def _command(run: Summary) -> str:
         found = json.loads((Path(run.folder) / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    return str(found.get("command", "")) if isinstance(found, Mapping) else ""
+    command = found.get("command") if isinstance(found, Mapping) else None
+    return shlex.join(map(str, command)) if isinstance(command, list) else ""

@@ -46,7 +46,7 @@ def evidence(name: str = "shop", up: float = 0.0) -> Evidence:
         )
 
     data = DataRead(
-        name, f"/data/{name}", "f" * 32, "e" * 32, [SplitRead("train", 90, 900, 12345, 2)], ["Read 900 rows."]
+        name, f"/data/{name}", "f" * 32, "e" * 32, [SplitRead("val", 90, 900, 12345, 2)], ["Read 900 rows."]
     )
     learning = {
         role: LearningCurve("val/click/auc", [10, 20], [auc - 0.1, auc], [0.7, None]) for role, auc in ROLES.items()

@@ -28,12 +28,14 @@ class Table:
 
     Attributes:
         head: Of the columns, that of the names first.
-        rows: Names with their cells; names of metrics lead to the glossary.
+        rows: Names with their cells.
+        linked: Whether names are those of metrics, which lead to the glossary.
         title: Of a table that is closed at first; empty of one that is open.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    linked: bool = False
     title: str = ""
 
 
@@ -46,7 +48,7 @@ def by_metric(models: Sequence[Model], metrics: Sequence[str]) -> Table:
     for name in metrics:
         cells = [_cell(model, name, model.row in best[name]) for model in models]
         rows.append((name, (*cells, *(_difference(model, name) for model in tested))))
-    return Table(head, (*rows, *_cost_rows(models, len(tested))))
+    return Table(head, (*rows, *_cost_rows(models, len(tested))), linked=True)
 
 
 def by_model(models: Sequence[Model], metrics: Sequence[str]) -> Table:
@@ -60,7 +62,7 @@ def by_model(models: Sequence[Model], metrics: Sequence[str]) -> Table:
         cells += [_cell(model, name, model.row in best[name]) for name in metrics]
         cells += [_cost(model, name, scale, digits) for _, name, scale, digits in costs]
         rows.append((model.label, tuple(cells)))
-    return Table(head, tuple(rows))
+    return Table(head, tuple(rows), linked=True)
 
 
 def places(models: Sequence[Model]) -> Table:
