@@ -12,7 +12,7 @@ FLOORS = [
     {"errors", "console", "codes"},
     {"files", "lock", "checks"},
     {"arguments", "batch", "ops", "plain", "sealed"},
-    {"places"},
+    {"places", "engines"},
     {"schema", "layers"},
     {"encodings"},
     {"serving"},

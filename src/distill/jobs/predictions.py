@@ -52,6 +52,7 @@ class PredictionFolder:
 
     def finish(self) -> dict[str, Any]:
         """Writes what all parts hold together, and returns it: rows, requests, and unknown values by field."""
+        remove_leftovers_below(self.root)  # of workers that were lost
         parts, total = [], Counter[str]()
         for number in range(self.num_parts):
             file = pq.ParquetFile(self.part(number))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,23 +16,24 @@ from omegaconf import DictConfig
 
 from distill.console import plain_console
 from distill.data.format import ITEM_KEY, REQUEST_KEY, SPLITS, Dataset, PartFile, Split, hidden_column
+from distill.engines import Engine, LocalEngine
 from distill.errors import ConfigError, SignalError
 from distill.files import hash_file, hash_once, remove_leftovers_below
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
 from distill.jobs.encoded import check_encodings
+from distill.jobs.engine import engine_of
 from distill.jobs.machine import device, job_ranks
-from distill.jobs.parts import LoadedModel, load_model
-from distill.jobs.scorer import Scorer
+from distill.jobs.parts import LoadedModel
+from distill.jobs.sent_model import SentModel
+from distill.jobs.signal_writer import SignalWriter, write_part
 from distill.ops.ranks import barrier, rank, world_size
 from distill.places.mirror import named
 from distill.places.staged import pull, push
-from distill.signals.aligned import write_aligned
 from distill.signals.principal import PrincipalComponents
 from distill.signals.provenance import HiddenVectors, Provenance, finish_signals, read_provenance
 
 _log = logging.getLogger(__name__)
-_TEACHER_KEY, _DATASET_KEY, _HIDDEN_KEY = b"distill.teacher", b"distill.dataset", b"distill.hidden"
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,17 @@ def run(cfg: DictConfig) -> Scored:
             "Name the teacher's checkpoint.", where="teacher.path", remedy="teacher=checkpoint teacher.path=FILE.ckpt"
         )
     console = plain_console()
-    with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _):
+    with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _), engine_of(cfg) as engine:
         dataset = open_dataset(cfg)
         scored = score_dataset(
-            Path(cfg.teacher.path),
+            SentModel.of(Path(cfg.teacher.path), cfg),
             dataset,
             Path(cfg.paths.cache),
             cfg.get("out"),
             device(cfg),
             HiddenVectors(tuple(cfg.hidden), cfg.hidden_type, cfg.hidden_width),
             _keys(dataset) if cfg["keys"] else (),
+            engine,
         )
         if rank() == 0:
             console.print(
@@ -92,39 +93,39 @@ def check_teacher(loaded: LoadedModel, path: Path, dataset: Dataset) -> None:
 
 
 def score_dataset(
-    checkpoint: Path,
+    teacher: SentModel,
     dataset: Dataset,
     cache: Path,
     out: str | None,
     target: torch.device,
     hidden: HiddenVectors,
     keys: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> Scored:
     """Scores every split with a checkpoint; parts that are there already are kept. All ranks call it together.
 
     Args:
-        checkpoint: The teacher.
+        teacher: Its checkpoint.
         dataset: What to score.
         cache: Where the signals go (named by the content of teacher and dataset) unless `out` is given.
         out: Folder of the signals.
         target: Where to compute.
         hidden: The hidden vectors to write beside its logits.
         keys: `REQUEST_KEY` and `ITEM_KEY`, as far as they are written too, as they were in the raw data.
+        engine: Where the parts are scored; in this process if not given.
 
     Raises:
         SignalError: The teacher belongs to another dataset, or a hidden vector does not fit into float16.
         ConfigError: The teacher has no such hidden vector, or they cannot be written like this.
     """
     start = time.perf_counter()
-    loaded = load_model(checkpoint)
-    check_teacher(loaded, checkpoint, dataset)
+    loaded = teacher.loaded
+    check_teacher(loaded, teacher.path, dataset)
     tasks, rates = loaded.schema.task_names, dict(loaded.schema.negative_sampling or {})
     provenance = Provenance(
-        hash_file(checkpoint), dataset.fingerprint, tasks, _in_order(hidden), negative_sampling=rates
+        hash_file(teacher.path), dataset.fingerprint, tasks, _in_order(hidden), negative_sampling=rates
     )
     folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance, bool(keys))
-    loaded.model.to(target)
-    nested = dataset.schema.layout == "requests"
     now = 0
     with exclusive(folder.with_suffix(".lock")):
         if rank() == 0:
@@ -132,14 +133,14 @@ def score_dataset(
             pull(folder)
         known = _known_parts(folder, provenance)
         barrier()
-        scorer = _with_components(Scorer(loaded, dataset, target, provenance.hidden), folder, provenance)
-        for i, (split, index, part) in enumerate(_parts(dataset)):
-            if i % world_size() == rank() and not _is_scored(folder, part, provenance, known.get(part.path), keys):
-                columns = scorer.part(split, index, folder / part.path)
-                write_aligned(columns, dataset.open(part), folder / part.path, _marks(provenance), nested, keys)
-                now += part.candidates
+        writer = SignalWriter(teacher, dataset, target, provenance, folder, tuple(keys))
+        writer = _with_components(writer)
+        own = [one for i, one in enumerate(_parts(dataset)) if i % world_size() == rank()]
+        missing = [one for one in own if not _is_scored(writer, one[-1], known.get(one[-1].path))]
+        now = sum((engine or LocalEngine()).map(write_part, writer, missing, lambda _: None))
         barrier()
         if rank() == 0:
+            remove_leftovers_below(folder)  # of workers that were lost
             finish_signals(folder, provenance, [part.path for _, _, part in _parts(dataset)])
             push(folder)
         barrier()
@@ -172,22 +173,23 @@ def _folder_name(provenance: Provenance, keys: bool) -> str:
     )
 
 
-def _with_components(scorer: Scorer, folder: Path, provenance: Provenance) -> Scorer:
+def _with_components(writer: SignalWriter) -> SignalWriter:
     """Finds the principal components once, on rank 0, or those of an earlier run that did not end."""
-    if scorer.hidden.width is None:
-        return scorer
-    key = f"{scorer.hidden.width}-{provenance.teacher[:12]}-{provenance.dataset[:12]}"
-    files = {name: folder / f"{hidden_column(name)}-{key}.safetensors" for name in scorer.hidden.names}
+    hidden, provenance, folder = writer.provenance.hidden, writer.provenance, writer.folder
+    if hidden.width is None:
+        return writer
+    key = f"{hidden.width}-{provenance.teacher[:12]}-{provenance.dataset[:12]}"
+    files = {name: folder / f"{hidden_column(name)}-{key}.safetensors" for name in hidden.names}
     if rank() == 0 and not _are_readable(files.values()):
         folder.mkdir(parents=True, exist_ok=True)
-        for _, _, part in _parts(scorer.dataset):  # their vectors are of other components
+        for _, _, part in _parts(writer.dataset):  # their vectors are of other components
             (folder / part.path).unlink(missing_ok=True)
-        for name, components in scorer.fit_components().items():
+        for name, components in writer.scorer.fit_components().items():
             components.save(files[name])
-            kept = f"{scorer.hidden.width} components of the vector {name} keep {components.kept:.1%} of its variance"
+            kept = f"{hidden.width} components of the vector {name} keep {components.kept:.1%} of its variance"
             _log.info("%s.", kept)
     barrier()
-    return replace(scorer, components={name: PrincipalComponents.load(path) for name, path in files.items()})
+    return replace(writer, components=files)
 
 
 def _are_readable(files: Iterable[Path]) -> bool:
@@ -196,16 +198,6 @@ def _are_readable(files: Iterable[Path]) -> bool:
     except SignalError as error:
         _log.warning("%s\nThe dataset is scored again.", error)
         return False
-
-
-def _marks(provenance: Provenance) -> dict[bytes, bytes]:
-    """What a file of signals says of itself, in case the job that wrote it did not end."""
-    hidden = json.dumps(asdict(provenance.hidden))
-    return {
-        _TEACHER_KEY: provenance.teacher.encode(),
-        _DATASET_KEY: provenance.dataset.encode(),
-        _HIDDEN_KEY: hidden.encode(),
-    }
 
 
 def _parts(dataset: Dataset) -> Iterator[tuple[Split, int, PartFile]]:
@@ -223,16 +215,16 @@ def _known_parts(folder: Path, provenance: Provenance) -> Mapping[str, str]:
     return found.parts if replace(found, tasks=provenance.tasks, parts={}) == provenance else {}
 
 
-def _is_scored(folder: Path, part: PartFile, provenance: Provenance, digest: str | None, keys: Sequence[str]) -> bool:
+def _is_scored(writer: SignalWriter, part: PartFile, digest: str | None) -> bool:
     """Whether a part is there and whole: by its recorded hash, or by its checksums if the job had not ended."""
-    path = folder / part.path
+    path = writer.folder / part.path
     if not path.exists():
         return False
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         found = file.metadata.metadata or {}
-        same = all(found.get(key) == mark for key, mark in _marks(provenance).items())
-        same = same and set(keys) <= set(file.schema_arrow.names)
+        same = all(found.get(key) == mark for key, mark in writer.marks.items())
+        same = same and set(writer.keys) <= set(file.schema_arrow.names)
         if not same or int(file.metadata.num_rows) != part.rows:
             return False
         whole = _is_readable(file) if digest is None else hash_once(path) == digest

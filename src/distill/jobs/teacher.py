@@ -18,6 +18,7 @@ from distill.jobs.machine import device
 from distill.jobs.node import plain
 from distill.jobs.parts import load_model
 from distill.jobs.score import check_teacher, score_dataset
+from distill.jobs.sent_model import SentModel
 from distill.models.score import RankingScore
 from distill.ops.ranks import rank
 from distill.reports.teacher import teacher_lines, teacher_warnings
@@ -128,7 +129,8 @@ def logged_signals(schema: Schema) -> SignalSource:
 
 def _scored(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequence[str]) -> Path:
     vectors = HiddenVectors(tuple(hidden), str(cfg.teacher.hidden_type), cfg.teacher.hidden_width)
-    return score_dataset(checkpoint, dataset, Path(cfg.paths.cache), None, device(cfg), vectors).folder
+    teacher = SentModel.of(checkpoint, cfg)
+    return score_dataset(teacher, dataset, Path(cfg.paths.cache), None, device(cfg), vectors).folder
 
 
 def _ensemble(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signals:

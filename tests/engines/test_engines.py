@@ -1,0 +1,119 @@
+"""Tasks over parts: in order, whatever runs them, and errors that arrive whole."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distill.engines import Advance, Engine, LocalEngine, RayEngine, RayOptions
+from distill.engines.worker import Failed, run_task
+from distill.errors import ConfigError, DataError, RankError
+from tests.engines.dying import kill_workers
+
+SMALL = RayOptions(workers=2, object_store_bytes=100 << 20)
+
+
+def scaled(factor: int, part: int, advance: Advance) -> int:
+    """The later parts are done first."""
+    time.sleep(0.05 * max(0, 3 - part))
+    advance(part)
+    return factor * part
+
+
+def failing(_: int, part: int, advance: Advance) -> int:
+    if part == 2:
+        raise DataError("It is not good.", where="here", expected="good", found="bad", remedy="Mend it.")
+    return part
+
+
+def deadly(_: int, part: int, advance: Advance) -> int:
+    os._exit(3)
+
+
+def check(engine: Engine) -> None:
+    rows: list[int] = []
+    assert list(engine.map(scaled, 10, range(20), rows.append)) == [10 * part for part in range(20)]
+    assert sum(rows) == sum(range(20))
+    assert list(engine.map(scaled, 10, [], rows.append)) == []
+    done = engine.map(failing, 0, range(50), rows.append)
+    assert [next(done), next(done)] == [0, 1]
+    with pytest.raises(DataError) as raised:
+        next(done)
+    error = raised.value
+    assert (error.where, error.expected, error.found, error.remedy) == ("here", "good", "bad", "Mend it.")
+    assert list(engine.map(scaled, 2, [4], rows.append)) == [8]
+
+
+def test_in_this_process() -> None:
+    check(LocalEngine())
+    assert LocalEngine().portions([3, 4]) == [[3, 4]]
+    assert LocalEngine().portions([]) == []
+
+
+def test_errors_travel_whole() -> None:
+    error = DataError("It is not good.", where="here", remedy="Mend it.")
+    found = pickle.loads(pickle.dumps(Failed.of(error))).error()
+    assert type(found) is DataError
+    assert str(found) == str(error)
+
+
+def test_a_cluster_has_its_size_already() -> None:
+    with pytest.raises(ConfigError, match=r"ray\.workers"):
+        RayOptions("10.0.0.1:6379", workers=2)
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"distill-ranker\[ray\]"), RayEngine.started(RayOptions()):
+        pass
+
+
+@pytest.fixture
+def ray_engine() -> Iterator[RayEngine]:
+    pytest.importorskip("ray")
+    with RayEngine.started(SMALL) as engine:
+        yield engine
+
+
+@pytest.mark.slow
+def test_on_ray(ray_engine: RayEngine) -> None:
+    check(ray_engine)
+    assert ray_engine.portions([3, 4]) == [[3], [4]]
+    with pytest.raises(ConfigError, match="in this process already"), RayEngine.started(SMALL):
+        pass
+
+
+@pytest.mark.slow
+def test_a_part_whose_worker_was_killed_is_done_again(
+    ray_engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_workers(monkeypatch, tmp_path / "killed")
+    assert list(ray_engine.map(scaled, 10, range(4), lambda _: None)) == [0, 10, 20, 30]
+    assert len(list((tmp_path / "killed").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_a_part_that_kills_every_worker_ends_the_job(ray_engine: RayEngine) -> None:
+    with pytest.raises(RankError, match="died 4 times"):
+        list(ray_engine.map(deadly, 0, [1], lambda _: None))
+
+
+def test_what_is_shared_is_read_once_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Store:
+        @staticmethod
+        def get(reference: int) -> int:
+            asked.append(reference)
+            return reference
+
+    monkeypatch.setitem(sys.modules, "ray", Store)
+    for token, reference in (("a", 1), ("a", 1), ("b", 2)):
+        assert run_task(token, scaled, [".", reference], 4) == (4, 4 * reference)
+    assert asked == [1, 2]
