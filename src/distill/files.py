@@ -33,6 +33,13 @@ def raw_sibling(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+def own_folder(folder: Path) -> Path:
+    """Makes a folder of a task's own in another: of a task that runs twice only that is read whose name came back."""
+    own = folder / uuid.uuid4().hex
+    own.mkdir()
+    return own
+
+
 def is_temporary(path: Path) -> bool:
     """Whether a name is one of those that writing gives to what is not whole yet."""
     return path.name.startswith(".") and (_TEMPORARY in path.name or _RAW in path.name)

@@ -56,3 +56,21 @@ def test_signals(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     kill_workers(monkeypatch, tmp_path / "killed")
     assert score(root, tmp_path / "killed-ones", *on_ray(2)) == score(root, tmp_path / "again", *LOCAL)
     assert list((tmp_path / "killed").iterdir())
+
+
+def prepare(root: Path, out: Path, *arguments: str) -> dict[str, bytes]:  # noqa: F811
+    run_script("scripts/prepare.py", "data=parquet", f"data.schema={root / 'schema.yaml'}",
+               f"data.source={root / 'days'}", f"out={out}", *path_arguments(root), *arguments)  # fmt: skip
+    return {name: content for name, content in files(out).items() if not name.startswith(".")}
+
+
+@pytest.mark.parametrize("split", ["random", "time", "user_time"])
+def test_prepared_data(root: Path, split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    rule = f"split@data.adapter.split={split}"
+    wanted = prepare(root, tmp_path / "local", rule)
+    assert "manifest.json" in wanted
+    for workers in WORKERS:
+        assert prepare(root, tmp_path / f"by{workers}", rule, *on_ray(workers)[:3]) == wanted
+    kill_workers(monkeypatch, tmp_path / "killed")
+    assert prepare(root, tmp_path / "killed-ones", rule, *on_ray(2)[:3]) == wanted
+    assert list((tmp_path / "killed").iterdir())

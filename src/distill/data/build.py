@@ -12,6 +12,7 @@ from distill.data.prepare import prepare
 from distill.data.prepare.known import KnownEncodings
 from distill.data.prepare.pipeline import DEFAULT_MEMORY_BYTES
 from distill.data.raw import DatasetSource
+from distill.engines import Engine
 from distill.errors import DataError, DistillError
 from distill.files import hash_once, raw_sibling, remove_leftovers, room_for
 from distill.lock import locked
@@ -35,6 +36,7 @@ def build_dataset(
     known: KnownEncodings | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     progress: bool = True,
+    engine: Engine | None = None,
 ) -> Dataset:
     """Returns the prepared dataset of a source, preparing it if it is not there or is damaged.
 
@@ -46,6 +48,7 @@ def build_dataset(
         known: See `prepare`.
         memory_bytes: See `prepare`.
         progress: See `prepare`.
+        engine: See `prepare`.
 
     Raises:
         DataError: The raw data does not hold what the source's schema says.
@@ -61,7 +64,7 @@ def build_dataset(
         with raw_sibling(folder) as raw:
             with room_for(raw):
                 written = source.write_raw(raw)
-            dataset = prepare(written, folder, known=known, memory_bytes=memory_bytes, progress=progress)
+            dataset = prepare(written, folder, known=known, memory_bytes=memory_bytes, progress=progress, engine=engine)
         push(folder)
         return dataset
 

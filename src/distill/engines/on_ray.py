@@ -24,7 +24,6 @@ _Result = TypeVar("_Result")
 _TRIES = 4
 _WAITING = 2
 """Tasks that are asked for at once, for each processor: one runs, the others wait for it."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -154,10 +153,8 @@ def _ray() -> ModuleType:
 
 
 def _connect(ray: ModuleType, options: RayOptions) -> None:
-    quiet = {"logging_level": logging.WARNING, "include_dashboard": False}
     if options.address is None:
-        store = options.object_store_bytes
-        ray.init(address="local", num_cpus=options.workers, object_store_memory=store, **quiet)
+        _start(ray, options)
         return
     try:
         ray.init(address=options.address, logging_level=logging.WARNING)
@@ -167,4 +164,24 @@ def _connect(ray: ModuleType, options: RayOptions) -> None:
             where="ray.address",
             expected="HOST:PORT of its head, or auto",
             found=f"{options.address}: {str(error).splitlines()[0][:300]}",
+        ) from error
+
+
+def _start(ray: ModuleType, options: RayOptions) -> None:
+    try:
+        ray.init(
+            address="local",
+            num_cpus=options.workers,
+            object_store_memory=options.object_store_bytes,
+            logging_level=logging.WARNING,
+            include_dashboard=False,
+        )
+    except Exception as error:  # of no class of its own
+        ray.shutdown()
+        raise RankError(
+            "Ray did not start on this machine.",
+            where="engine=ray",
+            found=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
+            remedy="Its processes must be up within half a minute: try again when the machine is less busy, or start "
+            "Ray by hand (ray start --head) and add ray.address=auto.",
         ) from error

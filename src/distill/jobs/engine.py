@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from distill.engines import Engine, LocalEngine, RayEngine, RayOptions
 from distill.errors import ConfigError
-from distill.jobs.machine import processes, uses_cuda
 
 RAY = "ray"
 
@@ -24,7 +23,8 @@ def engine_of(cfg: DictConfig) -> Iterator[Engine]:
     if cfg.engine != RAY:
         yield LocalEngine()
         return
-    _check_trainer(cfg)
+    if cfg.get("trainer") is not None:
+        _check_trainer(cfg)
     options = RayOptions(cfg.ray.address, cfg.ray.workers, cfg.ray.object_store_bytes)
     with RayEngine.started(options) as engine:
         yield engine
@@ -32,8 +32,8 @@ def engine_of(cfg: DictConfig) -> Iterator[Engine]:
 
 def _check_trainer(cfg: DictConfig) -> None:
     """Refuses ranks beside Ray's workers, and a GPU, which these do not use."""
-    if cfg.get("trainer") is None:
-        return
+    from distill.jobs.machine import processes, uses_cuda  # with torch, without which data is prepared
+
     if processes(cfg) > 1:
         raise ConfigError(
             "Ray's workers are the processes.",

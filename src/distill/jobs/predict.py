@@ -135,8 +135,9 @@ class _Prediction:
         kept = kept_uses(plain(self.cfg.keep), uses, shape, files)
         check_columns(files, uses, shape)
         self._check_names(shape == "flat")
+        memory = int(self.cfg.memory_bytes)
         units = RawUnits.plan(
-            files, schema, (*uses, *kept), shape, scratch, int(self.cfg.memory_bytes), bars, self.cfg.unit_rows
+            files, schema, (*uses, *kept), shape, scratch, memory, bars, self.cfg.unit_rows, self.engine
         )
         return units, kept, list(found.read)
 

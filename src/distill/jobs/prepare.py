@@ -11,8 +11,11 @@ from distill.console import plain_console
 from distill.data.build import build_dataset
 from distill.data.format import Dataset
 from distill.data.prepare import KnownEncodings, prepare
+from distill.data.raw import DatasetSource
+from distill.engines import Engine
 from distill.errors import ConfigError
 from distill.files import raw_sibling, remove_leftovers
+from distill.jobs.engine import engine_of
 from distill.jobs.node import build
 from distill.jobs.read_encodings import read_encodings
 from distill.lock import locked
@@ -29,18 +32,26 @@ def run(cfg: DictConfig) -> Dataset:
         raise ConfigError("There is nothing to prepare.", where="data.adapter", remedy="Choose data=parquet, say.")
     source = build(cfg.data.adapter, "data.adapter")
     known = known_encodings(cfg)
-    if cfg.out is None:
-        dataset = build_dataset(source, Path(cfg.paths.data), known=known, memory_bytes=cfg.memory_bytes)
-    else:
-        out = Path(cfg.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out.parent / f".{out.name}.lock"):
-            remove_leftovers(out)
-            begin_new(out)
-            with raw_sibling(out) as raw:
-                dataset = prepare(source.write_raw(raw), out, known=known, memory_bytes=cfg.memory_bytes)
-            push(out, replaces=False)
+    with engine_of(cfg) as engine:
+        if cfg.out is None:
+            root = Path(cfg.paths.data)
+            dataset = build_dataset(source, root, known=known, memory_bytes=cfg.memory_bytes, engine=engine)
+        else:
+            dataset = _prepared_to(Path(cfg.out), source, known, cfg.memory_bytes, engine)
     describe(dataset, plain_console())
+    return dataset
+
+
+def _prepared_to(
+    out: Path, source: DatasetSource, known: KnownEncodings | None, memory_bytes: int, engine: Engine
+) -> Dataset:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out.parent / f".{out.name}.lock"):
+        remove_leftovers(out)
+        begin_new(out)
+        with raw_sibling(out) as raw:
+            dataset = prepare(source.write_raw(raw), out, known=known, memory_bytes=memory_bytes, engine=engine)
+        push(out, replaces=False)
     return dataset
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.data.format import SPLITS, Dataset
-from distill.data.prepare.assign import share_counts
+from distill.data.prepare.split_numbers import share_counts
 from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit, UserTimeSplit
 from distill.errors import DataError, SchemaError
 from tests.data.prepare.builders import pairs, prepare_quietly, rows, schema_of, write

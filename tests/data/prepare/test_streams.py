@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueCounter, quantile_boundaries
 from distill.data.prepare.ahead import ahead
-from distill.data.prepare.records import RecordPartitions, kth_smallest, partition_count, partition_of
+from distill.data.prepare.records import RecordPartitions, kth_smallest, partition_count, partition_of, read_records
 from distill.encodings.hashing import mix64
 
 
@@ -85,11 +85,11 @@ def test_kth_smallest(values: list[int], data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_record_partitions_keep_keys_together(tmp_path: Path, count: int) -> None:
-    partitions = RecordPartitions(tmp_path / "p", count, 2)
+    partitions = RecordPartitions(tmp_path / "p", count)
     keys = np.random.default_rng(0).integers(0, 50, 1000)
     for piece in _cut(np.arange(1000), 7):
         partitions.add(keys[piece], (keys[piece], piece))
-    loaded = list(partitions.load_all())
+    loaded = [read_records([tmp_path / "p"], p, 2) for p in range(count)]
     assert sorted(np.concatenate(loaded)[:, 1].tolist()) == list(range(1000))
     seen = [set(records[:, 0].tolist()) for records in loaded]
     assert sum(map(len, seen)) == len(set(keys.tolist()))

@@ -48,6 +48,13 @@ class ValueCounter:
         if self._pending_rows > max(1 << 20, 2 * len(self._merged or ())):
             self._merge()
 
+    def absorb(self, other: ValueCounter) -> None:
+        """Counts what another one counted."""
+        table = other.result()
+        if len(table):
+            self._pending.append(table)
+            self._merge()
+
     def result(self) -> pa.Table:
         """Returns columns `value` and `count`, in no particular order; int64 values if there were none."""
         self._merge()
@@ -113,6 +120,10 @@ class Extremes:
         if len(values):
             self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
 
+    def absorb(self, other: Extremes) -> None:
+        """Adds what another one has seen."""
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
 
 class Lowest:
     """The smallest value, how often it is there, and the next one; negate the values for the largest."""
@@ -135,6 +146,13 @@ class Lowest:
             self.value, self.count, self.next = low, count, min(beyond, self.value)
         else:
             self.count, self.next = self.count + count, beyond
+
+    def absorb(self, other: Lowest) -> None:
+        """Adds what another one has seen."""
+        low = min(self.value, other.value)
+        above = [v for v in (self.value, self.next, other.value, other.next) if v > low]
+        self.count = sum(one.count for one in (self, other) if one.value == low)
+        self.value, self.next = low, min(above, default=np.inf)
 
 
 class Reservoir:

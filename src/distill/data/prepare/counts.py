@@ -40,6 +40,11 @@ class Counts:
                 self._counts[f"{event}/{name}/{subject}"] += int(number)
         return found
 
+    def absorb(self, other: Counts) -> None:
+        """Adds what another one counted."""
+        for name, number in other._counts.items():
+            self._counts[name] += number
+
     def result(self) -> dict[str, int]:
         """Returns all counters, sorted by name."""
         return dict(sorted(self._counts.items()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from distill.data.format import SPLITS
 from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueCounter, quantile_boundaries
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.membership import PairCounter, with_members
+from distill.data.prepare.streams import Streams, absorb_stream, as_they_come
 from distill.encodings.arrow import Bool
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.numbers import FittedNumber, number_from_moments, piecewise_number, signed_log
@@ -65,9 +67,16 @@ class Fitter:
         schema: Names the fields.
         kinds: Table name to the type of its values.
         texts: Table name to how the text of its fields is cut.
+        streams: How numbers are taken whose order counts.
     """
 
-    def __init__(self, schema: Schema, kinds: dict[str, ValueKind], texts: Mapping[str, FittedText]) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        kinds: Mapping[str, ValueKind],
+        texts: Mapping[str, FittedText],
+        streams: Streams = as_they_come,
+    ) -> None:
         self._schema = schema
         self._kinds = kinds
         self._texts = texts
@@ -78,13 +87,13 @@ class Fitter:
         self._numbers = [f for f in schema.fields if f.is_number]
         self._counters = {t: ValueCounter() for t, f in self._tables.items() if isinstance(f[0].encoding, Vocabulary)}
         self._reservoirs = {
-            f.name: Reservoir(seed=zlib.crc32(f.name.encode()))
+            f.name: streams(Reservoir(seed=zlib.crc32(f.name.encode())))
             for f in schema.fields
             if isinstance(f.encoding, QuantileBuckets | PiecewiseLinear)
         }
         self._cold = [f for f in schema.fields if f.cold is not None]
         self._pairs = {f.table: PairCounter([kinds.get(t, "int") for t in _tables(schema, f)]) for f in self._cold}
-        self._moments = {f.name: Moments() for f in self._numbers}
+        self._moments = {f.name: streams(Moments()) for f in self._numbers}
         self._extremes = {f.name: Extremes() for f in schema.fields if f.is_number or f.name in self._reservoirs}
 
     def add(self, chunk: Chunk, pool: ThreadPoolExecutor) -> None:
@@ -97,6 +106,23 @@ class Fitter:
         jobs += [self._number_job(train, spec) for spec in self._schema.fields if spec.name in self._extremes]
         for done in [pool.submit(job) for job in jobs]:
             done.result()
+
+    def absorb(self, other: Fitter) -> None:
+        """Adds what another one gathered from later chunks of the same data."""
+        for table, counter in self._counters.items():
+            counter.absorb(other._counters[table])
+        for table, pairs in self._pairs.items():
+            pairs.absorb(other._pairs[table])
+        for name, extremes in self._extremes.items():
+            extremes.absorb(other._extremes[name])
+        for name, reservoir in self._reservoirs.items():
+            absorb_stream(reservoir, other._reservoirs[name])
+        for name, moments in self._moments.items():
+            absorb_stream(moments, other._moments[name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sends what was gathered to who absorbs it: tokenizers, which cannot be sent, are there already."""
+        return {**self.__dict__, "_texts": {}}
 
     def finish(self) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
         """Returns the fitted encodings, and `[min, max]` of every number field before encoding."""

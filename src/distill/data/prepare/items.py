@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from distill.data.prepare.counts import Counts
 from distill.data.prepare.key_types import KeyColumn, check_one_type
 from distill.data.prepare.keys import keys_of, raw_place
 from distill.data.prepare.plan import check_columns, open_files
-from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.uses import Use, field_uses
 from distill.data.prepare.writer import PartWriter
@@ -20,8 +20,12 @@ from distill.encodings.arrow import Int64
 from distill.encodings.fitted import FittedEncodings, RawColumn
 from distill.encodings.made import read_field
 from distill.encodings.values import first
+from distill.engines import Advance
 from distill.errors import DataError, SchemaError
+from distill.files import own_folder
 from distill.schema import FieldSpec, Schema, Side
+
+ITEMS = "items"
 
 
 def item_uses(schema: Schema) -> tuple[Use, ...]:
@@ -56,25 +60,47 @@ def open_items(path: Path, schema: Schema, logs: RawFiles) -> RawFiles:
     return files
 
 
-def write_items(
-    files: RawFiles, root: Path, schema: Schema, fitted: FittedEncodings, counts: Counts, bars: PassProgress
-) -> tuple[PartFile, ...]:
-    """Writes the catalogue to `root/items`, in the order of its file.
+@dataclass(frozen=True)
+class Catalogue:
+    """Items to encode.
+
+    Attributes:
+        files: Their file.
+        schema: Of the dataset.
+        fitted: Its encodings.
+    """
+
+    files: RawFiles
+    schema: Schema
+    fitted: FittedEncodings
+
+
+@dataclass(frozen=True)
+class WrittenItems:
+    """The folder of the part files, these, and what was counted."""
+
+    folder: Path
+    parts: tuple[PartFile, ...]
+    counts: Counts
+
+
+def write_items(catalogue: Catalogue, folder: Path, advance: Advance) -> WrittenItems:
+    """Writes the catalogue to a folder in `folder`, in the order of its file, as the task of an engine.
 
     Raises:
         DataError: An item key is null or there twice, or a column does not hold what its field says.
     """
-    bar = bars.begin("write items", files.num_rows)
-    writer = PartWriter(root, "items", items_schema(schema))
+    files, schema, counts, root = catalogue.files, catalogue.schema, Counts(), own_folder(folder)
+    writer = PartWriter(root, ITEMS, items_schema(schema))
     seen = []
     columns = sorted({use.column for use in item_uses(schema)})
     for batch in files.batches(columns):
-        encoded = _encode(batch, files, schema, fitted, counts)
+        encoded = _encode(batch, files, schema, catalogue.fitted, counts)
         seen.append(encoded.column(0).to_numpy())
         writer.add(encoded, np.ones(batch.num_rows, np.int64))
-        bar.advance(batch.num_rows)
+        advance(batch.num_rows)
     _check_unique(np.concatenate(seen) if seen else np.zeros(0, np.int64), files)
-    return writer.close()
+    return WrittenItems(root / ITEMS, writer.close(), counts)
 
 
 def _encode(

@@ -44,6 +44,12 @@ class PairCounter:
         if self._pending_rows > max(_ROWS, 2 * len(self._merged)):
             self._merge()
 
+    def absorb(self, other: PairCounter) -> None:
+        """Counts what another one counted."""
+        other._merge()
+        self._pending.append(other._merged)
+        self._merge()
+
     def result(self) -> pa.Table:
         """Returns `value`, `by_0`, …: each value once, with what it came with most often (of equals the least)."""
         self._merge()

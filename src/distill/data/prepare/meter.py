@@ -8,6 +8,7 @@ import numpy.typing as npt
 from distill.codes import Stage
 from distill.data.format import TeacherNumbers
 from distill.data.prepare.accumulate import Lowest, Moments
+from distill.data.prepare.streams import Stream, Streams, absorb_stream, as_they_come
 from distill.encodings.values import Float64
 from distill.schema import TeacherColumns
 
@@ -21,14 +22,15 @@ class TeacherMeter:
 
     Args:
         teacher: Says how scores are declared; logits if None.
+        streams: How numbers are taken whose order counts.
     """
 
-    def __init__(self, teacher: TeacherColumns | None) -> None:
+    def __init__(self, teacher: TeacherColumns | None, streams: Streams = as_they_come) -> None:
         self._teacher = teacher
         self._candidates = np.zeros(len(Stage), np.int64)
         self._scored = np.zeros(len(Stage), np.int64)
-        self._low, self._high, self._scores = Lowest(), Lowest(), Moments()
-        self._labelled, self._probabilities, self._labels = 0, Moments(), Moments()
+        self._low, self._high, self._scores = Lowest(), Lowest(), streams(Moments())
+        self._labelled, self._probabilities, self._labels = 0, streams(Moments()), streams(Moments())
 
     def add(self, logits: Float32, labels: Float32, stage: Int8) -> None:
         """Adds candidates `[N]`: logits are NaN where there is no score, labels where none is observed."""
@@ -44,6 +46,20 @@ class TeacherMeter:
         self._labels.add(labels[both].astype(np.float64))
         if self._teacher is None or self._teacher.kind != "position":
             self._probabilities.add(_sigmoid(logits[both].astype(np.float64)))
+
+    def absorb(self, other: TeacherMeter) -> None:
+        """Adds what another one gathered from later candidates."""
+        self._candidates += other._candidates
+        self._scored += other._scored
+        self._labelled += other._labelled
+        self._low.absorb(other._low)
+        self._high.absorb(other._high)
+        for own, more in zip(self._streams, other._streams, strict=True):
+            absorb_stream(own, more)
+
+    @property
+    def _streams(self) -> tuple[Stream[tuple[float, float]], ...]:
+        return self._scores, self._probabilities, self._labels
 
     def result(self) -> TeacherNumbers:
         """Returns the numbers."""

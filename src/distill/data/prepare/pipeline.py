@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pyarrow as pa
 
 from distill.data.contents import Contents
 from distill.data.dataset import load_dataset, write_manifest
@@ -23,38 +17,34 @@ from distill.data.format import (
     Manifest,
     PartFile,
     Split,
-    arrow_schema,
     content_fingerprint,
 )
-from distill.data.prepare.ahead import ahead
 from distill.data.prepare.assign import SplitPlanner
 from distill.data.prepare.attribute import attribute_events
 from distill.data.prepare.counts import Counts
-from distill.data.prepare.duplicates import without_repeats
-from distill.data.prepare.encode import ChunkEncoder
-from distill.data.prepare.fit import Fitter
-from distill.data.prepare.grouping import Grouping
-from distill.data.prepare.items import open_items, write_items
+from distill.data.prepare.engine_limits import check_engine
+from distill.data.prepare.gather import Grouping
+from distill.data.prepare.items import ITEMS, Catalogue, open_items, write_items
 from distill.data.prepare.known import KnownEncodings
 from distill.data.prepare.meter import TeacherMeter
+from distill.data.prepare.passes import Encoding, Fitting, Passes, PassesHere
+from distill.data.prepare.passes_on_engine import PassesOnEngine
 from distill.data.prepare.plan import open_checked, table_kinds
 from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.raw_keys import RawKeys
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.prepare.stream import ChunkSource, StraightSource
-from distill.data.prepare.survey import Survey
-from distill.data.prepare.writer import PartWriter
 from distill.data.raw import RawDataset
 from distill.data.raw_identity import described
 from distill.data.split import ColumnSplit, DateSplit, FileSplit, SplitRule
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.tokens import FittedText, read_text
+from distill.engines import Engine, LocalEngine
 from distill.errors import DataError
-from distill.files import atomic_directory
+from distill.files import atomic_directory, own_folder
 from distill.schema import Kind, Schema, dump_schema, save_schema
 
 DEFAULT_MEMORY_BYTES = 2 << 30
-_MAX_THREADS = 8
 _BATCHES_IN_MEMORY = 16
 
 
@@ -65,13 +55,15 @@ def prepare(
     known: KnownEncodings | None = None,
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     progress: bool = True,
+    engine: Engine | None = None,
 ) -> Dataset:
     """Prepares a dataset: splits, encodes and writes it, whole or not at all.
 
     Encodings are fitted on the training split, unless they are known; quantiles are exact up to a million values,
     beyond that they are those of a seeded uniform sample of a million. The bytes written depend on the raw data only,
-    not on `memory_bytes`: requests that are whole in the raw files keep their order, gathered ones are ordered by the
-    hash of their key. The manifest counts what was met, such as `oov/val/item_id` or `null_labels/train/click`.
+    not on `memory_bytes` or the engine: requests that are whole in the raw files keep their order, gathered ones are
+    ordered by the hash of their key. The manifest counts what was met, such as `oov/val/item_id` or
+    `null_labels/train/click`.
 
     Args:
         raw: Raw files, their schema and the split rule.
@@ -79,6 +71,7 @@ def prepare(
         known: Encodings to use in place of fitting them; then splits may be empty.
         memory_bytes: What the passes may hold in memory beside vocabularies; more rows go through temporary files.
         progress: Whether to show a bar per pass.
+        engine: Where the passes are made; in this process if not given.
 
     Returns:
         The prepared dataset, opened.
@@ -87,13 +80,14 @@ def prepare(
         SchemaError: The schema does not fit the raw files or the split rule.
         DataError: The raw files do not hold what the schema says, a split is empty, a field is not among the known
             encodings, or `out` is taken.
+        ConfigError: The engine cannot do it.
     """
     with (
         atomic_directory(out) as beside,
         tempfile.TemporaryDirectory(dir=beside, prefix="scratch-") as scratch,
         PassProgress(progress) as bars,
     ):
-        _Preparation(raw, known, beside, Path(scratch), memory_bytes, bars).run()
+        _Preparation(raw, known, beside, Path(scratch), memory_bytes, bars, engine or LocalEngine()).run()
     return load_dataset(out)
 
 
@@ -105,8 +99,10 @@ class _Preparation:
     scratch: Path
     memory_bytes: int
     bars: PassProgress
+    engine: Engine
 
     def run(self) -> None:
+        check_engine(self.engine, self.raw)
         schema = self.raw.schema
         if self.known is not None:
             self.known.check(schema)
@@ -118,23 +114,35 @@ class _Preparation:
         counts.add("rows_read", files.num_rows)
         counts.add("dropped", 0)
         events = attribute_events(self.raw.events, schema, files, shape, self.memory_bytes, self.bars, counts)
-        assigner = SplitPlanner(files, self.raw, shape, self.scratch, self.memory_bytes, self.bars).plan()
+        assigner = SplitPlanner(files, self.raw, shape, self.scratch, self.memory_bytes, self.bars, self.engine).plan()
         source: ChunkSource
         if shape == "pairs":
-            source = Grouping(files, schema, uses, self.scratch, self.memory_bytes, self.bars).run(assigner)
+            grouping = Grouping(files, schema, uses, self.scratch, self.memory_bytes, self.bars, self.engine)
+            source = grouping.run(assigner)
         else:
             source = StraightSource(files, schema, uses, assigner, nested=shape == "requests")
-        kinds = table_kinds(files, schema.fields)
-        with ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1))) as pool:
-            fitted, ranges = self._encodings(source, Fitter(schema, kinds, texts), pool, files)
-            sized = fitted.sized(schema)
-            meters = {task: TeacherMeter(sized.teacher) for task in sized.logged_tasks}
-            survey = Survey(sized)
-            raw_keys = RawKeys.of(sized, files, shape == "requests")
-            encoder = ChunkEncoder(sized, fitted, counts, survey, meters, pool, raw_keys, events)
-            splits = self._write(source, encoder, files.num_rows)
-        catalogue = write_items(items, self.root, sized, fitted, counts, self.bars) if items is not None else ()
-        self._finish(sized, fitted, ranges, splits, catalogue, counts, survey.result(files, self.raw.found), meters)
+        fitting = Fitting(source, schema, table_kinds(files, schema.fields), texts)
+        fitted, ranges = self._encodings(fitting, files)
+        sized = fitted.sized(schema)
+        encoding = Encoding(source, sized, fitted, RawKeys.of(sized, files, shape == "requests"), events)
+        bar = self.bars.begin("write splits", files.num_rows)
+        splits, found = self._passes.write(encoding, self.root, bar.advance)
+        counts.absorb(found.counts)
+        catalogue = self._write_items(Catalogue(items, sized, fitted), counts) if items is not None else ()
+        contents = found.survey.result(files, self.raw.found)
+        self._finish(sized, fitted, ranges, splits, catalogue, counts, contents, found.meters)
+
+    @property
+    def _passes(self) -> Passes:
+        return PassesHere() if self.engine.is_local else PassesOnEngine(self.engine, self.scratch)
+
+    def _write_items(self, catalogue: Catalogue, counts: Counts) -> tuple[PartFile, ...]:
+        """Writes the catalogue, which is one file, by one task."""
+        bar, folder = self.bars.begin("write items", catalogue.files.num_rows), own_folder(self.scratch)
+        (written,) = self.engine.map(write_items, catalogue, [folder], bar.advance)
+        counts.absorb(written.counts)
+        written.folder.rename(self.root / ITEMS)
+        return written.parts
 
     def _texts(self) -> dict[str, FittedText]:
         """Reads how text is cut, tokenizers included, before a row is read."""
@@ -145,25 +153,17 @@ class _Preparation:
             text.load()
         return found
 
-    def _encodings(
-        self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, files: RawFiles
-    ) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
+    def _encodings(self, fitting: Fitting, files: RawFiles) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
         if self.known is None:
-            return self._fit(source, fitter, pool, files.num_rows)
+            return self._fit(fitting, files.num_rows)
         if not self.known.grow:
             return self.known.of(self.raw.schema, None), {}
-        fresh, ranges = self._fit(source, fitter, pool, files.num_rows)
+        fresh, ranges = self._fit(fitting, files.num_rows)
         return self.known.of(self.raw.schema, fresh), ranges
 
-    def _fit(
-        self, source: ChunkSource, fitter: Fitter, pool: ThreadPoolExecutor, rows: int
-    ) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
+    def _fit(self, fitting: Fitting, rows: int) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
         bar = self.bars.begin("fit encodings", rows)
-        seen = np.zeros(len(SPLITS), np.int64)
-        for chunk in ahead(source.chunks()):
-            fitter.add(without_repeats(chunk, self.raw.schema), pool)
-            seen += np.bincount(chunk.split, minlength=len(SPLITS))
-            bar.advance(chunk.num_raw_rows)
+        fitter, seen = self._passes.fit(fitting, bar.advance)
         self._check_splits(dict(zip(SPLITS, seen.tolist(), strict=True)))
         return fitter.finish()
 
@@ -177,23 +177,6 @@ class _Preparation:
                     found=f"{requests['train']} train, {requests['val']} val, {requests['test']} test",
                     remedy=_split_remedy(self.raw.rule),
                 )
-
-    def _write(self, source: ChunkSource, encoder: ChunkEncoder, rows: int) -> dict[Split, tuple[PartFile, ...]]:
-        bar = self.bars.begin("write splits", rows)
-        kept = encoder.raw_keys.kinds
-        writers = {name: PartWriter(self.root, name, arrow_schema(encoder.schema, name, kept)) for name in SPLITS}
-        with ExitStack() as stack:
-            for writer in writers.values():
-                stack.callback(writer.abort)
-            encoded = ((chunk.num_raw_rows, *encoder.encode(chunk)) for chunk in ahead(source.chunks()))
-            for raw_rows, chunk, batch in ahead(encoded):
-                for code, name in enumerate(SPLITS):
-                    keep = chunk.split == code
-                    if keep.any():
-                        rest = batch if keep.all() else batch.filter(pa.array(keep))
-                        writers[name].add(rest, chunk.counts[keep])
-                bar.advance(raw_rows)
-            return {name: writer.close() for name, writer in writers.items()}
 
     def _finish(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +27,15 @@ def partition_of(hashed: UInt64, count: int) -> Int64:
 
 
 class RecordPartitions:
-    """Records of `width` int64, spread over files by the hash of a key.
+    """Records of int64, spread over files by the hash of a key.
 
     Args:
         folder: For the files; created.
         count: Number of partitions.
-        width: Numbers in a record.
     """
 
-    def __init__(self, folder: Path, count: int, width: int) -> None:
+    def __init__(self, folder: Path, count: int) -> None:
         folder.mkdir()
-        self._width = width
         self._paths = [folder / str(p) for p in range(count)]
 
     def add(self, key: Int64, columns: tuple[Int64, ...]) -> None:
@@ -54,12 +52,12 @@ class RecordPartitions:
             with self._paths[p].open("ab") as stream:
                 records[ends[p] - counts[p] : ends[p]].tofile(stream)
 
-    def load_all(self) -> Iterator[Int64]:
-        """Yields the records of one partition after the other `[n, width]`, in order of addition."""
-        for path in self._paths:
-            if path.exists():
-                yield np.fromfile(path, np.int64).reshape(-1, self._width)
-                path.unlink()
+
+def read_records(folders: Sequence[Path], partition: int, width: int) -> Int64:
+    """Reads the records of a partition `[n, width]`, of one folder after the other, in order of addition."""
+    paths = [path for folder in folders if (path := folder / str(partition)).exists()]
+    records = [np.zeros(0, np.int64), *(np.fromfile(path, np.int64) for path in paths)]
+    return np.concatenate(records).reshape(-1, width)
 
 
 def kth_smallest(values: Int64, k: int) -> int:

@@ -14,6 +14,7 @@ from distill.data.format import SPLITS
 from distill.data.prepare.accumulate import Extremes, Moments
 from distill.data.prepare.chunk import Int8
 from distill.data.prepare.counts import by_split
+from distill.data.prepare.streams import Streams, absorb_stream, as_they_come
 from distill.encodings.arrow import Bool, Int64, family, null_mask
 from distill.encodings.fitted import EncodedField
 from distill.encodings.place import Place
@@ -36,9 +37,9 @@ def _parts(split: Int8) -> Iterator[tuple[int, Bool | slice]]:
 class LabelMeter:
     """Labels of one task; of binary ones the mean follows from the counts."""
 
-    def __init__(self, is_binary: bool) -> None:
+    def __init__(self, is_binary: bool, streams: Streams = as_they_come) -> None:
         self._candidates, self._labelled, self._positive = np.zeros((3, len(SPLITS)), np.int64)
-        self._values = None if is_binary else [(Extremes(), Moments()) for _ in SPLITS]
+        self._values = None if is_binary else [(Extremes(), streams(Moments())) for _ in SPLITS]
 
     def add(self, labels: Float32, split: Int8, unobserved: Int64) -> None:
         """Adds candidates `[N]`; labels are NaN where not observed, which are so many by split `[3]`."""
@@ -53,6 +54,15 @@ class LabelMeter:
             values = values[~np.isnan(values)]
             for meter in self._values[code]:
                 meter.add(values)
+
+    def absorb(self, other: LabelMeter) -> None:
+        """Adds what another one counted of later candidates."""
+        self._candidates += other._candidates
+        self._labelled += other._labelled
+        self._positive += other._positive
+        for (extremes, moments), (low_high, numbers) in zip(self._values or (), other._values or (), strict=True):
+            extremes.absorb(low_high)
+            absorb_stream(moments, numbers)
 
     def result(self, code: int) -> LabelNumbers:
         """Returns the numbers of a split."""
@@ -100,6 +110,18 @@ class FieldMeter:
                     if extremes.low < extremes.high:
                         self._ranges[code] = None
 
+    def absorb(self, other: FieldMeter) -> None:
+        """Adds what another one counted."""
+        self._rows += other._rows
+        self._missing += other._missing
+        self._values += other._values
+        self._unknown += other._unknown
+        for code, (own, more) in enumerate(zip(self._ranges, other._ranges, strict=True)):
+            if own is not None and more is not None:
+                own.absorb(more)
+            if own is None or more is None or own.low < own.high:
+                self._ranges[code] = None
+
     def result(self, code: int) -> FieldNumbers:
         """Returns the numbers of a split."""
         return FieldNumbers(
@@ -137,6 +159,14 @@ class TimeMeter:
         for code, rows in _parts(split):
             low, high = self._limits[code]
             self._limits[code] = min(low, int(times[rows].min())), max(high, int(times[rows].max()))
+
+    def absorb(self, other: TimeMeter) -> None:
+        """Adds what another one has seen."""
+        both = zip(self._limits, other._limits, strict=True)
+        self._limits = [(min(low, least), max(high, most)) for (low, high), (least, most) in both]
+        self._missing += other._missing
+        self._unreadable |= other._unreadable
+        self._kind = other._kind or self._kind
 
     def result(self, code: int) -> TimeRange:
         """Returns the range of a split."""

@@ -23,14 +23,23 @@ from distill.schema import Schema
 class ChunkSource(Protocol):
     """All requests of the raw data, chunk by chunk, in the same order every time."""
 
+    @property
+    def num_parts(self) -> int:
+        """Parts that can be read apart: together they are all chunks."""
+        ...
+
     def chunks(self) -> Iterator[Chunk]:
         """Streams the chunks."""
+        ...
+
+    def chunks_of(self, number: int) -> Iterator[Chunk]:
+        """Streams the chunks of one part."""
         ...
 
 
 @dataclass(frozen=True)
 class StraightSource:
-    """Flat rows, or raw requests."""
+    """Flat rows, or raw requests; a part is a file."""
 
     files: RawFiles
     schema: Schema
@@ -38,13 +47,25 @@ class StraightSource:
     assigner: Assigner
     nested: bool
 
+    @property
+    def num_parts(self) -> int:
+        """Files."""
+        return len(self.files.files)
+
     def chunks(self) -> Iterator[Chunk]:
         """Streams the chunks.
 
         Raises:
             DataError: Lists of one row differ in length, or a key is not usable.
         """
-        for batch in self.files.batches(read_columns(self.uses), id_columns(self.uses)):
+        return self._chunks(0, self.files.num_rows)
+
+    def chunks_of(self, number: int) -> Iterator[Chunk]:
+        """Streams the chunks of one file."""
+        return self._chunks(self.files.first_row(number), self.files.first_row(number + 1))
+
+    def _chunks(self, start: int, stop: int) -> Iterator[Chunk]:
+        for batch in self.files.batches(read_columns(self.uses), id_columns(self.uses), start, stop):
             keys = row_keys(batch, self.schema, self.files)
             rows = np.arange(batch.start, batch.start + batch.num_rows)
             candidate: Mapping[str, pa.Array] = batch.columns

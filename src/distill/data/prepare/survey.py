@@ -16,6 +16,7 @@ from distill.data.prepare.counts import by_split
 from distill.data.prepare.duplicates import Repeats, pair_name
 from distill.data.prepare.source import RawFiles
 from distill.data.prepare.split_meters import FieldMeter, LabelMeter, TimeMeter
+from distill.data.prepare.streams import Streams, as_they_come
 from distill.data.raw_identity import raw_bytes
 from distill.encodings.arrow import Int64
 from distill.encodings.fitted import EncodedField
@@ -32,15 +33,16 @@ class Survey:
 
     Args:
         schema: Of the dataset.
+        streams: How numbers are taken whose order counts.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, streams: Streams = as_they_come) -> None:
         self._schema = schema
         self._rows, self._requests, self._candidates, self._empty = np.zeros((4, len(SPLITS)), np.int64)
         self._without_user, self._without_item = np.zeros((2, len(SPLITS)), np.int64)
         self._repeated, self._contrary = np.zeros((2, len(SPLITS)), np.int64)
         self._examples: tuple[list[RepeatedCandidate], ...] = tuple([] for _ in SPLITS)
-        self._labels = {task.name: LabelMeter(task.kind == "binary") for task in schema.tasks}
+        self._labels = {task.name: LabelMeter(task.kind == "binary", streams) for task in schema.tasks}
         self._fields = {spec.name: FieldMeter(spec) for spec in schema.fields}
         self._times = TimeMeter()
 
@@ -87,6 +89,23 @@ class Survey:
     def add_field(self, name: str, encoded: EncodedField, split: Int8, rows: Int64, unknown: Int64) -> None:
         """Adds the encoded values of a field `[n]`, of which there are so many, and of unknown ones, by split `[3]`."""
         self._fields[name].add(encoded, split, rows, unknown)
+
+    def absorb(self, other: Survey) -> None:
+        """Adds what another one gathered from later chunks."""
+        for own, more in zip(self._sums, other._sums, strict=True):
+            own += more
+        for found, later in zip(self._examples, other._examples, strict=True):
+            found += later[: _EXAMPLES - len(found)]
+        for task, labels in self._labels.items():
+            labels.absorb(other._labels[task])
+        for name, values in self._fields.items():
+            values.absorb(other._fields[name])
+        self._times.absorb(other._times)
+
+    @property
+    def _sums(self) -> tuple[Int64, ...]:
+        counted = self._rows, self._requests, self._candidates, self._empty
+        return *counted, self._without_user, self._without_item, self._repeated, self._contrary
 
     def result(self, files: RawFiles, found: FilesFound | None = None) -> Contents:
         """Returns what was counted, of files that were read; `found` says which others there were."""

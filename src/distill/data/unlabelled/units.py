@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from distill.data.prepare.assigners import AllTo
 from distill.data.prepare.chunk import Chunk
+from distill.data.prepare.gather import Grouping
 from distill.data.prepare.grouping import (
     GroupedSource,
-    Grouping,
     check_constant,
     chunks_of_table,
     request_starts,
@@ -26,6 +26,7 @@ from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.prepare.stream import explode_candidates
 from distill.data.prepare.uses import RawShape, Use, id_columns, read_columns
 from distill.encodings.arrow import Int64
+from distill.engines import Engine, LocalEngine
 from distill.schema import Schema
 
 _ALL = AllTo(2)
@@ -65,6 +66,7 @@ class RawUnits:
         memory_bytes: int,
         bars: PassProgress,
         unit_rows: int | None = None,
+        engine: Engine | None = None,
     ) -> RawUnits:
         """Divides the rows; pairs that do not lie request by request are gathered first, in temporary files.
 
@@ -77,6 +79,7 @@ class RawUnits:
             memory_bytes: What gathering may hold in memory.
             bars: For progress.
             unit_rows: About how many raw rows a unit has.
+            engine: Where pairs are gathered; in this process if not given.
 
         Raises:
             DataError: A request id is null, or what describes a request is not constant in it.
@@ -85,7 +88,8 @@ class RawUnits:
         if shape == "pairs":
             starts = _request_rows(files, schema, bars)
             if starts is None:
-                units.grouped = Grouping(files, schema, uses, scratch, memory_bytes, bars).run(_ALL)
+                grouping = Grouping(files, schema, uses, scratch, memory_bytes, bars, engine or LocalEngine())
+                units.grouped = grouping.run(_ALL)
                 return units
         else:
             starts = np.arange(files.num_rows)

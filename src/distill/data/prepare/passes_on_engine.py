@@ -1,0 +1,186 @@
+"""The two passes over chunks on an engine: a task for each raw file, or each group of gathered requests.
+
+What tasks find is absorbed in the order of the data, and encoded rows wait in files until it is known where row groups
+end: then there is a task for each part file of the dataset. All files are below the folder of the dataset, which every
+worker sees.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from distill.data.format import SPLITS, PartFile, Split
+from distill.data.prepare.fit import Fitter
+from distill.data.prepare.passes import Encoding, Fitting, Found, Splits, by_split
+from distill.data.prepare.streams import Spills
+from distill.data.prepare.writer import Cuts, OnePartWriter, WrittenPart, finish_parts, part_path
+from distill.encodings.arrow import Int64
+from distill.engines import Advance, Engine
+from distill.files import atomic_file, own_folder, remove_leftovers_below
+
+
+@dataclass(frozen=True)
+class PassesOnEngine:
+    """Does the passes on an engine.
+
+    Attributes:
+        engine: It.
+        scratch: Folder for what tasks write for others.
+    """
+
+    engine: Engine
+    scratch: Path
+
+    def fit(self, fitting: Fitting, advance: Advance) -> tuple[Fitter, Int64]:
+        """Returns a fitter that has seen all chunks, and how many requests of each split there are `[3]`."""
+        spills, seen = Spills(own_folder(self.scratch)), np.zeros(len(SPLITS), np.int64)
+        fitter = fitting.fitter(spills)
+        parts = range(fitting.source.num_parts)
+        for of_part, requests in self.engine.map(_fit, (fitting, self.scratch), parts, advance):
+            fitter.absorb(of_part)
+            seen += requests
+        spills.fold(self.engine)
+        return fitter, seen
+
+    def write(self, encoding: Encoding, root: Path, advance: Advance) -> tuple[Splits, Found]:
+        """Writes all splits below `root`; returns their part files, and what was found."""
+        spills = Spills(own_folder(self.scratch))
+        found, folders = encoding.found(spills), []
+        parts = range(encoding.source.num_parts)
+        for folder, of_part in self.engine.map(_encode, (encoding, self.scratch), parts, advance):
+            found.absorb(of_part)
+            folders.append(folder)
+        spills.fold(self.engine)
+        written = {name: self._write_split(encoding, root, name, folders) for name in SPLITS}
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        return written, found
+
+    def _write_split(
+        self, encoding: Encoding, root: Path, name: Split, folders: Sequence[Path]
+    ) -> tuple[PartFile, ...]:
+        rows = _EncodedRows.of(folders, name)
+        (root / name).mkdir()
+        writing = _Writing(rows, root, encoding.arrow_schema(name))
+        written = list(self.engine.map(_write, writing, list(enumerate(rows.part_files())), lambda _: None))
+        remove_leftovers_below(root / name)  # of workers that were lost
+        return finish_parts(root / name, written)
+
+
+def _fit(shared: tuple[Fitting, Path], number: int, advance: Advance) -> tuple[Fitter, Int64]:
+    """Fits one part."""
+    fitting, scratch = shared
+    fitter = fitting.fitter(Spills(own_folder(scratch)))
+    return fitter, fitting.add(fitter, fitting.source.chunks_of(number), advance)
+
+
+def _encode(shared: tuple[Encoding, Path], number: int, advance: Advance) -> tuple[Path, Found]:
+    """Encodes one part into a file for each split, and the numbers of candidates of its rows beside it."""
+    encoding, scratch = shared
+    folder = own_folder(scratch)
+    found = encoding.found(Spills(own_folder(scratch)))
+    with ExitStack() as stack:
+        writers: dict[Split, ipc.RecordBatchFileWriter] = {}
+        for raw_rows, chunk, batch in encoding.encoded(encoding.source.chunks_of(number), found):
+            for name, rows, counts in by_split(chunk, batch):
+                if name not in writers:
+                    writers[name] = stack.enter_context(ipc.new_file(str(_rows(folder, name)), batch.schema))
+                writers[name].write_batch(rows)
+                with _counts(folder, name).open("ab") as file:
+                    counts.astype(np.int32).tofile(file)
+            advance(raw_rows)
+    return folder, found
+
+
+def _rows(folder: Path, name: Split) -> Path:
+    return folder / f"{name}.arrow"
+
+
+def _counts(folder: Path, name: Split) -> Path:
+    return folder / f"{name}.counts"
+
+
+@dataclass(frozen=True)
+class _RowGroup:
+    """Rows of a split from one number to another, and the candidates in them."""
+
+    begin: int
+    end: int
+    candidates: int
+
+
+@dataclass(frozen=True)
+class _EncodedRows:
+    """The encoded rows of a split.
+
+    Attributes:
+        name: The split.
+        folders: Of the parts that have rows of it, in order.
+        edges: `[P + 1]` rows between which a part lies.
+    """
+
+    name: Split
+    folders: tuple[Path, ...]
+    edges: Int64
+
+    @classmethod
+    def of(cls, folders: Sequence[Path], name: Split) -> _EncodedRows:
+        own = tuple(folder for folder in folders if _counts(folder, name).exists())
+        sizes = [_counts(folder, name).stat().st_size // np.dtype(np.int32).itemsize for folder in own]
+        return cls(name, own, np.cumsum([0, *sizes]))
+
+    def part_files(self) -> list[list[_RowGroup]]:
+        """Divides the rows into part files, and these into row groups."""
+        cuts, begin, found = Cuts(), 0, [list[_RowGroup]()]
+        for folder, start in zip(self.folders, self.edges[:-1].tolist(), strict=True):
+            counts = np.fromfile(_counts(folder, self.name), np.int32).astype(np.int64)
+            for cut in cuts.add(counts):
+                found[-1].append(_RowGroup(begin, start + cut.end, cut.candidates))
+                begin = start + cut.end
+                if cut.is_last:
+                    found.append([])
+        if begin < (rows := int(self.edges[-1])):
+            found[-1].append(_RowGroup(begin, rows, cuts.held))
+        return [part for part in found if part]
+
+    def table(self, begin: int, end: int) -> pa.Table:
+        """Reads rows between two numbers of rows."""
+        first = int(np.searchsorted(self.edges, begin, side="right")) - 1
+        tables = []
+        while begin < end:
+            start, stop = int(self.edges[first]), min(end, int(self.edges[first + 1]))
+            whole = ipc.open_file(pa.memory_map(str(_rows(self.folders[first], self.name)))).read_all()
+            tables.append(whole.slice(begin - start, stop - begin))
+            begin, first = stop, first + 1
+        return pa.concat_tables(tables)
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """What the part files of a split share: its rows, the folder of the dataset and the columns."""
+
+    rows: _EncodedRows
+    root: Path
+    schema: pa.Schema
+
+
+def _write(writing: _Writing, part: tuple[int, Sequence[_RowGroup]], advance: Advance) -> WrittenPart:
+    """Writes one part file, whole or not at all."""
+    number, groups = part
+    name = part_path(writing.rows.name, number)
+    with atomic_file(writing.root / name) as beside, ExitStack() as stack:
+        file = OnePartWriter(beside, writing.schema)
+        stack.callback(file.abort)
+        for group in groups:
+            table = writing.rows.table(group.begin, group.end).select(writing.schema.names)
+            file.write(table, group.candidates)
+            advance(len(table))
+        return file.close(name)
