@@ -49,6 +49,13 @@ def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.slow
+def test_engines(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    rows = _run(tmp_path, "engines", "benchmark.rows=5000", "benchmark.files=4", "benchmark.turns=1")
+    assert [row["ratio"] is not None for row in rows] == [False, False, True, False]
+
+
+@pytest.mark.slow
 def test_long_requests_are_measured_in_time_and_memory(tmp_path: Path) -> None:
     rows = _run(tmp_path, "losses", "benchmark.terms={}", "benchmark.candidates=[300]", "benchmark.requests=20")
     units = {row["name"]: row["unit"] for row in rows}
