@@ -16,6 +16,7 @@ from benchmarks.rows import BenchmarkRow
 from distill.jobs.fit_plan import Signals
 from distill.jobs.parts import load_model, model_card
 from distill.jobs.score import score_dataset
+from distill.jobs.sent_model import SentModel
 from distill.jobs.targets import Part
 from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import HiddenVectors
@@ -118,8 +119,9 @@ class TrainBenchmark(Part):
         _warm_up(plain_case)
         with tempfile.TemporaryDirectory() as folder:
             checkpoint = _untrained(Case([*data, *_DCN], paths), Path(folder) / "teacher.ckpt")
+            teacher = SentModel(checkpoint, (), 1)
             scored = score_dataset(
-                checkpoint, plain_case.dataset, Path(folder), None, torch.device("cpu"), HiddenVectors()
+                teacher, plain_case.dataset, Path(folder), None, torch.device("cpu"), HiddenVectors()
             )
             cached = Signals(str(scored.folder), ColumnSignals())
             frozen = load_model(checkpoint).model

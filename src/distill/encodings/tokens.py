@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,10 @@ class FittedText:
             DataError: It cannot be used.
         """
         return None if self.content is None else SubwordTokenizer(self.content, "the tokenizer of the encodings")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sends the tokenizer's file to other processes, which read it themselves."""
+        return {"tokens": self.tokens, "content": self.content}
 
     def load(self) -> None:
         """Reads the tokenizer now: what is wrong with it is said before it is needed. See `subwords`."""

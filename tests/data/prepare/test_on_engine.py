@@ -35,6 +35,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "past", "side": "request", "kind": "sequence", "table": "item", "max_length": 3},
     {"name": "item", "side": "candidate", "kind": "id", "cold": {"by": ["brand"], "min_ids": 2}},
     {"name": "brand", "side": "candidate", "kind": "id"},
+    {"name": "words", "column": "brand", "side": "candidate", "kind": "text", "tokens": "characters"},
     {"name": "price", "side": "candidate", "kind": "number", "encoding": "log"},
     {"name": "age", "side": "candidate", "kind": "number", "encoding": {"type": "quantile", "buckets": 4}},
     {"name": "match", "side": "cross", "kind": "number"},

@@ -43,17 +43,19 @@ class ValueCounter:
 
     def _add(self, values: pa.Array, counts: Int64) -> None:
         table = pa.table({"value": values, "count": pa.array(counts)})
-        self._pending.append(table if counts.all() else table.filter(pa.array(counts > 0)))
-        self._pending_rows += len(self._pending[-1])
+        self._append(table if counts.all() else table.filter(pa.array(counts > 0)))
+
+    def _append(self, table: pa.Table) -> None:
+        if len(table) == 0:  # of values of no type
+            return
+        self._pending.append(table)
+        self._pending_rows += len(table)
         if self._pending_rows > max(1 << 20, 2 * len(self._merged or ())):
             self._merge()
 
     def absorb(self, other: ValueCounter) -> None:
         """Counts what another one counted."""
-        table = other.result()
-        if len(table):
-            self._pending.append(table)
-            self._merge()
+        self._append(other.result())
 
     def result(self) -> pa.Table:
         """Returns columns `value` and `count`, in no particular order; int64 values if there were none."""

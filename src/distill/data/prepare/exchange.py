@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from distill.data.prepare.keys import RowKeys, key_columns, row_keys
 from distill.data.prepare.progress import PassProgress
@@ -100,7 +100,7 @@ class Exchange:
         for partition, found in enumerate(self.engine.map(_look, looking, range(count), lambda _: None)):
             for folder in folders:
                 (folder / str(partition)).unlink(missing_ok=True)
-            yield found  # type: ignore[misc]
+            yield found
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,14 @@ def _spread_records(work: _Reading, numbers: Sequence[int], advance: Advance) ->
 
 
 @dataclass(frozen=True)
-class _Looking:
+class _Looking(Generic[_Result]):
     """What the tasks share that look at partitions."""
 
-    look: Callable[[RawFiles, Int64], object]
+    look: Callable[[RawFiles, Int64], _Result]
     files: RawFiles
     folders: Sequence[Path]
     width: int
 
 
-def _look(work: _Looking, partition: int, advance: Advance) -> object:
+def _look(work: _Looking[_Result], partition: int, advance: Advance) -> _Result:
     return work.look(work.files, read_records(work.folders, partition, work.width))

@@ -121,7 +121,7 @@ class Fitter:
             absorb_stream(moments, other._moments[name])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Sends what was gathered to who absorbs it: tokenizers, which cannot be sent, are there already."""
+        """Sends what was gathered to who absorbs it, and knows how text is cut."""
         return {**self.__dict__, "_texts": {}}
 
     def finish(self) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:

@@ -65,7 +65,7 @@ class Grouping:
         folders = list(self.engine.map(_spread, work, self.engine.portions(files), bar.advance))
         bar = self.bars.begin("group rows", self.files.num_rows)
         unsorted = [[path for path in paths if path.exists()] for paths in zip(*map(work.paths, folders), strict=True)]
-        present, sorted_paths = [paths for paths in unsorted if paths], []
+        present, sorted_paths = [paths for paths in unsorted if paths], list[Path]()
         for paths, path in zip(present, self.engine.map(_sort, work, present, bar.advance), strict=True):
             sorted_paths.append(path)
             for spread in paths:

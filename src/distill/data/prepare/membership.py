@@ -39,16 +39,18 @@ class PairCounter:
         kept = pa.array(keep & columns[0].is_valid().to_numpy(zero_copy_only=False))
         plain = [_as(column.filter(kept), kind) for column, kind in zip(columns, self._types, strict=True)]
         rows = pa.table(dict(zip(self._names, plain, strict=True)))
-        self._pending.append(self._counted(rows.append_column("count", pa.array(np.ones(len(rows), np.int64)))))
-        self._pending_rows += len(self._pending[-1])
+        self._append(self._counted(rows.append_column("count", pa.array(np.ones(len(rows), np.int64)))))
+
+    def _append(self, counted: pa.Table) -> None:
+        self._pending.append(counted)
+        self._pending_rows += len(counted)
         if self._pending_rows > max(_ROWS, 2 * len(self._merged)):
             self._merge()
 
     def absorb(self, other: PairCounter) -> None:
         """Counts what another one counted."""
         other._merge()
-        self._pending.append(other._merged)
-        self._merge()
+        self._append(other._merged)
 
     def result(self) -> pa.Table:
         """Returns `value`, `by_0`, …: each value once, with what it came with most often (of equals the least)."""

@@ -155,13 +155,13 @@ class PassesHere:
             for writer in writers.values():
                 stack.callback(writer.abort)
             for raw_rows, chunk, batch in encoding.encoded(encoding.source.chunks(), found):
-                for name, rows, counts in by_split(chunk, batch):
+                for name, rows, counts in split_rows(chunk, batch):
                     writers[name].add(rows, counts)
                 advance(raw_rows)
             return {name: writer.close() for name, writer in writers.items()}, found
 
 
-def by_split(chunk: Chunk, batch: pa.RecordBatch) -> Iterator[tuple[Split, pa.RecordBatch, Int64]]:
+def split_rows(chunk: Chunk, batch: pa.RecordBatch) -> Iterator[tuple[Split, pa.RecordBatch, Int64]]:
     """Yields the splits that are in an encoded chunk, their rows, and how many candidates each of these has."""
     for code, name in enumerate(SPLITS):
         keep = chunk.split == code

@@ -19,7 +19,7 @@ import pyarrow.ipc as ipc
 
 from distill.data.format import SPLITS, PartFile, Split
 from distill.data.prepare.fit import Fitter
-from distill.data.prepare.passes import Encoding, Fitting, Found, Splits, by_split
+from distill.data.prepare.passes import Encoding, Fitting, Found, Splits, split_rows
 from distill.data.prepare.streams import Spills
 from distill.data.prepare.writer import Cuts, OnePartWriter, WrittenPart, finish_parts, part_path
 from distill.encodings.arrow import Int64
@@ -53,7 +53,7 @@ class PassesOnEngine:
     def write(self, encoding: Encoding, root: Path, advance: Advance) -> tuple[Splits, Found]:
         """Writes all splits below `root`; returns their part files, and what was found."""
         spills = Spills(own_folder(self.scratch))
-        found, folders = encoding.found(spills), []
+        found, folders = encoding.found(spills), list[Path]()
         parts = range(encoding.source.num_parts)
         for folder, of_part in self.engine.map(_encode, (encoding, self.scratch), parts, advance):
             found.absorb(of_part)
@@ -90,7 +90,7 @@ def _encode(shared: tuple[Encoding, Path], number: int, advance: Advance) -> tup
     with ExitStack() as stack:
         writers: dict[Split, ipc.RecordBatchFileWriter] = {}
         for raw_rows, chunk, batch in encoding.encoded(encoding.source.chunks_of(number), found):
-            for name, rows, counts in by_split(chunk, batch):
+            for name, rows, counts in split_rows(chunk, batch):
                 if name not in writers:
                     writers[name] = stack.enter_context(ipc.new_file(str(_rows(folder, name)), batch.schema))
                 writers[name].write_batch(rows)
