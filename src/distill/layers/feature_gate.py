@@ -43,7 +43,7 @@ class FeatureGate(nn.Module):
                 remedy="Name fields of the schema, or none: the gate then learns its context.",
             )
         self.out_features = sum(widths.values())
-        columns = torch.arange(self.out_features).split(list(widths.values()))
+        columns = torch.split(torch.arange(self.out_features), list(widths.values()))
         chosen = [part for name, part in zip(widths, columns, strict=True) if name in context]
         self.context = None if chosen else nn.Parameter(torch.zeros(context_dim))
         self.register_buffer("_columns", torch.cat(chosen) if chosen else None, persistent=False)

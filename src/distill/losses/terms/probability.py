@@ -85,7 +85,7 @@ class TemperedProbabilityTerm(ProbabilityTerm):
         )
 
 
-def _clip(clip: Sequence[float] | None, where: str) -> tuple[float, float] | None:
+def _clip(clip: Sequence[float] | str | None, where: str) -> tuple[float, float] | None:
     if clip is None:
         return None
     if isinstance(clip, str) or len(clip) != 2 or not 0 <= float(clip[0]) < float(clip[1]) < 1:
