@@ -17,7 +17,6 @@ from distill.jobs.fit_plan import Signals
 from distill.jobs.parts import load_model, model_card
 from distill.jobs.score import score_dataset
 from distill.jobs.sent_model import SentModel
-from distill.jobs.sent_model import SentModel
 from distill.jobs.targets import Part
 from distill.signals import CheckpointSignals, ColumnSignals
 from distill.signals.provenance import HiddenVectors

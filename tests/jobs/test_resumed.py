@@ -60,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (["data.adapter.requests=310"], "data.adapter.requests=300", "data.adapter.requests=310"),
             (["callbacks.patience=1"], "callbacks.patience=2", "callbacks.patience=1"),
             (["data.loader.num_shards=2"], "data.loader.num_shards=1", "data.loader.num_shards=2"),
-            (["+trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=(not there)", "batches=2"),
+            (["trainer.accumulate_grad_batches=2"], "trainer.accumulate_grad_batches=1", "batches=2"),
             (["~loss.terms.hard.rows"], "loss.terms.hard.rows=all", "loss.terms.hard.rows=(not there)"),
         ],
         4,

@@ -48,6 +48,22 @@ def test_a_ranker_computes_everything_for_each_candidate() -> None:
     assert request.flops < 2000, "nothing but the mean of the history"
 
 
+PRODUCTS = {  # multiply-adds of a candidate, by hand; 27 columns of 10 fields
+    "final_mlp": 2 * (27 * 256 + 256 * 128) + 4 * 32 * 32 + 3 * 128 * 2,  # a learned gate is computed once
+    "mask_net": 2 * 27 * 10 + 3 * (2 * 27 * 54 + 27 * 64) + 192 * 256 + 256 * 128 + 128 * 2,
+    "gdcn": 3 * 2 * 27 * 27 + 27 * 256 + 256 * 128 + 128 * 2,
+    "esmm": 2 * (27 * 256 + 256 * 128 + 128),
+    "aitm": 2 * 27 * 128 + (1 + 3 * 2) * 128 * 128 + 2 * (128 * 64 + 64),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_the_products_of_a_ranker_are_those_of_its_formula(name: str) -> None:
+    schema = make_schema()
+    _, candidate = online_flops(build(name, schema).eval(), schema)
+    assert 2 * PRODUCTS[name] <= candidate.flops < 2.1 * PRODUCTS[name], "the rest is elementwise"
+
+
 def test_target_attention_reads_the_sequence_once_and_scores_it_for_each_candidate() -> None:
     schema = make_schema()
     plain, target = (online_flops(build(name, schema).eval(), schema)[1] for name in ("dnn", "din"))

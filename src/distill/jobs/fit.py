@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -262,14 +263,18 @@ class FitJob:
         return 0 if in_one_pass else self._total_steps(self.data())
 
     def _total_steps(self, data: RankingDataModule) -> int:
-        steps = data.steps_per_epoch() * self.plan.max_epochs
+        steps = self._epoch_steps(data) * self.plan.max_epochs
         return min(steps, self.cfg.trainer.max_steps) if self.cfg.trainer.max_steps > 0 else steps
+
+    def _epoch_steps(self, data: RankingDataModule) -> int:
+        """Counts the optimiser steps of an epoch, of one or several batches each; the last may be of fewer."""
+        return math.ceil(data.steps_per_epoch() / int(self.cfg.trainer.accumulate_grad_batches))
 
     def _cycles(self, data: RankingDataModule) -> Sequence[int] | None:
         """After how many epochs the cycles of the learning rate end; None without any."""
         if self.plan.scheduler["shape"] != RESTARTS:
             return None
-        return cycle_ends(max(1, self._total_steps(data)), max(1, data.steps_per_epoch()))
+        return cycle_ends(max(1, self._total_steps(data)), max(1, self._epoch_steps(data)))
 
     def data(self) -> RankingDataModule:
         """Puts together what is read."""
@@ -310,7 +315,7 @@ class FitJob:
             optimizer=build(self.plan.optimizer, self.plan.key("optimizer"), OptimizerFactory),
             schedule=build(self.plan.scheduler, self.plan.key("scheduler"), LRSchedule),
             total_steps=total_steps,
-            epoch_steps=data.steps_per_epoch(),
+            epoch_steps=self._epoch_steps(data),
         )
         kind = CapturedModule if self.cfg.trainer.get(CAPTURE) == AUTO else RankingModule
         return kind(

@@ -16,6 +16,7 @@ from distill.training.callbacks import (
     CheckMonitor,
     CheckpointOnInterrupt,
     DataWait,
+    KeptGradients,
     LastCheckpoint,
     Learning,
     LossLog,
@@ -27,6 +28,7 @@ from distill.training.callbacks import (
     ScalarLayout,
     StopOnNonFinite,
     Validated,
+    WeightAverage,
 )
 
 _MAIN = ("student", "model")  # not teacher and control, which trials share
@@ -49,6 +51,7 @@ def fit_callbacks(
     """
     monitor = str(cfg.callbacks.monitor)
     always = [
+        *_average(cfg),  # before what saves at the end of a step
         CheckMonitor(monitor, role),
         BestCheckpoint(folder, monitor, str(cfg.callbacks.mode)),
         LastCheckpoint(folder),
@@ -57,6 +60,7 @@ def fit_callbacks(
         LossLog(int(cfg.trainer.log_every_n_steps)),
         MetricHistory(str(log_dir / role)),
         RandomState(),
+        *([KeptGradients()] if int(cfg.trainer.accumulate_grad_batches) > 1 else []),
         CheckpointOnInterrupt(str(folder), "the same command with resume=last"),
         DataWait(),
         Validated(),
@@ -64,6 +68,11 @@ def fit_callbacks(
     ]
     extra = (build(node, f"callbacks.extra.{name}", pl.Callback) for name, node in cfg.callbacks.extra.items())
     return [*always, *_chosen(cfg, role, folder, cycles), *extra]
+
+
+def _average(cfg: DictConfig) -> list[pl.Callback]:
+    decay = cfg.callbacks.weight_average
+    return [] if decay is None else [WeightAverage(float(decay))]
 
 
 def _chosen(cfg: DictConfig, role: str, folder: Path, cycles: Sequence[int] | None) -> list[pl.Callback]:

@@ -84,6 +84,7 @@ KEYS: dict[str, Any] = {
     "callbacks.patience": Annotated[int, Field(ge=0)] | Literal["auto"] | None,
     "callbacks.min_delta": Annotated[float, Field(ge=0)],
     "callbacks.checkpoint_every_n_steps": _Count | None,
+    "callbacks.weight_average": Annotated[float, Field(gt=0, lt=1)] | None,
     "callbacks.progress_bar": bool,
     "callbacks.extra": Mapping[str, Any],
     # Lightning's Trainer, where this program asks for more than it does.
@@ -105,6 +106,7 @@ KEYS: dict[str, Any] = {
     "trainer.num_nodes": _Count,
     "trainer.max_epochs": _Count | Literal["auto"],
     "trainer.max_steps": Annotated[int, Field(ge=-1)],
+    "trainer.accumulate_grad_batches": _Count,
     "trainer.check_val_every_n_epoch": _Count,
     "trainer.val_check_interval": _Count | Annotated[float, Field(gt=0, le=1)],
     "trainer.limit_*_batches": Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] | None,

@@ -59,7 +59,7 @@ def sized(cfg: DictConfig, dataset: Dataset, record: RunRecord | None) -> tuple[
     rows, requests = sum(part.candidates for part in parts), sum(part.rows for part in parts)
     divided = shards(cfg.data.loader, processes(cfg))
     batch = batch_of(rows, requests, divided) if BATCH in wanted else int(cfg.data.loader.batch_candidates)
-    steps = max(1, math.ceil(rows / (batch * divided)))
+    steps = max(1, math.ceil(rows / (batch * divided * int(cfg.trainer.accumulate_grad_batches))))
     patience = _IN_CYCLES if cfg.scheduler.shape == RESTARTS else _OTHERWISE
     sizes = {BATCH: batch, PATIENCE: patience, **dict.fromkeys(DENSE_ROWS, batch * divided)}
     found = _with(cfg, {key: sizes.get(key, epochs_of(steps)) for key in wanted})

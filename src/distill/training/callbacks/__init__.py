@@ -6,6 +6,7 @@ from distill.training.callbacks.data_wait import DataWait
 from distill.training.callbacks.ending import Ending, ending_of
 from distill.training.callbacks.history import MetricHistory
 from distill.training.callbacks.interrupt import CheckpointOnInterrupt, PlainSigterm
+from distill.training.callbacks.kept_gradients import KeptGradients
 from distill.training.callbacks.learning import Learning
 from distill.training.callbacks.loss_log import LossLog
 from distill.training.callbacks.monitor import CheckMonitor
@@ -16,6 +17,7 @@ from distill.training.callbacks.prune import PruneTrial, TrialPruned
 from distill.training.callbacks.random_state import RandomState
 from distill.training.callbacks.scalar_layout import ScalarLayout
 from distill.training.callbacks.validated import Validated, validation_of
+from distill.training.callbacks.weight_average import WeightAverage
 
 __all__ = [
     "BestCheckpoint",
@@ -24,6 +26,7 @@ __all__ = [
     "CheckpointOnInterrupt",
     "DataWait",
     "Ending",
+    "KeptGradients",
     "LastCheckpoint",
     "Learning",
     "LossLog",
@@ -37,6 +40,7 @@ __all__ = [
     "StopOnNonFinite",
     "TrialPruned",
     "Validated",
+    "WeightAverage",
     "ending_of",
     "validation_of",
 ]

@@ -18,19 +18,26 @@ class LossLog(pl.Callback):
     and a resumed run would lack it.
 
     Args:
-        every: Steps between two logs; 0 logs nothing.
+        every: Optimiser steps between two logs; 0 logs nothing. A step of several batches has the loss of its last.
     """
 
     def __init__(self, every: int) -> None:
         self.every = every
+        self._logged = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Goes on behind the last step of a run that was interrupted."""
+        self._logged = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Logs at every so many steps."""
         report = pl_module.last_report if isinstance(pl_module, RankingModule) else None
-        if report is None or self.every == 0 or trainer.global_step % self.every != 0:
+        step = trainer.global_step
+        if report is None or self.every == 0 or step % self.every != 0 or step == self._logged:
             return
+        self._logged = step
         values = {"train/loss": report.total.detach()}
         values |= {f"train/loss_{name}": value for name, value in report.parts.items()}
         if len(report.parts) > 1:
