@@ -45,6 +45,7 @@ def _compositions() -> Iterator[tuple[str, list[str]]]:
     yield "config", [f"+sampler@sampling.{name}={name}" for name in _options("sampler")]
     yield "config", [f"+sequence@model.net.sequence_{name}={name}" for name in _options("sequence")]
     yield "config", ["+sweep=optuna"]
+    yield from (("predict", [f"engine={name}"]) for name in _options("engine"))
     yield from (("config", ["data=parquet", f"split@data.adapter.split={name}"]) for name in _options("split"))
     yield from (
         (name, []) for name in ("prepare", "score", "predict", "export", "evaluate", "select_fields", "cascade")

@@ -77,7 +77,7 @@ class RayEngine:
         """
         ray = _ray()
         if ray.is_initialized():
-            raise ConfigError("Ray runs in this process already.", where="engine", remedy="Call ray.shutdown() before.")
+            raise ConfigError("Ray runs in this process already.", where="engine", remedy="End it before.")
         _connect(ray, options)
         try:
             yield cls(ray)

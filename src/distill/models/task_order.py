@@ -78,8 +78,8 @@ class ConditionalTasks(TaskOrder):
         if apart:
             raise ConfigError(
                 "The probability of a later task is one of all rows, and so must be its label.",
-                where=f"the tasks of the schema: {', '.join(apart)}",
-                expected="observed: all",
+                where="model.net.task_order",
+                expected=f"observed: all of {', '.join(apart)}",
                 found="; ".join(f"{name} is observed where {pairs[name]} is 1" for name in apart),
                 remedy="Label the rows without the earlier behaviour 0, or choose a model without task_order.",
             )

@@ -59,6 +59,14 @@ ENTRIES = (
         "down",
     ),
     Entry(
+        "<task>/auc_logloss",
+        _TASK + "auc_logloss",
+        "Order and probabilities in one number: the mean of the AUC and of the share of the labels' entropy H that is "
+        "explained.",
+        "(AUC + 1 − logloss / H) / 2, H = −ȳ ln ȳ − (1 − ȳ) ln(1 − ȳ)",
+        "up",
+    ),
+    Entry(
         "<task>/pcoc",
         _TASK + "pcoc",
         "Predicted over observed positives: above 1 the model promises too much.",
