@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
     {"errors", "console", "codes"},
-    {"files", "lock", "checks"},
+    {"files", "lock", "checks", "screen"},
     {"arguments", "batch", "ops", "plain", "sealed"},
     {"places", "engines"},
     {"schema", "layers"},

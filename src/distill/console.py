@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import IO
+
 from rich.console import Console
 
 _NARROWEST = 160  # characters, where there is no terminal to ask
 
 
-def plain_console(*, stderr: bool = False, soft_wrap: bool = False, width: int | None = None) -> Console:
+def plain_console(
+    *, stderr: bool = False, soft_wrap: bool = False, width: int | None = None, file: IO[str] | None = None
+) -> Console:
     """Returns a console that takes `[…]` and `:…:` in text, tables and titles for what they are."""
-    return Console(stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False)
+    return Console(file=file, stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False)
 
 
 def report_console() -> Console:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_the_page_draws_what_was_measured_of_all_three_models(distilled: Path) -
     assert found.data.fingerprint in page.text
     assert "train.py +experiment=quickstart data=funnel_tiny" in page.text
     assert "Costs were not measured (cost.enabled=false)." in page.text
+
+
+def test_the_log_file_holds_validations_endings_and_the_table(distilled: Path) -> None:
+    log = (distilled / "train.log").read_text(encoding="utf-8")
+    for role in ("teacher", "control", "student"):
+        assert re.search(rf": {role} +epoch 1/1  step +\d+  click/auc 0\.\d+  best 0\.\d+  [\d.]+ s", log)
+        assert re.search(rf": {role} +ended after 1 of 1 epochs .*trainer\.max_epochs", log)
+        assert re.search(rf": {role} +best: val/click/auc 0\.\d+ .*/best\.ckpt$", log, re.MULTILINE)
+    assert re.search(r"^teacher_recall@20_10 +1\.0000", log, re.MULTILINE)
+    warnings = re.findall(r"WARNING: .*", log)
+    assert warnings
+    assert len(warnings) == len(set(warnings))
 
 
 def test_summary_puts_three_models_side_by_side(distilled: Path) -> None:

@@ -16,7 +16,7 @@ from distill.errors import DataError
 from distill.losses import CompositeLoss, LossInputs
 from distill.losses.terms import BernoulliKL, HardBCE, SoftmaxKL
 from distill.ops.waiting import as_on_a_device
-from distill.training.callbacks import LossLog, NamedProgressBar, StopOnNonFinite
+from distill.training.callbacks import FitProgress, LossLog, StopOnNonFinite
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
 from tests.no_sync import waits
@@ -103,7 +103,7 @@ def distilled(embedding: str = "rowwise_adagrad") -> RankingModule:
 
 
 def test_steps_that_are_not_logged_do_not_wait(tmp_path: Path) -> None:
-    stop, log, bar = StopOnNonFinite(str(tmp_path), "student", EVERY), LossLog(EVERY), NamedProgressBar("student")
+    stop, log, bar = StopOnNonFinite(str(tmp_path), "student", EVERY), LossLog(EVERY), FitProgress("student")
     first = fit(distilled(), stop, log, bar)
     assert first.steps == STEPS - STEPS // EVERY
     assert first.found == []
@@ -111,7 +111,7 @@ def test_steps_that_are_not_logged_do_not_wait(tmp_path: Path) -> None:
 
 def test_the_bar_and_the_monitor_see_the_logged_loss() -> None:
     module, log = distilled(), LossLog(EVERY)
-    fit(module, log, NamedProgressBar("student"))
+    fit(module, log, FitProgress("student"))
     shown = module.trainer.progress_bar_metrics["train/loss"]
     assert isinstance(shown, float)
     assert float(module.trainer.callback_metrics["train/loss"]) == pytest.approx(shown)

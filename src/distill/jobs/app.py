@@ -25,7 +25,9 @@ from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
 from distill.jobs.hydra_help import groups_listed_once
 from distill.jobs.override_text import for_hydra
+from distill.jobs.python_warnings import log_warnings
 from distill.jobs.run_places import fetch_last_run, run_here, run_published, runs_here
+from distill.jobs.sweep_job import speaking_as_job
 from distill.jobs.trust import trusting
 from distill.jobs.uris import on_this_machine
 from distill.places.mirror import named_error
@@ -102,7 +104,8 @@ def execute(module: str, cfg: DictConfig) -> object:
         cfg: As composed.
     """
     try:
-        return guarded(lambda checked: _run(module, checked), cfg)
+        with speaking_as_job():
+            return guarded(lambda checked: _run(module, checked), cfg)
     except SystemExit as stop:
         if stop.code != FAILED or HydraConfig.get().mode != RunMode.MULTIRUN:
             raise
@@ -136,6 +139,10 @@ def guarded(job: Callable[[_Options], _Result], options: _Options) -> _Result:
         return job(options)
     except KeyboardInterrupt as interrupt:
         raise SystemExit(_INTERRUPTED) from interrupt
+    except SystemExit as stop:  # Lightning's way to end after a KeyboardInterrupt
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise SystemExit(_INTERRUPTED) from stop.__context__
+        raise
     except BrokenPipeError:  # of what the output is piped into: `… | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -219,6 +226,7 @@ def _quiet_libraries() -> None:
     for name in (*_SHARDING_LIBRARIES, "torch.fx._symbolic_trace"):  # the last warns of what TorchRec calls
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger().addFilter(_is_worth_reading)
+    log_warnings()
     for text in (
         ".*does not have many workers.*",
         ".*isinstance.*LeafSpec.*",

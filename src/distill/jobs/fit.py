@@ -40,12 +40,13 @@ from distill.metrics import ScoredRows
 from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.ops.ranks import rank
+from distill.places.mirror import named
 from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import (
     CarriedEncodings,
+    FitProgress,
     Learning,
-    NamedProgressBar,
     PlainSigterm,
     PruneTrial,
     TrialPruned,
@@ -113,7 +114,7 @@ class FitJob:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last if resumed else None)
         except DistillError:
-            self._say("The %s's training ended with an error, at step %d.", self.plan.role, trainer.global_step)
+            self._say("%-9s ended with an error at step %d", self.plan.role, trainer.global_step)
             raise
         if trainer.interrupted:
             raise KeyboardInterrupt
@@ -173,8 +174,9 @@ class FitJob:
         """Returns what came out of a fit of `epochs` planned epochs (0: in one pass), and says how it ended."""
         ending = ending_of(trainer, read_checkpoint(best, "meta"), str(self.cfg.callbacks.monitor), epochs)
         done = (trainer.current_epoch, trainer.global_step) if epochs else (1, 0)
-        self._say("%s", ending.says(self.plan.role, *done))
         (learning,) = (callback.curve for callback in trainer.callbacks if isinstance(callback, Learning))  # type: ignore[attr-defined]
+        for line in ending.says(self.plan.role, *done, named(str(best))).splitlines():
+            self._say("%s", line)
         return FitResult(best, parameters, seconds, *done, ending, learning)
 
     def _say(self, text: str, *values: object) -> None:
@@ -188,7 +190,7 @@ class FitJob:
         state = dict(read_checkpoint(checkpoint))
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
-        bars = [NamedProgressBar(self.plan.role)] if self.cfg.callbacks.progress_bar else []
+        bars = [FitProgress(self.plan.role)] if self.cfg.callbacks.progress_bar else []
         self._trainer([PlainSigterm(), *bars], False).test(module, datamodule=data, verbose=False)
         if module.test_rows is None:
             raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")

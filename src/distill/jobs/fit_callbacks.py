@@ -16,18 +16,19 @@ from distill.training.callbacks import (
     CheckMonitor,
     CheckpointOnInterrupt,
     DataWait,
+    FitProgress,
     KeptGradients,
     LastCheckpoint,
     Learning,
     LossLog,
     MetricHistory,
-    NamedProgressBar,
     Patience,
     PruneTrial,
     RandomState,
     ScalarLayout,
     StopOnNonFinite,
     Validated,
+    ValidationLine,
     WeightAverage,
 )
 
@@ -53,6 +54,7 @@ def fit_callbacks(
     always = [
         *_average(cfg),  # before what saves at the end of a step
         CheckMonitor(monitor, role),
+        ValidationLine(monitor, str(cfg.callbacks.mode), role),
         BestCheckpoint(folder, monitor, str(cfg.callbacks.mode)),
         LastCheckpoint(folder),
         StopOnNonFinite(str(folder), role, int(cfg.trainer.log_every_n_steps)),
@@ -83,7 +85,7 @@ def _chosen(cfg: DictConfig, role: str, folder: Path, cycles: Sequence[int] | No
         patience, least = int(options.patience), float(options.min_delta)
         found.append(Patience(options.monitor, options.mode, patience, least, cycles))
     if options.progress_bar:
-        found.append(NamedProgressBar(role))
+        found.append(FitProgress(role))
     if cfg.logger.tensorboard:
         found.append(LearningRateMonitor("step"))
     if cfg.study is not None and cfg.study.trial is not None and role in _MAIN:

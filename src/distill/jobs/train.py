@@ -52,8 +52,9 @@ from distill.reports.compare import compare
 from distill.reports.evidence import DataRead, Evidence
 from distill.reports.roles import RoleMetrics, Teacher, measure_roles
 from distill.reports.summary import Summary
-from distill.reports.table import print_summary
+from distill.reports.table import print_summary, summary_text
 from distill.schema import Side
+from distill.screen.lines import FILE_ONLY
 from distill.training.callbacks import TrialPruned
 from distill.training.optim import count_weights
 
@@ -137,6 +138,7 @@ class _Run:
         if self.cfg.logger.tensorboard:
             log_comparison(self.job_dir / "tensorboard", summary, self.cfg)
         print_summary(summary, plain_console())
+        _log.info("%s", summary_text(summary), extra=FILE_ONLY)
         if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:
             both, alone = summary.seconds["distilled"], summary.seconds["control"]
             _log.info("Teacher and student trained together for %.0f s; the student alone, for %.0f s.", both, alone)
@@ -197,8 +199,8 @@ class _Run:
         if cached:
             self.cached.append(plan.role)
             if rank() == 0:
-                _log.info("The %s is in the cache: %s", plan.role, named(str(folder)))
-                _log.info(result.ending.says(plan.role, result.epochs, result.steps))
+                _log.info("%-9s is in the cache, trained before", plan.role)
+                _log.info(result.ending.says(plan.role, result.epochs, result.steps, named(str(result.checkpoint))))
         return result
 
     def _train(self, job: FitJob) -> FitResult:

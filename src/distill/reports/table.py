@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 
@@ -9,10 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from distill.console import plain_console
 from distill.metrics.long_tail import BANDS
 from distill.reports.numbers import number, percent
 from distill.reports.summary import ROLES, Summary
 
+_LOG_WIDTH = 120
 # What a row shows: its label, the name of the cost, a factor, and digits.
 COST_ROWS = (
     ("kFLOPs/request", "request_flops", 1e-3, 1),
@@ -34,6 +37,13 @@ def print_summary(summary: Summary, console: Console) -> None:
     found = notes(summary)
     if found:
         console.print("\n".join(f"{note}." for note in found), style="dim")
+
+
+def summary_text(summary: Summary) -> str:
+    """Returns what `print_summary` prints, as lines of a log file."""
+    written = io.StringIO()
+    print_summary(summary, plain_console(file=written, width=_LOG_WIDTH))
+    return "\n".join(["", *(line.rstrip() for line in written.getvalue().rstrip().splitlines())])
 
 
 def summary_table(summary: Summary) -> Table:

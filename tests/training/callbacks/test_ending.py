@@ -102,17 +102,18 @@ def test_without_any_value_there_is_no_best_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*.ckpt")] == ["last.ckpt"]
     found = ending_of(run, read_checkpoint(tmp_path / "last.ckpt"), "val/auc", 4)
     assert (found.best_value, found.undefined) == (None, 4)
-    assert "the last weights are used" in found.says("student", 4, 8)
+    assert "the last weights are used" in found.says("student", 4, 8, "last.ckpt")
 
 
 def test_patience_is_the_reason(tmp_path: Path) -> None:
     run, best = fitted(tmp_path, (0.4, 0.6, 0.5, NAN, 0.5, 0.9))
     found = ending(run, best, 6)
     assert (found.reason, found.best_epoch, found.best_step) == ("patience", 2, 4)
-    said = found.says("control", run.current_epoch, run.global_step)
-    assert "control's training ended after 5 of 6 epochs (10 steps)" in said
+    said = found.says("control", run.current_epoch, run.global_step, "best.ckpt")
+    assert "control   ended after 5 of 6 epochs (10 steps)" in said
     assert "callbacks.patience" in said
-    assert "val/auc 0.6000 after epoch 2 (step 4)" in said
+    assert "best: val/auc 0.6000 after epoch 2 (step 4)" in said
+    assert said.endswith(", best.ckpt")
 
 
 def test_a_cycle_of_the_learning_rate_is_not_broken_off(tmp_path: Path) -> None:

@@ -39,27 +39,28 @@ class Ending:
     best_value: float | None
     undefined: int = 0
 
-    def says(self, role: str, epochs: int, steps: int) -> str:
-        """Describes it in a line.
+    def says(self, role: str, epochs: int, steps: int, checkpoint: str) -> str:
+        """Describes it in two lines.
 
         Args:
             role: teacher | control | student | model.
             epochs: That were trained.
             steps: Optimiser steps that were trained.
+            checkpoint: Path of the one that is used.
         """
         why = {
-            "max_epochs": "trainer.max_epochs",
-            "max_steps": "trainer.max_steps",
+            "max_epochs": "as planned (trainer.max_epochs)",
+            "max_steps": "as planned (trainer.max_steps)",
             "patience": f"{self.monitor} did not get better any more (callbacks.patience)",
             "one_pass": "it is fitted in one pass",
             "callback": "a callback or a limit of the trainer ended it",
         }[self.reason]
-        best = "none (the last weights are used)"
+        best = f"last: {self.monitor} had no value, so that the last weights are used"
         if self.best_value is not None:
-            best = f"{self.monitor} {self.best_value:.4f} after epoch {self.best_epoch} (step {self.best_step})"
-        undefined = f"; {self.monitor} had no value in {self.undefined} validations" if self.undefined else ""
-        done = f"after {epochs} of {self.planned_epochs} epochs ({steps} steps)"
-        return f"The {role}'s training ended {done}: {why}. Best: {best}{undefined}."
+            best = f"best: {self.monitor} {self.best_value:.4f} after epoch {self.best_epoch} (step {self.best_step})"
+        undefined = f"; it had no value in {self.undefined} validations" if self.undefined and self.best_value else ""
+        done = f"ended after {epochs} of {self.planned_epochs} epochs ({steps} steps)"
+        return f"{role:<9} {done}: {why}\n{role:<9} {best}{undefined}, {checkpoint}"
 
 
 def ending_of(trainer: pl.Trainer, best: Mapping[str, Any], monitor: str, planned_epochs: int) -> Ending:

@@ -1,0 +1,1 @@
+"""What a person sees while something runs: lines (`lines`), and meters below them (`meters`)."""
