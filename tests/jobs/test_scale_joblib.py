@@ -19,6 +19,8 @@ def test_jobs_side_by_side_share_a_teacher(tmp_path: Path) -> None:
     jobs = ["data.adapter.seed=0", "loss.terms.soft.weight=1.0,3.0", "hydra/launcher=distill_joblib"]
     done = run_python("train.py", "-m", *tiny_arguments(tmp_path), *few, *jobs)
     assert done.status == 0, done.errors[-3000:]
+    said = [line for line in done.errors.splitlines() if "epoch 1/1" in line]
+    assert {line.partition("]")[0] for line in said} == {"[0", "[1"}  # with their overrides where these are short
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
     found = [load_summary(sweep / job) for job in ("0", "1")]
     assert sorted("teacher" in summary.cached for summary in found) == [False, True]

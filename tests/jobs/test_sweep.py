@@ -53,7 +53,10 @@ def test_sweep_ends_with_one_comparison(tmp_path: Path, capsys: pytest.CaptureFi
     assert rows[2]["metrics"]["click/auc"]["n"] == 2
     assert rows[2]["difference_from_control"]["teacher_recall@20_10"]["requests"] == 60
     assert [row["difference_from_control"] for row in rows[:2]] == [{}, {}]
-    jobs = [tmp_path / "sweep" / str(job) / "tensorboard" for job in range(4)]
+    jobs = [
+        tmp_path / "sweep" / str(job) / "tensorboard" / f"loss.terms.soft.temperature={temperature},seed={seed}"
+        for job, (temperature, seed) in enumerate([(1, 0), (1, 1), (2, 0), (2, 1)])
+    ]
     assert [hparams(job / "test" / "distilled") for job in jobs] == [
         (temperature, seed) for temperature in (1.0, 2.0) for seed in (0.0, 1.0)
     ]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from distill.files import hash_file, remove_leftovers_below
 from distill.jobs.fit import FitJob
@@ -24,12 +21,6 @@ from distill.training.callbacks import Ending
 
 _RESULT = "result.json"
 _log = logging.getLogger(__name__)
-
-
-def content_key(content: Mapping[str, Any]) -> str:
-    """Hashes plain data (24 hex digits)."""
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from distill.data.datamodule import Loading, RankingDataModule, View
@@ -27,6 +27,7 @@ from distill.files import remove_leftovers_below
 from distill.jobs.cold import tell_groups
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
+from distill.jobs.loggers import fit_loggers, log_folder
 from distill.jobs.machine import AUTO, CAPTURE, NOT_OF_LIGHTNING
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
@@ -75,7 +76,7 @@ class FitJob:
         dataset: On what.
         signals: What the teacher says; None without one, and while it learns with the student.
         folder: Of checkpoints.
-        log_dir: Of TensorBoard.
+        run_dir: Of the run.
         resume: Whether to go on from `last.ckpt`, if it is there.
         callbacks: Beside those of the config, behind them.
     """
@@ -85,7 +86,7 @@ class FitJob:
     dataset: Dataset
     signals: Signals | None
     folder: Path
-    log_dir: Path
+    run_dir: Path
     resume: bool
     callbacks: tuple[pl.Callback, ...] = ()
 
@@ -103,11 +104,11 @@ class FitJob:
         resumed = self.resume and last.exists()
         callbacks = [
             *self._start(module, resumed),
-            *fit_callbacks(self.cfg, self.plan.role, self.folder, self.log_dir, self._cycles(data)),
+            *fit_callbacks(self.cfg, self.plan.role, self.folder, log_folder(self.run_dir), self._cycles(data)),
             self._encodings(),
             *self.callbacks,
         ]
-        trainer = self._trainer(callbacks, self._logger())
+        trainer = self._trainer(callbacks, fit_loggers(self.cfg, self.plan.role, self.run_dir))
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
         start = time.perf_counter()
@@ -191,7 +192,7 @@ class FitJob:
         module.on_load_checkpoint(state)
         module.load_state_dict(state["state_dict"])
         bars = [FitProgress(self.plan.role)] if self.cfg.callbacks.progress_bar else []
-        self._trainer([PlainSigterm(), *bars], False).test(module, datamodule=data, verbose=False)
+        self._trainer([PlainSigterm(), *bars], []).test(module, datamodule=data, verbose=False)
         if module.test_rows is None:
             raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")
         return module.test_rows
@@ -341,14 +342,14 @@ class FitJob:
         online = None if source is None else source.model
         return {} if online is None else widths(hidden_vectors(online.cpu(), random_batch(schema, [2])))
 
-    def _trainer(self, callbacks: list[pl.Callback], logger: Logger | bool) -> pl.Trainer:
+    def _trainer(self, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:
         trainer: pl.Trainer = build(
             {name: value for name, value in plain(self.cfg.trainer).items() if name not in NOT_OF_LIGHTNING},
             "trainer",
             pl.Trainer,
             max_epochs=self.plan.max_epochs,
             callbacks=callbacks,
-            logger=logger,
+            logger=loggers,
             plugins=[AtomicCheckpointIO()],
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
@@ -360,11 +361,6 @@ class FitJob:
         )
         leave_out_idle_hooks(trainer)
         return trainer
-
-    def _logger(self) -> Logger | bool:
-        if not self.cfg.logger.tensorboard:
-            return False
-        return TensorBoardLogger(self.log_dir, name=self.plan.role, version="", default_hp_metric=False)
 
     def _best(self, trainer: pl.Trainer) -> Path:
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")

@@ -86,7 +86,7 @@ def _chosen(cfg: DictConfig, role: str, folder: Path, cycles: Sequence[int] | No
         found.append(Patience(options.monitor, options.mode, patience, least, cycles))
     if options.progress_bar:
         found.append(FitProgress(role))
-    if cfg.logger.tensorboard:
+    if cfg.logger.tensorboard or cfg.logger.extra:
         found.append(LearningRateMonitor("step"))
     if cfg.study is not None and cfg.study.trial is not None and role in _MAIN:
         found.append(_prune(cfg.study))

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from distill.files import hash_once
-from distill.jobs.cache import content_key
+from distill.jobs.content_key import content_key
 from distill.jobs.machine import processes
 from distill.jobs.node import plain
 from distill.places.mirror import named_data

@@ -34,6 +34,7 @@ KEYS: dict[str, Any] = {
     "out": _Text | None,
     "paths.*": _Text,
     "logger.tensorboard": bool,
+    "logger.extra": Mapping[str, Any],
     "embedding.sharding": Literal["row_wise", "table_wise", "planned"] | None,
     "compile.enabled": bool,
     "compile.mode": _Text,
@@ -206,6 +207,7 @@ PARTS: dict[str, str] = {
     "*.scheduler": "distill.training.lr_schedule.LRSchedule",
     "metrics": "distill.metrics.MetricSuite",
     "callbacks.extra.*": "pytorch_lightning.Callback",
+    "logger.extra.*": "pytorch_lightning.loggers.Logger",
 }
 
 # What to give where the config says ???.

@@ -1,21 +1,19 @@
-"""What a run leaves for TensorBoard: final metrics as HParams and the resolved config, and no failure unsaid."""
+"""What a run leaves for TensorBoard: final metrics with HParams and the resolved config, and no failure unsaid."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from distill.jobs.node import plain
+from distill.jobs.overridden import overridden
 from distill.reports.summary import Summary
 
-_LEFT_OUT = ("paths", "logger", "metrics", "resume", "study")
 _WRITERS = "tensorboard.summary.writer.event_file_writer"  # the module of the threads that write event files
 
 
@@ -48,8 +46,8 @@ def event_files_written() -> Iterator[None]:
 
 
 def log_comparison(folder: Path, summary: Summary, cfg: DictConfig) -> None:
-    """Writes one event file with the parameters and the test metrics of a run, each role in its own sub-folder."""
-    parameters = flat_parameters(plain(cfg))
+    """Writes one event file with what was overridden or swept and the test metrics, each role in its own sub-folder."""
+    parameters = overridden(cfg)
     text = f"```yaml\n{OmegaConf.to_yaml(cfg, resolve=True)}\n```"
     for role, values in summary.metrics.items():
         metrics = {f"test/{name}": value for name, value in values.items()}
@@ -61,16 +59,3 @@ def log_comparison(folder: Path, summary: Summary, cfg: DictConfig) -> None:
             for name, value in metrics.items():
                 writer.add_scalar(name, value, 0)
             writer.add_text("config", text, 0)
-
-
-def flat_parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Flattens a config to dotted names; lists become text; whole groups that are no parameter are left out."""
-    flat: dict[str, bool | int | float | str] = {}
-    for key, value in config.items():
-        if not prefix and key in _LEFT_OUT:
-            continue
-        if isinstance(value, Mapping):
-            flat |= flat_parameters(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return flat

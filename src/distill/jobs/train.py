@@ -22,7 +22,8 @@ from distill.encodings import FittedEncodings
 from distill.export import BundleOptions, check_exportable
 from distill.files import hash_once
 from distill.jobs.beforehand import check_config, check_terms, warn_of_equal_requests, warn_of_few_steps
-from distill.jobs.cache import content_key, train_or_reuse
+from distill.jobs.cache import train_or_reuse
+from distill.jobs.content_key import content_key
 from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
 from distill.jobs.encoding_cost import encoding_milliseconds
@@ -32,6 +33,7 @@ from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.fit_results import checkpoints_by_role, learning_by_role, validation_by_role
 from distill.jobs.identity import config_hash, fitting, shards
 from distill.jobs.learnable import check_labels
+from distill.jobs.loggers import log_folder, log_test
 from distill.jobs.machine import device, job_ranks, processes
 from distill.jobs.manifest import RunRecord, write_record
 from distill.jobs.monitored import monitored
@@ -134,9 +136,12 @@ class _Run:
         data = DataRead.of(self.dataset, named(str(self.dataset.root)))
         Evidence(data, dict(curves), learning_by_role(self.results)).save(self.job_dir)
         page = write_report([summary], compare([summary]), None, self.job_dir)
-        shutil.rmtree(self.job_dir / "tensorboard" / "test", ignore_errors=True)  # of a run killed while it reported
+        logs = log_folder(self.job_dir)
+        shutil.rmtree(logs / "test", ignore_errors=True)  # of a run killed while it reported
         if self.cfg.logger.tensorboard:
-            log_comparison(self.job_dir / "tensorboard", summary, self.cfg)
+            log_comparison(logs, summary, self.cfg)
+        main = FitPlan.main(self.cfg).role
+        log_test(self.cfg, self.job_dir, summary, {"distilled": main, "model": main, **{r: r for r in self.results}})
         print_summary(summary, plain_console())
         _log.info("%s", summary_text(summary), extra=FILE_ONLY)
         if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:
@@ -174,7 +179,7 @@ class _Run:
 
     def _job(self, plan: FitPlan, signals: Signals | None, folder: Path) -> FitJob:
         resume = self.cfg.resume is not None
-        return FitJob(self.cfg, plan, self.dataset, signals, folder, self.job_dir / "tensorboard", resume)
+        return FitJob(self.cfg, plan, self.dataset, signals, folder, self.job_dir, resume)
 
     def _cached(self, plan: FitPlan, signals: Signals | None) -> FitResult:
         """Trains a model, or takes it from the cache. A teacher that is only measured does not change the key."""
