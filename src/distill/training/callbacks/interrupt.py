@@ -33,6 +33,7 @@ class CheckpointOnInterrupt(pl.Callback):
         self.directory = Path(directory)
         self.hint = hint
         self._asked = False
+        self._telling: threading.Thread | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -76,7 +77,10 @@ class CheckpointOnInterrupt(pl.Callback):
     def _ask(self, number: int, frame: Any) -> None:
         self._asked = True
         self._give_back()
-        _log.warning("Stopping after this step; a second signal stops at once.")
+        self._telling = threading.Thread(
+            target=_log.warning, args=("Stopping after this step; a second signal stops at once.",)
+        )
+        self._telling.start()  # not here: the signal may have come while a bar was being drawn
 
     def _give_back(self) -> None:
         if _can_listen():
@@ -87,6 +91,8 @@ class CheckpointOnInterrupt(pl.Callback):
     def _stop_if_asked(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not any_rank(self._asked, pl_module.device):
             return
+        if self._telling is not None:
+            self._telling.join()
         path = self.directory / "last.ckpt"
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
