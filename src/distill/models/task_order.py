@@ -131,9 +131,8 @@ class CalibratedTasks(TaskOrder):
         """Returns the logits as they are, and in training the penalty `calibrator`."""
         if not (self.training and self.steps):
             return logits, {}
-        later, earlier = ([pair[i] for pair in self.steps] for i in (0, 1))
-        probability = logits.float().sigmoid()
-        excess = (probability[:, later] - probability[:, earlier]).relu().sum(1)
+        probability = logits.float().sigmoid().unbind(1)
+        excess = torch.stack([(probability[k] - probability[before]).relu() for k, before in self.steps]).sum(0)
         weight = batch.weight * batch.labelled.any(dim=1)
         return logits, {"calibrator": Penalty(self.weight * (excess * weight).sum(), weight.sum())}
 
