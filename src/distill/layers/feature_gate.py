@@ -53,7 +53,12 @@ class FeatureGate(nn.Module):
 
     def weights(self, x: Tensor) -> Tensor:
         """Returns the gate of each column, in 0..2: `[B, ΣD]`, or `[1, ΣD]` where the context is learned."""
-        context = x.index_select(1, self.get_buffer("_columns")) if self.context is None else self.context.unsqueeze(0)
+        if self.context is None:
+            context = x.index_select(1, self.get_buffer("_columns"))
+        else:
+            context = torch.stack(
+                [self.context]
+            )  # no view: FLOPs are counted without gradients, where one would want some
         gate: Tensor = self.gate(self.mlp(context))
         return 2 * gate.sigmoid()
 
