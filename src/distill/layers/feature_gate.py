@@ -56,9 +56,7 @@ class FeatureGate(nn.Module):
         if self.context is None:
             context = x.index_select(1, self.get_buffer("_columns"))
         else:
-            context = torch.stack(
-                [self.context]
-            )  # no view: FLOPs are counted without gradients, where one would want some
+            context = torch.stack([self.context])  # no view: one would want gradients
         gate: Tensor = self.gate(self.mlp(context))
         return 2 * gate.sigmoid()
 
