@@ -64,7 +64,7 @@ def of_parts(content: object, where: str = "") -> list[str]:
 
 
 def plain_keys(index: int) -> list[str]:
-    """The keys of a config that are no arguments of a part."""
+    """The keys of a config that are not arguments of a part."""
     content = OmegaConf.to_container(composed(index), resolve=False)
     parts = tuple(f"{part}." for part in of_parts(content))
     return [key for key, _ in leaves(content, whole=True) if not key.startswith(parts)]

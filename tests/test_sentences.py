@@ -16,7 +16,7 @@ MODULES = sorted((ROOT / "src" / "distill").rglob("*.py"))
 
 
 def _text(node: ast.expr) -> str | None:
-    """A literal as it is written, with `…` for what is filled in; None of what is no literal."""
+    """A literal as it is written, with `…` for what is filled in; None of what is not a literal."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):

@@ -26,4 +26,4 @@ def require_number(where: str, found: object, least: float, most: float) -> None
 def require_text(where: str, found: object) -> None:
     """Raises ConfigError unless a value is text that is not empty."""
     if not isinstance(found, str) or not found:
-        raise ConfigError("A value is no text.", where=where, expected="a name", found=repr(found))
+        raise ConfigError("A value is not text.", where=where, expected="a name", found=repr(found))

@@ -23,7 +23,7 @@ def plain_data(value: Any, where: str) -> Any:
         where: The file and the place in it, for errors.
 
     Raises:
-        DataError: There is another kind of value, an interpolation, a key that is no text, more than 100,000 values,
+        DataError: There is another kind of value, an interpolation, a key that is not text, more than 100,000 values,
             or nesting more than 50 deep (what refers to itself is).
     """
     return _Copy(where).of(value, where, 0)
@@ -62,7 +62,7 @@ class _Copy:
 
     def _key(self, key: Any, where: str) -> str:
         if type(key) is not str:
-            raise DataError("A key is no text.", where=where, found=repr(key)[:100])
+            raise DataError("A key is not text.", where=where, found=repr(key)[:100])
         return _text(key, where)
 
 

@@ -13,7 +13,7 @@ CANDIDATE_COLUMNS = ("item", "brand", "tags", "code", "town", "price", "added", 
 
 
 def column(name: str, is_list: bool = False) -> dict[str, Any]:
-    """A source that is no field."""
+    """A source that is not a field."""
     side = "request" if name in REQUEST_COLUMNS else "candidate"
     return {"column": name, "side": side, **({"list": True} if is_list else {})}
 

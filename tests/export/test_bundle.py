@@ -207,7 +207,7 @@ def test_a_manifest_that_was_edited_is_refused(bundle: Bundle, tmp_path: Path) -
     (root / "model.json").write_text(text.replace('"kinds"', '"other"'))
     with pytest.raises(DataError, match="cannot be read"):
         Bundle.load(root)
-    with pytest.raises(DataError, match="is no bundle"):
+    with pytest.raises(DataError, match="is not a bundle"):
         Bundle.load(tmp_path)
 
 

@@ -106,7 +106,7 @@ def test_the_generated_log_goes_on_where_it_was(tmp_path: Path, monkeypatch: pyt
         (["data=funnel_drift", "data.adapter.days=3"], "--first"),
         (["model=two_tower"], "The log has no days."),
         (["data=parquet", "data.schema=x", "data.source='nowhere/*'"], "Nothing matches."),
-        (["data=parquet", "data.schema=x", "data.source={train:a,test:b}"], "The files of splits are no days."),
+        (["data=parquet", "data.schema=x", "data.source={train:a,test:b}"], "The files of splits are not days."),
     ],
 )
 def test_what_is_no_log_of_days(

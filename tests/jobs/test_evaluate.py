@@ -161,7 +161,7 @@ def test_logged_positions_are_an_order_and_no_probability(root: Path, tmp_path: 
         ),
         (
             ["data=parquet", "data.schema=a", "data.source={train:a}", "each=true"],
-            ["The files of splits are no days.", "data.source"],
+            ["The files of splits are not days.", "data.source"],
         ),
     ],
 )

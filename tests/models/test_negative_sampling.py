@@ -62,7 +62,7 @@ def test_without_rates_nothing_changes() -> None:
 @pytest.mark.parametrize(
     ("rates", "message"),
     [
-        ({"clikc": 0.1}, "'clikc' is no binary task; these are click, like"),
+        ({"clikc": 0.1}, "'clikc' is not a binary task; these are click, like"),
         ({"click": 0.0}, "greater than 0"),
         ({"click": 1.5}, "less than or equal to 1"),
         ({"click": "often"}, "valid number"),
@@ -76,7 +76,7 @@ def test_rates_that_cannot_be_are_refused(rates: dict[str, float], message: str)
 def test_negatives_are_of_binary_tasks() -> None:
     data = make_schema().model_dump(mode="json")
     data["tasks"][1]["kind"] = "graded"
-    with pytest.raises(SchemaError, match="'like' is no binary task; these are click"):
+    with pytest.raises(SchemaError, match="'like' is not a binary task; these are click"):
         parse_schema({**data, "negative_sampling": {"like": 0.5}}, "test")
 
 

@@ -130,7 +130,7 @@ def test_overlapping_times_are_warned_of_where_the_split_is_of_times(
 
 
 def test_times_that_are_none_are_warned_of() -> None:
-    assert "`keys.time` are no times" in contents_warnings(made_of(test=times(None, None, unreadable=True)))[0]
+    assert "`keys.time` are not times" in contents_warnings(made_of(test=times(None, None, unreadable=True)))[0]
 
 
 def test_an_item_twice_is_a_warning_or_a_line() -> None:

@@ -165,7 +165,7 @@ def test_positives_of_other_requests_become_negatives() -> None:
     drawn = {r: set(found.item_id[new & (found.request_index == r)].tolist()) for r in (0, 2, 3)}
     assert drawn == {0: {40, 70}, 2: {70}, 3: {0, 40}}  # item 0 is a candidate of request 2 too
     assert found.log_q is not None
-    share = {0: 1 / 2, 2: 1.0, 3: 1 / 2}  # of the positives that are no candidates of the request
+    share = {0: 1 / 2, 2: 1.0, 3: 1 / 2}  # of the positives that are not candidates of the request
     expected = [share[int(r)] for r in found.request_index[new]]
     np.testing.assert_allclose(found.log_q[new].exp(), expected, rtol=1e-5)
     assert found.request_index[new].bincount(minlength=4)[[0, 3]].tolist() == [50, 50]

@@ -94,7 +94,7 @@ def test_files_may_order_their_columns_as_they_like() -> None:
         ("A field is a mapping", {"c1": "id"}, {}),
         ("no pattern of columns", [{"match": [], **CANDIDATE}], {}),
         ("A pattern matches no column", [{"match": "c*", "except": "zz", **CANDIDATE}], {}),
-        ("is no text", {1: CANDIDATE}, {}),
+        ("is not text", {1: CANDIDATE}, {}),
         ("Defaults go by kind", {"c*": CANDIDATE}, {"defaults": {"ids": {}}}),
         ("no default of fields", {"c*": CANDIDATE}, {"defaults": {"id": {"table": "c"}}}),
         ("Unknown key 'mach'(?s:.)*'match'", [{"mach": "c*", **CANDIDATE}], {}),

@@ -91,7 +91,7 @@ def test_rows_that_do_not_learn_and_withheld_steps_stay(kind: type[TouchedRows])
     weight = nn.Parameter(torch.full((3, 2), 5.0))
     rows = RowRegularization(0.5, "all", embedding_max_norm=1.0)
     optimizer = kind([weight], lr=0.1).regularized(rows)  # type: ignore[call-arg]
-    # As `sum_rows` leaves it where the host may not look: row 0 stands for padding, which is no touch.
+    # As `sum_rows` leaves it where the host may not look: row 0 stands for padding, which is not a touch.
     weight.grad = sparse_rows(torch.tensor([1, 2, 0]), torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), (3, 2), True)
     optimizer.step()
     assert torch.equal(weight[[0, 2]], torch.full((2, 2), 5.0))

@@ -13,14 +13,14 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tools.site import configs, messages  # noqa: E402  # the root is no package that MkDocs would know
+from tools.site import configs, messages  # noqa: E402  # the root is not a package that MkDocs would know
 
 DATA = "data.md"
 GENERATED = {"reference/configs.md": configs.page, "reference/messages.md": messages.page}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages that are no files of `docs/`."""
+    """Adds the pages that are not files of `docs/`."""
     for name, page in GENERATED.items():
         files.append(File.generated(config, name, content=page()))
     text = (ROOT / "data" / "README.md").read_text(encoding="utf-8").replace("](../docs/", "](")

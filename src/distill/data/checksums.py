@@ -120,7 +120,7 @@ def read_footer(path: Path) -> bytes:
             if tail[4:] == MAGIC and length <= size:
                 file.seek(size - length)
                 return file.read(length)
-    raise OSError(f"the end of the file is no Parquet footer ({size} bytes in all)")
+    raise OSError(f"the end of the file is not a Parquet footer ({size} bytes in all)")
 
 
 def digest(raw: memoryview, start: int) -> int:

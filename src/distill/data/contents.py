@@ -51,7 +51,7 @@ class TimeRange(_Model):
     Attributes:
         first, last: As in the raw data, dates and timestamps in ISO 8601; null if there is none.
         missing: Rows without a time.
-        unreadable: Whether some are no times; then `first` and `last` are not known.
+        unreadable: Whether some are not times; then `first` and `last` are not known.
     """
 
     first: str | None = None

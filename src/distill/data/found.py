@@ -129,7 +129,7 @@ def find_files(source: str, catalogue: Path | None = None) -> FilesFound:
     editors, unfinished and deleted data lie there. A source that names one itself gets it. So are folders below the
     source that a command of this package wrote: who works in the folder of the logs would read them as logs. Tables of
     Delta Lake and Iceberg are found as they are now, or at the version behind an @ of the source; what else lies in
-    their folders is no data.
+    their folders is not data.
 
     Args:
         source: A file, a folder (all below it), a table, or a pattern of files and folders.

@@ -35,7 +35,7 @@ class PackedBatch:
 
     Attributes:
         buffers: Type to all tensors of that type, one after the other.
-        batch: The batch that was packed, for what is no tensor and what stays on the host.
+        batch: The batch that was packed, for what is not a tensor and what stays on the host.
         places: Of the tensors, in the order in which `Batch.map` meets them.
     """
 

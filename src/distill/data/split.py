@@ -140,7 +140,9 @@ class DateSplit:
             expected = "a date or time in ISO 8601" + (
                 ": `unit` says that the column counts since 1970" if self.unit is not None else ", or a number"
             )
-            raise ConfigError("A boundary of the splits is no date.", where=where, expected=expected, found=repr(value))
+            raise ConfigError(
+                "A boundary of the splits is not a date.", where=where, expected=expected, found=repr(value)
+            )
         assert isinstance(value, int | float)
         require_number(where, value, -(2.0**63), 2.0**63)
         return value
@@ -160,7 +162,7 @@ def instant(text: str, where: str) -> int:
         return int(to_instants(pa.array([text])).cast(pa.int64())[0].as_py())
     except pa.ArrowInvalid as error:
         raise ConfigError(
-            "A boundary of the splits is no date.",
+            "A boundary of the splits is not a date.",
             where=where,
             expected="a date or time in ISO 8601, such as 2025-03-01 or 2025-03-01T06:00:00Z",
             found=repr(text),

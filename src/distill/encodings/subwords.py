@@ -19,7 +19,7 @@ class SubwordTokenizer:
 
     Raises:
         ConfigError: The package `tokenizers` is not installed.
-        DataError: The content is no tokenizer, or one whose subwords are drawn at random.
+        DataError: The content is not a tokenizer, or one whose subwords are drawn at random.
     """
 
     def __init__(self, content: bytes, where: str) -> None:

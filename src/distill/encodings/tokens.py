@@ -106,7 +106,7 @@ def read_text(spec: FieldSpec) -> FittedText:
     Raises:
         SchemaError: The tokenizer's file cannot be read.
         ConfigError: The package that it needs is not installed.
-        DataError: It is no tokenizer.
+        DataError: It is not a tokenizer.
     """
     assert spec.tokens is not None
     if spec.tokens.tokenizer is None:

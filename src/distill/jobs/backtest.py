@@ -128,7 +128,7 @@ class _Log:
             )
         given = parsed["data.source"]
         if isinstance(given, dict):
-            raise ConfigError("The files of splits are no days.", where="data.source", expected="a pattern, or a list")
+            raise ConfigError("The files of splits are not days.", where="data.source", expected="a pattern, or a list")
         named = given if isinstance(given, list) else [given]
         patterns = [str(Path(source_here(str(one), "data.source")).expanduser()) for one in named]
         matches = (match for pattern in patterns for match in sorted(glob.glob(pattern)))  # noqa: PTH207, as sources are

@@ -73,7 +73,7 @@ def _sources(cfg: DictConfig) -> Iterator[DictConfig]:
         raise ConfigError("There are no raw files to go through one by one.", where="each", expected="data.source")
     given = plain(cfg.data.source)
     if isinstance(given, Mapping):
-        raise ConfigError("The files of splits are no days.", where="data.source", expected="a pattern, or a list")
+        raise ConfigError("The files of splits are not days.", where="data.source", expected="a pattern, or a list")
     patterns = [str(Path(one).expanduser()) for one in ([given] if isinstance(given, str) else given)]
     found = [match for pattern in patterns for match in sorted(glob.glob(pattern))]  # noqa: PTH207, as sources are read
     if not found:

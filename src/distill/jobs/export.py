@@ -125,7 +125,7 @@ def load_trained(path: Path) -> Trained:
     """Loads what a checkpoint or a run folder holds, with its encodings.
 
     Raises:
-        DataError: It is no checkpoint of a run, or carries no encodings.
+        DataError: It is not a checkpoint of a run, or carries no encodings.
     """
     checkpoint = checkpoint_of(path)
     loaded = load_model(checkpoint)

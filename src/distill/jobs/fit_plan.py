@@ -239,7 +239,7 @@ class Cotraining:
         """Reads how the teacher of `teacher=cotrained` learns.
 
         Raises:
-            ConfigError: The student is no model that learns with a teacher, or options contradict each other.
+            ConfigError: The student is not a model that learns with a teacher, or options contradict each other.
         """
         if not is_preranker(plain(cfg.model.net), "model.net"):
             raise ConfigError(

@@ -39,7 +39,7 @@ def item_view(
         model: Whose item vectors are compared.
 
     Raises:
-        ConfigError: It has none, or a quota reads a column that is no id of the candidates.
+        ConfigError: It has none, or a quota reads a column that is not an id of the candidates.
     """
     items, place = torch.unique(rows.item_id, return_inverse=True)
     vectors, codes = None, dict[str, Tensor]()
@@ -71,7 +71,7 @@ def _id_column(schema: Schema, name: str) -> int:
     ids = [field.column for field in schema.side(Side.CANDIDATE) if field.is_id]
     if name not in ids:
         raise ConfigError(
-            "A quota reads a column that is no id of the candidates.",
+            "A quota reads a column that is not an id of the candidates.",
             where="rerank.quotas",
             expected=", ".join(dict.fromkeys(ids)) or "an id field on the side of candidates",
             found=name,

@@ -1,4 +1,4 @@
-"""What the keys of a config take that are no arguments of a part, and what arguments of a name take in any part."""
+"""What the keys of a config take that are not arguments of a part, and what arguments of a name take in any part."""
 
 from __future__ import annotations
 

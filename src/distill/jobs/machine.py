@@ -24,7 +24,7 @@ AUTO = "auto"
 MATMUL_PRECISION = "matmul_precision"
 CAPTURE = "capture"
 NOT_OF_LIGHTNING = (MATMUL_PRECISION, CAPTURE)
-"""Keys of `trainer` that are no arguments of Lightning's."""
+"""Keys of `trainer` that are not arguments of Lightning's."""
 
 
 def devices(cfg: DictConfig) -> int:

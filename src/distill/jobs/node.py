@@ -21,7 +21,7 @@ def build(node: DictConfig | Mapping[str, Any], where: str, kind: type[Any] = ob
         **arguments: Given to the target beside the node's own.
 
     Raises:
-        ConfigError: The target is no part of a run (see `run_part`) or does not take the arguments.
+        ConfigError: The target is not part of a run (see `run_part`) or does not take the arguments.
     """
     content = plain(node)
     if isinstance(content, Mapping) and TARGET in content:

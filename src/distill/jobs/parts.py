@@ -89,7 +89,7 @@ def check_net(net: Mapping[str, Any], where: str) -> None:
     """Finds every class that a model's config names, without building anything.
 
     Raises:
-        ConfigError: One of them is no part of a model, or the outermost is no model.
+        ConfigError: One of them is not part of a model, or the outermost is not a model.
     """
     model_class(net, where)
     for inner, place in nodes(net, where):
@@ -111,14 +111,14 @@ def _model_part(target: Any, where: str) -> type[Any]:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the import of a module raises
         raise ConfigError(
-            "The model is no class that can be imported.",
+            "The model is not a class that can be imported.",
             where=where,
             found=f"{target}: {' '.join(str(error).split())[:300]}",
             remedy="Check the path of the class, and that its package is installed or on PYTHONPATH.",
         ) from error
     if not (isinstance(found, type) and issubclass(found, (nn.Module, SequenceEncoding))):
         raise ConfigError(
-            "The target is no part of a model.",
+            "The target is not part of a model.",
             where=where,
             expected="a torch module or a way to encode sequences",
             found=str(target),
@@ -147,7 +147,7 @@ def build_model(
     """
     found: Callable[..., nn.Module] = model_class(net, where)
     for name in sorted(OF_BUILDER & net.keys()):
-        raise ConfigError("This is no option of a model: the run gives it.", where=f"{where}.{name}")
+        raise ConfigError("This is not an option of a model: the run gives it.", where=f"{where}.{name}")
     given = {"schema": schema, "tables": tables} if "tables" in parameters(found) else {"schema": schema}
     model: nn.Module = construct(net, where, _model_part, **given)
     return model
@@ -216,7 +216,7 @@ def read_card(card: Any, path: Path) -> Card:
     """Reads the card of a model from the content of a file: the one gate that it passes.
 
     Raises:
-        DataError: It is no card, or holds anything but plain data (see `plain_data`).
+        DataError: It is not a card, or holds anything but plain data (see `plain_data`).
         SchemaError: Its schema is none.
     """
     if not isinstance(card, Mapping) or {"net", "schema", "dataset"} - card.keys():

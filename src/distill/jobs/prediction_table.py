@@ -87,7 +87,7 @@ def places(score: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> npt
     by request and score.
 
     Args:
-        score: Of all candidates, request after request `[N]`; one that is no number is the last of its request.
+        score: Of all candidates, request after request `[N]`; one that is not a number is the last of its request.
         counts: Candidates of each request `[R]`.
     """
     found = np.empty(len(score), np.int32)

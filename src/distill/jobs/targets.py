@@ -17,7 +17,7 @@ _OPTUNA = {"optuna.pruners._base.BasePruner", "optuna.samplers._base.BaseSampler
 
 
 class Part:
-    """Base of what is no part of a run, but is named by the configs of a program that stands on this package."""
+    """Base of what is not part of a run, but is named by the configs of a program that stands on this package."""
 
 
 def run_part(target: Any, where: str, kind: type[Any] = object) -> type[Any]:
@@ -39,13 +39,13 @@ def run_part(target: Any, where: str, kind: type[Any] = object) -> type[Any]:
         found: type[Any] = get_class(target)
     except Exception as error:  # whatever the import of a module raises
         raise ConfigError(
-            "The target is no class that can be imported.",
+            "The target is not a class that can be imported.",
             where=where,
             found=f"{target}: {' '.join(str(error).split())[:300]}",
         ) from error
     if not (issubclass(found, kind) and _is_part(found)):
         raise ConfigError(
-            "The target is no part of a run.",
+            "The target is not part of a run.",
             where=where,
             expected=f"a {kind.__name__}"
             if kind is not object

@@ -74,7 +74,7 @@ def _check_read(cfg: DictConfig, content: Mapping[Any, Any]) -> None:
 
 
 def _beside_parts(node: Mapping[Any, Any], where: str = "") -> Iterator[str]:
-    """Yields the keys of values that are no arguments of a part."""
+    """Yields the keys of values that are not arguments of a part."""
     for name, value in node.items():
         key = f"{where}.{name}" if where else str(name)
         if not isinstance(value, Mapping):
@@ -204,7 +204,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any] | None:
 
 
 def _takes_mapping(kind: Any, value: Mapping[str, Any]) -> bool:
-    """Whether a mapping that is no part may stand for a type: any, or one whose names the type lists."""
+    """Whether a mapping that is not a part may stand for a type: any, or one whose names the type lists."""
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return any(_takes_mapping(one, value) for one in inner)

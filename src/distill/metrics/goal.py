@@ -30,7 +30,7 @@ class Goal:
             return Goal(plain)
         if isinstance(plain, (int, float)) and not isinstance(plain, bool) and math.isfinite(plain):
             return Goal("target", float(plain))
-        raise ValueError(f"{plain!r} is no goal of a metric: up, down, none or a number")
+        raise ValueError(f"{plain!r} is not a goal of a metric: up, down, none or a number")
 
     @property
     def plain(self) -> str | float:

@@ -144,7 +144,7 @@ class NDCG(RequestMetric):
         return values
 
     def missing(self, evaluation: Evaluation) -> str | None:
-        """Names the tasks whose labels are no grades."""
+        """Names the tasks whose labels are not grades."""
         chosen = self.ranker.chosen(evaluation)
         wrong = [task for task, column in chosen.items() if not _are_grades(observed_labels(evaluation.rows, column))]
         return f"labels outside [0, {MAX_LABEL}]: task {', '.join(wrong)} left out" if wrong else None

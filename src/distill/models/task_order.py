@@ -28,7 +28,7 @@ class TaskOrder(nn.Module, ABC):
             schema.
 
     Raises:
-        ConfigError: `after` names what is no binary task, or goes round in a circle.
+        ConfigError: `after` names what is not a binary task, or goes round in a circle.
 
     Attributes:
         steps: Columns (later, earlier), in an order in which an earlier task is done with before it is read.
@@ -141,7 +141,7 @@ def _checked(after: Mapping[str, str], binary: Sequence[str]) -> dict[str, str]:
     pairs = {str(later): str(earlier) for later, earlier in dict(after).items()}
     if unknown := [name for pair in pairs.items() for name in pair if name not in binary]:
         raise ConfigError(
-            "The order of the tasks names what is no binary task of this data.",
+            "The order of the tasks names what is not a binary task of this data.",
             where=_WHERE,
             expected=", ".join(binary) or "a binary task",
             found=", ".join(unknown),

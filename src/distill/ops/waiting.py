@@ -44,7 +44,7 @@ class Places:
 
     Attributes:
         index: `[M]` int64; of padding, the length of the mask.
-        real: Which are no padding `[M]` bool; None if all are.
+        real: Which are not padding `[M]` bool; None if all are.
     """
 
     index: Tensor

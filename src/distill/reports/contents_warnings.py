@@ -131,7 +131,7 @@ def _times(contents: Contents, source: Mapping[str, Any]) -> Iterator[str]:
     rule = source.get("split", {}).get("rule")
     ranges = {split: contents.splits[split].time for split in SPLITS}
     if any(of is not None and of.unreadable for of in ranges.values()):
-        yield "Some values of `keys.time` are no times: nothing can be said of when the splits are from."
+        yield "Some values of `keys.time` are not times: nothing can be said of when the splits are from."
         return
     apart = source.get("apart", {})
     for one, other in combinations(SPLITS, 2):

@@ -123,7 +123,7 @@ def num_requests(rows: ScoredRows) -> int:
 
 
 def measure_teacher(suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher) -> _Measured | None:
-    """Measures the teacher whose scores a table holds; None without. An order alone is no probability."""
+    """Measures the teacher whose scores a table holds; None without. An order alone is not a probability."""
     own = _of_teacher(suite, rows, tasks, teacher)
     return None if own is None else own[0].measured(own[1])
 

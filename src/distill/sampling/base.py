@@ -131,7 +131,7 @@ class Sampling(nn.Module):
         samplers: Name to rule.
 
     Raises:
-        ConfigError: Something is no sampler.
+        ConfigError: Something is not a sampler.
     """
 
     def __init__(self, samplers: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ class Sampling(nn.Module):
         for name, sampler in samplers.items():
             if not isinstance(sampler, Sampler):
                 raise ConfigError(
-                    "The sampling holds something that is no sampler.",
+                    "The sampling holds something that is not a sampler.",
                     where=f"sampling.{name}",
                     expected="a sampler of distill.sampling",
                     found=type(sampler).__name__,

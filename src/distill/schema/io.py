@@ -141,7 +141,9 @@ def _check_text(value: Any, where: str) -> None:
         for item in value:
             _check_text(item, where)
     elif isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-        raise SchemaError("Text holds half a surrogate pair, which is no character.", where=where, found=_short(value))
+        raise SchemaError(
+            "Text holds half a surrogate pair, which is not a character.", where=where, found=_short(value)
+        )
 
 
 def save_schema(schema: Schema, path: Path) -> None:
@@ -193,7 +195,7 @@ class _Mistake:
         shown = None if isinstance(found, dict) else _short(found)
         if loc and loc[-1] == "[key]" and not isinstance(found, str):
             quoted = f"Quote it: '{_name(found)}'"
-            return cls("A key of this mapping is no text", place.removesuffix(".[key]"), shown, quoted, 0)
+            return cls("A key of this mapping is not text", place.removesuffix(".[key]"), shown, quoted, 0)
         message = _name(error["msg"].removeprefix("Value error, "), 300)
         return cls(message, place, shown, None, 0 if kind == "value_error" else 1)
 

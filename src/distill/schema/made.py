@@ -241,7 +241,7 @@ def _source(source: object, made: dict[str, Any], named: dict[str, Any], where: 
         return source
     one = named.get(source)
     if one is None:
-        raise ValueError(f"{where}: there is no field {source!r}; of a column that is no field say column and side")
+        raise ValueError(f"{where}: there is no field {source!r}; of a column that is not a field say column and side")
     if _get(one, "made") is not None:
         raise ValueError(f"{where}: {source!r} is made of other columns itself: name those")
     kind, ids = _get(one, "kind"), made.get("type") in ("combine", "match", "overlap")

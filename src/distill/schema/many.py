@@ -44,7 +44,7 @@ def _named(key: object, spec: object, where: str) -> dict[str, Any]:
     """One entry of a mapping: its key is a name, or a pattern if it holds a wildcard."""
     place = f"{where}: fields.{str(key)[:100]}"
     if not isinstance(key, str):
-        raise SchemaError("The name of a field is no text.", where=place, remedy="Quote it.")
+        raise SchemaError("The name of a field is not text.", where=place, remedy="Quote it.")
     if not isinstance(spec, dict):
         raise SchemaError(
             "A field is a mapping.", where=place, expected="{side: …, kind: …}", found=repr(spec)[:100] or None
@@ -72,7 +72,7 @@ def _checked_defaults(defaults: object, where: str) -> dict[str, dict[str, Any]]
         for name in spec:
             if name not in options:
                 raise SchemaError(
-                    "This is no default of fields.",
+                    "This is not a default of fields.",
                     where=f"{where}: defaults.{kind}.{str(name)[:100]}",
                     expected=", ".join(options),
                 )
@@ -205,7 +205,7 @@ def _texts(value: object, where: str) -> list[str]:
     texts = [text for text in given if isinstance(text, str) and text]
     if not texts or len(texts) < len(given):
         raise SchemaError(
-            "This is no pattern of columns.", where=where, expected="text, such as 'c*', or a list of such"
+            "This is not a pattern of columns.", where=where, expected="text, such as 'c*', or a list of such"
         )
     return texts
 

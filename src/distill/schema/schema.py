@@ -70,7 +70,7 @@ class Task(Model):
 
     @model_serializer(mode="wrap")
     def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Writes it as it is read: `in` is no name in Python, and not there where it is not used."""
+        """Writes it as it is read: `in` is not a name in Python, and not there where it is not used."""
         data: dict[str, Any] = handler(self)
         written = {"in": data.pop("in", None) or data.pop("chosen", None), "events": data.pop("events", None)}
         return {**data, **{key: value for key, value in written.items() if value is not None}}
@@ -109,7 +109,7 @@ class TeacherColumns(Model):
         columns: Task name to raw column, of all tasks or some; null where the ranker did not score.
         kind: What the columns hold: logit, probability, or position (place in the ranker's order of a request, whole
             numbers from `first` for the best). A position p becomes the logit −log(p − first + 1), so that a softmax
-            over a request falls off as 1, ½, ⅓, …; it is no probability of a label unless it is calibrated.
+            over a request falls off as 1, ½, ⅓, …; it is not a probability of a label unless it is calibrated.
         first: Of positions: the number of the best place.
         nan: What a NaN in a column means: an error, or null.
         hidden: Name to hidden vectors, for the loss terms on them.
@@ -309,4 +309,4 @@ def _check_sampling(rates: Mapping[str, float] | None, tasks: Sequence[Task], wh
     """Negatives are of binary tasks."""
     binary = [task.name for task in tasks if task.kind == "binary"]
     if wrong := [name for name in rates or () if name not in binary]:
-        raise ValueError(f"{where}: {wrong[0]!r} is no binary task; these are {', '.join(binary) or 'none'}")
+        raise ValueError(f"{where}: {wrong[0]!r} is not a binary task; these are {', '.join(binary) or 'none'}")

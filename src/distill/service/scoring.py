@@ -73,7 +73,7 @@ class Scorer:
         """Loads the bundle.
 
         Raises:
-            DataError: It is the only one, and refused; of a folder of bundles that is no error, as it is watched.
+            DataError: It is the only one, and refused; of a folder of bundles that is not an error, as it is watched.
         """
         if self.generations.is_fixed:
             self.generations.load_fixed()

@@ -31,7 +31,7 @@ def as_mapping(values: object, owner: str) -> Mapping[str, Any]:
     """Returns columns by name.
 
     Args:
-        values: A mapping, or a table of Arrow's; None is no column.
+        values: A mapping, or a table of Arrow's; None stands for no column.
         owner: What has them, for errors.
 
     Raises:
@@ -54,7 +54,7 @@ def count_values(values: Values, where: str) -> int:
     """Counts the values of a column.
 
     Raises:
-        DataError: It is no list, or a text, which has a length too.
+        DataError: It is not a list, or a text, which has a length too.
     """
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
         raise DataError("A column is one value.", where=where, expected="a list of values", found=type(values).__name__)
@@ -65,7 +65,7 @@ def as_counts(counts: Sequence[int] | npt.NDArray[Any]) -> Int64:
     """Returns the number of candidates of each request `[R]`.
 
     Raises:
-        DataError: They are no whole numbers from 0 on.
+        DataError: They are not whole numbers from 0 on.
     """
     found = np.asarray(counts)
     if found.ndim == 1 and (len(found) == 0 or (found.dtype.kind in "iu" and int(found.min()) >= 0)):

@@ -48,7 +48,7 @@ def key_bytes(key: int | str) -> bytes:
         return b"s" + key.encode()
     if not isinstance(key, int | np.integer) or not -(2**63) <= key < 2**64:
         raise DataError(
-            "This is no key of an item.",
+            "This is not a key of an item.",
             where="items",
             expected="text, or an integer of 64 bits",
             found=f"{key!r:.100}",
@@ -117,7 +117,7 @@ class KeyValueItems:
         version: Of the model that is to use them; the file's if not given.
 
     Raises:
-        DataError: It is no file of item vectors, or of another version.
+        DataError: It is not a file of item vectors, or of another version.
     """
 
     def __init__(self, path: str | Path, version: str | None = None) -> None:

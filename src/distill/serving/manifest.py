@@ -165,14 +165,14 @@ def read_manifest(root: Path) -> Manifest:
     """Reads `model.json`.
 
     Raises:
-        DataError: The folder is no bundle, one of another format version, or its manifest is damaged.
+        DataError: The folder is not a bundle, one of another format version, or its manifest is damaged.
     """
     path = root / MANIFEST
     try:
         return Manifest.model_validate(read_sealed(path, ("format_version", FORMAT_VERSION)))
     except FileNotFoundError as error:
         raise DataError(
-            "The folder is no bundle.", where=str(root), expected=f"{MANIFEST}, as scripts/export.py writes it"
+            "The folder is not a bundle.", where=str(root), expected=f"{MANIFEST}, as scripts/export.py writes it"
         ) from error
     except OtherVersion as error:
         raise DataError(

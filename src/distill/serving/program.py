@@ -22,7 +22,7 @@ class RunningProgram:
         threads: That one call uses.
 
     Raises:
-        DataError: The file is no program, or one with other inputs.
+        DataError: The file is not a program, or one with other inputs.
         ConfigError: ONNX Runtime is not installed.
     """
 

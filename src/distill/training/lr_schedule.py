@@ -19,7 +19,7 @@ class LRSchedule:
 
     `restarts` are cosines of 1, 2, 4, … epochs, each from the full rate on (SGDR with T_0 = 1 and T_mult = 2:
     Loshchilov and Hutter, 2017, arXiv:1608.03983): every cycle ends with a model that has settled, so that nobody has
-    to know beforehand for how many epochs to train. The last cycle takes the epochs that are no whole cycle more.
+    to know beforehand for how many epochs to train. The last cycle takes the epochs that make no whole cycle.
 
     Attributes:
         shape: What follows the warm-up.

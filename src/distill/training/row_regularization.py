@@ -36,7 +36,7 @@ class RowRegularization(Bundle):
     meanwhile (terms of the order (rate · λ g)²) and the steps after it was touched for the last time.
 
     Either is part of the gradient that the optimiser scales, sums or averages, as `weight_decay` of torch's Adagrad
-    and Adam; it is no decoupled decay.
+    and Adam; it is not a decoupled decay.
 
     Attributes:
         embedding_l2: λ.

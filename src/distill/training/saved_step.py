@@ -27,7 +27,7 @@ def read_batch(saved: Any, path: Path) -> Batch:
         path: The file, for errors.
 
     Raises:
-        DataError: It is no batch.
+        DataError: It is not a batch.
     """
     try:
         return _batch(saved)

@@ -157,7 +157,7 @@ def test_a_request_has_one_date(tmp_path: Path, layout: str) -> None:
     ],
 )
 def test_files_of_splits(rule: FileSplit, codes: str) -> None:
-    """A folder that all files are in, such as the first `day=1` here, is no folder of a pattern."""
+    """A folder that all files are in, such as the first `day=1` here, is not a folder of a pattern."""
     names = ["day=1/a.csv", "day=1/b.csv", "day=1.5/a.csv", "day=1.5/b.csv", "day=2/a.csv", "last/c/d.csv"]
     paths = [Path("/base/day=1/logs") / name for name in names]
     assert file_codes(paths, rule) == tuple("tve".index(code) for code in codes)

@@ -23,7 +23,7 @@ def of(**columns: list[object]) -> dict[str, Values]:
 
 def test_keys_are_the_likeliest_names_with_several_values() -> None:
     columns = of(device_id=["a", "b"], member_id=[1, 2], user_id=[1, 1], category_id=[3, 4], doc_id=[1, 2], ad=[5, 6])
-    assert user_key(columns) == "member_id"  # one user only, of whom nothing differs, is no key
+    assert user_key(columns) == "member_id"  # one user only, of whom nothing differs, is not a key
     assert item_key(columns) == "doc_id"
     assert user_key(of(price=[1, 2])) is None
 

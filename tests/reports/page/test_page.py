@@ -47,7 +47,7 @@ def test_a_page_fetches_nothing_and_its_links_lead_somewhere() -> None:
     assert all(link.startswith("#") for link in page.links)
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert "#metric-task-auc" in page.links
-    assert "#metric-val" not in page.links  # a split is no metric
+    assert "#metric-val" not in page.links  # a split is not a metric
     assert len(page.ids) == len(set(page.ids))
 
 

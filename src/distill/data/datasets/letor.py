@@ -220,7 +220,7 @@ def _read(path: Path, scores: str | None) -> _Documents:
             value.extend(float(number) for _, number in entries)
         except (ValueError, IndexError, OverflowError) as error:
             raise DataError(
-                "A line is no graded document.",
+                "A line is not a graded document.",
                 where=f"{path}:{number + 1}",
                 expected="grade [qid:QUERY] index:value …",
                 found=text[:80] or "an empty line",
@@ -261,7 +261,7 @@ def _sizes(beside: list[Path], queries: list[str], lines: int, path: Path) -> ND
     try:
         sizes = np.asarray([int(word) for word in beside[0].read_text(encoding="utf-8").split()], np.int64)
     except ValueError as error:
-        raise DataError("A number of documents is no number.", where=str(beside[0]), found=str(error)) from error
+        raise DataError("A number of documents is not a number.", where=str(beside[0]), found=str(error)) from error
     if int(sizes.sum()) != lines or sizes.min(initial=1) < 0:
         raise DataError(
             "The queries do not add up to the documents.",

@@ -31,13 +31,13 @@ def read_scores(path: Path, suffix: str, lines: int) -> NDArray[np.float64]:
     """Reads the scores of so many documents `[lines]`.
 
     Raises:
-        DataError: There are more or fewer, or one is no finite number.
+        DataError: There are more or fewer, or one is not a finite number.
     """
     file = scores_file(path, suffix)
     try:
         scores = np.array(file.read_bytes().split(), np.float64)
     except ValueError as error:
-        raise DataError("A score is no number.", where=str(file), found=str(error)) from error
+        raise DataError("A score is not a number.", where=str(file), found=str(error)) from error
     if len(scores) != lines:
         raise DataError(
             "The scores are not those of the documents.",

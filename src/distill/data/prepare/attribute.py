@@ -94,7 +94,7 @@ def attribute_events(
         raise SchemaError(
             f"Nothing says where the events of task {wrong[0]!r} are."
             if lacks
-            else f"Events are given for {wrong[0]!r}, which is no task with `events` in the schema.",
+            else f"Events are given for {wrong[0]!r}, which is not a task with `events` in the schema.",
             where="data.events",
             expected=", ".join(tasks) or "none",
             found=", ".join(paths) or "none",

@@ -36,7 +36,7 @@ class JsonFile:
         most_rows: Only so many first rows are read, as if there were no others.
 
     Raises:
-        DataError: A line is no object, or a column that is needed holds several kinds of values.
+        DataError: A line is not an object, or a column that is needed holds several kinds of values.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class JsonFile:
             try:
                 found = json.loads(line)
                 if not isinstance(found, dict):
-                    raise ValueError(f"the line is no object but a {type(found).__name__}")
+                    raise ValueError(f"the line is not an object but a {type(found).__name__}")
             except ValueError as error:  # of which those of JSON and of UTF-8 are kinds
                 raise self._broken(error, row + len(lines)) from error
             kept = {name: value if name in self._needed else None for name, value in found.items()}

@@ -19,7 +19,7 @@ _MOST_SHOWN = 20
 
 
 def roots_of(names: Sequence[str]) -> list[str]:
-    """Lists the columns that hold what paths lead to; names that are no paths are left out."""
+    """Lists the columns that hold what paths lead to; names that are not paths are left out."""
     return list(dict.fromkeys(_STEP.findall(name)[0] for name in names if _is_path(name)))
 
 
@@ -28,7 +28,7 @@ def with_paths(file: RawFile, needed: Sequence[str]) -> RawFile:
 
     Args:
         file: Of a format that knows structs.
-        needed: Columns that are read. What is a column of the file by its full name is no path.
+        needed: Columns that are read. What is a column of the file by its full name is not a path.
 
     Raises:
         DataError: A path starts in a column of structs and leads nowhere.
@@ -136,7 +136,7 @@ def _at(kind: pa.DataType, steps: Sequence[str]) -> pa.DataType | None:
 
 
 def _leaves(kind: pa.DataType, path: str) -> Iterator[str]:
-    """Lists the paths to all that is no struct."""
+    """Lists the paths to all that is not a struct."""
     if pa.types.is_struct(kind):
         for index in range(kind.num_fields):
             yield from _leaves(kind.field(index).type, f"{path}.{kind.field(index).name}")

@@ -72,7 +72,7 @@ def _on_days(times: pa.Array, dates: pa.Array) -> bool:
 
 
 def stage_values(one: Values) -> dict[str, str] | None:
-    """Reads a column as stages: value to stage of ours, for values that say it; None if it is no column of stages.
+    """Reads a column as stages: value to stage of ours, for values that say it; None if it is not a column of stages.
 
     It is one if it has few values of text and at least two of them, or one under a name such as stage, say a stage.
     """

@@ -15,7 +15,7 @@ def missing_parts(path: Path) -> list[str]:
     """Lists which of `fields` and `tasks` a written proposal leaves to the user; the rest of it is checked.
 
     Raises:
-        SchemaError: The rest is no schema.
+        SchemaError: The rest is not a schema.
     """
     data = read_yaml(path.read_text(encoding="utf-8"))
     stand_in = {"fields": [{"name": "field", "side": "candidate", "kind": "id"}], "tasks": [{"name": "task"}]}
@@ -28,7 +28,7 @@ def check_against(path: Path, files: Sequence[Path], split: SplitRule) -> None:
     """Checks a schema against raw files as `prepare` does before it reads their rows.
 
     Raises:
-        SchemaError: It is no schema, or does not fit the files or the split rule.
+        SchemaError: It is not a schema, or does not fit the files or the split rule.
         DataError: A file cannot be read, or lacks a column, or a type does not fit.
     """
     schema = load_schema(path)

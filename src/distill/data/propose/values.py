@@ -57,7 +57,7 @@ class Values:
 
     @cached_property
     def numbers(self) -> npt.NDArray[np.float64]:
-        """Known values as float64 `[m]`; none if they are no numbers."""
+        """Known values as float64 `[m]`; none if they are not numbers."""
         if self.family not in _MEASURED:
             return np.zeros(0)
         return np.asarray(self.known.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -108,5 +108,5 @@ class _Reader:
 
 
 def _local(uri: str) -> Path:
-    """Returns the path of a local file: what Iceberg writes into its metadata is no encoded URL."""
+    """Returns the path of a local file: what Iceberg writes into its metadata is not an encoded URL."""
     return Path(_LOCAL.sub("", uri))

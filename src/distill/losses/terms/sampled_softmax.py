@@ -23,7 +23,7 @@ class SampledSoftmax(LossTerm):
     ``-log softmax_j(u_i·v_j - log q_j)_i`` for the vectors that a two-tower compares; its scale 1/τ is in u. q_j is the
     probability that a step has item j among its positives: 1 / (the running mean of the steps from one that has it to
     the next).
-    Items that are positives of the same request are no negatives of it. Reduction: weighted mean over positives.
+    Items that are positives of the same request are not negatives of it. Reduction: weighted mean over positives.
     Gradient path: to the vectors of both towers. Negatives are those of the process's own batch.
 
     Args:

@@ -1,4 +1,4 @@
-"""Standard errors of numbers that are no means over requests: how much each independent unit moves them.
+"""Standard errors of numbers that are not means over requests: how much each independent unit moves them.
 
 The infinitesimal jackknife: with ψ_i the empirical influence of row i on a number T, and rows dependent within units
 (requests, or users), Var T ≈ U/(U − 1) Σ_u (Σ_{i∈u} ψ_i)². Of two models on the same rows, the variance of the

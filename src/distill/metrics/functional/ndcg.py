@@ -49,7 +49,7 @@ def ndcg_per_request(ranks: TiedRanks, labels: Tensor, k: int) -> PerRequest:
     require_cutoff(k)
     if not bool(are_grades(labels).all()):
         raise DataError(
-            "NDCG was given labels that are no grades.",
+            "NDCG was given labels that are not grades.",
             expected=f"labels in [0, {MAX_LABEL}], since gains are 2^y − 1",
             found=f"values from {float(labels.min())} to {float(labels.max())}",
             remedy="Use NDCG for tasks of kind `binary` or `graded` only.",

@@ -29,7 +29,7 @@ class FinalMLP(Body):
         dropout: Of the MLPs.
 
     Raises:
-        ConfigError: There are contexts for one gate or for more than two, or the heads are no equal parts.
+        ConfigError: There are contexts for one gate or for more than two, or the heads are not equal parts.
 
     Reference: Mao et al., "FinalMLP: An Enhanced Two-Stream MLP Model for CTR Prediction", 2023, arXiv:2304.00902.
     """

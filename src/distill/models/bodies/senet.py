@@ -28,7 +28,7 @@ class FiBiNet(Body):
         dropout: Of the MLP.
         norm: Normalisation of the MLP's layers.
 
-    Reference: Huang et al., "FiBiNET", 2019, arXiv:1905.09433, eq. 1 to 9. Deviations: numbers are no fields of the
+    Reference: Huang et al., "FiBiNET", 2019, arXiv:1905.09433, eq. 1 to 9. Deviations: numbers are not fields of the
     interaction but inputs of the MLP; the interaction of the gated fields has weights of its own, not those of the
     other (the paper names one layer for both).
     """

@@ -43,7 +43,7 @@ class DAT(SimilarityPreRanker):
         alignment_weight: Weight of the alignment.
 
     Raises:
-        ConfigError: A field does not exist or is no id.
+        ConfigError: A field does not exist or is not an id.
 
     Reference: Yu et al., "A Dual Augmented Two-tower Model for Online Large-scale Recommendation", DLP-KDD 2021.
     Deviations: a vector and an augmented vector for each task; the body is any; the similarity may be a cosine.
