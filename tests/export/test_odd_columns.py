@@ -16,6 +16,8 @@ from distill.export import BundleOptions, write_bundle
 from distill.serving import Bundle
 from tests.export.conftest import WHOLE, Log, prepared
 
+pytestmark = pytest.mark.slow  # whole ways from raw values; tests/encodings hold the parts
+
 SCHEMA: dict[str, Any] = {
     "name": "odd",
     "layout": "requests",

@@ -82,6 +82,7 @@ def _raw_of(batch: Any) -> tuple[str | None, list[str | None]]:
     return QUERIES[part][0], TITLES[part]
 
 
+@pytest.mark.slow
 def test_a_bundle_scores_raw_text(tmp_path: Path) -> None:
     check(tmp_path, "two_tower", None)
 

@@ -136,7 +136,7 @@ def test_the_tasks_of_generated_and_known_data_are_known_without_any(data: str) 
     assert cfg.data.main_task in schema.task_names
 
 
-@pytest.mark.parametrize("experiment", some_fast(EXPERIMENTS, 12))
+@pytest.mark.parametrize("experiment", some_fast(EXPERIMENTS, 40))
 def test_experiments_pass(experiment: str) -> None:
     """Of most, this is all that `make test` checks; `make test-all` runs them."""
     source = [] if experiment.startswith(("funnel", "quickstart")) else ["data.source=/nowhere"]

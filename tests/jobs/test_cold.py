@@ -29,6 +29,8 @@ from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 from tests.jobs.test_predict import WHOLE, as_pairs, check, predict
 from tests.jobs.test_resume import _equal, _state
 
+pytestmark = pytest.mark.slow  # tests/features/test_groups.py and tests/export hold the parts
+
 SMALL = ["trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false", "data.loader.batch_candidates=64"]
 COLD = {
     **SCHEMA,
@@ -108,7 +110,6 @@ def test_new_items_are_their_group_in_predictions_as_in_prepared_rows(root: Path
     check(root, predict(root, root / "pairs.parquet", tmp_path / "out"))
 
 
-@pytest.mark.slow
 def test_a_bundle_gives_new_items_the_same(root: Path, tmp_path: Path) -> None:
     """It encodes and predicts as the checkpoint does, in files and with item vectors of a catalogue."""
     pairs = pq.read_table(root / "pairs.parquet")
@@ -160,8 +161,7 @@ def _tables(model: torch.nn.Module) -> EmbeddingTables:
     return tables
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [4, pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [4, 9])
 def test_an_interrupted_run_ends_as_it_would_have(root: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of groups are read in training (of rare items), and stay as they were at the last validation."""
     table = vocabulary(root)
@@ -187,8 +187,7 @@ def test_an_interrupted_run_ends_as_it_would_have(root: Path, step: int, monkeyp
     assert _equal(_state(folder), _state(run_dirs(root, "whole")[0]))
 
 
-@pytest.mark.parametrize("model", ["quality_score", pytest.param("logistic", marks=pytest.mark.slow),
-                                   pytest.param("dat", marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize("model", ["quality_score", "logistic", "dat"])
 def test_other_models_too(root: Path, model: str) -> None:
     train(*on(root, "day1"), *SMALL, "trainer.max_epochs=1", f"model={model}", f"name={model}")
     table, loaded = vocabulary(root), load_model(best(root, model)).model
@@ -200,7 +199,6 @@ def test_other_models_too(root: Path, model: str) -> None:
         torch.testing.assert_close(rows[table.first_group :], means(table, rows))
 
 
-@pytest.mark.slow
 def test_two_processes_and_another_optimiser_and_a_teacher_that_shares(root: Path) -> None:
     train(*on(root, "day1"), "trainer=ddp_sim", "callbacks.progress_bar=false", "cost.enabled=false", "name=ranks",
           "trainer.max_epochs=1", "optimizer=adamw_sparse_adam", "teacher=cotrained", "loss=pfd")  # fmt: skip

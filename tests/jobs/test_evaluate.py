@@ -91,6 +91,7 @@ def test_raw_files_are_read_with_the_encodings_of_each_model(root: Path, capsys:
     )
 
 
+@pytest.mark.slow
 def test_days_one_by_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [a for a in of_day(root, "[234]") if not a.startswith("data.source")]
     source = f"data.source='{root / 'days' / '[234].parquet'}'"
@@ -103,6 +104,7 @@ def test_days_one_by_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "3.parquet" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_several_sources_are_one_after_the_other(root: Path) -> None:
     arguments = [a for a in of_day(root, "[234]") if not a.startswith("data.source")]
     source = f"data.source=['{root / 'days' / '4.parquet'}','{root / 'days' / '[234].parquet'}']"

@@ -24,6 +24,8 @@ from distill.signals.provenance import PROVENANCE_FILE, finish_signals, read_pro
 from distill.training.checkpoint_io import read_checkpoint
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 
+pytestmark = pytest.mark.slow  # whole runs; the parts are held where they are
+
 REQUESTS, CANDIDATES, ITEMS, RATE = 2500, 10, 12, 0.1
 SMALL = ["trainer=cpu", "trainer.max_epochs=1", "callbacks.progress_bar=false", "cost.enabled=false"]
 SCHEMA: dict[str, Any] = {
@@ -116,7 +118,6 @@ def test_without_the_declared_rate_a_model_says_the_odds_of_the_sampled_log(root
     assert evaluated(root, "wrong")["click/pcoc"] > 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("signals", ["cached", "online"])
 def test_a_teacher_of_a_sampled_log_teaches_a_student_of_a_whole_one(root: Path, signals: str) -> None:
     card = read_checkpoint(run_of(root) / "checkpoints" / "best.ckpt")["distill"]

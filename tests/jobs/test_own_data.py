@@ -164,6 +164,7 @@ def ranked_schema(root: Path, name: str) -> str:
     return f"{name}.yaml"
 
 
+@pytest.mark.slow
 def test_an_order_alone_teaches(root: Path) -> None:
     order = ["loss=hard", "+loss_term@loss.terms.list=listmle"]
     train(*arguments(root, ranked_schema(root, "ranked")), *small(root, "ranked"), "teacher=column", *order)

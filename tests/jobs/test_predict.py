@@ -305,6 +305,7 @@ def test_what_cannot_be_predicted_is_refused(
     assert all(part in said for part in parts), said
 
 
+@pytest.mark.slow
 def test_a_folder_of_something_else_is_left_alone(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

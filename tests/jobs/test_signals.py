@@ -175,6 +175,7 @@ def test_damage_within_a_signal_file_is_refused_and_scored_again(
         assert path.read_bytes() == right
 
 
+@pytest.mark.slow
 def test_hidden_vectors_are_written_and_read_row_by_row(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the reader gives with a batch is what the teacher computes for it."""
     folder = root / "with_hidden"

@@ -23,7 +23,6 @@ from distill.reports.summary import load_summary
 from tests.jobs.days import of_day, write_days
 from tests.jobs.entry import path_arguments, run_dirs, run_script, train
 from tests.jobs.test_mistakes import message_of
-from tests.marks import slow_except
 
 SMALL = ["trainer=cpu", "data.loader.batch_candidates=4096", "callbacks.progress_bar=false", "cost.enabled=false"]
 NO_STEP = ["trainer.max_epochs=1", "optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12", "scheduler=constant"]
@@ -186,7 +185,8 @@ def optimizer_of(path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("embedding", slow_except(["rowwise_adagrad", "sparse_adam"], "rowwise_adagrad"))
+@pytest.mark.slow
+@pytest.mark.parametrize("embedding", ["rowwise_adagrad", "sparse_adam"])
 def test_the_optimiser_goes_on_by_name_and_by_raw_value(root: Path, embedding: str) -> None:
     """One step later: sums and moments are the old ones with one more gradient, at the row of the same value."""
     name = f"state_{embedding}"

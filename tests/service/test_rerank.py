@@ -19,6 +19,8 @@ from tests.export.conftest import Log
 from tests.export.raw import catalogue
 from tests.service.conftest import REQUEST, Bundles, Client
 
+pytestmark = pytest.mark.slow  # tests/export/test_rerank.py holds what is served
+
 ITEMS = [f"i{n}" for n in range(20)]
 COLUMNS: dict[str, Any] = {"bid": [1.0 + n % 3 for n in range(20)], "seller": [f"s{n % 4}" for n in range(20)]}
 BODY: dict[str, Any] = {"request": REQUEST, "items": ITEMS, "candidates": COLUMNS, "k": 8}

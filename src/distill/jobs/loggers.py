@@ -58,7 +58,7 @@ def log_test(cfg: DictConfig, job_dir: Path, summary: Summary, roles: Mapping[st
         roles: Of the summary, to those of fits.
     """
     for shown, values in summary.metrics.items():
-        if shown in summary.cached:
+        if shown in summary.cached or shown not in roles:  # a teacher may have been scored, and not trained here
             continue
         for logger in _extra(cfg, roles[shown], job_dir, (FitWandb, FitMLflow)):
             logger.log_metrics({f"test/{name}": value for name, value in values.items()})

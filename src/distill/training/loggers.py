@@ -105,6 +105,7 @@ class FitMLflow(MLFlowLogger):
 def _missing(package: str, name: str) -> ConfigError:
     return ConfigError(
         f"{name} is not installed.",
-        where=f"logger={package}",
+        where="logger",
+        found=package,
         remedy=f"Install it: pip install 'distill-ranker[{package}]'.",
     )
