@@ -59,7 +59,7 @@ def test_queries_by_qid(tmp_path: Path) -> None:
         ("1 0:1\n0 1:1\n", "3\n", "do not add up"),
         ("1 0:1\n0 1:1\n", None, "not known which query"),
         ("1 qid:1 0:1\n0 qid:2 1:1\n0 qid:1 1:1\n", None, "not together"),
-        ("1 0:1\n", "x\n", "no number"),
+        ("1 0:1\n", "x\n", "not a number"),
     ],
 )
 def test_bad_files_are_refused_with_their_place(tmp_path: Path, text: str, sizes: str | None, said: str) -> None:
@@ -124,7 +124,7 @@ def test_a_file_of_validation_and_a_teacher_s_scores(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("1 2", "3 numbers, one for each line"),
-        ("1 2 x", "no number"),
+        ("1 2 x", "not a number"),
         ("1 2 nan", "not finite"),
         (None, "a number for each"),
     ],

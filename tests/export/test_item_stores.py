@@ -77,7 +77,7 @@ def test_keys_of_a_key_value_file(trained: Trained, tmp_path: Path) -> None:
     assert key_bytes(-1) == b"i" + b"\xff" * 8 == key_bytes(2**64 - 1)
     assert key_bytes(np.int64(7)) == key_bytes(7)
     for wrong in (None, 2**64, 1.5, b"i1"):
-        with pytest.raises(DataError, match="no key of an item"):
+        with pytest.raises(DataError, match="not a key of an item"):
             key_bytes(wrong)  # type: ignore[arg-type]
     written(trained, tmp_path / "items", catalogue(count=200))
     items = ItemVectors.load(tmp_path / "items")

@@ -194,7 +194,10 @@ def test_a_log_says_what_it_knows_of_another_cascade(root: Path) -> None:
             ["rerank={type: mmr, trade_off: 0.5}", "rerank_vectors={ranker}"],
             ["has none", "InteractionRanker"],
         ),
-        (["rerank={type: quotas, quotas: [{column: match, most: 1}]}"], ["no id of the candidates", "brand", "match"]),
+        (
+            ["rerank={type: quotas, quotas: [{column: match, most: 1}]}"],
+            ["not an id of the candidates", "brand", "match"],
+        ),
         (["diversity={trade_offs: [2]}"], ["diversity.", "category"]),
         (["teacher_path=column"], ["The data holds no teacher scores."]),
     ],

@@ -25,7 +25,7 @@ def test_foreign_targets_are_not_called(tmp_path: Path, target: object) -> None:
 
 def test_optuna_is_let_through_and_what_only_looks_like_it_is_not() -> None:
     assert build({"_target_": "optuna.pruners.NopPruner"}, "study.pruner")
-    with pytest.raises(ConfigError, match="no part of a run"):
+    with pytest.raises(ConfigError, match="not part of a run"):
         build({"_target_": "tests.jobs.test_targets.Gardener"}, "study.pruner")
 
 

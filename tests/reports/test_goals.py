@@ -84,7 +84,7 @@ def test_a_goal_survives_a_file_and_nonsense_is_refused(tmp_path: Path) -> None:
     for goal in (Goal("up"), Goal("down"), Goal("none"), Goal("target", 1.0)):
         assert Goal.of(goal.plain).plain == goal.plain
     for nonsense in ("left", True, None, float("inf")):
-        with pytest.raises(ValueError, match="no goal"):
+        with pytest.raises(ValueError, match="not a goal"):
             Goal.of(nonsense)
     run_of({"a": 1.0}, better={"a": "left"}).save(tmp_path)
     with pytest.raises(DataError, match="damaged"):

@@ -102,8 +102,8 @@ def test_only_first_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ('{"i": 1}\n{"i": true}\n', 2, "changed from"),
         ('{"i": 1}\n{"i": [1]}\n', 2, "changed from"),
         ('{"i": 1}\n{"i": 1\n', 2, "delimiter"),
-        ('{"i": 1}\n[1]\n', 2, "no object but a list"),
-        ('{"i": 1}\n7\n', 2, "no object but a int"),
+        ('{"i": 1}\n[1]\n', 2, "not an object but a list"),
+        ('{"i": 1}\n7\n', 2, "not an object but a int"),
         ('{"i": 1}\ni\n1\n', 2, "Expecting value"),
     ],
 )

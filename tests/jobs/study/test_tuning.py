@@ -196,8 +196,8 @@ def test_more_trials_with_the_same_settings_only(tmp_path: Path) -> None:
         ({"objective": "val/teacher_inversion_rate"}, "Smaller values"),
         ({"objective": "val/click/auc", "mode": "min"}, "Larger values"),
         ({"objective": "val/click/pcoc"}, "best at 1"),
-        ({"sampler": {"_target_": "os.system"}}, "no class"),
-        ({"pruner": {"_target_": "optuna.samplers.RandomSampler"}}, "no part of a run"),
+        ({"sampler": {"_target_": "os.system"}}, "not a class"),
+        ({"pruner": {"_target_": "optuna.samplers.RandomSampler"}}, "not part of a run"),
     ],
 )
 def test_what_no_study_can_be(study: dict[str, Any], message: str, tmp_path: Path) -> None:

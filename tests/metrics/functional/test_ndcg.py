@@ -61,7 +61,7 @@ def test_requests_without_gain_are_skipped() -> None:
 def test_labels_must_be_grades() -> None:
     ranks = tied_ranks(torch.zeros(2), torch.zeros(2, dtype=torch.int64), 1)
     for wrong in (-1.0, 51.0, math.nan):
-        with pytest.raises(DataError, match="no grades"):
+        with pytest.raises(DataError, match="not grades"):
             ndcg_per_request(ranks, torch.tensor([1.0, wrong]), 1)
 
 
