@@ -28,6 +28,7 @@ def bundle(two_tower_bundle: Bundle) -> Bundle:
     return two_tower_bundle
 
 
+@pytest.mark.slow
 def test_key_value_file_and_index_hold_the_same_vectors(trained: Trained, bundle: Bundle, tmp_path: Path) -> None:
     table = catalogue(count=200)
     written(trained, tmp_path / "items", table)

@@ -24,7 +24,6 @@ from distill.jobs.export import ItemOptions, export_bundle
 from distill.serving import Bundle
 from tests.data.prepare.builders import pairs, prepare_quietly, schema_of, write
 from tests.encodings.tokenizer import write_tokenizer
-from tests.marks import slow_except
 from tests.models.composing import build
 
 QUERIES = ["Red shoes", "Red shoes", "blue HAT", "blue HAT", "blue HAT", None, "rouge é"]
@@ -87,7 +86,8 @@ def test_a_bundle_scores_raw_text(tmp_path: Path) -> None:
     check(tmp_path, "two_tower", None)
 
 
-@pytest.mark.parametrize("model", slow_except(["two_tower", "cold"], "two_tower"))
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["two_tower", "cold"])
 def test_stored_items_are_scored_as_their_raw_text(tmp_path: Path, model: str) -> None:
     """Vectors of a tower, and features of a model that reads both together."""
     trained = _trained(tmp_path, model, text_fields(None)[:2])
@@ -104,7 +104,7 @@ def test_stored_items_are_scored_as_their_raw_text(tmp_path: Path, model: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", slow_except(["two_tower", "cold"], "two_tower"))
+@pytest.mark.parametrize("model", ["two_tower", "cold"])
 def test_a_bundle_has_its_tokenizer(tmp_path: Path, model: str) -> None:
     pytest.importorskip("tokenizers")
     tokenizer = write_tokenizer(tmp_path / "tokenizer.json")

@@ -69,6 +69,7 @@ def test_the_test_split_of_a_run_gives_what_the_run_measured(root: Path, capsys:
     assert "day1, test split" in text
 
 
+@pytest.mark.slow
 def test_raw_files_are_read_with_the_encodings_of_each_model(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Equal to preparing with those encodings and naming the dataset; both models see the same rows."""
     arguments = [

@@ -197,6 +197,7 @@ def test_what_is_measured_is_known_without_data(tmp_path: Path, metrics: str, te
         assert value_on_validation(cfg, dataset) is not None, name
 
 
+@pytest.mark.slow
 def test_a_run_on_such_labels_trains_nothing_and_leaves_no_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,7 @@ def test_a_catalogue_makes_no_other_encodings(root: Path) -> None:
     check_encodings(loaded, best(root, "ranker"), more)
 
 
+@pytest.mark.slow
 def test_grown_vocabularies_keep_old_ids(root: Path) -> None:
     old = load_dataset(root / "day1")
     grown = prepare(root, 2, "grown", f"encodings={root / 'day1'}", "grow=true")

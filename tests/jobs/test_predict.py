@@ -199,6 +199,7 @@ def test_an_error_of_the_thread_that_writes_is_the_message(
     assert again["search"].to_pylist() == pq.read_table(root / "pairs.parquet")["search"].to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", slow_except(["requests", "pairs"], "pairs"))
 def test_units_are_read_in_one_go_and_give_what_each_gives_alone(
     root: Path, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

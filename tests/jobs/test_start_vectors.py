@@ -23,6 +23,8 @@ from tests.jobs.entry import run_dirs, train
 from tests.jobs.test_cold import SMALL, best, on, root, vocabulary  # noqa: F401
 from tests.jobs.test_mistakes import message_of
 
+pytestmark = pytest.mark.slow  # whole runs
+
 WIDTH = 24
 
 
