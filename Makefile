@@ -40,9 +40,10 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-# All pages as a site: build/site/index.html, to be read without a server. A link or an anchor that is not there is an error.
+# All pages as a site: build/site/index.html, to be read without a server. A link or an anchor that is not there is an error, and so is a
+# page that no part of the site leads to; not with -q, which counts no warnings.
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

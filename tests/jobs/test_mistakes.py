@@ -44,7 +44,7 @@ def message_of(capsys: pytest.CaptureFixture[str], script: str, *arguments: str)
         ("train.py", ["trainer.devices=many"], ["trainer.devices", "auto"]),
         ("train.py", ["data=parquett"], ["where:    data", "Did you mean parquet"]),
         ("train.py", ["sed=1"], ["where:    sed", "Did you mean seed?"]),
-        ("train.py", ["data.source=/logs/day=1"], ["data.source=/logs/day=1", "Quote", "\"/logs/day=1\""]),
+        ("train.py", ["data.source=/logs/{day}"], ["data.source=/logs/{day}", "Quote", "\"/logs/a, b\""]),
         ("train.py", ["metrics=["], ["metrics=[", "grammar"]),
         ("train.py", ["callbacks=null"], ["The command cannot be read.", "group", "--help"]),
         ("train.py", ["=1"], ["The command cannot be read.", "--help"]),

@@ -17,7 +17,7 @@ def test_a_tracker_that_is_not_installed_says_what_to_install(monkeypatch: pytes
     with pytest.raises(ConfigError, match=r"distill-ranker\[wandb\]"):
         FitWandb(tmp_path, "run", "student", "distill")
     with pytest.raises(ConfigError, match=r"distill-ranker\[mlflow\]"):
-        FitMLflow(tmp_path, "run", "student", "distill", "sqlite:///nowhere.db")
+        FitMLflow("run", "student", "distill", "sqlite:///nowhere.db")
     assert "wandb" not in sys.modules
 
 
@@ -26,7 +26,7 @@ def test_mlflow_goes_on_with_the_run_of_a_fit(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'runs.db'}"
 
     def logged(role: str, **metrics: float) -> str:
-        logger = FitMLflow(tmp_path, "run/it's", role, "distill", uri)
+        logger = FitMLflow("run/it's", role, "distill", uri)
         logger.log_hyperparams({"seed": len(metrics)})
         logger.log_metrics(metrics | {"val/recall@10": 0.5}, step=3)
         logger.finalize("success")
@@ -36,7 +36,7 @@ def test_mlflow_goes_on_with_the_run_of_a_fit(tmp_path: Path) -> None:
     first = logged("student", a=1.0)
     assert logged("student", a=1.0, b=2.0) == first
     assert logged("teacher") != first
-    run = FitMLflow(tmp_path, "run/it's", "student", "distill", uri).experiment.get_run(first)
+    run = FitMLflow("run/it's", "student", "distill", uri).experiment.get_run(first)
     assert run.data.params == {"seed": "1"}
     assert run.data.metrics == {"a": 1.0, "b": 2.0, "val/recall_at_10": 0.5}
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from tools.error_texts import ROOT
 
 CONF = ROOT / "conf"
-# Experiments have a page each reader finds by what they show; Hydra's own groups are Hydra's.
+# Experiments are listed by what they show (docs/quickstart.md); Hydra's own groups are Hydra's.
 LEFT_OUT = ("hydra", "experiment")
 HEAD = """# Every config group
 
 `GROUP=OPTION` on the command line chooses one of a group's options; `KEY=VALUE` sets a key below it.
-`distill train --help` lists the same groups, and `--cfg job` shows what your arguments make of them. A group of your
+Experiments have a [list of their own](../quickstart.md#experiments). `distill train --help` lists all groups, and
+`--cfg job` shows what your arguments make of them. A group of your
 own options is a folder of the same name under `--config-dir`: [commands](../commands.md#your-own-experiments).
 
 """

@@ -175,7 +175,7 @@ class FitJob:
         """Returns what came out of a fit of `epochs` planned epochs (0: in one pass), and says how it ended."""
         ending = ending_of(trainer, read_checkpoint(best, "meta"), str(self.cfg.callbacks.monitor), epochs)
         done = (trainer.current_epoch, trainer.global_step) if epochs else (1, 0)
-        (learning,) = (callback.curve for callback in trainer.callbacks if isinstance(callback, Learning))  # type: ignore[attr-defined]
+        learning = next(callback.curve for callback in trainer.callbacks if isinstance(callback, Learning))  # type: ignore[attr-defined]
         for line in ending.says(self.plan.role, *done, named(str(best))).splitlines():
             self._say("%s", line)
         return FitResult(best, parameters, seconds, *done, ending, learning)

@@ -22,7 +22,7 @@ _PLACES = "paths.data, paths.cache, paths.runs"
 _HELP = "A group takes the name of a file: model=two_tower. --help lists groups, keys and options."
 _QUOTES = (
     "Quote a value that holds = , : [ ] { } ( ) or spaces twice, for the shell and for Hydra: "
-    "data.source='\"/logs/day=1\"'"
+    "data.source='\"/logs/a, b\"'"
 )
 
 

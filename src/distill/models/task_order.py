@@ -13,7 +13,7 @@ from distill.batch import Batch, Penalty
 from distill.errors import ConfigError
 from distill.schema import Task
 
-_WHERE = "model.net.task_order.after"
+_WHERE = "after"
 After = Literal["in_order"] | Mapping[str, str]
 
 
@@ -78,7 +78,7 @@ class ConditionalTasks(TaskOrder):
         if apart:
             raise ConfigError(
                 "The probability of a later task is one of all rows, and so must be its label.",
-                where="model.net.task_order",
+                where=_WHERE,
                 expected=f"observed: all of {', '.join(apart)}",
                 found="; ".join(f"{name} is observed where {pairs[name]} is 1" for name in apart),
                 remedy="Label the rows without the earlier behaviour 0, or choose a model without task_order.",
@@ -118,7 +118,7 @@ class CalibratedTasks(TaskOrder):
         if not weight >= 0:
             raise ConfigError(
                 "The weight of a calibrator cannot be negative.",
-                where="model.net.task_order.weight",
+                where="weight",
                 expected="0 or more",
                 found=str(weight),
             )

@@ -1,7 +1,7 @@
 """Lightning's loggers, told which fit they log: its curves in one place for each role, also after a restart.
 
-Each takes, from the run and from no config: `folder`, where files of the run belong; `run`, its name, which tells it
-from all others; and `role` (teacher | control | student | model).
+Each takes what it wants of these, from the run and from no config: `folder`, where files of the run belong; `run`, its
+name, which tells it from all others; and `role` (teacher | control | student | model).
 """
 
 from __future__ import annotations
@@ -63,14 +63,13 @@ class FitMLflow(MLFlowLogger):
     """Logs to MLflow: a run for each fit, which a resumed fit goes on with.
 
     Args:
-        folder: Not used: MLflow keeps its runs where `tracking_uri` says.
         run: Name of the run of this program, its tag `distill.run`.
         role: Which model is trained.
         experiment_name: Of MLflow.
         tracking_uri: Of the server, or `sqlite:///FILE`.
     """
 
-    def __init__(self, folder: Path, run: str, role: str, experiment_name: str, tracking_uri: str) -> None:
+    def __init__(self, run: str, role: str, experiment_name: str, tracking_uri: str) -> None:
         fit = f"{run}/{role}"
         try:
             super().__init__(

@@ -155,3 +155,11 @@ def test_a_moved_folder_keeps_its_best(tmp_path: Path) -> None:
     assert Path(best.best_model_path) == (there / "best.ckpt").resolve()
     assert ending(run, best, 3).best_epoch == 1
     assert not here.exists()
+
+
+@pytest.mark.parametrize("value", [0.0, -0.25])
+def test_a_best_value_of_zero_is_a_value(value: float) -> None:
+    ending = Ending("patience", 9, "val/ndcg", best_epoch=2, best_step=20, best_value=value, undefined=3)
+    assert f"best: val/ndcg {value:.4f} after epoch 2 (step 20); it had no value in 3 validations" in ending.says(
+        "student", 5, 50, "x"
+    )

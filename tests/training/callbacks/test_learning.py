@@ -6,6 +6,9 @@ import math
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from distill.errors import DataError
 from distill.metrics.learning import LearningCurve
 from distill.training.callbacks import Learning
 
@@ -34,3 +37,20 @@ def test_a_restart_goes_on_and_a_step_that_is_validated_again_counts_once() -> N
     validate(after, 5, 0.61, None)
     validate(after, 10, 0.8, None)  # nothing was logged since the restart
     assert after.curve == LearningCurve("val/auc", [5, 10], [0.61, 0.8], [0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [],
+        {"points": [[5], [0.6], [0.7]]},
+        {"points": [[5], [0.6]], "loss": None},
+        {"points": [[5, 10], [0.6], [0.7]], "loss": None},
+        {"points": [["5"], [0.6], [0.7]], "loss": None},
+        {"points": [[5], ["<script>"], [0.7]], "loss": None},
+        {"points": [[5], [0.6], [0.7]], "loss": "low"},
+    ],
+)
+def test_what_is_no_curve_is_refused(kept: Any) -> None:
+    with pytest.raises(DataError, match="learning curve cannot be read"):
+        Learning("val/auc").on_load_checkpoint(cast(Any, None), cast(Any, None), {"distill_learning": kept})

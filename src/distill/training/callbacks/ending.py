@@ -58,7 +58,11 @@ class Ending:
         best = f"last: {self.monitor} had no value, so that the last weights are used"
         if self.best_value is not None:
             best = f"best: {self.monitor} {self.best_value:.4f} after epoch {self.best_epoch} (step {self.best_step})"
-        undefined = f"; it had no value in {self.undefined} validations" if self.undefined and self.best_value else ""
+        undefined = (
+            f"; it had no value in {self.undefined} validations"
+            if self.undefined and self.best_value is not None
+            else ""
+        )
         done = f"ended after {epochs} of {self.planned_epochs} epochs ({steps} steps)"
         return f"{role:<9} {done}: {why}\n{role:<9} {best}{undefined}, {checkpoint}"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from distill.errors import DataError
 from distill.metrics.learning import LearningCurve
 
 _KEY = "distill_learning"
@@ -51,15 +52,44 @@ class Learning(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Goes on behind them."""
+        """Goes on behind them.
+
+        Raises:
+            DataError: They are not those of a learning curve.
+        """
         kept = checkpoint.get(_KEY)
-        if kept is not None:  # a checkpoint of an earlier version has none
-            self.curve = LearningCurve(self.curve.monitor, *map(list, kept["points"]))
-            self._loss = kept["loss"]
+        if kept is None:  # a checkpoint of an earlier version has none
+            return
+        try:
+            steps, values, losses = kept["points"]
+            self.curve = LearningCurve(self.curve.monitor, _steps(steps), *map(_numbers, (values, losses)))
+            (self._loss,) = _numbers([kept["loss"]])
+            if not len(steps) == len(values) == len(losses):
+                raise ValueError("columns of different lengths")
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                "The checkpoint's learning curve cannot be read.",
+                where=_KEY,
+                expected="steps, and a number or none of each for metric and loss",
+                found=str(error)[:200],
+                remedy="Use another checkpoint, or train again.",
+            ) from error
 
     def _take_loss(self, trainer: pl.Trainer) -> None:
         found = _finite(trainer.callback_metrics.get("train/loss"))
         self._loss = self._loss if found is None else found
+
+
+def _steps(found: Any) -> list[int]:
+    if any(type(step) is not int for step in found):
+        raise ValueError("a step that is not a whole number")
+    return list(found)
+
+
+def _numbers(found: Any) -> list[float | None]:
+    if any(value is not None and type(value) not in (int, float) for value in found):
+        raise ValueError("a value that is not a number")
+    return list(found)
 
 
 def _finite(value: Any) -> float | None:
