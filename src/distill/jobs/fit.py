@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
@@ -17,35 +16,29 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from distill.data.datamodule import Loading, RankingDataModule, View
+from distill.data.datamodule import Loading, RankingDataModule
 from distill.data.format import Dataset
-from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
-from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, DistillError
-from distill.features import EmbeddingTables, TableFactory, TableSharing, table_factory
 from distill.files import remove_leftovers_below
 from distill.jobs.cold import tell_groups
 from distill.jobs.fit_callbacks import fit_callbacks
+from distill.jobs.fit_models import FitModels
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.loggers import fit_loggers, log_folder
 from distill.jobs.machine import AUTO, CAPTURE, NOT_OF_LIGHTNING
 from distill.jobs.node import build, plain
-from distill.jobs.parts import build_metrics, build_model, hidden_vectors, load_model, model_card, model_class, widths
+from distill.jobs.parts import build_metrics, load_model, model_class
 from distill.jobs.start_vectors import start_vectors
 from distill.jobs.told import told_of_dataset
-from distill.jobs.two_heads import build_two_headed
 from distill.jobs.warm_optimizer import WarmOptimizer
 from distill.jobs.warm_start import warm_start
 from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
-from distill.models.cost.random_batch import random_batch
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.ops.ranks import rank
 from distill.places.mirror import named
-from distill.schema import Schema
 from distill.signals import SignalSource
 from distill.training.callbacks import (
-    CarriedEncodings,
     FitProgress,
     Learning,
     PlainSigterm,
@@ -55,8 +48,6 @@ from distill.training.callbacks import (
 )
 from distill.training.capture.module import CapturedModule
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from distill.training.compiled import compile_dense
-from distill.training.cotraining import CotrainedTeacher, cotrained_setting
 from distill.training.idle_hooks import leave_out_idle_hooks
 from distill.training.lr_schedule import RESTARTS, LRSchedule, cycle_ends
 from distill.training.module import RankingModule, Recipe
@@ -90,6 +81,10 @@ class FitJob:
     resume: bool
     callbacks: tuple[pl.Callback, ...] = ()
 
+    @property
+    def _models(self) -> FitModels:
+        return FitModels(self.cfg, self.plan, self.dataset, self.signals)
+
     def run(self) -> FitResult:
         """Trains, and returns the best checkpoint.
 
@@ -105,7 +100,7 @@ class FitJob:
         callbacks = [
             *self._start(module, resumed),
             *fit_callbacks(self.cfg, self.plan.role, self.folder, log_folder(self.run_dir), self._cycles(data)),
-            self._encodings(),
+            self._models.encodings(),
             *self.callbacks,
         ]
         trainer = self._trainer(callbacks, fit_loggers(self.cfg, self.plan.role, self.run_dir))
@@ -197,69 +192,6 @@ class FitJob:
             raise ConfigError("Nothing was tested.", where="trainer.limit_test_batches", expected="more than 0")
         return module.test_rows
 
-    def _tables(self) -> TableFactory:
-        return table_factory(self.cfg.embedding.sharding)
-
-    def _net(self, plan: FitPlan, tables: TableFactory) -> nn.Module:
-        return self._compiled(build_model(plan.net, self._schema(plan), plan.key("model.net"), tables))
-
-    def _own_net(self, tables: TableFactory) -> tuple[nn.Module, SecondHead | None]:
-        """Builds the model, and says what of it is served if the teacher has a head of its own."""
-        if not self.plan.decoupled:
-            return self._net(self.plan, tables), None
-        plan = self.plan
-        model, second_head = build_two_headed(plan.net, self._schema(plan), plan.key("model.net"), tables)
-        return self._compiled(model), second_head
-
-    def _models(self, total_steps: int) -> tuple[nn.Module, SignalSource | None, SecondHead | None]:
-        """Builds the model, and the teacher that it listens to: one that learns, unless its signals are there."""
-        cotraining = self.plan.cotraining
-        if cotraining is None or self.signals is not None:
-            model, second_head = self._own_net(self._tables())
-            return model, None if self.signals is None else self.signals.source, second_head
-        if self.cfg.embedding.sharding is not None:
-            raise ConfigError(
-                "A cotrained teacher and its student have whole embedding tables only.",
-                where="embedding.sharding",
-                expected="null",
-                found=str(self.cfg.embedding.sharding),
-                remedy="Set embedding=default, or train the teacher first (teacher=trained).",
-            )
-        if cotraining.share_embeddings:
-            sharing = TableSharing()
-            model, second_head = self._own_net(sharing.lend)
-            teacher = self._net(cotraining.teacher, sharing.borrow(cotraining.own_embeddings))
-        else:
-            model, second_head = self._own_net(EmbeddingTables)
-            teacher = self._net(cotraining.teacher, EmbeddingTables)
-        loss, tasks = cotraining.teacher.build_loss(), self.dataset.schema.task_names
-        loss.setup(cotrained_setting(task_infos(self.dataset.schema, tasks), total_steps))
-        return model, CotrainedTeacher(teacher, loss, self._card(cotraining.teacher)), second_head
-
-    def _card(self, plan: FitPlan) -> dict[str, Any]:
-        return model_card(plan.net, self._schema(plan), self.dataset.fingerprint)
-
-    def _encodings(self) -> CarriedEncodings:
-        """Of what the model reads; beside a teacher that learns, of what either reads."""
-        schema = self._schema(self.plan) if self.plan.cotraining is None else self.dataset.schema
-        return CarriedEncodings(self.dataset.root, self.dataset.manifest.encodings.of(schema.fields))
-
-    def _compiled(self, model: nn.Module) -> nn.Module:
-        if self.cfg.compile.enabled:
-            compile_dense(model, self.cfg.compile.mode, self.cfg.compile.dynamic)
-        return model
-
-    def _schema(self, plan: FitPlan) -> Schema:
-        return self.dataset.schema.serving_view() if plan.serving else self.dataset.schema
-
-    @property
-    def _view(self) -> View:
-        """What batches must hold: `full` if the model or its teacher sees privileged fields."""
-        cotraining = self.plan.cotraining
-        privileged = self.signals is not None and self.signals.privileged
-        full = not self.plan.serving or privileged or (cotraining is not None and not cotraining.teacher.serving)
-        return "full" if full else "serving"
-
     def planned_steps(self) -> int:
         """Counts the optimiser steps of the whole training; 0 of a model that is fitted in one pass."""
         in_one_pass = issubclass(model_class(self.plan.net, self.plan.key("model.net")), FittedPreRanker)
@@ -284,7 +216,7 @@ class FitJob:
         return RankingDataModule(
             root=self.dataset.root,
             loading=Loading(**plain(self.cfg.data.loader)),
-            view=self._view,
+            view=self._models.view,
             signals=None if self.signals is None else self._reader_signals(self.signals.reader),
             hidden=self.plan.teacher_vectors,
             seed=self.cfg.seed,
@@ -297,7 +229,8 @@ class FitJob:
     def module(self, data: RankingDataModule) -> RankingModule:
         """Puts together what is trained on the data."""
         schema, total_steps = data.schema, self._total_steps(data)
-        model, source, second_head = self._models(total_steps)
+        models = self._models
+        model, source, second_head = models.build(total_steps)
         tell_groups((model, source), self.dataset)
         loss, sampling = self.plan.build_loss(), self.plan.build_sampling()
         taught = schema.task_names if source is None or source.tasks is None else source.tasks
@@ -306,10 +239,10 @@ class FitJob:
             has_signals=source is not None,
             total_steps=total_steps,
             where=self.plan.key("loss"),
-            student_vectors=cache(lambda: widths(hidden_vectors(model, random_batch(self._schema(self.plan), [2])))),
-            teacher_vectors=cache(lambda: self._teacher_vectors(source, schema)),
+            student_vectors=cache(lambda: models.student_vectors(model)),
+            teacher_vectors=cache(lambda: models.teacher_vectors(source)),
         )
-        setting = told_of_dataset(setting, lambda: self.dataset, schema, self._schema(self.plan))
+        setting = told_of_dataset(setting, lambda: self.dataset, schema, models.schema(self.plan))
         loss.setup(setting)
         sampling.setup(setting)
         recipe = Recipe(
@@ -327,20 +260,10 @@ class FitJob:
             schema=schema,
             metrics=build_metrics(self.cfg.metrics, self.dataset),
             signals=source,
-            card=self._card(self.plan),
+            card=models.card(self.plan),
             serving=self.plan.serving,
             second_head=second_head,
         )
-
-    def _teacher_vectors(self, source: SignalSource | None, schema: Schema) -> dict[str, int]:
-        """Returns the widths of the teacher's hidden vectors: of models by running them on two candidates, of written
-        signals by their type."""
-        if self.signals is not None and self.signals.reader == SIGNALS_IN_DATASET and schema.teacher is not None:
-            return {name: spec.width for name, spec in (schema.teacher.hidden or {}).items()}
-        if self.signals is not None and self.signals.reader is not None:
-            return dict(open_sidecar(self.dataset, schema.task_names, "train", Path(self.signals.reader)).hidden)
-        online = None if source is None else source.model
-        return {} if online is None else widths(hidden_vectors(online.cpu(), random_batch(schema, [2])))
 
     def _trainer(self, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:
         trainer: pl.Trainer = build(
