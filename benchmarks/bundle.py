@@ -55,7 +55,7 @@ class BundleBenchmark(Part):
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return [row for name in names for row in self._rows(name, random_model(name, dataset))]
+            return [row for name in names for row in self._rows(name, random_model(name, dataset).in_parts())]
         finally:
             torch.set_num_threads(threads)
 
@@ -83,7 +83,7 @@ class BundleBenchmark(Part):
         one = RawRequests(request, candidates, np.array([self.candidates]))
         ways: dict[str, Callable[[], Any]] = {
             "bundle": lambda: bundle.score(plain_request, candidates),
-            "eager": lambda: score_requests(trained.model, trained.schema, trained.fitted, one),
+            "eager": lambda: score_requests(trained.checkpoint_model, trained.schema, trained.fitted, one),
         }
         times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(self.turns):
@@ -111,6 +111,6 @@ def random_model(name: str, dataset: Dataset) -> Trained:
 
 def _difference(bundle: Bundle, trained: Trained, seed: int) -> float:
     raw = draw_requests(trained.schema, trained.fitted, seed)
-    wanted = score_requests(trained.model, trained.schema, trained.fitted, raw).numpy()
+    wanted = score_requests(trained.checkpoint_model, trained.schema, trained.fitted, raw).numpy()
     found = bundle.score_batch(raw.request, raw.candidate, raw.counts).logits
     return float((np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))).max())

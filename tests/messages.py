@@ -6,7 +6,6 @@ import re
 import typing
 from collections.abc import Iterator
 from functools import cache
-from itertools import zip_longest
 from typing import Any
 
 from hydra import compose
@@ -22,6 +21,7 @@ from tests.jobs.entry import ROOT
 from tests.models.composing import composing
 
 CONF = ROOT / "conf"
+BESIDE = "__option__"
 
 
 def _flat(node: Any, where: str = "") -> Iterator[str]:
@@ -38,15 +38,15 @@ def _options(group: str) -> list[str]:
 
 def _compositions() -> Iterator[tuple[str, list[str]]]:
     groups = ("data", "model", "teacher", "loss", "metrics", "trainer", "optimizer", "scheduler", "embedding")
-    choices = [[f"{group}={name}" for name in _options(group)] for group in groups]
-    for together in zip_longest(*choices):  # nothing is built: what does not go together is composed all the same
-        yield "config", [choice for choice in together if choice is not None]
+    for group in groups:  # all options of a group beside each other
+        yield "config", [f"+{group}@{group}{BESIDE}{name}={name}" for name in _options(group)]
     yield "config", [f"+loss_term@loss.terms.{name}={name}" for name in _options("loss_term")]
     yield "config", [f"+sampler@sampling.{name}={name}" for name in _options("sampler")]
     yield "config", [f"+sequence@model.net.sequence_{name}={name}" for name in _options("sequence")]
     yield "config", ["+sweep=optuna"]
     yield from (("predict", [f"engine={name}"]) for name in _options("engine"))
-    yield from (("config", ["data=parquet", f"split@data.adapter.split={name}"]) for name in _options("split"))
+    splits = [f"+split@data.adapter.split{BESIDE}{name}={name}" for name in _options("split")]
+    yield "config", ["data=parquet", *splits]
     yield from (
         (name, []) for name in ("prepare", "score", "predict", "export", "evaluate", "select_fields", "cascade")
     )
@@ -59,7 +59,7 @@ def config_keys() -> frozenset[str]:
     with composing():
         for name, overrides in _compositions():
             content = OmegaConf.to_container(compose(name, overrides), resolve=False)
-            found |= set(_flat(content))
+            found |= {re.sub(rf"{BESIDE}\w+", "", key) for key in _flat(content)}
     return frozenset(found | {f"rerank.{name}" for name in Rerank.model_fields})
 
 

@@ -31,6 +31,7 @@ class Picks(nn.Module):
         ([2, 3, 4], {"Slice"}),
         ([8, 9, 0, 1, 2], {"Slice", "Concat"}),
         ([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 4, 4, 5, 5, 6, 7, 7], {"MatMul"}),
+        ([3, 3, 3, 5, 5, 4, 3, 4, 4, 5, 5, 3, 3, 4, 5, 5], {"Slice", "MatMul"}),
     ],
 )
 def test_rewritten_graphs_give_the_same_columns(columns: list[int], kinds: set[str], tmp_path: Path) -> None:

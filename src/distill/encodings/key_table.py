@@ -50,20 +50,21 @@ class KeyTable:
         if self._places is None:
             return self._by_hash(mix64(wanted))
         first, places = self._places
-        inside = (wanted >= first) & (wanted < first + len(places))
+        offsets = wanted - first  # beyond 63 bits it wraps, to what is no place either
+        inside = offsets.view(np.uint64) < np.uint64(len(places))
         if inside.all():
-            return places[wanted - first]
-        return np.where(inside, places[np.where(inside, wanted - first, 0)], -1)
+            return places.take(offsets)
+        return np.where(inside, places[np.where(inside, offsets, 0)], -1)
 
     @cached_property
-    def _places(self) -> tuple[int, Int64] | None:
+    def _places(self) -> tuple[np.int64, Int64] | None:
         """The smallest of integers that lie close together, and the position of each from there on."""
         low, high = int(self._numbers.min()), int(self._numbers.max())
         if high - low >= _DENSE * len(self._numbers):
             return None
         places = np.full(high - low + 1, -1, np.int64)
         places[self._numbers - low] = np.arange(len(self._numbers))
-        return low, places
+        return np.int64(low), places
 
     @cached_property
     def _buckets(self) -> tuple[UInt64, Int64, Int64, np.uint64]:

@@ -44,6 +44,7 @@ from distill.serving.manifest import (
     program_files,
 )
 from distill.serving.proof import TOLERANCE, check_golden, golden_inputs
+from distill.serving.scores import Float32
 
 _PACKAGES = ("distill-ranker", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow")
 
@@ -131,12 +132,15 @@ def _exported(trained: Trained) -> _Parts:
             vectors[part] = programs[part].program.module()(*example(schema, signature, {}))
     if interaction.type == "program":
         programs["interact"] = export_part(model, schema, Signature.of("interact", schema), vectors)
+    if model.has_single:
+        one = {**vectors, REQUEST: vectors["request"][:1]}
+        programs["single"] = export_part(model, schema, Signature.of("single", schema), one)
     return _Parts(programs, interaction)
 
 
 def _write_golden(root: Path, trained: Trained, rerank: Rerank | None) -> None:
     raw = draw_requests(trained.schema, trained.fitted, categories=[] if rerank is None else rerank.columns)
-    logits = score_requests(trained.model, trained.schema, trained.fitted, raw)
+    logits = score_requests(trained.checkpoint_model, trained.schema, trained.fitted, raw)
     columns = {
         name: torch.from_numpy(raw.candidate[name].to_numpy().astype(np.float32))
         for name in trained.schema.score.columns
@@ -152,7 +156,7 @@ def _prove(root: Path, trained: Trained, parts: _Parts, written: _Written, reran
     names = [*program_files(written.programs, written.top_k), WEIGHTS, GOLDEN, *trained.encodings.files]
     manifest = Manifest(
         version=trained.version,
-        model=type(trained.model).__name__,
+        model=trained.name,
         fields_schema=trained.schema.model_dump(mode="json"),
         encodings=trained.encodings.saved,
         programs=written.programs,
@@ -201,6 +205,20 @@ def _check_exported(bundle: Bundle, parts: _Parts) -> None:
         else:
             request = tensors[REQUEST].numpy() if REQUEST in parts.programs else None
             logits = combine(parts.interaction, request, tensors[CANDIDATE].numpy(), inputs["request_index"])
+    _compare_exported(bundle, logits, wanted)
+    if "single" in parts.programs:
+        names = parts.programs["single"].signature.inputs
+        for number, vector in enumerate(tensors[REQUEST].split(1)):
+            rows = inputs["request_index"] == number
+            own = {name: tensors[name][torch.from_numpy(rows)] for name in names if name != REQUEST}
+            with torch.no_grad():
+                of_one = parts.programs["single"].program.module()(*({**own, REQUEST: vector}[name] for name in names))
+            _compare_exported(bundle, of_one.numpy(), wanted[rows])
+
+
+def _compare_exported(bundle: Bundle, logits: Float32, wanted: Float32) -> None:
+    if len(wanted) == 0:
+        return
     worst = float((np.abs(logits - wanted) / np.maximum(1.0, np.abs(wanted))).max())
     if not worst <= TOLERANCE:
         raise DataError(

@@ -90,6 +90,10 @@ def _sliced(graph: Any, before: Any, rows: Any, runs: list[tuple[int, int]], nam
 def _multiplied(graph: Any, before: Any, rows: Any, columns: Int64, width: int, name: str) -> Any:
     import onnx_ir as ir
 
+    first, last = int(columns.min()), int(columns.max()) + 1
+    if last - first <= width // 2:  # the product with the others would be with zeros
+        rows = _sliced(graph, before, rows, [(first, last)], f"{name}_read")
+        columns, width = columns - first, last - first
     matrix = np.zeros((width, len(columns)), np.float32)
     matrix[columns, np.arange(len(columns))] = 1.0
     return _add(graph, before, ir.node("MatMul", [rows, _constant(graph, matrix, f"{name}_picked")]), name)

@@ -60,6 +60,8 @@ class Signature:
             return cls(part, tuple(sides[Side.CANDIDATE]), CANDIDATE)
         if part == "interact":
             return cls(part, (REQUEST, CANDIDATE, *sides[Side.CROSS], REQUEST_INDEX), LOGITS)
+        if part == "single":
+            return cls(part, (REQUEST, CANDIDATE, *sides[Side.CROSS]), LOGITS)
         return cls(part, (*(name for side in Side for name in sides[side]), REQUEST_INDEX), LOGITS)
 
 
@@ -102,6 +104,8 @@ def run_part(model: nn.Module, schema: Schema, part: Part, given: Mapping[str, T
     if part == "candidate":
         return model.encode_candidate(_block(schema, Side.CANDIDATE, given))
     cross = _block(schema, Side.CROSS, given)
+    if part == "single":
+        return model.interact_single(given[REQUEST], given[CANDIDATE], cross)
     return model.interact(given[REQUEST], given[CANDIDATE], cross, given[REQUEST_INDEX]).logits
 
 

@@ -21,6 +21,7 @@ from distill.export.columns import rewrite_column_gathers
 from distill.export.flat import FlatPart, Signature, example
 from distill.export.weights import SharedWeights
 from distill.schema import Schema
+from distill.serving.inputs import REQUEST
 from distill.serving.manifest import Program
 
 _TALKATIVE = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir", "torch._inductor")
@@ -52,7 +53,7 @@ def export_part(model: nn.Module, schema: Schema, signature: Signature, vectors:
         ConfigError: torch cannot export it.
     """
     arguments = example(schema, signature, vectors)
-    sizes = tuple(map(_dynamic, signature.inputs))
+    sizes = tuple(_dynamic(name, signature.part) for name in signature.inputs)
     part = FlatPart(model, schema, signature).eval()
     return ExportedPart(signature, export_module(part, arguments, sizes, signature.part, type(model).__name__))
 
@@ -83,8 +84,10 @@ def export_module(
         ) from error
 
 
-def _dynamic(name: str) -> dict[int, Any]:
-    """The first size of everything, and the length of a padded sequence."""
+def _dynamic(name: str, part: str) -> dict[int, Any]:
+    """The first size of everything, but of the only request, and the length of a padded sequence."""
+    if part == "single" and name == REQUEST:
+        return {}
     dims = [0, 1] if "_sequence_" in name else [0]
     return dict.fromkeys(dims, Dim.DYNAMIC)
 

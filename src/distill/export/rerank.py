@@ -55,7 +55,7 @@ def check_rerank(trained: Trained, rerank: Rerank) -> None:
             "Re-ranking compares vectors of candidates, and this model has none.",
             where="rerank.type",
             expected="quotas, or a pre-ranker with vectors of both sides, such as two_tower",
-            found=f"{rerank.type} of {type(trained.model).__name__}",
+            found=f"{rerank.type} of {trained.name}",
         )
     for spec in trained.schema.fields:
         own = [source for source in spec.sources if source.side is not Side.REQUEST]

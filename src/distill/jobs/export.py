@@ -70,7 +70,7 @@ def run(cfg: DictConfig) -> Exported | None:
         rerank = read_rerank(plain(agreed.rerank))
         begin_new(out)
         check_exportable(out)
-        trained = load_trained(Path(agreed.path))
+        trained = load_trained(Path(agreed.path), bool(agreed.in_parts))
         out.parent.mkdir(parents=True, exist_ok=True)
         with locked(out.parent / f".{out.name}.lock"), PassProgress(True) as bars:
             remove_leftovers(out)  # of an export that was killed
@@ -121,11 +121,16 @@ def _check_options(cfg: DictConfig) -> None:
         )
 
 
-def load_trained(path: Path) -> Trained:
+def load_trained(path: Path, in_parts: bool = True) -> Trained:
     """Loads what a checkpoint or a run folder holds, with its encodings.
+
+    Args:
+        path: It.
+        in_parts: Whether a model that was trained as one is taken apart by side where it can be (`gated_parts`).
 
     Raises:
         DataError: It is not a checkpoint of a run, or carries no encodings.
+        ConfigError: It is a bundle, or there is nothing to leave together.
     """
     checkpoint = checkpoint_of(path)
     loaded = load_model(checkpoint)
@@ -138,7 +143,16 @@ def load_trained(path: Path) -> Trained:
             found=str(path),
         )
     assert loaded.encodings is not None
-    return Trained(loaded.model, loaded.schema, loaded.encodings)
+    whole = Trained(loaded.model, loaded.schema, loaded.encodings)
+    parts = whole.in_parts()
+    if not in_parts and parts is whole:
+        raise ConfigError(
+            "This model is not taken apart to be served, so that there is nothing to leave together.",
+            where="in_parts",
+            expected="true, or a model such as cold or fscd",
+            found=f"false of {whole.name}",
+        )
+    return parts if in_parts else whole
 
 
 def names_items(trained: Trained) -> bool:
@@ -240,7 +254,7 @@ def _check_items(trained: Trained, items: ItemOptions | None) -> None:
             "This model has no item vectors, since it reads request and item together: features of items are stored.",
             where=", ".join(given),
             expected="none of these, or a pre-ranker in parts, such as two_tower",
-            found=type(trained.model).__name__,
+            found=trained.name,
             remedy="Leave them out.",
         )
     closed = trained.model.closed_form() if isinstance(trained.model, SplitPreRanker) else None
@@ -249,7 +263,7 @@ def _check_items(trained: Trained, items: ItemOptions | None) -> None:
             "Only vectors that are compared by dot products have an index.",
             where="index",
             expected="such as model=two_tower",
-            found=type(trained.model).__name__,
+            found=trained.name,
             remedy="Leave index=null.",
         )
     if items.index is not None:

@@ -145,6 +145,7 @@ KEYS: dict[str, Any] = {
     "item_type": Literal["float32", "float16", "int8"],
     "base": _Text | None,
     "whole_catalogue": bool,
+    "in_parts": bool,
     "key_value": bool,
     "index": Literal["flat", "ivf"] | None,
     "exported": bool,

@@ -11,7 +11,7 @@ from distill.batch import Batch, RankerOutput
 from distill.errors import ConfigError
 from distill.export.quantise import restored, store_as
 from distill.jobs.parts import LoadedModel
-from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.base import PreRanker, SplitPreRanker
 from distill.serving.items import ItemType
 
 
@@ -49,11 +49,12 @@ def with_item_type(loaded: LoadedModel, name: str, kind: ItemType) -> LoadedMode
     Raises:
         ConfigError: It has no item vectors.
     """
-    if not isinstance(loaded.model, SplitPreRanker):
+    model = loaded.model.in_parts() or loaded.model if isinstance(loaded.model, PreRanker) else loaded.model
+    if not isinstance(model, SplitPreRanker):
         raise ConfigError(
             "This model has no item vectors that could be stored.",
             where="item_types",
             expected="checkpoints of pre-rankers in parts, such as two_tower",
             found=f"{name}: {type(loaded.model).__name__}",
         )
-    return replace(loaded, model=StoredItems(loaded.model, kind).eval())
+    return replace(loaded, model=StoredItems(model, kind).eval())

@@ -260,7 +260,8 @@ class Bundle:
         if interaction.type != "program":
             return combine(interaction, request, candidate, inputs[REQUEST_INDEX])
         assert request is not None
-        return self._programs["interact"].run({**inputs, CANDIDATE: candidate, REQUEST: request})
+        part: Part = "single" if len(request) == 1 and "single" in self._programs else "interact"
+        return self._programs[part].run({**inputs, CANDIDATE: candidate, REQUEST: request})
 
     def request_vectors(self, request: Mapping[str, Values], rows: int) -> Float32:
         """Returns the vectors of R requests `[R, …]` from raw columns.

@@ -88,7 +88,8 @@ class ItemKeys:
         Raises:
             DataError: There is one.
         """
-        if (row := first(places < 0)) >= 0:
+        if len(places) and places.min() < 0:
+            row = first(places < 0)
             raise DataError(
                 f"An item has no {what}.",
                 where=f"items, column {self.column!r}, row {row}",

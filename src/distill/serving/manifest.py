@@ -18,7 +18,7 @@ from distill.serving.diversity.options import Rerank
 MANIFEST, GOLDEN, ITEMS, CARD = "model.json", "golden.parquet", "items", "README.md"
 FORMAT_VERSION = 1
 
-Part = Literal["request", "candidate", "interact", "whole"]
+Part = Literal["request", "candidate", "interact", "single", "whole"]
 Below = Annotated[str, AfterValidator(below)]
 
 
@@ -87,8 +87,8 @@ class Manifest(_Model):
         model: Name of the model's class.
         fields_schema: The model's view of the schema.
         encodings: Of its fields; their vocabularies are files of the bundle.
-        programs: Part to its program. `request` and `candidate` give vectors, `interact` combines them; a model of
-            which nothing can be computed ahead is `whole`.
+        programs: Part to its program. `request` and `candidate` give vectors, `interact` combines them, and `single`
+            does so for one request where that is cheaper; a model of which nothing can be computed ahead is `whole`.
         interaction: Of a model in parts.
         top_k: A program for devices, if there is one.
         rerank: How `Bundle.top_k` re-ranks; None for the order of the ranking score.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from distill.encodings import FittedEncodings
+from distill.encodings import FittedEncodings, SideArrays
 from distill.encodings.arrow import Int64
 from distill.encodings.declared import DeclaredColumns
+from distill.encodings.number_columns import NumberColumns
+from distill.encodings.rows import NotPlainError
 from distill.schema import Kind, Schema, Side, source_columns
 from distill.serving.columns import (
     RequestColumns,
@@ -51,6 +54,9 @@ class RawEncoder:
             fitted.texts[spec.table].load()
         self._row = RequestEncoder(schema, fitted)
         self._declared = DeclaredColumns(schema.value_reading)
+        pairs = self._sides.get(Side.CROSS, ())
+        plain = len(pairs) > 0 and NumberColumns.takes(pairs, schema.value_reading)
+        self._pair_numbers = NumberColumns(pairs, fitted) if plain else None
 
     @property
     def request_columns(self) -> list[str]:
@@ -94,6 +100,11 @@ class RawEncoder:
         fields = self._sides.get(Side.CROSS)
         if fields is None:
             return {}
+        if self._pair_numbers is not None:
+            with suppress(NotPlainError):
+                numbers = self._pair_numbers.encode(as_mapping(candidates, CANDIDATES), len(index))
+                none = np.zeros((len(index), 0), np.int64)
+                return as_inputs(fields, Side.CROSS, SideArrays(none, numbers, {}, {}))
         own = self._columns(candidates, source_columns(fields, of_request=False), len(index), CANDIDATES)
         others = self._columns(request, self._of_pairs, requests, REQUEST)
         arrays = encode_fields(fields, self._fitted, own, len(index), CANDIDATES, RequestColumns(others, index))

@@ -79,11 +79,10 @@ def ranking_score(schema: Schema, logits: Float32, columns: Mapping[str, npt.NDA
     """
     powers = schema.score.tasks or dict.fromkeys(schema.task_names, 1.0)
     logits = corrected(schema, logits)
-    score = np.zeros(len(logits), np.float32)
-    for k, task in enumerate(schema.tasks):
-        if task.name in powers:
-            z = logits[:, k]
-            score += np.float32(powers[task.name]) * (log_sigmoid(z) if task.kind == "binary" else z)
-    for name, power in schema.score.columns.items():
-        score += np.float32(power) * np.log(columns[name])
-    return score
+    parts = [
+        np.float32(powers[task.name]) * (log_sigmoid(logits[:, k]) if task.kind == "binary" else logits[:, k])
+        for k, task in enumerate(schema.tasks)
+        if task.name in powers
+    ]
+    parts += [np.float32(power) * np.log(columns[name]) for name, power in schema.score.columns.items()]
+    return sum(parts[1:], parts[0]) if parts else np.zeros(len(logits), np.float32)

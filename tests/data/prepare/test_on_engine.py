@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ from distill.encodings import FittedEncodings
 from distill.errors import ConfigError, DataError
 from distill.schema import Schema, parse_schema
 from tests.engines.elsewhere import Elsewhere
+from tests.marks import slow_except
 
+TIME, BY_USER = TimeSplit(0.2, 0.2), UserTimeSplit(0.2, 0.2)
 FIELDS: list[dict[str, Any]] = [
     {"name": "user", "side": "request", "kind": "id"},
     {"name": "past", "side": "request", "kind": "sequence", "table": "item", "max_length": 3},
@@ -143,8 +146,15 @@ def both(given: RawDataset, folder: Path, **options: Any) -> tuple[dict[str, byt
     return content(one.root), content(other.root), engine
 
 
-@pytest.mark.parametrize("shape", ["flat", "requests", "pairs"])
-@pytest.mark.parametrize("memory_bytes", [1 << 30, 1 << 12])
+@pytest.mark.parametrize(
+    ("shape", "memory_bytes"),
+    slow_except(
+        product(["flat", "requests", "pairs"], [1 << 30, 1 << 14, 1 << 12]),
+        ("flat", 1 << 12),
+        ("requests", 1 << 30),
+        ("pairs", 1 << 14),
+    ),
+)
 def test_the_bytes_are_those_of_one_process(tmp_path: Path, shape: str, memory_bytes: int) -> None:
     here, there, engine = both(raw(tmp_path / "raw", shape, items=True), tmp_path, memory_bytes=memory_bytes)
     assert here == there
@@ -163,8 +173,10 @@ def test_splits_that_need_no_pass(tmp_path: Path, rule: SplitRule) -> None:
     assert here == there
 
 
-@pytest.mark.parametrize("rule", [TimeSplit(0.2, 0.2), UserTimeSplit(0.2, 0.2)])
-@pytest.mark.parametrize("shape", ["flat", "requests", "pairs"])
+@pytest.mark.parametrize(
+    ("rule", "shape"),
+    slow_except(product([TIME, BY_USER], ["flat", "requests", "pairs"]), (TIME, "requests"), (BY_USER, "flat")),
+)
 def test_splits_that_look_at_all_rows_first(tmp_path: Path, rule: SplitRule, shape: str) -> None:
     here, there, engine = both(raw(tmp_path / "raw", shape, rule), tmp_path, memory_bytes=1 << 14)
     assert here == there

@@ -26,14 +26,24 @@ class PreRanker(nn.Module, ABC):
         """Whether training adds a penalty over labelled rows, which it must see then: no."""
         return False
 
+    def in_parts(self) -> SplitPreRanker | None:
+        """Returns the trained model as one in three parts with the same logits, which is cheaper to serve; None if it
+        has none, or is one already."""
+        return None
+
     @abstractmethod
     def forward(self, batch: Batch) -> RankerOutput:
         """Scores the candidates of a batch."""
 
 
 class SplitPreRanker(PreRanker):
-    """A pre-ranker in three parts: the vectors of each side, and what combines them online."""
+    """A pre-ranker in three parts: the vectors of each side, and what combines them online.
 
+    Attributes:
+        has_single: Whether the candidates of one request alone are combined in a cheaper way, `interact_single`.
+    """
+
+    has_single: ClassVar[bool] = False
     precomputable: ClassVar[frozenset[str]] = frozenset({"request", "candidate"})
 
     @abstractmethod
@@ -54,6 +64,17 @@ class SplitPreRanker(PreRanker):
             cross: Cross fields, N rows.
             request_index: Request of each candidate `[N]`.
         """
+
+    def interact_single(self, request: Tensor, candidate: Tensor, cross: FeatureBlock) -> Tensor:
+        """Returns the logits `[N, K]` that `interact` gives for the candidates of one request; of a model that
+        `has_single`.
+
+        Args:
+            request: `[1, …]` from `encode_request`.
+            candidate: `[N, …]` from `encode_candidate`.
+            cross: Cross fields, N rows.
+        """
+        raise NotImplementedError
 
     def closed_form(self) -> Interaction | None:
         """How logits come from the vectors of both sides, if by a dot product or a sum: a server then needs no program

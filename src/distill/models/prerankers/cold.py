@@ -12,6 +12,8 @@ from distill.features import Features
 from distill.layers.group_gate import GroupGate
 from distill.layers.mlp import MLP
 from distill.models.heads import TaskHeads
+from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.gated_parts import GatedParts, SummedParts, can_be_taken_apart
 from distill.models.prerankers.grouped import GatedPreRanker, GroupedFields, Groups
 
 
@@ -54,6 +56,14 @@ class Cold(GatedPreRanker):
         x = self.fields(batch)
         hidden = self.mlp(x if self.gate is None else self.gate(x))
         return RankerOutput(self.heads(hidden), {"mlp": hidden})
+
+    def in_parts(self) -> SplitPreRanker | None:
+        """Returns what is served: see `gated_parts`. None if a sequence is encoded in view of the candidate."""
+        if not can_be_taken_apart(self.fields, self.mlp):
+            return None
+        if self.gate is None:
+            return SummedParts(self.fields, self.mlp, self.heads, None)
+        return GatedParts(self.fields, self.gate, self.mlp, self.heads)
 
     def group_weights(self, batch: Batch) -> Tensor:
         """Returns s for each candidate `[N, M]`; 1 without a gate."""

@@ -16,6 +16,8 @@ from distill.features import Features
 from distill.layers.fields import field_of_column
 from distill.layers.mlp import MLP
 from distill.models.heads import TaskHeads
+from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.gated_parts import SummedParts, can_be_taken_apart
 from distill.models.prerankers.grouped import GatedPreRanker, GroupedFields, Groups
 from distill.ops.ranks import of_first_rank
 from distill.schema import FieldSpec, Schema, Side
@@ -113,6 +115,15 @@ class FSCD(GatedPreRanker):
                 penalties["selection"] = Penalty.of_no_rows(selection)
         hidden = self.mlp(x)
         return RankerOutput(self.heads(hidden), {"mlp": hidden}, penalties)
+
+    def in_parts(self) -> SplitPreRanker | None:
+        """Returns what is served: see `gated_parts`. None if a sequence is encoded in view of the candidate."""
+        if not can_be_taken_apart(self.fields, self.mlp):
+            return None
+        gates = (
+            None if self.keep_logit is None else self.keep_logit.sigmoid().index_select(0, self.get_buffer("_group"))
+        )
+        return SummedParts(self.fields, self.mlp, self.heads, gates)
 
     def _sampled(self, logit: Tensor) -> Tensor:
         uniform = of_first_rank(torch.rand_like(logit)).clamp(1e-6, 1 - 1e-6)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill.batch import Batch
 from distill.errors import ConfigError
-from distill.features import Features, FieldSelection
+from distill.features import Features, FieldLayout, FieldSelection
 from distill.layers.linear_log import linear_log
 from distill.models.prerankers.base import PreRanker
 from distill.models.rankers.pair_encoder import PairEncoder
@@ -44,6 +44,8 @@ class GroupedFields(nn.Module):
 
     Attributes:
         groups: Group name to its fields, in the order of the columns.
+        order: Names of all fields that are read, in the order of the columns.
+        compress: As given.
         widths: Group name to width.
 
     Raises:
@@ -68,9 +70,29 @@ class GroupedFields(nn.Module):
         layout = self.encoder.layout
         self.widths = {name: sum(layout.widths[f] for f in members) for name, members in self.groups.items()}
         self.out_features = layout.num_columns
-        order = [f for members in self.groups.values() for f in members]
-        is_dense = torch.tensor([f in layout.dense for f in order for _ in range(layout.widths[f])])
-        columns = layout.columns(order)
+        self.order = [f for members in self.groups.values() for f in members]
+        self.compress = compress
+        self.picked = PickedColumns(layout, self.order, compress)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Returns `[N, ΣD]`, the fields of a group side by side."""
+        row: Tensor = self.picked(self.encoder(self.selection(batch)).x)
+        return row
+
+
+class PickedColumns(nn.Module):
+    """Picks fields of an encoded row, in their order.
+
+    Args:
+        layout: Of the row.
+        names: Of the fields.
+        compress: Whether numbers and vectors go through `linear_log`.
+    """
+
+    def __init__(self, layout: FieldLayout, names: Sequence[str], compress: bool) -> None:
+        super().__init__()
+        is_dense = torch.tensor([f in layout.dense for f in names for _ in range(layout.widths[f])], dtype=torch.bool)
+        columns = layout.columns(names)
         dense = columns[is_dense]
         self._compress = compress and len(dense) > 0
         if self._compress:  # they are read behind the others
@@ -78,9 +100,8 @@ class GroupedFields(nn.Module):
         self.register_buffer("_columns", columns, persistent=False)
         self.register_buffer("_dense", dense, persistent=False)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Returns `[N, ΣD]`, the fields of a group side by side."""
-        x: Tensor = self.encoder(self.selection(batch)).x
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `[B, ΣD]` of the fields for `x [B, …]` of all."""
         if self._compress:  # of the few columns of numbers alone: a logarithm of all would cost more than the network
             x = torch.cat([x, linear_log(x.index_select(1, self.get_buffer("_dense")))], dim=1)
         return x.index_select(1, self.get_buffer("_columns"))

@@ -65,6 +65,11 @@ class PairEncoder(nn.Module):
         seen = FieldLayout({f.name: self.tables.width(f) for f in self._sequences})
         self.layout = self.request.layout + self.candidate.layout + self.cross.layout + seen
 
+    @property
+    def sees_candidate(self) -> bool:
+        """Whether fields of the request are encoded in view of the candidate."""
+        return len(self._sequences) > 0
+
     def _add_interest(self, spec: FieldSpec, schema: Schema, sequence: TargetEncoding) -> None:
         width = self.tables.width(spec)
         self.interests[spec.name] = sequence.build(width)

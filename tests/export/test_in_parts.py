@@ -1,0 +1,64 @@
+"""COLD and FSCD as bundles in parts score as the checkpoint: one request or many, by columns or by stored items."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from distill.data.prepare.progress import PassProgress
+from distill.errors import DataError
+from distill.export import BundleOptions, Trained
+from distill.jobs.export import ItemOptions, export_bundle
+from distill.models.prerankers.gated_parts import GatedParts
+from distill.serving import Bundle, ItemVectors
+from tests.export.conftest import Log
+from tests.export.raw import catalogue
+from tests.export.test_bundle import check_raw_rows
+from tests.marks import slow_except
+
+
+def exported(trained: Trained, folder: Path, options: BundleOptions) -> Bundle:
+    pq.write_table(catalogue(), folder / "items.parquet")
+    with PassProgress(False) as bars:
+        items = ItemOptions(str(folder / "items.parquet"), torch.device("cpu"))
+        export_bundle(trained, folder / "bundle", options, items, bars)
+    return Bundle.load(folder / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    slow_except(
+        [("cold", "model.net.gate=true"), ("cold", "model.net.gate=false"), ("fscd", "model.net.gate=true")],
+        ("cold", "model.net.gate=true"),
+    ),
+)
+def test_they_score_as_the_checkpoint(name: str, option: str, log: Log, tmp_path: Path) -> None:
+    whole = log.trained(name, option)
+    parts = whole.in_parts()
+    assert parts.name == whole.name
+    assert parts.version != whole.version
+    bundle = exported(parts, tmp_path, BundleOptions(exported=name == "cold"))
+    assert bundle.manifest.model == whole.name
+    assert ("single" in bundle.manifest.programs) is ((name, option) == ("cold", "model.net.gate=true"))
+    check_raw_rows(log, replace(whole), bundle)
+    assert isinstance(bundle.items, ItemVectors)
+    request, candidates, _ = log.raw()
+    one = {column: values[2].as_py() for column, values in request.items()}
+    table = catalogue().take([31, 0, 0, 49, 7])
+    pair = {column: candidates[column].slice(0, len(table)) for column in ("match", "reason", "bid", "dwell")}
+    by_columns = bundle.score(one, {column: table[column] for column in table.column_names} | pair)
+    by_key = bundle.score(one, pair, items=table["item"])
+    np.testing.assert_allclose(by_key.logits, by_columns.logits, atol=1e-6)
+
+
+def test_a_part_that_scores_otherwise_is_not_written(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    single = GatedParts.interact_single
+    monkeypatch.setattr(GatedParts, "interact_single", lambda *arguments: single(*arguments) + 1e-3)
+    with pytest.raises(DataError, match="does not score its golden requests"):
+        exported(log.trained("cold").in_parts(), tmp_path, BundleOptions(exported=False))
+    assert not (tmp_path / "bundle").exists()
