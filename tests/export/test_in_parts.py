@@ -16,6 +16,8 @@ from distill.export import BundleOptions, Trained
 from distill.jobs.export import ItemOptions, export_bundle
 from distill.models.prerankers.gated_parts import GatedParts
 from distill.serving import Bundle, ItemVectors
+from distill.serving import bundle as bundles
+from distill.serving.program import RunningProgram
 from tests.export.conftest import Log
 from tests.export.raw import catalogue
 from tests.export.test_bundle import check_raw_rows
@@ -54,6 +56,25 @@ def test_they_score_as_the_checkpoint(name: str, option: str, log: Log, tmp_path
     by_columns = bundle.score(one, {column: table[column] for column in table.column_names} | pair)
     by_key = bundle.score(one, pair, items=table["item"])
     np.testing.assert_allclose(by_key.logits, by_columns.logits, atol=1e-6)
+
+
+def test_long_requests_of_a_batch_go_one_by_one_and_score_the_same(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = exported(log.trained("cold").in_parts(), tmp_path, BundleOptions(exported=False))
+    request, candidates, _ = log.raw()
+    three = {column: values.slice(0, 3) for column, values in request.items()}
+    counts = [40, 0, 70]
+    rows = {column: values.take(np.resize(np.arange(len(values)), 110)) for column, values in candidates.items()}
+    calls: list[int] = []
+    run = RunningProgram.run
+    monkeypatch.setattr(RunningProgram, "run", lambda self, given: calls.append(len(given)) or run(self, given))
+    by_one = bundle.score_batch(three, rows, counts).logits
+    one_by_one = len(calls)
+    monkeypatch.setattr(bundles, "_WORTH_A_CALL", 1000)
+    together = bundle.score_batch(three, rows, counts).logits
+    assert (one_by_one, len(calls) - one_by_one) == (4, 3)
+    np.testing.assert_allclose(by_one, together, atol=1e-6)
 
 
 def test_a_part_that_scores_otherwise_is_not_written(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

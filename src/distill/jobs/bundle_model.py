@@ -12,7 +12,7 @@ from distill.batch import Batch, FeatureBlock, RankerOutput
 from distill.encodings import PackedEncodings, SideArrays
 from distill.schema import Side
 from distill.serving import Bundle
-from distill.serving.inputs import REQUEST_INDEX, as_inputs
+from distill.serving.inputs import REQUEST_INDEX, SideInputs
 
 
 class BundleModel(nn.Module):
@@ -31,7 +31,7 @@ class BundleModel(nn.Module):
         blocks = {Side.REQUEST: batch.request, Side.CANDIDATE: batch.candidate, Side.CROSS: batch.cross}
         inputs: dict[str, npt.NDArray[Any]] = {REQUEST_INDEX: batch.request_index.cpu().numpy()}
         for side, block in blocks.items():
-            inputs |= as_inputs(self.bundle.schema.side(side), side, _arrays(block))
+            inputs |= SideInputs(self.bundle.schema.side(side), side).of(_arrays(block))
         logits = torch.from_numpy(self.bundle.logits(inputs))
         return RankerOutput(logits.to(batch.request_index.device), {})
 

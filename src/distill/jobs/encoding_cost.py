@@ -11,7 +11,7 @@ import numpy as np
 from distill.encodings import FittedEncodings
 from distill.export.golden import draw_requests
 from distill.schema import Schema, Side
-from distill.serving.inputs import as_inputs
+from distill.serving.inputs import SideInputs
 from distill.serving.request import RequestEncoder
 
 _LEAST_TURNS, _MOST_TURNS = 50, 2_000
@@ -32,12 +32,12 @@ def encoding_milliseconds(schema: Schema, fitted: FittedEncodings, seconds: floa
     raw = draw_requests(schema.model_copy(update={"fields": fields}), fitted)
     names, columns = list(raw.request), [values.to_pylist() for values in raw.request.values()]
     requests = cycle([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] or [{}])
-    encoder, times = RequestEncoder(schema, fitted), list[float]()
+    encoder, inputs, times = RequestEncoder(schema, fitted), SideInputs(fields, Side.REQUEST), list[float]()
     end = time.perf_counter() + seconds
     while len(times) < _LEAST_TURNS or (len(times) < _MOST_TURNS and time.perf_counter() < end):
         request = next(requests)
         start = time.perf_counter()
-        as_inputs(fields, Side.REQUEST, encoder.encode(request))
+        inputs.of(encoder.encode(request))
         times.append(1000 * (time.perf_counter() - start))
     median, tail = np.percentile(times, [50, 99])
     return {"encode_ms_p50": float(median), "encode_ms_p99": float(tail)}

@@ -18,7 +18,7 @@ from distill.schema import Schema, Side
 from distill.serving.columns import Values, as_counts, count_values
 from distill.serving.diversity.options import Rerank
 from distill.serving.inputs import CANDIDATE, REQUEST, REQUEST_INDEX
-from distill.serving.interaction import combine
+from distill.serving.interaction import combine, rows_of_requests
 from distill.serving.item_features import ItemFeatures
 from distill.serving.items import ItemVectors, StoredItems, check_version
 from distill.serving.manifest import ITEMS, Manifest, Part, check_files, read_manifest
@@ -27,6 +27,8 @@ from distill.serving.proof import check_golden, check_golden_items
 from distill.serving.ranking import TopK, reranked
 from distill.serving.raw_encoder import Candidates, Inputs, RawEncoder
 from distill.serving.scores import Float32, Scores, ranking_score
+
+_WORTH_A_CALL = 32  # candidates of a request for which a program is called
 
 
 @dataclass(frozen=True)
@@ -260,8 +262,24 @@ class Bundle:
         if interaction.type != "program":
             return combine(interaction, request, candidate, inputs[REQUEST_INDEX])
         assert request is not None
-        part: Part = "single" if len(request) == 1 and "single" in self._programs else "interact"
-        return self._programs[part].run({**inputs, CANDIDATE: candidate, REQUEST: request})
+        given = {**inputs, CANDIDATE: candidate, REQUEST: request}
+        few = len(request) > 1 and len(candidate) < _WORTH_A_CALL * len(request)
+        if "single" not in self._programs or few:
+            return self._programs["interact"].run(given)
+        return self._one_by_one(self._programs["single"], given)
+
+    def _one_by_one(self, program: RunningProgram, given: Inputs) -> Float32:
+        """Returns the logits `[N, K]` of requests that are combined with their candidates one after the other."""
+        request = given[REQUEST]
+        if len(request) == 1:
+            return program.run(given)
+        of_pairs = [name for name in program.inputs if name != REQUEST]
+        found = []
+        for row, (first, last) in enumerate(rows_of_requests(len(request), given[REQUEST_INDEX])):
+            if last > first:
+                own = {name: given[name][first:last] for name in of_pairs}
+                found.append(program.run({**own, REQUEST: request[row : row + 1]}))
+        return np.concatenate(found)
 
     def request_vectors(self, request: Mapping[str, Values], rows: int) -> Float32:
         """Returns the vectors of R requests `[R, …]` from raw columns.

@@ -75,22 +75,28 @@ def side_inputs(fields: Sequence[FieldSpec], side: Side) -> list[str]:
     return names
 
 
-def as_inputs(fields: Sequence[FieldSpec], side: Side, arrays: SideArrays) -> dict[str, npt.NDArray[Any]]:
-    """Returns the encoded fields of a side by name, sequences padded.
+class SideInputs:
+    """Names the encoded fields of a side as programs take them.
 
     Args:
         fields: Of the side.
         side: Which.
-        arrays: Its encoded fields, B rows.
     """
-    found: dict[str, npt.NDArray[Any]] = {ids_of(side): arrays.ids, numbers_of(side): arrays.numbers}
-    for spec in fields:
-        if spec.kind is Kind.VECTOR:
-            found[vectors_of(spec)] = arrays.vectors[spec.name]
-        elif spec.is_sequence:
-            values, lengths = arrays.sequences[spec.name]
-            found[sequence_of(spec)], found[lengths_of(spec)] = padded(values, lengths), lengths
-    return found
+
+    def __init__(self, fields: Sequence[FieldSpec], side: Side) -> None:
+        self._ids, self._numbers = ids_of(side), numbers_of(side)
+        self._vectors = [(vectors_of(f), f.name) for f in fields if f.kind is Kind.VECTOR]
+        self._sequences = [(sequence_of(f), lengths_of(f), f.name) for f in fields if f.is_sequence]
+
+    def of(self, arrays: SideArrays) -> dict[str, npt.NDArray[Any]]:
+        """Returns encoded fields, B rows, by name; sequences padded."""
+        found: dict[str, npt.NDArray[Any]] = {self._ids: arrays.ids, self._numbers: arrays.numbers}
+        for name, field in self._vectors:
+            found[name] = arrays.vectors[field]
+        for name, of_lengths, field in self._sequences:
+            values, lengths = arrays.sequences[field]
+            found[name], found[of_lengths] = padded(values, lengths), lengths
+        return found
 
 
 def padded(values: Int64, lengths: Int64) -> Int64:
@@ -103,6 +109,8 @@ def padded(values: Int64, lengths: Int64) -> Int64:
     Returns:
         `[B, L]`; L is at least 2.
     """
+    if len(lengths) == 1 and len(values) >= LEAST_LENGTH:  # of a request: it is as long as itself
+        return values.reshape(1, -1)
     longest = max(int(lengths.max()) if len(lengths) else 0, LEAST_LENGTH)
     out = np.zeros((len(lengths), longest), np.int64)
     out[np.arange(longest) < lengths[:, None]] = values

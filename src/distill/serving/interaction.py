@@ -29,14 +29,19 @@ def combine(kind: Interaction, request: Float32 | None, candidate: Float32, requ
     if kind.type == "sum":
         return (request if len(request) == 1 else request[request_index]) + candidate + bias
     logits = np.empty((len(candidate), len(bias)), np.float32)
-    for row, (first, last) in enumerate(_rows(len(request), request_index)):
+    for row, (first, last) in enumerate(rows_of_requests(len(request), request_index)):
         for k in range(len(bias)):
             np.matmul(candidate[first:last, min(k, candidate.shape[1] - 1)], request[row, k], out=logits[first:last, k])
     return logits + bias
 
 
-def _rows(requests: int, request_index: Int64) -> list[tuple[int, int]]:
-    """The candidates of each request: from which to which."""
+def rows_of_requests(requests: int, request_index: Int64) -> list[tuple[int, int]]:
+    """Returns the candidates of each request: from which to which.
+
+    Args:
+        requests: R.
+        request_index: `[N]`, ascending.
+    """
     if requests == 1:  # of a server that answers one at a time: the search costs a third of its product
         return [(0, len(request_index))]
     ends = np.searchsorted(request_index, np.arange(requests), side="right").tolist()

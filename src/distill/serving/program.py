@@ -21,6 +21,9 @@ class RunningProgram:
         program: Which.
         threads: That one call uses.
 
+    Attributes:
+        inputs: Names of what it is fed.
+
     Raises:
         DataError: The file is not a program, or one with other inputs.
         ConfigError: ONNX Runtime is not installed.
@@ -39,15 +42,15 @@ class RunningProgram:
             raise DataError(
                 "A program of a bundle cannot be loaded.", where=str(path), found=" ".join(str(error).split())[:300]
             ) from error
-        self._inputs = tuple(entry.name for entry in self._session.get_inputs())
+        self.inputs = tuple(entry.name for entry in self._session.get_inputs())
         self._output = program.output
         outputs = [entry.name for entry in self._session.get_outputs()]
-        if not set(self._inputs) <= set(program.inputs) or program.output not in outputs:
+        if not set(self.inputs) <= set(program.inputs) or program.output not in outputs:
             raise DataError(
                 "A program of a bundle has other inputs or outputs than its description says.",
                 where=str(path),
                 expected=f"{', '.join(program.inputs)} → {program.output}",
-                found=f"{', '.join(self._inputs)} → {', '.join(outputs)}",
+                found=f"{', '.join(self.inputs)} → {', '.join(outputs)}",
             )
 
     def run(self, arrays: Arrays) -> npt.NDArray[np.float32]:
@@ -61,7 +64,7 @@ class RunningProgram:
         """
         try:
             found: list[npt.NDArray[np.float32]] = self._session.run(
-                [self._output], {name: arrays[name] for name in self._inputs}
+                [self._output], {name: arrays[name] for name in self.inputs}
             )
         except Exception as error:  # ONNX Runtime has a class of its own for each cause
             raise DataError(

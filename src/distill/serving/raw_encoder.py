@@ -26,7 +26,7 @@ from distill.serving.columns import (
     read_column,
     score_columns,
 )
-from distill.serving.inputs import REQUEST, as_inputs
+from distill.serving.inputs import REQUEST, SideInputs
 from distill.serving.request import RequestEncoder
 from distill.serving.scores import Float32
 
@@ -49,6 +49,7 @@ class RawEncoder:
     def __init__(self, schema: Schema, fitted: FittedEncodings, sides: Sequence[Side]) -> None:
         self._schema, self._fitted = schema, fitted
         self._sides = {side: schema.side(side) for side in sides}
+        self._inputs = {side: SideInputs(fields, side) for side, fields in self._sides.items()}
         self._of_pairs = source_columns(self._sides.get(Side.CROSS, ()), of_request=True)
         for spec in (field for fields in self._sides.values() for field in fields if field.kind is Kind.TEXT):
             fitted.texts[spec.table].load()
@@ -72,7 +73,7 @@ class RawEncoder:
         if Side.REQUEST not in self._sides:
             return {}
         encoded = self._row.encode(as_mapping(request, REQUEST))
-        return as_inputs(self._sides[Side.REQUEST], Side.REQUEST, encoded)
+        return self._inputs[Side.REQUEST].of(encoded)
 
     def side(self, side: Side, values: Candidates, rows: int) -> Inputs:
         """Encodes the side of requests or of candidates; nothing of one that no program reads.
@@ -86,7 +87,7 @@ class RawEncoder:
             return {}
         fields, owner = self._sides[side], REQUEST if side is Side.REQUEST else CANDIDATES
         columns = self._columns(values, source_columns(fields), rows, owner)
-        return as_inputs(fields, side, encode_fields(fields, self._fitted, columns, rows, owner))
+        return self._inputs[side].of(encode_fields(fields, self._fitted, columns, rows, owner))
 
     def pairs(self, request: Candidates, requests: int, candidates: Candidates, index: Int64) -> Inputs:
         """Encodes the fields of pairs; nothing if no program reads any.
@@ -104,11 +105,11 @@ class RawEncoder:
             with suppress(NotPlainError):
                 numbers = self._pair_numbers.encode(as_mapping(candidates, CANDIDATES), len(index))
                 none = np.zeros((len(index), 0), np.int64)
-                return as_inputs(fields, Side.CROSS, SideArrays(none, numbers, {}, {}))
+                return self._inputs[Side.CROSS].of(SideArrays(none, numbers, {}, {}))
         own = self._columns(candidates, source_columns(fields, of_request=False), len(index), CANDIDATES)
         others = self._columns(request, self._of_pairs, requests, REQUEST)
         arrays = encode_fields(fields, self._fitted, own, len(index), CANDIDATES, RequestColumns(others, index))
-        return as_inputs(fields, Side.CROSS, arrays)
+        return self._inputs[Side.CROSS].of(arrays)
 
     def pairs_of_one(self, request: Mapping[str, Any], candidates: Candidates, rows: int) -> Inputs:
         """Encodes the fields of pairs of one request, whose values are given one by one; see `pairs`."""
