@@ -22,8 +22,9 @@ test: lint types docs test-lowest
 
 # Reader, prepare, encodings of columns and checkpoints with the lowest releases that pyproject.toml allows; test-all takes all tests of data.
 test-lowest: $(LOWEST)/.installed
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -q $(LOWEST_PROCESSES) -m "not slow" -p no:cacheprovider $(LOWEST_TESTS)
 
+test-all: LOWEST_PROCESSES = -n 2 --dist worksteal
 test-all: LOWEST_TESTS = tests/schema tests/encodings tests/data tests/places tests/training/test_checkpoint_io.py
 test-all: lint types docs test-lowest $(VENV)/.installed-all
 	$(BIN)/python -m pytest
@@ -49,18 +50,16 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(INSTALLED): pyproject.toml setup.py serving/pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --no-compile -c constraints.txt -e ./serving -e ".[dev]"
+$(INSTALLED): pyproject.toml setup.py serving/pyproject.toml constraints.txt tools/install.sh
+	PYTHON=$(PYTHON) tools/install.sh $(VENV) -c constraints.txt -e ./serving -e ".[dev]"
 	touch $@
 
 $(VENV)/.installed-all: $(INSTALLED)
-	$(BIN)/pip install -q --no-compile -c constraints.txt -e ./serving -e ".[dev,test-all]"
+	PYTHON=$(PYTHON) tools/install.sh $(VENV) -c constraints.txt -e ./serving -e ".[dev,test-all]"
 	touch $@
 
-$(LOWEST)/.installed: pyproject.toml serving/pyproject.toml constraints-lowest.txt
-	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install -q --no-compile -c constraints-lowest.txt -e ./serving -e . pytest pytest-timeout pytest-xdist hypothesis
+$(LOWEST)/.installed: pyproject.toml serving/pyproject.toml constraints-lowest.txt tools/install.sh
+	PYTHON=$(PYTHON) tools/install.sh $(LOWEST) -c constraints-lowest.txt -e ./serving -e . pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
 
 # Files, lines, functions, what the exercises of the contributing guide touch, and how long the start takes.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from tests.kept_configs import keep_configs
 from tests.patience import allow
 
 # The machine is shared: how long one example takes says nothing.
 settings.register_profile("shared_machine", deadline=None)
 settings.load_profile("shared_machine")
+keep_configs()
 
 BUNDLES = ("tests/export/", "tests/service/", "tests/jobs/test_export.py")
 """Tests of bundles that are written once for all of them."""

@@ -110,6 +110,7 @@ def test_two_processes_agree_exactly_with_one(runs: dict[str, Any], scenario: st
     assert runs["2_1"][scenario] == expected
 
 
+@pytest.mark.slow
 def test_all_ranks_refuse_what_one_rank_got_wrong(runs: dict[str, Any]) -> None:
     expected = ["Ranks of one evaluation differ in their columns.", "There are no rows to measure on any rank."]
     assert runs["2_0"]["refusals"] == runs["2_1"]["refusals"] == expected

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,17 @@ def composing() -> Iterator[None]:
 
 def composed_net(model: str, *overrides: str) -> dict[str, Any]:
     """The config of a model of `conf/model`, small: widths of 4."""
-    with composing():
-        net = plain(compose("config", [f"model={model}", *overrides]).model.net)
+    net = copy.deepcopy(_net(model, *overrides))
     for name in ("embedding_dim", "vector_dim"):
         if name in net:
             net[name] = 4
     return dict(net)
+
+
+@cache
+def _net(model: str, *overrides: str) -> Any:
+    with composing():
+        return plain(compose("config", [f"model={model}", *overrides]).model.net)
 
 
 def build(model: str, schema: Schema, *overrides: str) -> nn.Module:
