@@ -24,6 +24,13 @@ SMALL = {
         "benchmark.turns=3",
     ],
     "bundle": ["benchmark.models=[two_tower]", "benchmark.turns=2"],
+    "exchange": [
+        "benchmark.worlds=[2]",
+        "benchmark.rows=[10]",
+        "benchmark.ids=100",
+        "benchmark.dense=10",
+        "benchmark.turns=2",
+    ],
     "metrics": ["benchmark.candidates=2000", "benchmark.requests=200"],
     "diversity": ["benchmark.candidates=60", "benchmark.k=20", "benchmark.turns=1", "benchmark.requests=2"],
     "losses": ["benchmark.candidates=[50,200]"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,18 +49,28 @@ def _is_joined() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def gather_ragged(tensor: Tensor) -> list[Tensor]:
-    """Gathers tensors `[n_r, …]` whose first dimension differs from rank to rank, in rank order, without gradient."""
-    world = dist.get_world_size()
-    count = torch.tensor([tensor.shape[0]], device=tensor.device)
-    counts = [torch.empty_like(count) for _ in range(world)]
-    dist.all_gather(counts, count)
-    sizes = [int(c.item()) for c in counts]
+def gather_ragged(tensor: Tensor, sizes: Sequence[int] | None = None) -> list[Tensor]:
+    """Gathers tensors `[n_r, …]` whose first dimension differs from rank to rank, in rank order, without gradient.
+
+    Args:
+        tensor: The own one.
+        sizes: n_r of each rank, if they are known (`gather_sizes`); else they are asked for.
+    """
+    sizes = [size for (size,) in gather_sizes([tensor.shape[0]], tensor.device)] if sizes is None else sizes
     padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
     padded[: tensor.shape[0]] = tensor
-    buffers = [torch.empty_like(padded) for _ in range(world)]
+    buffers = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(buffers, padded)
     return [buffer[:size] for buffer, size in zip(buffers, sizes, strict=True)]
+
+
+def gather_sizes(sizes: Sequence[int], device: torch.device) -> list[list[int]]:
+    """Returns some numbers of every rank, in rank order. The host waits for them once, however many they are."""
+    own = torch.tensor(sizes, dtype=torch.int64, device=device)
+    buffers = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(buffers, own)
+    found: list[list[int]] = torch.stack(buffers).tolist()
+    return found
 
 
 def rows_of_all_ranks(rows: Tensor) -> tuple[Tensor, int]:

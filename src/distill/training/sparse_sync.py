@@ -12,8 +12,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from distill.ops.ranks import gather_ragged
+from distill.ops.ranks import gather_ragged, gather_sizes
 from distill.ops.rows import coalesced, sparse_rows
+
+_LARGEST_ID = 2**31
 
 
 def broadcast_tables(params: Iterable[nn.Parameter]) -> None:
@@ -30,13 +32,22 @@ def sum_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
 
 
 def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
-    """Replaces each parameter's gradient by the mean over ranks, in the same order of summation on every rank."""
-    for param in params:
-        rows, values = _local_gradient(param)
-        all_rows = torch.cat(gather_ragged(rows))
-        all_values = torch.cat(gather_ragged(values)) / dist.get_world_size()
-        grad = sparse_rows(all_rows, all_values, param.shape)
-        param.grad = coalesced(grad)
+    """Replaces each parameter's gradient by the mean over ranks, in the same order of summation on every rank.
+
+    Each rank says once how many rows of every table it touched; then the row ids (in 32 bits where they fit) and the
+    gradients of a table are gathered, filled up to the most that any rank has.
+    """
+    tables = list(params)
+    if not tables:
+        return
+    local = [_local_gradient(param) for param in tables]
+    counts = gather_sizes([len(rows) for rows, _ in local], tables[0].device)
+    for place, (param, (rows, values)) in enumerate(zip(tables, local, strict=True)):
+        sizes = [of_rank[place] for of_rank in counts]
+        small = rows.int() if param.shape[0] <= _LARGEST_ID else rows
+        all_rows = torch.cat(gather_ragged(small, sizes)).long()
+        all_values = torch.cat(gather_ragged(values, sizes)) / dist.get_world_size()
+        param.grad = coalesced(sparse_rows(all_rows, all_values, param.shape))
 
 
 def _local_gradient(param: nn.Parameter) -> tuple[Tensor, Tensor]:
