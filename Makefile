@@ -18,7 +18,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/python train.py +experiment=quickstart
 
 test: lint types docs test-lowest
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # Reader, prepare, encodings of columns and checkpoints with the lowest releases that pyproject.toml allows; test-all takes all tests of data.
 test-lowest: $(LOWEST)/.installed

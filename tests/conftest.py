@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.kept_configs import keep_configs
 from tests.patience import allow
@@ -20,12 +23,22 @@ SLOW_SECONDS = 1800
 """When a slow test is taken for one that hangs: the longest takes minutes, and more where programs share the cores."""
 
 
+class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a file, or what shares bundles, to one of several processes."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "bundles" if file.startswith(BUNDLES) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling | None:
+    """Runs, prepared data and bundles are made once a process: what shares them stays together (`--dist loadfile`)."""
+    return TogetherScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps in one of several processes what shares bundles, runs and prepared data (see Makefile), and gives slow
-    tests more time than the others, before the guard against hanging ends their process."""
+    """Gives slow tests more time than the others, before the guard against hanging ends their process."""
     for item in items:
-        file = item.path.relative_to(item.config.rootpath).as_posix()
-        item.add_marker(pytest.mark.xdist_group("bundles" if file.startswith(BUNDLES) else file))
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 

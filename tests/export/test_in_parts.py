@@ -32,6 +32,11 @@ def exported(trained: Trained, folder: Path, options: BundleOptions) -> Bundle:
     return Bundle.load(folder / "bundle")
 
 
+@pytest.fixture(scope="module")
+def cold(log: Log, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return exported(log.trained("cold").in_parts(), tmp_path_factory.mktemp("cold"), BundleOptions())
+
+
 @pytest.mark.parametrize(
     ("name", "option"),
     slow_except(
@@ -39,12 +44,12 @@ def exported(trained: Trained, folder: Path, options: BundleOptions) -> Bundle:
         ("cold", "model.net.gate=true"),
     ),
 )
-def test_they_score_as_the_checkpoint(name: str, option: str, log: Log, tmp_path: Path) -> None:
+def test_they_score_as_the_checkpoint(name: str, option: str, cold: Bundle, log: Log, tmp_path: Path) -> None:
     whole = log.trained(name, option)
     parts = whole.in_parts()
     assert parts.name == whole.name
     assert parts.version != whole.version
-    bundle = exported(parts, tmp_path, BundleOptions(exported=name == "cold"))
+    bundle = cold if cold.version == parts.version else exported(parts, tmp_path, BundleOptions(exported=False))
     assert bundle.manifest.model == whole.name
     assert ("single" in bundle.manifest.programs) is ((name, option) == ("cold", "model.net.gate=true"))
     check_raw_rows(log, replace(whole), bundle)
@@ -59,9 +64,8 @@ def test_they_score_as_the_checkpoint(name: str, option: str, log: Log, tmp_path
 
 
 def test_long_requests_of_a_batch_go_one_by_one_and_score_the_same(
-    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cold: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = exported(log.trained("cold").in_parts(), tmp_path, BundleOptions(exported=False))
     request, candidates, _ = log.raw()
     three = {column: values.slice(0, 3) for column, values in request.items()}
     counts = [40, 0, 70]
@@ -69,14 +73,15 @@ def test_long_requests_of_a_batch_go_one_by_one_and_score_the_same(
     calls: list[int] = []
     run = RunningProgram.run
     monkeypatch.setattr(RunningProgram, "run", lambda self, given: calls.append(len(given)) or run(self, given))
-    by_one = bundle.score_batch(three, rows, counts).logits
+    by_one = cold.score_batch(three, rows, counts).logits
     one_by_one = len(calls)
     monkeypatch.setattr(bundles, "_WORTH_A_CALL", 1000)
-    together = bundle.score_batch(three, rows, counts).logits
+    together = cold.score_batch(three, rows, counts).logits
     assert (one_by_one, len(calls) - one_by_one) == (4, 3)
     np.testing.assert_allclose(by_one, together, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_part_that_scores_otherwise_is_not_written(log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     single = GatedParts.interact_single
     monkeypatch.setattr(GatedParts, "interact_single", lambda *arguments: single(*arguments) + 1e-3)
