@@ -170,6 +170,7 @@ def test_a_delta_from_the_command_line(root: Path) -> None:
         (["what=items", "items=nowhere.parquet"], "nowhere.parquet"),
         (["item_type=int4"], "item_type"),
         (["item_type=int8"], "change nothing"),
+        (["in_parts=false"], "nothing to leave together"),
         (["base=somewhere"], "change nothing"),
         (["what=items", "items=nowhere.parquet", "whole_catalogue=true"], "whole_catalogue"),
         (["what=items", "items=nowhere.parquet", "compile_for=[cpu]"], "compile_for"),
