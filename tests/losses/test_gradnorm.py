@@ -170,7 +170,7 @@ def test_the_pattern_says_of_which_weights_gradients_are_taken() -> None:
     whole(inputs)
     part(with_more)
     assert torch.equal(one.log_weights, two.log_weights)
-    with pytest.raises(ConfigError, match=r"loss\.weighting\.parameters"):
+    with pytest.raises(ConfigError, match=r"GradNorm\.parameters"):
         loss_of(GradNorm(parameters="nothing*"))(with_more)
 
 

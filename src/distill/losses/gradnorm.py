@@ -96,7 +96,7 @@ class GradNorm(nn.Module):
         if not chosen:
             raise ConfigError(
                 "No dense weight of the model has such a name, so there is no gradient to balance.",
-                where="loss.weighting.parameters",
+                where="GradNorm.parameters",
                 expected="a pattern of some of: " + (", ".join(parameters) or "a model with dense weights"),
                 found=self.pattern,
             )
