@@ -224,5 +224,5 @@ def test_a_learned_weight_is_left_alone_where_its_term_has_no_rows_or_no_weight(
 
 
 def test_an_unknown_weighting_is_refused():
-    with pytest.raises(ConfigError, match="fixed or uncertainty"):
+    with pytest.raises(ConfigError, match="fixed, uncertainty, or a GradNorm"):
         CompositeLoss({"hard": HardBCE()}, weighting="gradnorm")

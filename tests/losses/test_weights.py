@@ -44,6 +44,7 @@ from distill.losses.terms import (
     StageOrder,
     TaskInfo,
     TeacherRankNet,
+    TieredContrast,
     UnKD,
 )
 from tests.losses.conftest import build_inputs
@@ -83,6 +84,8 @@ OF_REQUESTS: list[Callable[[], LossTerm]] = [
     lambda: RelaxedTopK(top=1, keep=2, form="arf"),
     lambda: JointTopK(top=2),
     lambda: UnKD(groups=2),
+    TieredContrast,
+    lambda: TieredContrast(harmonise=False),
     Relational,
 ]
 """Terms whose sums have one value a request, which counts by the mean weight of its rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from distill.batch import Batch, TeacherSignals
-from distill.losses import CompositeLoss, LossTerm, terms
+from distill.losses import CompositeLoss, LossTerm, TeacherAdapter, terms
 from distill.losses.composite import Weighting
 from distill.ops.waiting import as_on_a_device
 from distill.sampling import InBatchNegatives, PseudoLabels, RandomNegatives, Sampler, StageNegatives
@@ -86,6 +86,15 @@ def of_weighting(name: str) -> RankingModule:
     return module.train()
 
 
+def of_adapter(name: str) -> RankingModule:
+    module = module_of("two_tower", {"hard": terms.HardBCE(), "soft": terms.BernoulliKL()})
+    known = setting(module.model)
+    more: dict[str, Any] = {"hidden_units": [4], "vectors": ["request"]} if name == "perceptron" else {}
+    module.loss = CompositeLoss(module.loss.named_terms(), adapter=TeacherAdapter(**more))
+    module.loss.setup(known)
+    return module.train()
+
+
 def of_optimiser(name: str) -> RankingModule:
     return module_of("two_tower", embedding=name)
 
@@ -105,6 +114,7 @@ CASES: list[tuple[Callable[[str], RankingModule], str]] = [
     *((of_sampler, name) for name in SAMPLERS),
     *((of_optimiser, name) for name in ("rowwise_adagrad", "sparse_adam")),
     (of_weighting, "uncertainty"),
+    *((of_adapter, name) for name in ("affine", "perceptron")),
     (of_small_tables, "small_tables"),
     *((of_regularised, name) for name in ("rowwise_adagrad", "sparse_adam")),
 ]

@@ -30,6 +30,7 @@ from distill.jobs.node import build, plain
 from distill.jobs.parts import build_metrics, load_model, model_class
 from distill.jobs.start_vectors import start_vectors
 from distill.jobs.told import told_of_dataset
+from distill.jobs.warm_adapter import warm_adapter
 from distill.jobs.warm_optimizer import WarmOptimizer
 from distill.jobs.warm_start import warm_start
 from distill.losses.setting import LossSetting, task_infos
@@ -138,6 +139,8 @@ class FitJob:
             if not resumed:
                 self._say_lines(plan, start_vectors(model, self.dataset, tuned, plan.key("model.vectors")))
                 later += self._warm_start(plan, model, module.second_head if plan is self.plan else None)
+                if plan is self.plan and plan.init_from is not None:
+                    self._say_lines(plan, warm_adapter(module.loss, self.dataset.schema, plan.init_from))
             self._say_lines(plan, start_vectors(model, self.dataset, frozen, plan.key("model.vectors")))
         return later
 

@@ -134,7 +134,17 @@ class FitModels:
         model, second_head = build_two_headed(plan.net, self.schema(plan), plan.key("model.net"), tables)
         return self._compiled(model), second_head
 
+    def _refuse_gradnorm(self) -> None:
+        if self.plan.reads_parameters:
+            raise ConfigError(
+                "GradNorm goes back through the model once for each term, which compiled layers do not allow.",
+                where="compile.enabled",
+                expected="false, or another loss.weighting",
+                found="true, with GradNorm",
+            )
+
     def _compiled(self, model: nn.Module) -> nn.Module:
         if self.cfg.compile.enabled:
+            self._refuse_gradnorm()
             compile_dense(model, self.cfg.compile.mode, self.cfg.compile.dynamic)
         return model

@@ -101,6 +101,7 @@ class FitPlan:
         plan._check_asked(cfg.teacher)
         if role == "student" and cfg.teacher.source == "cotrained":
             plan._must_listen()
+            plan._refuse_adapter()
             return replace(plan, cotraining=Cotraining.of(cfg))
         return plan
 
@@ -143,6 +144,11 @@ class FitPlan:
         """Whether the loss or the sampling reads teacher signals."""
         loss, sampling = self._parts
         return loss.needs_signals or sampling.needs_signals
+
+    @property
+    def reads_parameters(self) -> bool:
+        """Whether the loss looks at gradients of the model's weights."""
+        return self._parts[0].reads_parameters
 
     @property
     def teacher_vectors(self) -> tuple[str, ...]:
@@ -188,7 +194,7 @@ class FitPlan:
             )
         return replace(
             self,
-            loss={**self.loss, "terms": terms},
+            loss={name: node for name, node in self.loss.items() if name != "adapter"} | {"terms": terms},
             sampling={
                 name: {**node, "taught": False} if node.get("taught", False) else node
                 for name, node in self.sampling.items()
@@ -207,6 +213,15 @@ class FitPlan:
                 where=", ".join(f"sampling.{name}.taught" for name in asking),
                 expected="false, or teacher.signals=online with teacher=trained or checkpoint",
                 found=f"true, with teacher={teacher.source}",
+            )
+
+    def _refuse_adapter(self) -> None:
+        if self._parts[0].adapter is not None:
+            raise ConfigError(
+                "A teacher that learns beside the student from the same labels is not stale.",
+                where="loss.adapter",
+                expected="null, or a teacher that is trained already (teacher=checkpoint, column, trained or ensemble)",
+                found="an adapter, with teacher=cotrained",
             )
 
     def _must_listen(self) -> None:

@@ -157,8 +157,8 @@ def _follow_length(cfg: DictConfig) -> list[str]:
 def _planned(loss: CompositeLoss, where: str) -> list[str]:
     """Names the schedules of a loss that are shares of the training."""
     return [
-        f"{where}.terms.{name}.{key}"
-        for name, term in loss.named_terms().items()
+        f"{where}.{name}.{key}" if term is loss.adapter else f"{where}.terms.{name}.{key}"
+        for name, term in loss.terms_and_adapter().items()
         for key, value in term.schedules.items()
         if value.schedule.planned(1_000_000) != value.schedule.planned(2_000_000)
     ]

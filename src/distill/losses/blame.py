@@ -27,6 +27,7 @@ def non_finite_gradients(loss: CompositeLoss, inputs: LossInputs, parameters: Se
     Returns:
         Names as in the report of the loss, in its order.
     """
+    inputs = loss.adapted(inputs)
     own = inputs.output
     taught = None if own.taught is None else _leaf(own.taught)
     outputs = replace(own, logits=_leaf(own.logits), hidden=_leaves(own.hidden), taught=taught)

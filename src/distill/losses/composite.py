@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from distill.batch import Batch, LossReport, Penalty, TeacherSignals
 from distill.errors import ConfigError
+from distill.losses.adapter import TeacherAdapter
+from distill.losses.checked import ADAPTER, check_heard, check_terms
+from distill.losses.gradnorm import GradNorm
 from distill.losses.setting import LossSetting, TaskInfo
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
 
@@ -19,28 +22,6 @@ Weighting = Literal["fixed", "uncertainty"]
 
 def _same(denominators: Tensor) -> Tensor:
     return denominators
-
-
-def _check(terms: Mapping[str, LossTerm]) -> None:
-    if not terms:
-        raise ConfigError("The loss has no terms.", where="loss.terms", expected="at least one loss term", found="none")
-    for name, term in terms.items():
-        if not isinstance(term, LossTerm):
-            raise ConfigError(
-                "The loss holds something that is not a loss term.",
-                where=f"loss.terms.{name}",
-                expected="a term of distill.losses.terms",
-                found=f"{type(term).__name__}: {term!r}",
-                remedy="Give its `_target_`, or remove the whole key (`~loss.terms.<name>`).",
-            )
-        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
-            raise ConfigError(
-                "A loss term has a name that a module cannot have.",
-                where=f"loss.terms.{name}",
-                expected="a Python identifier that is not an attribute of torch.nn.ModuleDict",
-                found=repr(name),
-                remedy="Choose another name.",
-            )
 
 
 def _named(where: str, setup: Callable[[], None]) -> None:
@@ -73,29 +54,45 @@ class CompositeLoss(nn.Module):
     With `weighting="uncertainty"` the mean of term m counts ``weight_m(step) · (exp(-s_m) mean_m + s_m / 2)`` with a
     learned s_m, 0 at first, that the optimiser trains with the model; where a term has no rows, it is left alone. The
     least of this is at exp(s_m) = 2 mean_m: terms that get small count for more, and a term that can reach 0 (a KL
-    divergence, say) is never given up.
+    divergence, say) is never given up. With a `GradNorm` it counts ``weight_m(step) · w_m mean_m`` with a w_m that
+    makes gradients alike in size.
+
+    With an adapter, the terms are given the teacher's logits as it has adapted them, and its own loss is one more part
+    (`adapter`), which neither learned weights nor GradNorm look at.
 
     Args:
         terms: Name to term; parts and weights are reported in this order.
-        weighting: `fixed` (the weights alone) or `uncertainty` (learned weights on top of them).
+        weighting: `fixed` (the weights alone), `uncertainty` or a `GradNorm` (learned weights on top of them).
+        adapter: Calibrates a stale teacher while the student learns; none by default.
 
     Raises:
-        ConfigError: If there is no term, something is not a term, a name cannot be that of a module, or the weighting
-            is unknown.
+        ConfigError: If there is no term, something is not a term, a name cannot be that of a module, the weighting is
+            unknown, or no term would listen to the adapter.
 
     Reference: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", 2018, arXiv:1705.07115.
     """
 
-    def __init__(self, terms: Mapping[str, LossTerm], weighting: Weighting = "fixed") -> None:
+    def __init__(
+        self,
+        terms: Mapping[str, LossTerm],
+        weighting: Weighting | GradNorm = "fixed",
+        adapter: TeacherAdapter | None = None,
+    ) -> None:
         super().__init__()
-        _check(terms)
-        if weighting not in get_args(Weighting):
+        check_terms(terms)
+        if not isinstance(weighting, GradNorm) and weighting not in get_args(Weighting):
             raise ConfigError(
                 "Unknown weighting of the terms.",
                 where="loss.weighting",
-                expected=" or ".join(get_args(Weighting)),
+                expected=", ".join(get_args(Weighting)) + ", or a GradNorm (+weighting@loss.weighting=gradnorm)",
                 found=str(weighting),
             )
+        if adapter is not None:
+            check_heard(terms)
+        self.gradnorm = weighting if isinstance(weighting, GradNorm) else None
+        if self.gradnorm is not None:
+            self.gradnorm.start(list(terms))
+        self.adapter = adapter
         self.terms = nn.ModuleDict(dict(terms))
         self.log_variances: nn.ParameterDict | None = None
         if weighting == "uncertainty":
@@ -106,10 +103,19 @@ class CompositeLoss(nn.Module):
         """Returns the terms by name, in their order."""
         return {name: term for name, term in self.terms.items() if isinstance(term, LossTerm)}
 
+    def terms_and_adapter(self) -> dict[str, LossTerm]:
+        """Returns all that has a weight: the terms, and the adapter behind them."""
+        return self.named_terms() | ({} if self.adapter is None else {ADAPTER: self.adapter})
+
     @property
     def needs_signals(self) -> bool:
         """Whether any term reads the teacher signals."""
         return any(term.uses_signals for term in self.named_terms().values())
+
+    @property
+    def reads_parameters(self) -> bool:
+        """Whether the loss looks at gradients of the model's weights."""
+        return self.gradnorm is not None
 
     @property
     def teacher_vectors(self) -> tuple[str, ...]:
@@ -129,6 +135,8 @@ class CompositeLoss(nn.Module):
         """
         for name, term in self.named_terms().items():
             _named(f"{where}.terms.{name}", partial(term.check, tasks, has_signals))
+        if self.adapter is not None:
+            _named(f"{where}.{ADAPTER}", partial(self.adapter.check, tasks, has_signals))
 
     def setup(self, setting: LossSetting) -> None:
         """Tells every term of the run; called once before training.
@@ -138,6 +146,8 @@ class CompositeLoss(nn.Module):
         """
         for name, term in self.named_terms().items():
             _named(f"{setting.where}.terms.{name}", partial(term.setup, setting))
+        if self.adapter is not None:
+            _named(f"{setting.where}.{ADAPTER}", partial(self.adapter.setup, setting))
 
     def acts_on(self, batch: Batch, signals: TeacherSignals | None, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` acts on: the others need not be scored.
@@ -148,7 +158,12 @@ class CompositeLoss(nn.Module):
         return _union(self._in_force(step), batch, signals)
 
     def _in_force(self, step: int) -> list[LossTerm]:
-        return [term for term in self.named_terms().values() if not term.weight.is_zero(step)]
+        return [term for term in self.terms_and_adapter().values() if not term.weight.is_zero(step)]
+
+    def adapted(self, inputs: LossInputs) -> LossInputs:
+        """Returns the inputs as the terms are given them: with the teacher's logits adapted, if there is an adapter."""
+        adapter = self.adapter
+        return inputs if adapter is None else adapter.adapt(inputs, adapter.adapted_logits(inputs))
 
     def listens_to(self, batch: Batch, step: int) -> Tensor:
         """Says which candidates any term with a weight at `step` would read the teacher's signals of, if it scored all.
@@ -170,25 +185,58 @@ class CompositeLoss(nn.Module):
             terms.
         """
         terms = self.named_terms()
-        weights: dict[str, float | Tensor] = {name: term.weight.value(inputs.step) for name, term in terms.items()}
-        penalties = inputs.output.penalties
+        given: dict[str, float | Tensor] = {name: term.weight.value(inputs.step) for name, term in terms.items()}
+        penalties, logits = inputs.output.penalties, inputs.output.logits
+        inputs, of_adapter = self._adapted(inputs)
         sums = {name: term(inputs) for name, term in terms.items() if not term.weight.is_zero(inputs.step)}
-        means, used, penalised = self._means(sums, penalties)
-        logits = inputs.output.logits
-        weighted = [weights[name] * self._learned(name, mean, used[name]) for name, mean in means.items()]
+        means, used, penalised = self._means({**sums, **of_adapter}, penalties)
+        adapting = {name: means.pop(name) for name in of_adapter}
+        weights = self._weights(given)
+        weighted = [given[name] * mean for name, mean in self._learned(means, used, inputs).items()]
         total = torch.stack(weighted).sum() if weighted else (logits * 0).sum()
         for idle in (p for name in terms if name not in means for p in self._own(name)):
             total = total + (idle * 0).sum()
-        if self.log_variances is not None:
-            learned = {name: s.detach().neg().exp() for name, s in self.log_variances.items()}
-            weights = {name: weight * learned[name] for name, weight in weights.items()}
         parts = {name: means[name].detach() if name in means else logits.new_zeros(()) for name in terms}
+        if self.adapter is not None:
+            weights[ADAPTER] = self.adapter.weight.value(inputs.step)
+            mean = adapting.get(ADAPTER, torch.stack([(p * 0).sum() for p in self.adapter.parameters()]).sum())
+            total, parts[ADAPTER] = total + weights[ADAPTER] * mean, mean.detach()
         for name, penalty in penalised.items():
             total = total + penalty
             parts[f"penalty_{name}"], weights[f"penalty_{name}"] = penalty.detach(), 1.0
         return LossReport(total=total, parts=parts, weights=weights)
 
-    def _learned(self, name: str, mean: Tensor, used: Tensor) -> Tensor:
+    def _adapted(self, inputs: LossInputs) -> tuple[LossInputs, dict[str, TermSums]]:
+        """Adapts the teacher's logits; returns the adapter's own sums too, if it learns at this step."""
+        adapter = self.adapter
+        if adapter is None:
+            return inputs, {}
+        adapted = adapter.adapted_logits(inputs)
+        own = {} if adapter.weight.is_zero(inputs.step) else {ADAPTER: adapter.sums(inputs, adapted)}
+        return adapter.adapt(inputs, adapted), own
+
+    def _weights(self, given: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
+        """Returns what the mean of each term is multiplied by at this step."""
+        if self.gradnorm is not None:
+            learned = self.gradnorm.weights()
+        elif self.log_variances is not None:
+            learned = {name: s.detach().neg().exp() for name, s in self.log_variances.items()}
+        else:
+            return dict(given)
+        return {name: weight * learned[name] for name, weight in given.items()}
+
+    def _learned(
+        self, means: Mapping[str, Tensor], used: Mapping[str, Tensor], inputs: LossInputs
+    ) -> dict[str, Tensor]:
+        """Weighs the means by what is learned, and lets GradNorm learn from them for the next step."""
+        if self.gradnorm is None:
+            return {name: self._by_variance(name, mean, used[name]) for name, mean in means.items()}
+        now = self.gradnorm.weights()
+        if means and self.training:
+            self.gradnorm.learn(means, used, inputs.parameters, self.reduce_denominators)
+        return {name: now[name].to(mean.dtype) * mean for name, mean in means.items()}
+
+    def _by_variance(self, name: str, mean: Tensor, used: Tensor) -> Tensor:
         """Weighs a mean by the term's learned variance, if it has one; `used` is whether it has any row anywhere."""
         if self.log_variances is None:
             return mean

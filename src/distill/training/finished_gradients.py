@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -19,18 +21,18 @@ class FinishedGradients:
 
     Args:
         module: What is trained; rows that do not learn are known.
-        teacher: The part of it that is clipped for itself: a step of the student must not shorten one of its teacher.
+        apart: Parts of it that are clipped for themselves: a step of the student must not shorten one of its teacher.
         clip_norm: Dense gradients are clipped to this norm; 0 switches it off.
     """
 
-    def __init__(self, module: nn.Module, teacher: nn.Module | None, clip_norm: float) -> None:
+    def __init__(self, module: nn.Module, apart: Sequence[nn.Module], clip_norm: float) -> None:
         self._tables = table_parameters(module)
         self._held = held_rows(module)
         self._clip_norm = clip_norm
-        apart = [] if teacher is None else list(teacher.parameters())
-        of_teacher, in_tables = {id(p) for p in apart}, {id(p) for p in self._tables}
-        own = [p for p in module.parameters() if id(p) not in of_teacher]
-        self._together = [[p for p in params if id(p) not in in_tables] for params in (own, apart)]
+        others, in_tables = [list(part.parameters()) for part in apart], {id(p) for p in self._tables}
+        of_others = {id(p) for params in others for p in params}
+        own = [p for p in module.parameters() if id(p) not in of_others]
+        self._together = [[p for p in params if id(p) not in in_tables] for params in (own, *others)]
 
     def __call__(self) -> None:
         """Finishes the gradients of a step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as pl
@@ -126,7 +127,8 @@ class RankingModule(pl.LightningModule):
     def on_train_start(self) -> None:
         """Looks what learns and what does not."""
         teacher = self.signals if self.signals is not None and self.signals.learns else None
-        self._finish = FinishedGradients(self, teacher, self._optimizer_factory.clip_norm)
+        apart = [part for part in (teacher, self.loss.adapter) if part is not None]
+        self._finish = FinishedGradients(self, apart, self._optimizer_factory.clip_norm)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""
@@ -173,7 +175,14 @@ class RankingModule(pl.LightningModule):
         """Scores a batch that is ready, and carries its signals, for the loss at a step."""
         seen = self.projection(batch)
         tower = item_tower(self.model, self.device)
-        return LossInputs(seen, self._scored(seen), batch.signals, step, tower)
+        return LossInputs(seen, self._scored(seen), batch.signals, step, tower, self._dense_weights)
+
+    @cached_property
+    def _dense_weights(self) -> dict[str, nn.Parameter]:
+        """Those that learn, by name, for a loss that asks for them."""
+        tables = {id(p) for p in table_parameters(self.model)}
+        named = self.model.named_parameters() if self.loss.reads_parameters else ()
+        return {name: p for name, p in named if p.requires_grad and id(p) not in tables}
 
     @property
     def _hears(self) -> bool:

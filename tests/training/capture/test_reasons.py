@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from distill.layers.mlp import MLP
-from distill.losses import terms
+from distill.losses import CompositeLoss, GradNorm, terms
 from distill.training.callbacks import LossLog, StopOnNonFinite
 from distill.training.capture.reasons import why_not_captured
 from distill.training.cotraining import CotrainedTeacher
@@ -107,3 +107,9 @@ def test_a_teacher_that_learns() -> None:
     loss = module_of("two_tower", {"hard": terms.HardBCE()}).loss
     module = module_of("two_tower", signals=CotrainedTeacher(module_of("dnn").model, loss, {}))
     assert why(module) == "the teacher learns in the same step"
+
+
+def test_a_loss_that_asks_for_gradients() -> None:
+    module = two_tower()
+    module.loss = CompositeLoss(module.loss.named_terms(), weighting=GradNorm())
+    assert why(module) == "GradNorm asks for the gradient of each term"

@@ -24,6 +24,7 @@ from distill.losses.terms.sampled_softmax import SampledSoftmax
 from distill.losses.terms.soft_ce import SoftCE
 from distill.losses.terms.softmax_kl import CLID, SoftmaxKL
 from distill.losses.terms.stage_order import StageOrder
+from distill.losses.terms.tiered_contrast import TieredContrast
 from distill.losses.terms.unkd import UnKD
 
 __all__ = [
@@ -59,5 +60,6 @@ __all__ = [
     "TaskInfo",
     "TeacherRankNet",
     "TermSums",
+    "TieredContrast",
     "UnKD",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +28,7 @@ class LossInputs:
         step: Global training step, counted from 0.
         encode_candidate: The student's item tower: candidate-side fields of B rows to their vectors `[B, …]`, with
             gradient. None if it has none.
+        parameters: Dense weights of the student by name, for a loss that looks at their gradients.
     """
 
     batch: Batch
@@ -35,6 +36,7 @@ class LossInputs:
     signals: TeacherSignals | None
     step: int
     encode_candidate: Callable[[FeatureBlock], Tensor] | None = None
+    parameters: Mapping[str, nn.Parameter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def _within(trainer: pl.Trainer) -> Iterator[pl.Callback]:
 def _of_module(module: RankingModule) -> Iterator[str | None]:
     learns = module.signals is not None and module.signals.learns
     yield "the teacher learns in the same step" if learns else None
+    yield "GradNorm asks for the gradient of each term" if module.loss.reads_parameters else None
     for part in (part for of in (module.model, module.loss) for part in of.modules()):
         yield _of_part(part)
 
