@@ -83,10 +83,10 @@ def test_it_adapts_scores_from_anywhere(tmp_path: Path, signals: str) -> None:
 
 def test_an_adapter_that_nothing_listens_to_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = ["~loss.terms.soft", "~loss.terms.list", "name=none"]
-    assert "loss.adapter" in message_of(capsys, "train.py", *_arguments(tmp_path, *gone))
+    assert "CompositeLoss.adapter" in message_of(capsys, "train.py", *_arguments(tmp_path, *gone))
 
 
 def test_a_teacher_that_learns_in_the_step_is_not_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     beside = ["+experiment=funnel/two_tower_from_dcn_v2-cotrained", "name=none", *_ADAPTED]
     tiny = [a for a in tiny_arguments(tmp_path) if not a.startswith("teacher.")]
-    assert "loss.adapter" in message_of(capsys, "train.py", *beside, *tiny)
+    assert "CompositeLoss.adapter" in message_of(capsys, "train.py", *beside, *tiny)

@@ -219,7 +219,7 @@ class FitPlan:
         if self._parts[0].adapter is not None:
             raise ConfigError(
                 "A teacher that learns beside the student from the same labels is not stale.",
-                where="loss.adapter",
+                where="CompositeLoss.adapter",
                 expected="null, or a teacher that is trained already (teacher=checkpoint, column, trained or ensemble)",
                 found="an adapter, with teacher=cotrained",
             )

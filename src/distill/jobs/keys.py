@@ -79,7 +79,6 @@ KEYS: dict[str, Any] = {
     "teacher.model.vectors.*": Any,
     "sampling": Mapping[str, Any],
     "loss.terms": Mapping[str, Any],
-    "loss.adapter": Mapping[str, Any] | None,
     # Callbacks.
     "callbacks.monitor": _Text,
     "callbacks.mode": Literal["min", "max"],

@@ -41,7 +41,7 @@ def check_heard(terms: Mapping[str, LossTerm]) -> None:
     if ADAPTER in terms or not any(term.reads_scores for term in terms.values()):
         raise ConfigError(
             "An adapter is for terms on the teacher's scores, and its own loss is reported under its name.",
-            where="loss.adapter",
+            where="CompositeLoss.adapter",
             expected=f"a term such as bernoulli_kl, and none that is called {ADAPTER}",
             found=", ".join(terms),
             remedy="Add such a term (+loss_term@loss.terms.soft=bernoulli_kl), or leave the adapter out.",
