@@ -14,6 +14,9 @@ from distill.encodings.hashing import UInt64, hash_strings, mix64
 
 _DENSE = 4  # places for each key, at most
 
+_Buckets = tuple[UInt64, Int64, Int64, np.uint64]
+"""Hashes in ascending order, their positions, where each bucket of leading bits starts, and the shift to it."""
+
 
 class KeyTable:
     """Positions of keys.
@@ -25,6 +28,7 @@ class KeyTable:
     def __init__(self, keys: pa.Array) -> None:
         self.keys = keys
         self.is_text = pa.types.is_string(keys.type)
+        self._sorted: _Buckets | None = None
         self._numbers: Int64 = np.zeros(0, np.int64) if self.is_text else keys.to_numpy(zero_copy_only=False)
 
     def find(self, wanted: pa.Array) -> Int64:
@@ -38,10 +42,8 @@ class KeyTable:
         if len(self.keys) == 0 or len(wanted) == 0:
             return np.full(len(wanted), -1, np.int64)
         found = self._by_hash(hash_strings(wanted))
-        known = np.flatnonzero(found >= 0)
-        same = pc.equal(self.keys.take(pa.array(found[known])), wanted.take(pa.array(known)))
-        found[known[~same.to_numpy(zero_copy_only=False)]] = -1
-        return found
+        same = pc.equal(self.keys.take(pa.array(np.maximum(found, 0))), wanted)
+        return np.where(same.to_numpy(zero_copy_only=False), found, -1)
 
     def find_integers(self, wanted: Int64) -> Int64:
         """Returns the position of each integer `[m]`, -1 of one that is not there; of integer keys alone."""
@@ -66,15 +68,20 @@ class KeyTable:
         places[self._numbers - low] = np.arange(len(self._numbers))
         return np.int64(low), places
 
-    @cached_property
-    def _buckets(self) -> tuple[UInt64, Int64, Int64, np.uint64]:
-        """Hashes in ascending order, their positions, where each bucket of leading bits starts, and the shift to it."""
+    @property
+    def _buckets(self) -> _Buckets:
+        if self._sorted is None:  # threads may sort it twice; `cached_property` of Python 3.11 locks all tables
+            self._sorted = self._sort()
+        return self._sorted
+
+    def _sort(self) -> _Buckets:
         hashes = hash_strings(self.keys) if self.is_text else mix64(self._numbers)
         order = np.argsort(hashes, kind="stable")
         hashes = hashes[order]
         bits = max(1, len(hashes).bit_length())
         shift = np.uint64(64 - bits)
-        starts = np.searchsorted(hashes >> shift, np.arange((1 << bits) + 1, dtype=np.uint64))
+        starts = np.zeros((1 << bits) + 1, np.int64)
+        np.cumsum(np.bincount((hashes >> shift).view(np.int64), minlength=1 << bits), out=starts[1:])
         return hashes, order, starts, shift
 
     def _by_hash(self, wanted: npt.NDArray[np.uint64]) -> Int64:

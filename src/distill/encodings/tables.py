@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from distill.encodings.arrow import Int64, combine, is_text, null_mask
 from distill.encodings.groups import FittedGroups
-from distill.encodings.hashing import UInt64, hash_strings, hash_values
+from distill.encodings.hashing import hash_values
+from distill.encodings.key_table import KeyTable
 from distill.encodings.place import Place
 from distill.encodings.values import Float64, first, to_id_values, to_numbers
 from distill.errors import DataError
@@ -60,7 +61,7 @@ def _through_unique(values: pa.Array, codes_of_unique: npt.NDArray[np.integer]) 
     indices = values.indices
     if indices.null_count:
         indices = pc.fill_null(indices, len(codes) - 1)
-    spread: Int32 = codes[indices.to_numpy(zero_copy_only=False)]
+    spread: Int32 = codes.take(indices.to_numpy(zero_copy_only=False))
     return spread
 
 
@@ -94,12 +95,8 @@ class FittedVocabulary:
         return "string" if pa.types.is_string(self.values.type) else "int"
 
     @cached_property
-    def _sorted(self) -> tuple[UInt64 | Int64, Int64]:
-        """Sortable stand-ins of the values (integers themselves, hashes of strings), ascending, and their order."""
-        is_string = self.kind == "string"
-        stand_ins = hash_strings(self.values) if is_string else self.values.to_numpy(zero_copy_only=False)
-        order = np.argsort(stand_ins, kind="stable")
-        return stand_ins[order], order
+    def _table(self) -> KeyTable:
+        return KeyTable(self.values)
 
     def encode(self, array: pa.Array, place: Place, nan: NanRule) -> Int32:
         """Encodes a raw column `[n]`; nulls become 0."""
@@ -109,22 +106,8 @@ class FittedVocabulary:
         if len(self.values) == 0:
             return np.where(null_mask(values), MISSING_ID, OOV_ID).astype(np.int32)
         distinct = values.dictionary_encode()
-        return _through_unique(distinct, self._lookup(distinct.dictionary))
-
-    def _lookup(self, unique: pa.Array) -> Int64:
-        stand_ins, order = self._sorted
-        wanted = hash_values(unique) if self.kind == "string" else unique.to_numpy(zero_copy_only=False)
-        # Looked up in ascending order: the binary searches then stay in cache.
-        ascending = np.argsort(wanted)
-        position = np.empty(len(wanted), np.int64)
-        position[ascending] = np.searchsorted(stand_ins, wanted[ascending])
-        position = np.minimum(position, len(order) - 1)
-        known = stand_ins[position] == wanted
-        ids = order[position]
-        if self.kind == "string":
-            same = pc.equal(self.values.take(pa.array(ids)), unique)
-            known &= same.to_numpy(zero_copy_only=False)
-        return np.where(known, ids + NUM_RESERVED, OOV_ID)
+        found = self._table.find(distinct.dictionary)
+        return _through_unique(distinct, np.where(found >= 0, found + NUM_RESERVED, OOV_ID))
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ _EXACT = 2.0**53
 _NAN_OWNERS = {"field": "the field", "label": "the task", "teacher": "`teacher`", "hidden": "`teacher`"}
 LARGEST = 1e100
 """Largest number in size that is taken for measured: beyond it sums of squares may not be finite."""
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def first(mask: Bool) -> int:
@@ -55,14 +56,18 @@ def to_numbers(
         raise DataError("This column holds no numbers.", where=place.at(0), expected="numbers", found=kind)
     if kind == "bool":
         array = array.cast(pa.int8())
-    elif kind == "float" and missing.any():
+    array = array.cast(pa.float64(), safe=False)
+    if array.null_count:
         array = pc.fill_null(array, 0.0)
-    values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    if missing.any():
-        values = np.where(missing, 0.0, values)
-    if kind == "float" and not (np.abs(values) <= largest).all():
+    values = array.to_numpy(zero_copy_only=False)
+    if kind == "float" and not all_within(values, largest):
         values, missing = _settle_nan(values, missing, place, nan, largest)
     return values, missing
+
+
+def all_within(values: npt.NDArray[np.floating], largest: float) -> bool:
+    """Whether all numbers are at most `largest` in size; NaN is not."""
+    return len(values) == 0 or bool(values.min() >= -largest and values.max() <= largest)
 
 
 def to_positive(array: pa.Array, place: Place) -> tuple[Float64, Bool]:
@@ -91,7 +96,7 @@ def to_float32(values: Float64, place: Place) -> npt.NDArray[np.float32]:
     """
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
-    if (position := first(np.isinf(rounded))) >= 0:
+    if not all_within(rounded, LARGEST_FLOAT32) and (position := first(np.isinf(rounded))) >= 0:
         raise DataError(
             "A number is too large for float32.",
             where=place.at(position),

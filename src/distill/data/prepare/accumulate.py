@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from distill.encodings.arrow import Bool, Int64, null_mask
+from distill.encodings.arrow import Bool, Int64
 from distill.encodings.hashing import UInt64, mix64
 from distill.encodings.values import Float64
 
@@ -27,12 +27,10 @@ class ValueCounter:
         if values.null_count == len(values):
             return
         distinct = values.dictionary_encode()
-        indices = distinct.indices
-        if indices.null_count:
-            keep, indices = keep & ~null_mask(indices), pc.fill_null(indices, 0)
-        numbers = indices.to_numpy(zero_copy_only=False)
-        counts = np.bincount(numbers if keep.all() else numbers[keep], minlength=len(distinct.dictionary))
-        self._add(distinct.dictionary, counts)
+        size = len(distinct.dictionary)
+        numbers = pc.fill_null(distinct.indices, size).to_numpy(zero_copy_only=False)
+        kept = numbers if keep.all() else numbers.take(np.flatnonzero(keep))
+        self._add(distinct.dictionary, np.bincount(kept, minlength=size + 1)[:size])
 
     def add_counted(self, values: pa.Array, counts: Int64) -> None:
         """Counts values of text without nulls `[n]`, each so many times `[n]`."""
@@ -42,8 +40,7 @@ class ValueCounter:
         self._add(distinct.dictionary, summed.astype(np.int64))
 
     def _add(self, values: pa.Array, counts: Int64) -> None:
-        table = pa.table({"value": values, "count": pa.array(counts)})
-        self._append(table if counts.all() else table.filter(pa.array(counts > 0)))
+        self._append(pa.table({"value": values, "count": pa.array(counts)}))
 
     def _append(self, table: pa.Table) -> None:
         if len(table) == 0:  # of values of no type
@@ -69,7 +66,8 @@ class ValueCounter:
         if not self._pending:
             return
         grouped = pa.concat_tables(tables).group_by("value", use_threads=False).aggregate([("count", "sum")])
-        self._merged = grouped.rename_columns({"count_sum": "count"}).select(["value", "count"]).combine_chunks()
+        counted = grouped.rename_columns({"count_sum": "count"}).select(["value", "count"])
+        self._merged = counted.filter(pc.greater(counted["count"], 0)).combine_chunks()
         self._pending, self._pending_rows = [], 0
 
 

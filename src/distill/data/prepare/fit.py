@@ -15,6 +15,7 @@ from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueC
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.membership import PairCounter, with_members
 from distill.data.prepare.streams import Streams, absorb_stream, as_they_come
+from distill.data.prepare.threads import threads
 from distill.encodings.arrow import Bool
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.numbers import FittedNumber, number_from_moments, piecewise_number, signed_log
@@ -126,7 +127,9 @@ class Fitter:
 
     def finish(self) -> tuple[FittedEncodings, dict[str, tuple[float, float]]]:
         """Returns the fitted encodings, and `[min, max]` of every number field before encoding."""
-        tables = {table: self._finish_table(table, specs[0]) for table, specs in self._tables.items()}
+        with threads() as pool:
+            finished = pool.map(lambda entry: self._finish_table(entry[0], entry[1][0]), self._tables.items())
+            tables = dict(zip(self._tables, finished, strict=True))
         numbers = {spec.name: self._finish_number(spec) for spec in self._numbers}
         ranges = {n: (e.low, e.high) for n, e in self._extremes.items() if e.low <= e.high}
         fitted = FittedEncodings(tables, numbers, self._texts)
@@ -174,7 +177,7 @@ class Fitter:
 
     def _add_numbers(self, spec: FieldSpec, array: pa.Array, keep: Bool, place: Place) -> None:
         values, missing = to_numbers(array, place, spec.nan)
-        values = values[keep & ~missing]
+        values = values.take(np.flatnonzero(keep & ~missing))
         self._extremes[spec.name].add(values)
         if spec.name in self._reservoirs:
             self._reservoirs[spec.name].add(values)

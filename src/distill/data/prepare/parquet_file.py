@@ -85,7 +85,8 @@ class ParquetFile:
                 for group in range(first, self._metadata.num_row_groups):
                     left = self._metadata.row_group(group).num_rows
                     skipped = max(0, start - self._row_group_starts[group])
-                    for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=list(columns)):
+                    size = max(1, min(rows, left))  # Arrow makes room for as many rows, whether or not they are there
+                    for batch in file.iter_batches(batch_size=size, row_groups=[group], columns=list(columns)):
                         left -= batch.num_rows
                         if skipped < batch.num_rows:
                             yield batch.slice(skipped)

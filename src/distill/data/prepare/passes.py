@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +24,7 @@ from distill.data.prepare.raw_keys import RawKeys
 from distill.data.prepare.stream import ChunkSource
 from distill.data.prepare.streams import Streams, as_they_come
 from distill.data.prepare.survey import Survey
+from distill.data.prepare.threads import threads
 from distill.data.prepare.writer import PartWriter
 from distill.encodings.arrow import Int64
 from distill.encodings.fitted import FittedEncodings
@@ -33,8 +32,6 @@ from distill.encodings.tables import ValueKind
 from distill.encodings.tokens import FittedText
 from distill.engines import Advance
 from distill.schema import Schema
-
-_MAX_THREADS = 8
 
 
 @dataclass(frozen=True)
@@ -167,8 +164,3 @@ def split_rows(chunk: Chunk, batch: pa.RecordBatch) -> Iterator[tuple[Split, pa.
         keep = chunk.split == code
         if keep.any():
             yield name, batch if keep.all() else batch.filter(pa.array(keep)), chunk.counts[keep]
-
-
-def threads() -> ThreadPoolExecutor:
-    """Returns the threads that fields are worked on by."""
-    return ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1)))

@@ -27,6 +27,7 @@ from distill.data.table_formats.named import table_named
 from distill.encodings.arrow import common_type, plain_type, to_plain
 from distill.encodings.place import Place
 from distill.encodings.text import first_failing
+from distill.encodings.valid import check_text
 from distill.errors import DataError
 from distill.schema import RawColumns
 
@@ -170,7 +171,7 @@ def _taken(column: pa.Array, kind: pa.DataType, compact: bool) -> pa.Array:
     """
     array = column if compact and _is_compact(column, kind) else to_plain(column, kind)
     if "string" in str(array.type):
-        array.validate(full=True)  # files may hold text that is not UTF-8, which Arrow reads as it is
+        check_text(array)
     return array
 
 
