@@ -37,8 +37,8 @@ class Sessions:
     @cached_property
     def starts(self) -> np.ndarray:
         """`[L]`, where the cells of each line begin."""
-        ends: np.ndarray = self.counts.cumsum(dtype=np.int64)
-        return ends - self.counts
+        starts: np.ndarray = self.counts.cumsum(dtype=np.int64) - self.counts
+        return starts
 
     @cached_property
     def number(self) -> np.ndarray:
