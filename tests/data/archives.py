@@ -149,6 +149,35 @@ def write_kuairand(folder: Path, rows: int = 200) -> Path:
     return _text(folder / "video_features_basic_pure.csv", lines)
 
 
+def write_kuaivideo(folder: Path, rows: int = 600) -> Path:
+    """Both files, in the order of time; a user begins without videos behind."""
+    rng = np.random.default_rng(0)
+    clicked: dict[int, list[str]] = {}
+    passed: dict[int, list[str]] = {}
+    for number, split in enumerate(("train", "test")):
+        lines = ["timestamp,user_id,item_id,is_click,is_like,is_follow,pos_items,neg_items"]
+        for i in range(rows):
+            user, item, click = i % 17, int(rng.integers(0, 12)), int(rng.random() < 0.3)
+            past = ["^".join(past.setdefault(user, [])[-100:]) for past in (clicked, passed)]
+            lines.append(f"{rows * number + i},{user},{item},{click},{int(click and i % 9 == 0)},0,{past[0]},{past[1]}")
+            (clicked if click else passed)[user].append(str(item))
+        _text(folder / f"{split}.csv", lines)
+    return folder
+
+
+def write_yandex_clicks(folder: Path, sessions: int = 80) -> Path:
+    """Sessions of one to three searches; every second search has a click on its first URL."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for session in range(sessions):
+        for i in range(1 + session % 3):
+            urls = rng.permutation(30)[:10]
+            lines.append("\t".join(map(str, [session, 20 * i, "Q", rng.integers(0, 9), session % 4, *urls])))
+            if (session + i) % 2 == 0:
+                lines.append(f"{session}\t{20 * i + 5}\tC\t{urls[0]}")
+    return _text(folder / "YandexRelPredChallenge.txt", lines)
+
+
 def write_taobao_ad(folder: Path, rows: int = 600) -> Path:
     """The last name of the users' header has a blank behind it, as in the original; a brand may be NULL."""
     rng = np.random.default_rng(0)
@@ -227,7 +256,9 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     "ebnerd": write_ebnerd,
     "mind": write_mind,
     "kuairand": write_kuairand,
+    "kuaivideo": write_kuaivideo,
     "taobao_ad": write_taobao_ad,
     "ali_ccp": write_ali_ccp,
     "recflow": write_recflow,
+    "yandex_clicks": write_yandex_clicks,
 }

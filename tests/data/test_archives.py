@@ -19,9 +19,11 @@ from distill.data.datasets.archives import (
     Criteo,
     EbNerd,
     KuaiRand,
+    KuaiVideo,
     Mind,
     RecFlow,
     TaobaoAd,
+    YandexClicks,
 )
 from distill.data.format import SPLITS, Dataset
 from distill.data.prepare import prepare
@@ -37,9 +39,11 @@ SOURCES: dict[str, tuple[Archive, SplitRule | None]] = {
     "ebnerd": (EbNerd(max_history=5), TimeSplit()),
     "mind": (Mind(), TimeSplit()),
     "kuairand": (KuaiRand(), None),
+    "kuaivideo": (KuaiVideo(), TimeSplit()),
     "taobao_ad": (TaobaoAd(), CHINA),
     "ali_ccp": (AliCcp(), RandomSplit()),
     "recflow": (RecFlow(), FileSplit(1, 1)),
+    "yandex_clicks": (YandexClicks(), TimeSplit(0.05, 0.25)),
 }
 
 
@@ -124,6 +128,16 @@ def test_kuairand(tmp_path: Path) -> None:
     assert {row["onehot_feat0"] for row in rows if row["user_id"] == 11} == {None}  # no such user
 
 
+def test_kuaivideo(tmp_path: Path) -> None:
+    dataset, _ = _prepared("kuaivideo", tmp_path)
+    assert _rows(dataset) == [540, 60, 600]
+    table = pq.read_table(dataset.root / dataset.parts("train")[0].path)
+    clicked, passed = (pc.list_value_length(table[f"field_{name}"]).to_pylist() for name in ("pos_items", "neg_items"))
+    assert [a + b for a, b in zip(clicked, passed, strict=True)] == [row // 17 for row in range(540)]
+    ids = pc.min_max(pc.list_flatten(table["field_neg_items"])).as_py()
+    assert ids == {"min": 2, "max": 13}  # the twelve of item_id's own table
+
+
 def test_taobao_ad(tmp_path: Path) -> None:
     dataset, rows = _prepared("taobao_ad", tmp_path)
     assert sum(_rows(dataset)) == 600
@@ -148,6 +162,18 @@ def test_recflow(tmp_path: Path) -> None:
     assert [row["rank_index"] for row in rows[:7]] == [0, 1, 2, 3, 4, 5, None]
     assert dataset.manifest.counts["missing_teacher/train/effective_view"] == 20 * 12
     assert rows[0]["age_hours"] == rows[0]["video_id"]
+
+
+def test_yandex_clicks(tmp_path: Path) -> None:
+    dataset, rows = _prepared("yandex_clicks", tmp_path)
+    assert sum(_rows(dataset)) == 80 // 3 * 6 + 3
+    assert _rows(dataset)[2] == 39
+    assert [(row["session"], row["place"]) for row in rows[:6]] == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2)]
+    assert [row["search"] for row in rows] == list(range(60))
+    for row in rows:
+        odd = (row["session"] + row["place"]) % 2  # type: ignore[operator]
+        assert row["click"] == [1 - odd] + [0] * 9
+        assert row["position"] == list(range(10))
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -175,6 +201,11 @@ def _unlabel(folder: Path) -> None:
     path.write_text(path.read_text().replace("-0", ""))
 
 
+def _cut_line(folder: Path) -> None:
+    path = folder / "YandexRelPredChallenge.txt"
+    path.write_text(path.read_text() + "80\t3\tQ\t5\t1\n")
+
+
 def _drop_column(folder: Path) -> None:
     path = folder / "articles.parquet"
     pq.write_table(pq.read_table(path).drop_columns(["premium"]), path)
@@ -186,6 +217,7 @@ def _drop_column(folder: Path) -> None:
         ("criteo", _cut_column, "Expected 40 columns, got 39"),
         ("taobao_ad", _rename_column, "no adgroup_id among user, time_stamp, ad, pid"),
         ("mind", _unlabel, "N"),
+        ("yandex_clicks", _cut_line, r"'80\t3\tQ\t5\t1'"),
         ("ebnerd", _drop_column, "no premium among article_id"),
     ],
 )

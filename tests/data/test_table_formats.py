@@ -16,7 +16,7 @@ import pytest
 
 from distill.data.datasets import ParquetSource
 from distill.data.datasets.fingerprint import fingerprint_files
-from distill.data.found import CATALOGUE, find_all, find_files
+from distill.data.found import CATALOGUE, each_match, find_all, find_files
 from distill.data.prepare.source import RawFiles
 from distill.data.split import ColumnSplit
 from distill.errors import ConfigError, DataError
@@ -68,6 +68,15 @@ def test_an_old_version_can_be_named(delta: Path) -> None:
     assert {row["day"] for row in read(f"{delta}@0", "day")} == {"1/2 %", "2", None}
     with pytest.raises(DataError, match="The Delta table cannot be read"):
         find_files(f"{delta}@7")
+
+
+def test_a_table_at_a_version_is_a_match_of_its_own(delta: Path) -> None:
+    other = write(delta.parent / "cold.parquet", {"item": [5]})
+    versions = [f"{delta}@1", f"{delta}@0"]
+    assert each_match([*versions, f"{delta.parent}/c*", versions[0]]) == (*versions, str(delta), str(other))
+    with pytest.raises(DataError, match="Nothing matches") as caught:
+        each_match([f"{delta.parent}/x*@1"])
+    assert "FOLDER@VERSION without wildcards" in str(caught.value.expected)
 
 
 def test_tables_below_a_folder_are_found_whole(delta: Path) -> None:

@@ -149,7 +149,7 @@ def test_ids_of_groups_may_be_hashed_or_numbers() -> None:
     ("fields", "says"),
     [
         ([{**ITEM, "cold": ["colour"]}], "there is no field 'colour'"),
-        ([{**ITEM, "cold": []}, CATEGORY], "at least 1 item"),
+        ([{**ITEM, "cold": []}, CATEGORY], "Nothing is declared here"),
         ([{**ITEM, "cold": ["category", "category"]}, CATEGORY], "declared twice"),
         ([{**ITEM, "cold": ["category"]}, {**CATEGORY, "side": "request"}], "same side"),
         ([{**ITEM, "cold": ["category"]}, {**CATEGORY, "kind": "number"}], "kind id"),

@@ -116,6 +116,20 @@ def test_several_sources_are_one_after_the_other(root: Path) -> None:
     assert together["requests"] == sum(one["requests"] for one in found)
 
 
+@pytest.mark.slow
+def test_versions_of_a_table_one_by_one(root: Path) -> None:
+    library = pytest.importorskip("deltalake")
+    table = root / "lake" / "days"
+    for number in (2, 3):
+        library.write_deltalake(table, day(number), mode="append")
+    arguments = [a for a in of_day(root, 2) if not a.startswith("data.source")]
+    model = f"path={best(root, 'student')}"
+    found = evaluate(root, *arguments, f"data.source=['{table}@1','{table}@0']", "each=true", model)
+    assert [(one["data"], one["requests"]) for one in found] == [("days@1", 120), ("days@0", 60)]
+    (alone,) = evaluate(root, *of_day(root, 2), model)
+    same(found[1]["metrics"]["student"], alone["metrics"]["student"])
+
+
 def test_logged_scores_are_agreed_with(root: Path, tmp_path: Path) -> None:
     table = day(5)
     logged = [[0.1 + 0.01 * i for i in range(8)] for _ in range(table.num_rows)]

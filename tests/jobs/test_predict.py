@@ -123,6 +123,20 @@ def test_labelled_files_give_the_same(root: Path, tmp_path: Path) -> None:
     check(root, predict(root, tmp_path / "labelled", tmp_path / "out"))
 
 
+def test_a_table_at_a_version(root: Path, tmp_path: Path) -> None:
+    """Rows that the version does not have are not scored, and rows of a partition have its column."""
+    library = pytest.importorskip("deltalake")
+    pairs = pq.read_table(root / "pairs.parquet")
+    table = tmp_path / "lake" / "pairs"
+    library.write_deltalake(table, pairs, partition_by=["user"])
+    wrong = pairs.slice(0, 8).set_column(0, "search", pa.array(["later"] * 8))
+    library.write_deltalake(table, wrong, mode="append")
+    check(root, predict(root, f"{table}@0", tmp_path / "old"))
+    newest = predict(root, table, tmp_path / "new", "keep=[user]")
+    assert newest.num_rows == len(pairs) + 8
+    assert set(newest["user"].to_pylist()) == set(pairs["user"].to_pylist())
+
+
 def test_several_sources_of_several_kinds_with_columns_of_folders(root: Path, tmp_path: Path) -> None:
     """Requests of each user in a folder that names the user, and the last ones as JSON lines, named twice."""
     nested = pq.read_table(root / "requests.parquet")

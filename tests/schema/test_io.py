@@ -100,7 +100,7 @@ def test_sides_and_serving_view() -> None:
         (r"`keys.stage` is not declared", {"keys": {"request": "rid"}}),
         (r"score: unknown task 'cart'", {"score": {"tasks": {"cart": 1.0}}}),
         (r"teacher: unknown task 'cart'", {"teacher": {"columns": {"cart": "s"}, "kind": "logit"}}),
-        (r"at least 1 item", {"teacher": {"columns": {}, "kind": "logit"}}),
+        (r"Nothing is declared here", {"teacher": {"columns": {}, "kind": "logit"}}),
         (
             r"Unknown key 'tpye'(.|\n)*teacher\.hidden\.body(.|\n)*'type'",
             {

@@ -89,6 +89,30 @@ def find_all(sources: Sequence[str], where: str, catalogue: Path | None = None) 
     return together(found)
 
 
+def each_match(sources: Sequence[str]) -> tuple[str, ...]:
+    """Returns what sources match, each once, in the order of the sources and of their names.
+
+    A table at a version (`FOLDER@VERSION`) is no pattern: it stands for itself.
+
+    Args:
+        sources: Files, folders, tables and patterns of such.
+
+    Raises:
+        DataError: They match nothing.
+    """
+    paths = [str(Path(source).expanduser()) for source in sources]
+    named = ([path] if table_named(Path(path)) is not None else sorted(glob.glob(path)) for path in paths)  # noqa: PTH207
+    found = tuple(dict.fromkeys(match for one in named for match in one))
+    if not found:
+        raise DataError(
+            "Nothing matches.",
+            where="data.source",
+            expected="a file, a folder, a pattern, or a Delta or Iceberg table (FOLDER@VERSION without wildcards)",
+            found=", ".join(paths),
+        )
+    return found
+
+
 def together(found: Sequence[FilesFound]) -> FilesFound:
     """Joins what several sources hold: each file once, also one that has several names."""
     if len(found) == 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import glob
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from distill.console import plain_console
 from distill.data.dataset import load_dataset
+from distill.data.found import each_match
 from distill.errors import ConfigError, DataError
 from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
@@ -130,11 +130,7 @@ class _Log:
         if isinstance(given, dict):
             raise ConfigError("The files of splits are not days.", where="data.source", expected="a pattern, or a list")
         named = given if isinstance(given, list) else [given]
-        patterns = [str(Path(source_here(str(one), "data.source")).expanduser()) for one in named]
-        matches = (match for pattern in patterns for match in sorted(glob.glob(pattern)))  # noqa: PTH207, as sources are
-        found = tuple(dict.fromkeys(map(Path, matches)))
-        if not found:
-            raise DataError("Nothing matches.", where="data.source", found=", ".join(patterns))
+        found = tuple(map(Path, each_match([source_here(str(one), "data.source") for one in named])))
         return cls(found, tuple(data), tuple(others), len(found), main_task)
 
     def source(self, first: int, last: int) -> list[str]:

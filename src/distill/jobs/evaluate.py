@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,9 +12,10 @@ from torch import Tensor
 
 from distill.console import plain_console
 from distill.data.format import Dataset
+from distill.data.found import each_match
 from distill.data.known_items import known_items
 from distill.data.popularity import item_exposures
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError
 from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.machine import job_ranks
 from distill.jobs.node import build, plain
@@ -74,12 +74,7 @@ def _sources(cfg: DictConfig) -> Iterator[DictConfig]:
     given = plain(cfg.data.source)
     if isinstance(given, Mapping):
         raise ConfigError("The files of splits are not days.", where="data.source", expected="a pattern, or a list")
-    patterns = [str(Path(one).expanduser()) for one in ([given] if isinstance(given, str) else given)]
-    found = [match for pattern in patterns for match in sorted(glob.glob(pattern))]  # noqa: PTH207, as sources are read
-    if not found:
-        raise DataError("Nothing matches.", where="data.source", found=str(cfg.data.source))
-    matches = dict.fromkeys(found)
-    for match in matches:
+    for match in each_match([given] if isinstance(given, str) else given):
         one = cfg.copy()
         OmegaConf.update(one, "data.source", match)
         if "source" in one.data.adapter:

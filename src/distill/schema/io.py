@@ -191,6 +191,8 @@ class _Mistake:
             return cls(f"Unknown key {_short(loc[-1])}", place, None, _suggest(loc), 0)
         if kind == "missing":
             return cls(f"Key {loc[-1]!r} is missing", place, None, None, 1)
+        if kind == "too_short" and not error["input"]:
+            return cls("Nothing is declared here", place, "none", "Declare at least one.", 1)
         found = error["input"]
         shown = None if isinstance(found, dict) else _short(found)
         if loc and loc[-1] == "[key]" and not isinstance(found, str):

@@ -155,6 +155,17 @@ def test_other_sessions_and_unusable_columns_are_no_fields() -> None:
     assert lines[""].spec is None
 
 
+def test_parts_of_structs_are_named_by_paths() -> None:
+    columns = {
+        "user": pa.array([{"age": 1}] * 4),
+        "shown": pa.array([[{"sku": "a"}]] * 4),
+        "click": pa.array([0, 1] * 2),
+    }
+    why = {line.column: line.why for line in propose(Sample(columns, 4, 1, 1)).fields}
+    assert "such as user.age" in why["user"]
+    assert "such as shown[].sku" in why["shown"]
+
+
 def test_items_are_told_from_small_numbers_by_how_many_there_are() -> None:
     item = Values("item", pa.array(range(1000)))
     assert shares_values(Values("h", pa.array([*range(100), *range(2000, 2100)])), item)

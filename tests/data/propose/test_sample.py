@@ -94,3 +94,12 @@ def test_files_without_rows_are_refused(tmp_path: Path) -> None:
     path.write_text("n,x\n")
     with pytest.raises(DataError, match="no rows"):
         read_sample([path], 10)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_column_whose_values_cannot_be_taken_leaves_the_others(tmp_path: Path, first: bool) -> None:
+    odd = {"blob": [b"\xff\xfe", b"a"]}
+    table = pa.table({**odd, "n": [1, 2]} if first else {"n": [1, 2], **odd})
+    sample = read_sample([write(tmp_path / "a.parquet", table)], 10)
+    assert (sample.rows, list(sample.columns), list(sample.unusable)) == (2, ["n"], ["blob"])
+    assert "text must be UTF-8" in sample.unusable["blob"]

@@ -51,14 +51,18 @@ def read_sample(paths: Sequence[Path], rows: int) -> Sample:
     chosen = [paths[i] for i in spread(len(paths), min(MOST_FILES, rows))]
     parts: list[dict[str, pa.Array]] = []
     unusable: dict[str, str] = {}
+    rows_of: list[int] = []
     left, bytes_left = rows, _SAMPLE_BYTES
     for i, path in enumerate(chosen):
         file, names = open_start(path, -(-left // (len(chosen) - i)))
         unusable |= {name: "there twice in a file: rename one" for name, times in names.items() if times > 1}
-        part = _first_rows(file, names, -(-left // (len(chosen) - i)), bytes_left // (len(chosen) - i))
-        parts.append(part)
-        left -= len(next(iter(part.values()), ()))
-        bytes_left -= sum(array.nbytes for array in part.values())
+        read = _first_rows(file, names, -(-left // (len(chosen) - i)), bytes_left // (len(chosen) - i))
+        plain = {name: _plain(column) for name, column in read.items()}
+        parts.append({name: column for name, column in plain.items() if not isinstance(column, str)})
+        unusable |= {name: why for name, why in plain.items() if isinstance(why, str)}
+        rows_of.append(len(next(iter(read.values()), ())))
+        left -= rows_of[-1]
+        bytes_left -= sum(array.nbytes for array in parts[-1].values())
     if left == rows:
         raise DataError("The files hold no rows.", where=str(chosen[0]), remedy="Give files with rows.")
     columns: dict[str, pa.Array] = {}
@@ -72,8 +76,7 @@ def read_sample(paths: Sequence[Path], rows: int) -> Sample:
             unusable[name] = joined
         else:
             columns[name] = joined
-    rows_of = tuple(len(next(iter(part.values()), ())) for part in parts)
-    return Sample(columns, rows - left, len(chosen), len(paths), unusable, rows_of)
+    return Sample(columns, rows - left, len(chosen), len(paths), unusable, tuple(rows_of))
 
 
 def spread(number: int, most: int) -> list[int]:
@@ -81,7 +84,7 @@ def spread(number: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, number - 1, min(number, most))})
 
 
-def _first_rows(file: RawFile, names: Counter[str], rows: int, most_bytes: int) -> dict[str, pa.Array]:
+def _first_rows(file: RawFile, names: Counter[str], rows: int, most_bytes: int) -> dict[str, pa.ChunkedArray]:
     """Reads the columns that are in a file once, until enough rows or bytes are there; at least one batch."""
     wanted = [name for name in dict.fromkeys(file.schema.names) if names[name] <= 1]
     batches: list[pa.RecordBatch] = []
@@ -91,22 +94,19 @@ def _first_rows(file: RawFile, names: Counter[str], rows: int, most_bytes: int) 
         read, size = read + batches[-1].num_rows, size + batch.nbytes
         if read == rows or size >= most_bytes:
             break
-    return {name: _plain([batch.column(name) for batch in batches], file, name) for name in wanted}
+    kinds = {name: file.schema.field(name).type for name in wanted}
+    return {name: pa.chunked_array([batch.column(name) for batch in batches], kinds[name]) for name in wanted}
 
 
-def _plain(arrays: list[pa.Array], file: RawFile, name: str) -> pa.Array:
-    kind = file.schema.field(name).type
+def _plain(column: pa.ChunkedArray) -> pa.Array | str:
+    """Returns plain values; else why they cannot be taken."""
     try:
-        array = to_plain(pa.chunked_array(arrays, kind))
+        array = to_plain(column)
         if "string" in str(array.type):
             array.validate(full=True)
     except pa.ArrowException as error:
-        raise DataError(
-            "Values of this column cannot be taken.",
-            where=f"{file.path}, column {name!r}",
-            found=f"{str(error).splitlines()[0]:.300}",
-            remedy="Integers must fit into 64 bits, text must be UTF-8, times within 292,000 years of 1970.",
-        ) from error
+        limits = "integers must fit into 64 bits, text must be UTF-8, times within 292,000 years of 1970"
+        return f"values cannot be taken ({str(error).splitlines()[0]:.100}): {limits}"
     return array
 
 

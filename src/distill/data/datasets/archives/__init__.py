@@ -6,10 +6,12 @@ from distill.data.datasets.archives.avazu import Avazu
 from distill.data.datasets.archives.criteo import Criteo
 from distill.data.datasets.archives.ebnerd import EbNerd
 from distill.data.datasets.archives.kuairand import KuaiRand
+from distill.data.datasets.archives.kuaivideo import KuaiVideo
 from distill.data.datasets.archives.mind import Mind
 from distill.data.datasets.archives.recflow import RecFlow
 from distill.data.datasets.archives.source import Archive, ArchiveSource, Written
 from distill.data.datasets.archives.taobao_ad import TaobaoAd
+from distill.data.datasets.archives.yandex_clicks import YandexClicks
 
 __all__ = [
     "AliCcp",
@@ -20,8 +22,10 @@ __all__ = [
     "Criteo",
     "EbNerd",
     "KuaiRand",
+    "KuaiVideo",
     "Mind",
     "RecFlow",
     "TaobaoAd",
     "Written",
+    "YandexClicks",
 ]
