@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import ConfigError, DataError
+from distill.in_use import mark_of
 from distill.jobs.stored import cache, cache_options, data, data_options
 from distill.sealed import write_sealed
 from tests.test_fast_start import HEAVY, start
@@ -69,6 +70,17 @@ def test_ls_says_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "shop-1" in shown
     assert "3 days ago" in shown
     assert "1.2 kB" in shown
+
+
+def test_a_run_that_left_its_name_and_a_record_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = dataset(tmp_path / "data", "shop-1")
+    run = tmp_path / "runs" / "now"
+    run.mkdir(parents=True)
+    (run / "manifest.json").write_text(json.dumps({"dataset": {"fingerprint": "of-shop-1"}}))
+    mark_of(folder).write_text(f"process 1 on here\nrun {run}\n")
+    monkeypatch.chdir(tmp_path)
+    (entry,) = data.run(data_options.arguments(["ls"]))
+    assert entry.runs == (str(run),)
 
 
 def test_rm_takes_what_has_the_name_and_the_age(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

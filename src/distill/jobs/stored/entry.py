@@ -82,7 +82,7 @@ def entry_of(
         sum(s.st_size for s in stats),
         used,
         source,
-        tuple(dict.fromkeys([*runs, *runs_of(path)])),
+        tuple(dict.fromkeys(map(os.path.abspath, [*runs, *runs_of(path)]))),  # marks and records name them apart
         user_of(path, lock) or "",
         next((name for name, file in zip(names, files, strict=True) if not _is_known(file, name, patterns)), ""),
     )

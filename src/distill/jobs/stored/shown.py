@@ -81,7 +81,8 @@ def _runs(entry: Entry) -> str:
     if not entry.runs:
         return "—"
     more = f" and {len(entry.runs) - 1} more" if len(entry.runs) > 1 else ""
-    return f"{entry.runs[-1]}{more}"
+    last, here = Path(entry.runs[-1]), Path.cwd()
+    return f"{last.relative_to(here) if last.is_relative_to(here) else last}{more}"
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
