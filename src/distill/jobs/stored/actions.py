@@ -33,7 +33,7 @@ def act(options: argparse.Namespace, find: Callable[[], list[Entry]], what: str)
             "Nothing says what to delete.",
             where=f"distill {what} rm",
             expected="names as ls shows them, --older AGE, or both",
-            remedy="--older 0d takes all that no process uses; --dry-run shows it first.",
+            remedy="Add --older 0d to take all that no process uses, and --dry-run to see it first.",
         )
     if not options.folder.is_dir():
         raise DataError(
@@ -61,7 +61,7 @@ def chosen(entries: Sequence[Entry], names: Sequence[str], older: float | None) 
             close = difflib.get_close_matches(name, there, n=1)
             raise DataError(
                 "There is nothing of this name that a job wrote.",
-                where="NAME",
+                where="--folder",
                 expected=", ".join(there[:10]) + (" …" if len(there) > 10 else "")
                 if there
                 else "an entry; there is none",
