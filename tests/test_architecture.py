@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
     {"errors", "console", "codes"},
     {"files", "lock", "checks", "screen"},
-    {"arguments", "batch", "ops", "plain", "sealed"},
+    {"in_use", "arguments", "batch", "ops", "plain", "sealed"},
     {"places", "engines"},
     {"schema", "layers"},
     {"encodings"},

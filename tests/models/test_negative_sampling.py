@@ -82,7 +82,7 @@ def test_negatives_are_of_binary_tasks() -> None:
 
 def test_positions_of_a_teacher_have_no_rate() -> None:
     teacher = {"columns": {"click": "place"}, "kind": "position", "negative_sampling": {"click": 0.5}}
-    with pytest.raises(SchemaError, match="positions are none"):
+    with pytest.raises(SchemaError, match="does not apply to positions"):
         parse_schema({**make_schema().model_dump(mode="json"), "teacher": teacher}, "test")
 
 

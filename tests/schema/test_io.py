@@ -118,7 +118,7 @@ def test_sides_and_serving_view() -> None:
         (r"Unknown key 'evalution'(.|\n)*'evaluation'", {"evalution": []}),
         (r"Unknown key 'qqq'(.|\n)*keys here are", {"qqq": []}),
         (
-            r"null is no value(.|\n)*keys\.stage\.missing(.|\n)*keys\.stage\.values",
+            r"null cannot stand here(.|\n)*keys\.stage\.missing(.|\n)*keys\.stage\.values",
             {"keys": _with_stages({None: "exposed"})},
         ),
         (r"mapped twice(.|\n)*keys\.stage\.values", {"keys": _with_stages({1: "exposed", "1": "ranked"})}),

@@ -15,6 +15,7 @@ from distill.data.raw import DatasetSource
 from distill.engines import Engine
 from distill.errors import DataError, DistillError
 from distill.files import hash_once, raw_sibling, remove_leftovers, room_for
+from distill.in_use import use
 from distill.lock import locked
 from distill.places.staged import pull, push
 
@@ -54,7 +55,9 @@ def build_dataset(
         DataError: The raw data does not hold what the source's schema says.
     """
     folder = dataset_folder(source, root, known)
-    with locked(root / f".{folder.name}.lock"):
+    lock = root / f".{folder.name}.lock"
+    with locked(lock):
+        use(folder, lock)
         remove_leftovers(folder)
         pull(folder)
         if (found := _load_valid(folder)) is not None:

@@ -156,7 +156,7 @@ def instant(text: str, where: str) -> int:
     """Returns ISO 8601 text in microseconds since 1970 UTC.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not such text.
     """
     try:
         return int(to_instants(pa.array([text])).cast(pa.int64())[0].as_py())

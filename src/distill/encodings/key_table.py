@@ -52,7 +52,7 @@ class KeyTable:
         if self._places is None:
             return self._by_hash(mix64(wanted))
         first, places = self._places
-        offsets = wanted - first  # beyond 63 bits it wraps, to what is no place either
+        offsets = wanted - first  # beyond 63 bits it wraps, to a place outside the table
         inside = offsets.view(np.uint64) < np.uint64(len(places))
         if inside.all():
             return places.take(offsets)

@@ -15,7 +15,7 @@ class FieldLayout:
 
     Attributes:
         widths: Field name to width D.
-        dense: Names of the fields that are no embeddings: numbers and vectors.
+        dense: Names of the fields without embeddings: numbers and vectors.
     """
 
     widths: Mapping[str, int]

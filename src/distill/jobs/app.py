@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from distill.errors import DistillError
+from distill.in_use import run_named
 from distill.jobs.commands import Command
 from distill.jobs.conf import conf_folder
 from distill.jobs.hydra_help import groups_listed_once
@@ -122,7 +123,8 @@ def _run(module: str, cfg: DictConfig) -> object:
         _quiet_libraries()  # once they are there: Lightning sets the levels of its loggers when it is imported
         with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
             hydra = HydraConfig.get()
-            with run_published(Path(hydra.runtime.output_dir), hydra.mode == RunMode.MULTIRUN):
+            folder = Path(hydra.runtime.output_dir)
+            with run_named(folder), run_published(folder, hydra.mode == RunMode.MULTIRUN):
                 return run(on_this_machine(cfg))
 
 

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from distill.files import hash_file, remove_leftovers_below
+from distill.in_use import use
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitResult
+from distill.jobs.program import command_line
 from distill.lock import locked
 from distill.metrics.learning import LearningCurve
 from distill.ops.ranks import agree, barrier, rank
@@ -20,6 +22,7 @@ from distill.sealed import read_sealed, write_sealed
 from distill.training.callbacks import Ending
 
 _RESULT = "result.json"
+_MADE = ("command", "dataset")
 _log = logging.getLogger(__name__)
 
 
@@ -45,8 +48,9 @@ def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResul
     Returns:
         The result, and whether it was in the cache.
     """
-    with exclusive(job.folder.with_suffix(".lock")):
+    with exclusive(lock := job.folder.with_suffix(".lock")):
         if rank() == 0:
+            use(job.folder, lock)
             remove_leftovers_below(job.folder)
             pull(job.folder)
         found = read_result(job.folder) if rank() == 0 else None
@@ -59,7 +63,7 @@ def train_or_reuse(job: FitJob, make: Callable[[], FitResult]) -> tuple[FitResul
             shutil.rmtree(job.folder)  # a run that is resumed must not go on from what is damaged
         result = make()
         if rank() == 0:
-            _write_result(job.folder, result)
+            _write_result(job, result)
             push(job.folder)
         barrier()
         return result, False
@@ -73,6 +77,7 @@ def read_result(folder: Path) -> FitResult | None:
     try:
         data = read_sealed(path)
         digest = data.pop("blake2b")
+        data = {name: value for name, value in data.items() if name not in _MADE}
         if data["checkpoint"] != Path(data["checkpoint"]).name:
             raise ValueError("its checkpoint lies elsewhere")
         learned = data.get("learning")  # entries of earlier versions have none
@@ -95,7 +100,7 @@ def _require(folder: Path) -> FitResult:
     return result
 
 
-def _write_result(folder: Path, result: FitResult) -> None:
+def _write_result(job: FitJob, result: FitResult) -> None:
     data = {
         "checkpoint": result.checkpoint.name,
         "blake2b": hash_file(result.checkpoint),
@@ -106,4 +111,5 @@ def _write_result(folder: Path, result: FitResult) -> None:
         "ending": asdict(result.ending),
         "learning": None if result.learning is None else asdict(result.learning),
     }
-    write_sealed(folder / _RESULT, data)
+    made = dict(zip(_MADE, (command_line(), job.dataset.fingerprint), strict=True))  # for people: `distill cache ls`
+    write_sealed(job.folder / _RESULT, {**data, **made})

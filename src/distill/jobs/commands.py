@@ -82,6 +82,18 @@ COMMANDS = {
         ),
         Command("compare", "any runs in one table", "distill.jobs.compare", options="distill.jobs.compare_options"),
         Command("select", "chooses fields by a run's gates", "distill.jobs.select_fields", "select_fields"),
+        Command(
+            "data",
+            "lists and deletes prepared datasets (ls, rm)",
+            "distill.jobs.stored.data",
+            options="distill.jobs.stored.data_options",
+        ),
+        Command(
+            "cache",
+            "lists and deletes cached teachers, controls and signals (ls, rm)",
+            "distill.jobs.stored.cache",
+            options="distill.jobs.stored.cache_options",
+        ),
         Command("replay", "runs a step that failed again", "distill.jobs.replay", "replay"),
     )
 }

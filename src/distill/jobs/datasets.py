@@ -12,6 +12,7 @@ from distill.data.dataset import load_dataset
 from distill.data.format import SCHEMA_FILE, Dataset
 from distill.data.raw import DescribedSource
 from distill.errors import ConfigError
+from distill.in_use import use
 from distill.jobs.node import build
 from distill.ops.ranks import rank
 from distill.reports.contents_warnings import contents_warnings
@@ -48,7 +49,9 @@ def open_dataset(cfg: DictConfig) -> Dataset:
             remedy="Leave it out, or choose data=parquet or one of data=movielens_…",
         )
     if cfg.data.get("root") is not None:
-        return _warned(load_dataset(Path(cfg.data.root)))
+        root = Path(cfg.data.root)
+        use(root, root.parent / f".{root.name}.lock")
+        return _warned(load_dataset(root))
     if cfg.data.get("adapter") is None:
         raise ConfigError("The config names no dataset.", where="data", expected="data.root or data.adapter")
     source = build(cfg.data.adapter, "data.adapter")

@@ -21,6 +21,7 @@ from distill.data.format import SPLITS, Dataset, Split, teacher_column
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError, SignalError
 from distill.files import atomic_file, remove_leftovers_below, room_for
+from distill.in_use import use
 from distill.jobs.cache import exclusive
 from distill.ops.ranks import barrier, rank
 from distill.places.staged import pull, push
@@ -75,8 +76,9 @@ def ensemble_signals(
     teacher = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
     target = Provenance(teacher, dataset.fingerprint, tasks, found[0].hidden, negative_sampling=rates)
     folder = cache / "signals" / f"ensemble-{teacher[:12]}-{dataset.fingerprint[:12]}"
-    with exclusive(folder.with_suffix(".lock")):
+    with exclusive(lock := folder.with_suffix(".lock")):
         if rank() == 0:
+            use(folder, lock)
             remove_leftovers_below(folder)
             pull(folder)
         if rank() == 0 and not _is_written(folder, target):

@@ -116,7 +116,7 @@ def _sweeps_experiments(arguments: Sequence[str]) -> bool:
 
 
 def _disk(error: OSError) -> DataError | None:
-    """Names the file; connections, pipes and child processes are no matter of a disk."""
+    """Names the file; errors of connections, pipes and child processes do not come from a disk."""
     if isinstance(error, (ConnectionError, ChildProcessError, InterruptedError, TimeoutError)):
         return None
     problem, remedy = "A file or folder cannot be used.", "Check the path, and the disk that it is on."

@@ -191,7 +191,7 @@ class LoadedModel:
 def without_encodings(path: Path) -> DataError:
     """Builds the error of a checkpoint that was written before they carried encodings."""
     return DataError(
-        "The checkpoint does not carry its encodings: nobody knows what its ids mean.",
+        "The checkpoint does not carry its encodings, so the meaning of its ids is unknown.",
         where=str(path),
         remedy="Train the model again, or name the dataset that it was trained on, where one can be named.",
     )

@@ -177,7 +177,9 @@ def _model(plan: FitPlan, card: Card, path: Path) -> nn.Module:
 
 def _role(saved: Any, path: Path) -> Role:
     if saved not in get_args(Role):
-        raise DataError("The file is of no model of a run.", where=f"{path}: role", expected=", ".join(get_args(Role)))
+        raise DataError(
+            "The file names a model that runs do not have.", where=f"{path}: role", expected=", ".join(get_args(Role))
+        )
     role: Role = saved
     return role
 

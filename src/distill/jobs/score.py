@@ -19,6 +19,7 @@ from distill.data.format import ITEM_KEY, REQUEST_KEY, SPLITS, Dataset, PartFile
 from distill.engines import Engine, LocalEngine
 from distill.errors import ConfigError, SignalError
 from distill.files import hash_file, hash_once, remove_leftovers_below
+from distill.in_use import use
 from distill.jobs.cache import exclusive
 from distill.jobs.datasets import open_dataset
 from distill.jobs.encoded import check_encodings
@@ -127,8 +128,9 @@ def score_dataset(
     )
     folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance, bool(keys))
     now = 0
-    with exclusive(folder.with_suffix(".lock")):
+    with exclusive(lock := folder.with_suffix(".lock")):
         if rank() == 0:
+            use(folder, lock)
             remove_leftovers_below(folder)
             pull(folder)
         known = _known_parts(folder, provenance)

@@ -24,7 +24,7 @@ class Goal:
         """Reads what `plain` wrote.
 
         Raises:
-            ValueError: It is none of that.
+            ValueError: It is something else.
         """
         if plain in ("up", "down", "none"):
             return Goal(plain)

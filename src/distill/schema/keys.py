@@ -37,7 +37,7 @@ class StageKey(Model):
         if not isinstance(values, dict):
             return values
         if None in values:
-            raise ValueError("null is no value: say what it means under `keys.stage.missing`")
+            raise ValueError("null cannot stand here: say what it means under `keys.stage.missing`")
         found = {_written(key): stage for key, stage in values.items()}
         if len(found) < len(values):
             raise ValueError("a value is mapped twice, as a number and as text")

@@ -127,7 +127,7 @@ class TeacherColumns(Model):
     @model_validator(mode="after")
     def _check_rates(self) -> TeacherColumns:
         if self.negative_sampling is not None and self.kind == "position":
-            raise ValueError("`negative_sampling` says what probabilities are of; positions are none")
+            raise ValueError("`negative_sampling` corrects probabilities; it does not apply to positions")
         return self
 
 

@@ -35,7 +35,7 @@ class RareItems(LabelledTerm):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64), persistent=False)
 
     def setup(self, setting: LossSetting) -> None:
-        """Asks for the catalogue, which nobody reads otherwise."""
+        """Asks for the catalogue, which is read only on request."""
         super().setup(setting)
         exposures = setting.catalogue().exposures
         self.item_id, self.count = exposures.item_id, exposures.count
