@@ -20,6 +20,7 @@ WORDS = {
     "--sort",
     "--first",
     "--out",
+    "--older",
     "--seeds",
     "--bundle",
     "--root",

@@ -57,10 +57,10 @@ def build_dataset(
     folder = dataset_folder(source, root, known)
     lock = root / f".{folder.name}.lock"
     with locked(lock):
-        use(folder, lock)
         remove_leftovers(folder)
         pull(folder)
         if (found := _load_valid(folder)) is not None:
+            use(folder, lock)
             push(folder)
             return found
         shutil.rmtree(folder, ignore_errors=True)
@@ -68,6 +68,7 @@ def build_dataset(
             with room_for(raw):
                 written = source.write_raw(raw)
             dataset = prepare(written, folder, known=known, memory_bytes=memory_bytes, progress=progress, engine=engine)
+        use(folder, lock)
         push(folder)
         return dataset
 

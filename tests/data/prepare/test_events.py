@@ -193,7 +193,7 @@ def test_tasks_and_files_belong_together(tmp_path: Path) -> None:
         ({"events": {"by": ["user"], "within": "30m"}}, {}, "must name item"),
         ({"events": {"by": ["user", "item"], "within": "30 minutes"}}, {}, "such as 30m"),
         ({"events": {"by": ["user", "item"], "within": -1}}, {}, "a whole number from 0 on"),
-        ({"events": {"by": [], "within": 1}}, {}, "at least 1"),
+        ({"events": {"by": [], "within": 1}}, {}, "at least one"),
         ({"events": {"by": ["session"], "within": 1}}, {}, "'request', 'user' or 'item'"),
         ({"events": {**BY}}, {"keys": {"request": "rid", "user": "uid", "item": "item"}}, "needs `keys.time`"),
         ({"events": {**BY}, "column": "click"}, {}, "one of the three"),

@@ -31,7 +31,7 @@ def act(options: argparse.Namespace, find: Callable[[], list[Entry]], what: str)
     if options.action == "rm" and not options.names and options.older is None:
         raise ConfigError(
             "Nothing says what to delete.",
-            where=f"distill {what} rm",
+            where="NAME, --older",
             expected="names as ls shows them, --older AGE, or both",
             remedy="Add --older 0d to take all that no process uses, and --dry-run to see it first.",
         )
