@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from distill.batch import Batch
-from distill.models.prerankers.base import PreRanker, SplitPreRanker
+from distill.models.prerankers.base import PreRanker, SinglePreRanker, SplitPreRanker
 from distill.schema import Schema
 from tests.batches import make_batch, make_schema
 from tests.models.composing import build
@@ -48,7 +48,7 @@ def test_parts_score_as_the_whole_model(case: tuple[str, ...]) -> None:
     parts = model.in_parts()
     assert isinstance(parts, SplitPreRanker)
     torch.testing.assert_close(parts.eval()(batch).logits, wanted, atol=1e-6, rtol=1e-5)
-    if parts.has_single:
+    if isinstance(parts, SinglePreRanker):
         of_first = batch.request_index == 0
         cross = parts_of(batch, of_first)
         request = parts.encode_request(batch.request)[:1]
@@ -69,7 +69,7 @@ def test_a_gate_has_a_cheaper_form_for_one_request() -> None:
     for options, single in ((("cold",), True), (("cold", "model.net.gate=false"), False), (("fscd",), False)):
         parts = _trained(schema, *options).in_parts()
         assert parts is not None
-        assert parts.has_single is single
+        assert isinstance(parts, SinglePreRanker) is single
 
 
 def test_what_reads_both_sides_before_its_first_layer_stays_whole() -> None:

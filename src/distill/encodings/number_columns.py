@@ -16,10 +16,9 @@ import pyarrow as pa
 
 from distill.encodings.fitted import FittedEncodings
 from distill.encodings.rows import NotPlainError
-from distill.encodings.values import LARGEST, Float64
+from distill.encodings.values import EXACT, LARGEST, LARGEST_FLOAT32, Float64, all_within
 from distill.schema import FieldSpec, RawColumns
 
-_EXACT = 2**53
 _FLOATS, _INTEGERS = {float, type(None)}, {int}
 _ARROW_TYPES = (pa.float32(), pa.float64(), pa.int32(), pa.int64())
 _TYPES = {"f4", "f8", "i4", "i8"}
@@ -39,7 +38,7 @@ class NumberColumns:
     @staticmethod
     def takes(fields: Sequence[FieldSpec], raw: RawColumns) -> bool:
         """Whether fields are numbers as they come: not made of other columns, and nothing is declared of theirs."""
-        declared = {*(raw.columns or {}), *(raw.delimiters or {})}
+        declared = {*raw.columns, *(raw.delimiters or {})}
         return all(f.is_number and f.made is None and f.column not in declared for f in fields)
 
     def encode(self, values: Mapping[str, Any], rows: int) -> npt.NDArray[np.float32]:
@@ -58,14 +57,14 @@ class NumberColumns:
         out = np.empty((rows, len(self._columns)), np.float32)
         for place, (column, number, nan_is_missing) in enumerate(self._columns):
             raw, missing = _plain(values.get(column), nan_is_missing)
-            if len(raw) != rows or not (np.abs(raw) <= LARGEST).all():
+            if len(raw) != rows or not all_within(raw, LARGEST):
                 raise NotPlainError
             scaled = number.scaled(raw)
             if missing is not None:
                 scaled[missing] = number.fill
             with np.errstate(over="ignore"):
                 out[:, place] = scaled
-        if not np.isfinite(out).all():
+        if not all_within(out, LARGEST_FLOAT32):
             raise NotPlainError
         return out
 
@@ -93,7 +92,7 @@ def _of_array(array: npt.NDArray[Any], nan_is_missing: bool, nulls: int) -> tupl
     if array.ndim != 1 or not array.dtype.isnative or array.dtype.str[1:] not in _TYPES:
         raise NotPlainError
     if array.dtype.kind == "i":
-        if array.dtype.itemsize == 8 and not ((array >= -_EXACT) & (array <= _EXACT)).all():
+        if array.dtype.itemsize == 8 and not all_within(array, int(EXACT)):
             raise NotPlainError
         return array.astype(np.float64), None
     numbers = array.astype(np.float64, copy=False)

@@ -22,11 +22,10 @@ from distill.encodings.numbers import FittedNumber, signed_log
 from distill.encodings.side import SideArrays
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
 from distill.encodings.tokens import LONGEST, FittedText
-from distill.encodings.values import LARGEST
+from distill.encodings.values import LARGEST, LARGEST_FLOAT32
 from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID, FieldSpec, Kind, RawColumns
 
 _MOST_VALUES = 2_000_000  # of a vocabulary as a dictionary: about 100 bytes each
-_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _AS_IT_IS = FittedNumber(log=False, shift=0.0, scale=1.0, fill=0.0)
 
 _PLAIN: dict[str, type[Any]] = {"text": str, "integer": int, "number": float, "boolean": bool, "time": object}
@@ -135,7 +134,7 @@ class RowEncoder:
             scaled[place] = number.scaled(scaled[place : place + 1])[0]
         if unknown.any():
             scaled[unknown] = self._fill[unknown]
-        if np.abs(scaled).max() > _LARGEST_FLOAT32:
+        if np.abs(scaled).max() > LARGEST_FLOAT32:
             raise NotPlainError
         return scaled.astype(np.float32).reshape(1, -1)
 
@@ -285,6 +284,6 @@ def _vector(value: Any, width: int) -> npt.NDArray[np.float32]:
     if bool in map(type, value):  # a list has one type
         raise NotPlainError
     numbers = np.array([_number(item, False) for item in value], np.float64)
-    if not (np.abs(numbers) <= _LARGEST_FLOAT32).all():  # null inside, or too large
+    if not (np.abs(numbers) <= LARGEST_FLOAT32).all():  # null inside, or too large
         raise NotPlainError
     return numbers.astype(np.float32).reshape(1, width)

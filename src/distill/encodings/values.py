@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ from distill.errors import DataError
 
 Float64 = npt.NDArray[np.float64]
 
-_EXACT = 2.0**53
+EXACT = 2.0**53
+"""Up to here every whole number is a float64."""
 # Where the schema says what NaN means, by the first word of what a column is used for.
 _NAN_OWNERS = {"field": "the field", "label": "the task", "teacher": "`teacher`", "hidden": "`teacher`"}
 LARGEST = 1e100
@@ -65,9 +66,9 @@ def to_numbers(
     return values, missing
 
 
-def all_within(values: npt.NDArray[np.floating], largest: float) -> bool:
-    """Whether all numbers are at most `largest` in size; NaN is not."""
-    return len(values) == 0 or bool(values.min() >= -largest and values.max() <= largest)
+def all_within(values: npt.NDArray[Any], largest: float) -> bool:
+    """Whether all numbers of any shape are at most `largest` in size; NaN is not."""
+    return values.size == 0 or bool(values.min() >= -largest and values.max() <= largest)
 
 
 def to_positive(array: pa.Array, place: Place) -> tuple[Float64, Bool]:
@@ -149,7 +150,7 @@ def to_id_values(array: pa.Array, place: Place, nan: Literal["error", "missing"]
         raise DataError("This column cannot be ids.", where=place.at(0), expected="int, string or bool", found=kind)
     values, missing = to_numbers(array, place, nan)
     whole = values == np.floor(values)
-    if (position := first(~whole | (np.abs(values) > _EXACT))) >= 0:
+    if (position := first(~whole | (np.abs(values) > EXACT))) >= 0:
         raise DataError(
             "Ids are stored as floating-point numbers "
             + ("too large to be exact." if whole[position] else "that are not whole."),

@@ -25,7 +25,7 @@ from distill.export.trained import Trained
 from distill.export.weights import FILE as WEIGHTS
 from distill.export.weights import SharedWeights
 from distill.files import atomic_directory
-from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.base import SinglePreRanker, SplitPreRanker
 from distill.models.score import RankingScore
 from distill.serving import Bundle, Rerank
 from distill.serving.bundle import load_items
@@ -132,7 +132,7 @@ def _exported(trained: Trained) -> _Parts:
             vectors[part] = programs[part].program.module()(*example(schema, signature, {}))
     if interaction.type == "program":
         programs["interact"] = export_part(model, schema, Signature.of("interact", schema), vectors)
-    if model.has_single:
+    if isinstance(model, SinglePreRanker):
         one = {**vectors, REQUEST: vectors["request"][:1]}
         programs["single"] = export_part(model, schema, Signature.of("single", schema), one)
     return _Parts(programs, interaction)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock, Ragged
-from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.base import SinglePreRanker, SplitPreRanker
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.serving.inputs import (
     CANDIDATE,
@@ -105,6 +105,7 @@ def run_part(model: nn.Module, schema: Schema, part: Part, given: Mapping[str, T
         return model.encode_candidate(_block(schema, Side.CANDIDATE, given))
     cross = _block(schema, Side.CROSS, given)
     if part == "single":
+        assert isinstance(model, SinglePreRanker)
         return model.interact_single(given[REQUEST], given[CANDIDATE], cross)
     return model.interact(given[REQUEST], given[CANDIDATE], cross, given[REQUEST_INDEX]).logits
 

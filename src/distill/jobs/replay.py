@@ -38,7 +38,7 @@ from distill.schema import Schema
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.finite import StepGradients
 from distill.training.module import item_tower
-from distill.training.optim import table_parameters
+from distill.training.optim import dense_parameters
 from distill.training.saved_step import read_batch, read_signals
 
 _SHOWN_ROWS = 10
@@ -143,9 +143,8 @@ def replay(path: Path, cfg: DictConfig) -> Replay:
     if saved["random_state"] is not None:
         torch.set_rng_state(saved["random_state"])
     output = model(batch)
-    tower, tables = item_tower(model, torch.device("cpu")), {id(p) for p in table_parameters(model)}
-    dense = {name: p for name, p in model.named_parameters() if id(p) not in tables}
-    inputs = LossInputs(batch, output, signals, int(saved["step"]), tower, dense)
+    tower = item_tower(model, torch.device("cpu"))
+    inputs = LossInputs(batch, output, signals, int(saved["step"]), tower, dense_parameters(model))
     report: LossReport = loss(inputs)
     gradients = _gradients(report, model, loss)
     named = {**_floats(replace(batch, signals=None), "batch"), **_floats(_told(signals, schema, taught), "signals")}

@@ -29,7 +29,7 @@ from distill.signals import SignalSource
 from distill.training.finished_gradients import FinishedGradients
 from distill.training.kept_steps import Greatest
 from distill.training.lr_schedule import LRSchedule
-from distill.training.optim import OptimizerFactory, table_parameters
+from distill.training.optim import OptimizerFactory, dense_parameters, table_parameters
 from distill.training.second_head import SECOND_HEAD, SecondHead
 from distill.training.sparse_sync import broadcast_tables
 
@@ -180,9 +180,7 @@ class RankingModule(pl.LightningModule):
     @cached_property
     def _dense_weights(self) -> dict[str, nn.Parameter]:
         """Those that learn, by name, for a loss that asks for them."""
-        tables = {id(p) for p in table_parameters(self.model)}
-        named = self.model.named_parameters() if self.loss.reads_parameters else ()
-        return {name: p for name, p in named if p.requires_grad and id(p) not in tables}
+        return dense_parameters(self.model) if self.loss.reads_parameters else {}
 
     @property
     def _hears(self) -> bool:

@@ -28,6 +28,12 @@ def table_parameters(module: nn.Module) -> list[nn.Parameter]:
     return list(found.values())
 
 
+def dense_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Returns the trainable parameters that are not of tables, by name."""
+    tables = {id(p) for p in table_parameters(module)}
+    return {name: p for name, p in module.named_parameters() if p.requires_grad and id(p) not in tables}
+
+
 def count_weights(module: nn.Module) -> int:
     """Counts the weights of a module, those of sharded tables on all ranks together."""
     sharded = sum(m.num_weights for m in module.modules() if isinstance(m, ShardedTables))

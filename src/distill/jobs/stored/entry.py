@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -88,10 +88,10 @@ def entry_of(
     )
 
 
-def folders(root: Path, wanted: Callable[[Path], bool] = lambda path: True) -> Iterator[Path]:
+def folders(root: Path) -> Iterator[Path]:
     """Yields the folders of a folder, in order; no links, which lead elsewhere."""
     if root.is_dir():
-        yield from sorted(p for p in root.iterdir() if not p.is_symlink() and p.is_dir() and wanted(p))
+        yield from sorted(p for p in root.iterdir() if not p.is_symlink() and p.is_dir())
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -37,13 +37,8 @@ class PreRanker(nn.Module, ABC):
 
 
 class SplitPreRanker(PreRanker):
-    """A pre-ranker in three parts: the vectors of each side, and what combines them online.
+    """A pre-ranker in three parts: the vectors of each side, and what combines them online."""
 
-    Attributes:
-        has_single: Whether the candidates of one request alone are combined in a cheaper way, `interact_single`.
-    """
-
-    has_single: ClassVar[bool] = False
     precomputable: ClassVar[frozenset[str]] = frozenset({"request", "candidate"})
 
     @abstractmethod
@@ -65,17 +60,6 @@ class SplitPreRanker(PreRanker):
             request_index: Request of each candidate `[N]`.
         """
 
-    def interact_single(self, request: Tensor, candidate: Tensor, cross: FeatureBlock) -> Tensor:
-        """Returns the logits `[N, K]` that `interact` gives for the candidates of one request; of a model that
-        `has_single`.
-
-        Args:
-            request: `[1, …]` from `encode_request`.
-            candidate: `[N, …]` from `encode_candidate`.
-            cross: Cross fields, N rows.
-        """
-        raise NotImplementedError
-
     def closed_form(self) -> Interaction | None:
         """How logits come from the vectors of both sides, if by a dot product or a sum: a server then needs no program
         of `interact`. None if it is more than that."""
@@ -86,3 +70,17 @@ class SplitPreRanker(PreRanker):
         request = self.encode_request(batch.request)
         candidate = self.encode_candidate(batch.candidate)
         return self.interact(request, candidate, batch.cross, batch.request_index)
+
+
+class SinglePreRanker(SplitPreRanker):
+    """A pre-ranker in parts that combines the candidates of one request alone in a cheaper way."""
+
+    @abstractmethod
+    def interact_single(self, request: Tensor, candidate: Tensor, cross: FeatureBlock) -> Tensor:
+        """Returns the logits `[N, K]` that `interact` gives for the candidates of one request.
+
+        Args:
+            request: `[1, …]` from `encode_request`.
+            candidate: `[N, …]` from `encode_candidate`.
+            cross: Cross fields, N rows.
+        """

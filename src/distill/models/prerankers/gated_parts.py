@@ -19,7 +19,7 @@ from distill.features import SideEncoder
 from distill.layers.group_gate import GroupGate
 from distill.layers.mlp import MLP
 from distill.models.heads import TaskHeads
-from distill.models.prerankers.base import SplitPreRanker
+from distill.models.prerankers.base import SinglePreRanker, SplitPreRanker
 from distill.models.prerankers.grouped import GroupedFields, PickedColumns
 
 
@@ -126,7 +126,7 @@ class SummedParts(GroupedParts):
         return RankerOutput(self.finish(hidden), {})
 
 
-class GatedParts(GroupedParts):
+class GatedParts(GroupedParts, SinglePreRanker):
     """z = rest(Σ_m s_m W_m e_m + b), s = σ(g_r + g_c + g_x) with a share of the gate from each side.
 
     Args:
@@ -135,8 +135,6 @@ class GatedParts(GroupedParts):
         mlp: See `GroupedParts`.
         heads: See `GroupedParts`.
     """
-
-    has_single = True
 
     def __init__(self, fields: GroupedFields, gate: GroupGate, mlp: MLP, heads: TaskHeads) -> None:
         super().__init__(fields, mlp, heads)
