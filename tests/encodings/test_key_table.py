@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill.encodings import key_table
 from distill.encodings.key_table import KeyTable
 
 INTEGERS = st.one_of(st.integers(-5, 30), st.integers(-(2**63), 2**63 - 1))
@@ -35,3 +37,8 @@ def check(keys: list[Any], wanted: list[Any], kind: pa.DataType) -> None:
     place = {key: position for position, key in enumerate(keys)}
     found = KeyTable(pa.array(keys, kind)).find(pa.array(wanted, kind))
     assert found.tolist() == [place.get(key, -1) for key in wanted]
+
+
+def test_texts_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_table, "hash_strings", lambda texts: np.zeros(len(texts), np.uint64))
+    assert KeyTable(pa.array(["a"])).find(pa.array(["b", "a"])).tolist() == [-1, 0]

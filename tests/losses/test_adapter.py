@@ -118,6 +118,16 @@ def test_labels_that_sample_rules_made_teach_it_nothing() -> None:
     assert torch.equal(adapter.acts_on(made.batch, made.signals), logged.any(1) & inputs.signals.valid)  # type: ignore[union-attr]
 
 
+def test_whoever_reads_adapted_logits_does_not_change_it() -> None:
+    inputs, adapter = given(), TeacherAdapter()
+    loss_of(adapter)
+    adapted = adapter.adapted_logits(inputs)
+    assert adapted.requires_grad
+    signals = adapter.adapt(inputs, adapted).signals
+    assert signals is not None
+    assert not signals.logits.requires_grad
+
+
 def test_tasks_that_it_does_not_adapt_stay_as_the_teacher_says() -> None:
     tasks = [TASKS[0], TaskInfo("buy", 0.5, taught=False)]
     inputs = given()

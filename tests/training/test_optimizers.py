@@ -12,7 +12,7 @@ from distill.errors import ConfigError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.training.combined import CombinedOptimizer
 from distill.training.lr_schedule import LRSchedule, cycle_ends
-from distill.training.optim import OptimizerFactory, table_parameters
+from distill.training.optim import OptimizerFactory, dense_parameters, table_parameters
 from distill.training.rowwise_adagrad import RowwiseAdagrad
 from tests.batches import make_schema
 
@@ -223,3 +223,13 @@ def test_a_step_that_is_withheld_leaves_sharded_tables_as_they_are() -> None:
     optimizer.withhold(torch.zeros(()))
     optimizer.step()
     assert len(module.tables.updates) == 1
+
+
+def test_dense_parameters_are_those_that_learn_outside_tables() -> None:
+    model = nn.ModuleDict(
+        {"tables": EmbeddingTables(make_schema(), 4, 0.05), "head": nn.Linear(2, 1), "frozen": nn.Linear(2, 1)}
+    )
+    model["frozen"].requires_grad_(False)
+    assert list(dense_parameters(model)) == ["head.weight", "head.bias"]
+    model["tables"].requires_grad_(False)
+    assert list(dense_parameters(model)) == ["head.weight", "head.bias"]
