@@ -76,12 +76,18 @@ class ServingBenchmark(Part):
                 remove_leftovers(root / "serving")
                 with raw_sibling(root / "serving") as folder:
                     raw = pq.read_table(source.write_raw(folder / "raw").files[0])
-                    return [row for name in self.models for row in self._of_model(name, dataset, raw)]
+                    return [row for name in self.models for row in self._of_forms(name, dataset, raw)]
         finally:
             torch.set_num_threads(threads)
 
-    def _of_model(self, name: str, dataset: Dataset, raw: pa.Table) -> list[BenchmarkRow]:
-        trained = random_model(name, dataset).in_parts()
+    def _of_forms(self, name: str, dataset: Dataset, raw: pa.Table) -> list[BenchmarkRow]:
+        """Measures a model, and also as one program if it is taken apart to be served."""
+        whole = random_model(name, dataset)
+        parts = whole.in_parts()
+        forms = {name: parts} if parts is whole else {name: parts, f"{name}, in_parts=false": whole}
+        return [row for title, trained in forms.items() for row in self._of_model(title, trained, raw)]
+
+    def _of_model(self, name: str, trained: Trained, raw: pa.Table) -> list[BenchmarkRow]:
         with tempfile.TemporaryDirectory() as scratch:
             bundle = write_bundle(trained, Path(scratch) / "bundle", BundleOptions(exported=False))
             catalogue = catalogue_of(trained, self.items)
