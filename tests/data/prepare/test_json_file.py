@@ -19,14 +19,36 @@ from distill.errors import DataError
 from distill.schema import RawColumns
 from tests.data.prepare.builders import pairs, prepare_quietly, rows, schema_of
 
-COLUMNS = ["i", "f", "s", "b", "l", "u", "t", "n", "late"]
+COLUMNS = ["i", "f", "s", "b", "l", "u", "t", "n", "late", "o"]
 LINES: list[dict[str, Any]] = [
-    {"i": 1, "f": 1, "s": "x", "b": True, "l": [], "u": 1, "t": "2025-01-01", "n": None, "messy": 1},
+    {"i": 1, "f": 1, "s": "x", "b": True, "l": [], "u": 1, "t": "2025-01-01", "n": None, "messy": 1, "o": {}},
     {"i": None, "f": 2, "b": None, "l": [1, 2], "u": 2**64 - 1, "t": "2025-01-02T00:00:00Z", "messy": "x"},
-    {"i": 3, "f": 2.5, "s": "", "b": False, "l": None, "u": 5, "t": "soon", "late": [["a"]], "messy": {"y": [1]}},
+    {
+        "i": 3,
+        "f": 2.5,
+        "s": "",
+        "b": False,
+        "l": None,
+        "u": 5,
+        "t": "soon",
+        "late": [["a"]],
+        "messy": {"y": [1]},
+        "o": {"c": [{"at": "2025-01-01", "u": 1}], "x": 1},
+    },
     {},
-    {"i": 5, "f": 1e3, "s": "ü\n", "b": True, "l": [3, None], "u": None, "t": "2025-01-05", "messy": [2]},
+    {
+        "i": 5,
+        "f": 1e3,
+        "s": "ü\n",
+        "b": True,
+        "l": [3, None],
+        "u": None,
+        "t": "2025-01-05",
+        "messy": [2],
+        "o": {"c": [{"at": "soon", "u": 2**64 - 1}, None], "y": True},
+    },
 ]
+OBJECT = pa.struct({"c": pa.list_(pa.struct({"at": pa.string(), "u": pa.uint64()})), "x": pa.int64(), "y": pa.bool_()})
 KINDS = {
     "i": pa.int64(),
     "f": pa.float64(),
@@ -37,6 +59,7 @@ KINDS = {
     "t": pa.string(),
     "n": pa.null(),
     "late": pa.list_(pa.list_(pa.string())),
+    "o": OBJECT,
 }
 
 
@@ -51,6 +74,8 @@ def read(path: Path, columns: list[str] = COLUMNS, batch_bytes: int = 1 << 20, s
 
 
 EXPECTED = [{name: line.get(name) for name in COLUMNS} for line in LINES]
+for row in EXPECTED:  # a key that an object does not have is null
+    row["o"] = None if row["o"] is None else {key: row["o"].get(key) for key in ("c", "x", "y")}
 
 
 @pytest.mark.parametrize("block", [1, 100, 1 << 24])

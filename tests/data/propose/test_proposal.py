@@ -7,16 +7,27 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.data.propose import Proposal, Sample, dataset_name, missing_parts, propose, schema_text
+from distill.data.propose import (
+    Proposal,
+    Sample,
+    check_against,
+    dataset_name,
+    missing_parts,
+    propose,
+    read_sample,
+    schema_text,
+)
 from distill.data.propose.encoding import MANY
 from distill.data.propose.fields import are_chosen, shares_values
 from distill.data.propose.text import comment, flow
 from distill.data.propose.values import Values
+from distill.data.split import TimeSplit
 from distill.schema import load_schema
 from distill.schema.plain_yaml import read_yaml
 
@@ -155,15 +166,42 @@ def test_other_sessions_and_unusable_columns_are_no_fields() -> None:
     assert lines[""].spec is None
 
 
-def test_parts_of_structs_are_named_by_paths() -> None:
-    columns = {
-        "user": pa.array([{"age": 1}] * 4),
-        "shown": pa.array([[{"sku": "a"}]] * 4),
-        "click": pa.array([0, 1] * 2),
+def test_a_log_of_structs_becomes_a_schema_of_paths(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    rows = [
+        {
+            "rid": f"r{r}",
+            "user": {"id": f"u{r % 20}", "age": 20 + r % 50},
+            "ts": 1_740_000_000 + 60 * r,
+            "candidates": [
+                {"sku": f"s{i}", "price": 1.5 * i, "clicked": int(rng.random() < 0.2), "teacher": rng.normal()}
+                for i in rng.integers(0, 30, 3 + r % 4)
+            ],
+        }
+        for r in range(80)
+    ]
+    raw, out = tmp_path / "log.parquet", tmp_path / "schema.yaml"
+    pq.write_table(pa.Table.from_pylist(rows), raw)
+    found = propose(read_sample([raw], 100))
+    assert (found.layout.shape, found.layout.request) == ("requests", "rid")
+    assert "of 3 to 6 candidates" in found.layout.why
+    assert {key: line.column for key, line in found.keys.items() if line.used} == {
+        "request": "rid",
+        "user": "user.id",
+        "item": "candidates[].sku",
+        "time": "ts",
     }
-    why = {line.column: line.why for line in propose(Sample(columns, 4, 1, 1)).fields}
-    assert "such as user.age" in why["user"]
-    assert "such as shown[].sku" in why["shown"]
+    assert fields_of(found) == {
+        "user.id": {"column": "user.id", "side": "request", "kind": "id"},
+        "user.age": {"column": "user.age", "side": "request", "kind": "number"},
+        "candidates[].sku": {"column": "candidates[].sku", "side": "candidate", "kind": "id"},
+        "candidates[].price": {"column": "candidates[].price", "side": "candidate", "kind": "number"},
+    }
+    assert [line.spec for line in found.tasks] == [{"name": "candidates_clicked", "column": "candidates[].clicked"}]
+    assert found.teacher is not None
+    assert found.teacher.spec["columns"] == {"candidates_clicked": "candidates[].teacher"}
+    out.write_text(schema_text(found, "log", "a test"))
+    check_against(out, [raw], TimeSplit())
 
 
 def test_items_are_told_from_small_numbers_by_how_many_there_are() -> None:

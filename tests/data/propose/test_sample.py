@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -103,3 +104,37 @@ def test_a_column_whose_values_cannot_be_taken_leaves_the_others(tmp_path: Path,
     sample = read_sample([write(tmp_path / "a.parquet", table)], 10)
     assert (sample.rows, list(sample.columns), list(sample.unusable)) == (2, ["n"], ["blob"])
     assert "text must be UTF-8" in sample.unusable["blob"]
+
+
+NESTED = {
+    "rid": ["a", "b", "c"],
+    "user": [{"id": "u", "at": {"city": "x"}}, None, {"id": "v", "at": None}],
+    "candidates": [[{"sku": "s", "tags": ["t"]}, {"sku": "r", "tags": []}], [], None],
+    "odd.name": [{"x": 1}] * 3,
+    "empty": [{}] * 3,
+    "user.id": [1, 2, 3],
+}
+FOUND = {
+    "rid": ["a", "b", "c"],
+    "user.id": [1, 2, 3],  # the column of that name, not the path
+    "user.at.city": ["x", None, None],
+    "candidates[].sku": [["s", "r"], [], None],
+    "candidates[].tags": [[["t"], []], [], None],
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_structs_are_sampled_by_the_paths_to_what_they_hold(tmp_path: Path, kind: str) -> None:
+    columns = dict(NESTED)
+    if kind == "jsonl":
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join(json.dumps({n: v[row] for n, v in columns.items()}) + "\n" for row in range(3)))
+    else:
+        del columns["empty"]  # which Parquet does not take
+        path = write(tmp_path / "a.parquet", pa.table(columns))
+    sample = read_sample([path], 10)
+    plain = {name: column.to_pylist() for name, column in sample.columns.items()}
+    assert plain == FOUND
+    others = {"odd.name.x", "empty"} if kind == "jsonl" else {"odd.name.x"}
+    assert set(sample.unusable) == others
+    assert sample.unusable["odd.name.x"].startswith("no path leads to it")

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as pa_json
 
 from distill.data.file_kind import file_kind
+from distill.data.prepare.json_types import Steps, join, unsigned_leaves, with_leaf, without_times
 from distill.data.prepare.raw_file import first_rows, from_row
-from distill.encodings.arrow import combine, is_list, with_readable_names
+from distill.encodings.arrow import combine, with_readable_names
 from distill.errors import DataError
 
 _BLOCK_BYTES = 1 << 24
@@ -121,9 +121,9 @@ class JsonFile:
             if self._most_rows is not None:
                 table = table.slice(0, self._most_rows - self._num_rows)
             for name in table.column_names:
-                kind = _found_type(table[name]) if name in self._needed else pa.null()
-                if pa.types.is_floating(_leaf(kind)) and _is_above_signed(table[name]):
-                    kind = self._unsigned(block, name, kind)
+                kind = without_times(table[name].type) if name in self._needed else pa.null()
+                for path in unsigned_leaves(table[name]) if name in self._needed else ():
+                    kind = self._unsigned(block, name, kind, path)
                 self._types[name] = self._joined(name, self._types.get(name, pa.null()), kind)
                 self._bytes += table[name].nbytes if name in self._needed else 0
             self._num_rows += table.num_rows
@@ -156,9 +156,9 @@ class JsonFile:
             lines.append(json.dumps(kept | {name: _written(kept[name]) for name in self._as_text & kept.keys()}))
         return "\n".join(lines).encode()
 
-    def _unsigned(self, block: bytes, name: str, kind: pa.DataType) -> pa.DataType:
-        """Returns an unsigned type for numbers of a block if all are whole, the type itself if not."""
-        unsigned = _with_leaf(kind, pa.uint64())
+    def _unsigned(self, block: bytes, name: str, kind: pa.DataType, path: Steps) -> pa.DataType:
+        """Returns the type with unsigned numbers at a path if all of a block are whole, the type itself if not."""
+        unsigned = with_leaf(kind, path, pa.uint64())
         try:
             _read(block, {name: unsigned})
         except pa.ArrowException:
@@ -172,7 +172,9 @@ class JsonFile:
             raise self._broken(error, row) from error
 
     def _joined(self, name: str, one: pa.DataType, other: pa.DataType) -> pa.DataType:
-        joined = _join(one, other) or (pa.string() if name in self._as_text else None)
+        joined = join(one, other)  # the type of an empty object is false
+        if joined is None and name in self._as_text:
+            return pa.string()
         if joined is None:
             raise self._broken(ValueError(f"Column(/{name}) changed from {one} to {other}"), self._num_rows)
         return joined
@@ -208,39 +210,3 @@ def _read(block: bytes, types: Mapping[str, pa.DataType] | None = None) -> pa.Ta
 
 def _written(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _leaf(kind: pa.DataType) -> pa.DataType:
-    return _leaf(kind.value_type) if is_list(kind) else kind
-
-
-def _with_leaf(kind: pa.DataType, leaf: pa.DataType) -> pa.DataType:
-    return pa.list_(_with_leaf(kind.value_type, leaf)) if is_list(kind) else leaf
-
-
-def _found_type(column: pa.ChunkedArray) -> pa.DataType:
-    """Returns the type of a column; text that looks like times is text, as not all of the file may look so."""
-    return _with_leaf(column.type, pa.string()) if pa.types.is_timestamp(_leaf(column.type)) else column.type
-
-
-def _is_above_signed(column: pa.ChunkedArray) -> bool:
-    values = combine(column)
-    while is_list(values.type):
-        values = values.flatten()
-    most = pc.max(values).as_py()
-    return most is not None and 2.0**63 <= most <= 2.0**64
-
-
-def _join(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Returns the narrowest type that fits values of both, None if there is none."""
-    if one == other or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    if is_list(one) and is_list(other):
-        inner = _join(one.value_type, other.value_type)
-        return None if inner is None else pa.list_(inner)
-    numbers = {pa.int64(), pa.uint64(), pa.float64()}
-    if {one, other} <= numbers:
-        return pa.float64() if pa.float64() in (one, other) else pa.uint64()
-    return None

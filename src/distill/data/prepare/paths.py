@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +38,29 @@ def with_paths(file: RawFile, needed: Sequence[str]) -> RawFile:
     paths = [name for name in dict.fromkeys(needed) if name not in names and _is_path(name)]
     found = {name: kind for name in paths if (kind := _type_of(file, name)) is not None}
     return PathFile(file, found) if found else file
+
+
+class Leaves(NamedTuple):
+    """The paths to what is in a column of structs and is not a struct itself.
+
+    Attributes:
+        named: Those that lead there.
+        others: Those that do not: a name on the way holds a dot or a bracket, or the path is the full name of a column.
+    """
+
+    named: list[str]
+    others: list[str]
+
+
+def leaves_of(schema: pa.Schema) -> dict[str, Leaves]:
+    """Returns the paths into each column of structs, or of lists of them."""
+    found = {}
+    for column in schema:
+        if any(pa.types.is_struct(kind) for kind in _levels(column.type)):
+            paths = list(_leaves(column.type, column.name))
+            named = [path for path in paths if path not in schema.names and _leads(path, column)]
+            found[column.name] = Leaves(named, [path for path in paths if path not in named])
+    return found
 
 
 class PathFile:
@@ -116,6 +140,12 @@ def _type_of(file: RawFile, name: str) -> pa.DataType | None:
             remedy="Correct the path in the schema: a dot leads into a struct, [] into the values of a list.",
         )
     return found
+
+
+def _leads(path: str, column: pa.Field) -> bool:
+    """Whether a path that was put together from names is taken apart into the same ones."""
+    root, *steps = _STEP.findall(path)
+    return _is_path(path) and root == column.name and _at(column.type, steps) is not None
 
 
 def _levels(kind: pa.DataType) -> Iterator[pa.DataType]:

@@ -44,7 +44,8 @@ def find_layout(columns: Mapping[str, pa.Array]) -> Layout:
     """
     values = {name: Values(name, array) for name, array in columns.items()}
     if lists := candidate_lists(values):
-        least, most = int(values[lists[0]].lengths.min(initial=0)), int(values[lists[0]].lengths.max(initial=0))
+        sizes = values[lists[0]].lengths
+        least, most = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
         together = f"{len(lists)} lists of the same lengths" if len(lists) > 1 else "a list"
         why = f"one row per request: {together} of {least:,} to {most:,} candidates ({', '.join(lists[:4])})"
         return Layout("requests", why, unique_key(values), lists)

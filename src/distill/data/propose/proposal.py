@@ -25,7 +25,7 @@ from distill.data.propose.sides import Groups
 from distill.data.propose.values import Values, deviations, groups_of
 from distill.data.propose.view import Line, View
 from distill.data.propose.words import LABEL, PURCHASE, has
-from distill.encodings.arrow import family, is_list
+from distill.encodings.arrow import family
 from distill.schema.names import field_name
 
 _FAMILIES = ("int", "float", "bool", "string", "null", "time", "time of day", "duration")
@@ -98,12 +98,6 @@ def _unusable(name: str, array: pa.Array) -> str:
     if not name or "\0" in name:
         return "no column can be named so: rename it"
     kind = family(array.type)
-    listed = is_list(array.type)
-    inner = array.type.value_type if listed else array.type
-    if pa.types.is_struct(inner) and inner.num_fields:
-        return (
-            f"its parts are columns: name them by paths, such as {name}{'[].' if listed else '.'}{inner.field(0).name}"
-        )
     return "" if kind.replace("list of ", "") in _FAMILIES else f"no kind of field takes {kind}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from distill.data.prepare.paths import leaves_of, with_paths
 from distill.data.prepare.raw_file import RawFile
 from distill.data.prepare.source import open_start
 from distill.encodings.arrow import common_type, family, plain_type, to_plain
@@ -26,7 +27,7 @@ class Sample:
     """The first rows of some files.
 
     Attributes:
-        columns: Raw column to its plain values `[rows]`.
+        columns: Raw column to its plain values `[rows]`; in place of structs, the paths to what they hold.
         unusable: Raw column to why it cannot be used.
         rows: Rows.
         files: Files that they are from.
@@ -56,7 +57,9 @@ def read_sample(paths: Sequence[Path], rows: int) -> Sample:
     for i, path in enumerate(chosen):
         file, names = open_start(path, -(-left // (len(chosen) - i)))
         unusable |= {name: "there twice in a file: rename one" for name, times in names.items() if times > 1}
-        read = _first_rows(file, names, -(-left // (len(chosen) - i)), bytes_left // (len(chosen) - i))
+        file, wanted, unnamed = _flattened(file, names)
+        unusable |= unnamed
+        read = _first_rows(file, wanted, -(-left // (len(chosen) - i)), bytes_left // (len(chosen) - i))
         plain = {name: _plain(column) for name, column in read.items()}
         parts.append({name: column for name, column in plain.items() if not isinstance(column, str)})
         unusable |= {name: why for name, why in plain.items() if isinstance(why, str)}
@@ -84,9 +87,19 @@ def spread(number: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, number - 1, min(number, most))})
 
 
-def _first_rows(file: RawFile, names: Counter[str], rows: int, most_bytes: int) -> dict[str, pa.ChunkedArray]:
-    """Reads the columns that are in a file once, until enough rows or bytes are there; at least one batch."""
-    wanted = [name for name in dict.fromkeys(file.schema.names) if names[name] <= 1]
+def _flattened(file: RawFile, names: Counter[str]) -> tuple[RawFile, list[str], dict[str, str]]:
+    """Returns a file with paths in place of its structs, the columns that are in it once, and what no path names."""
+    once = [name for name in dict.fromkeys(file.schema.names) if names[name] <= 1]
+    leaves = leaves_of(pa.schema([file.schema.field(name) for name in once]))
+    wanted = [path for name in once for path in (leaves[name].named if name in leaves else [name])]
+    why = "no path leads to it: a name holds a dot or a bracket, or a column has this name; rename it"
+    unnamed = {path: why for one in leaves.values() for path in one.others if path not in once}
+    unnamed |= {name: "a struct of nothing" for name, one in leaves.items() if not (one.named or one.others)}
+    return with_paths(file, wanted), wanted, unnamed
+
+
+def _first_rows(file: RawFile, wanted: list[str], rows: int, most_bytes: int) -> dict[str, pa.ChunkedArray]:
+    """Reads columns until enough rows or bytes are there; at least one batch."""
     batches: list[pa.RecordBatch] = []
     read = size = 0
     for batch in file.batches(wanted, min(_BATCH_BYTES, most_bytes)) if wanted else ():

@@ -12,7 +12,7 @@ _NO_PLURAL = {"status", "news", "is", "os", "class", "address", "has", "ts", "po
 ID = {"id", "key", "uuid", "hash", "no"}
 REQUEST = (
     *("request", "req", "search", "srch", "query", "q", "impression", "imp", "serp", "pageview", "trace", "auction"),
-    *("session", "sess"),
+    *("session", "sess", "r"),
 )
 USER = ("user", "u", "member", "visitor", "customer", "client", "account", "buyer", "viewer", "reader", "cookie")
 ITEM = (
@@ -43,7 +43,10 @@ NO_LABEL = {
     *("hist", "history", "past", "prev", "previous", "last", "recent", "num", "number", "count", "cnt", "avg", "mean"),
     *("rate", "ratio", "before", "total", "sum", "type", "time", "seq", "sequence"),
 }
-TEACHER = {"score", "ctr", "cvr", "pctr", "pcvr", "prob", "probability", "logit", "pred", "prediction", "predicted"}
+TEACHER = {
+    *("teacher", "ranker", "score", "ctr", "cvr", "pctr", "pcvr", "prob", "probability", "logit"),
+    *("pred", "prediction", "predicted"),
+}
 OUTCOME = {"dwell", "scroll", "position", "pos", "rank", "slot", "next", "revenue", "gmv", "stay"}
 _WATCH, _LASTED = {"watch", "read", "play", "view", "viewed", "listen"}, {"time", "duration", "ratio", "sec", "ms"}
 CODE = {
