@@ -5,16 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.encodings.arrow import differs, explode, plain_type, to_plain
+from distill.encodings.id_values import to_id_values, to_keys
+from distill.encodings.lists import to_ragged, to_vectors
 from distill.encodings.place import Place
-from distill.encodings.values import (
-    to_float32,
-    to_id_values,
-    to_keys,
-    to_numbers,
-    to_ragged,
-    to_times,
-    to_vectors,
-)
+from distill.encodings.times import to_times
+from distill.encodings.values import to_float32, to_numbers
 from distill.errors import DataError
 
 PLACE = Place("price", "field 'price'")

@@ -16,8 +16,8 @@ from distill.data.dataset import load_dataset
 from distill.data.prepare.progress import PassProgress
 from distill.data.stream import iterate_part
 from distill.encodings import PackedEncodings
+from distill.encodings.id_values import to_keys
 from distill.encodings.place import Place
-from distill.encodings.values import to_keys
 from distill.errors import ConfigError, DataError
 from distill.export import BundleOptions, Trained, write_bundle
 from distill.jobs.export import ItemOptions, export_bundle

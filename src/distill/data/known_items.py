@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from distill.encodings import FittedEncodings
+from distill.encodings.id_values import to_keys
 from distill.encodings.place import Place
 from distill.encodings.tables import FittedVocabulary
-from distill.encodings.values import to_keys
 from distill.schema import Kind, Schema, Side
 
 

@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from distill.encodings.arrow import Bool, Int64, family, null_mask, to_microseconds
 from distill.encodings.place import Place
 from distill.encodings.text import first_failing
-from distill.encodings.values import first, parse_times, to_numbers
+from distill.encodings.times import parse_times
+from distill.encodings.values import first, to_numbers
 from distill.errors import DataError
 from distill.schema import Epoch
 

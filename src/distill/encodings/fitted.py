@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from distill.encodings.arrow import Int64, from_lengths, to_plain
 from distill.encodings.groups import FittedGroups, Int32
 from distill.encodings.hashing import hash_values
+from distill.encodings.lists import check_lists, to_ragged, to_vectors
 from distill.encodings.made import read_field
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.place import Place
@@ -32,7 +33,6 @@ from distill.encodings.saved import (
 )
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
 from distill.encodings.tokens import ENCODINGS, FittedText, encode_text
-from distill.encodings.values import check_lists, to_ragged, to_vectors
 from distill.errors import DataError
 from distill.files import hash_bytes
 from distill.schema import OOV_ID, FieldSpec, Kind, Schema, Side

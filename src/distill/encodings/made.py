@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from distill.encodings.alike import kind_of_ids, not_alike
 from distill.encodings.arrow import Bool, Int64, is_text, null_mask
 from distill.encodings.elapsed import MICROSECONDS, to_epoch
+from distill.encodings.id_values import to_id_values
+from distill.encodings.lists import check_lists, to_ragged
 from distill.encodings.place import Place
-from distill.encodings.values import check_lists, to_id_values, to_numbers, to_ragged
+from distill.encodings.values import to_numbers
 from distill.schema import AnyMade, Combine, Difference, FieldSpec, Match, Missing, Overlap, Ratio, Side, Source
 
 Float64 = npt.NDArray[np.float64]

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from distill.encodings.arrow import Int64, combine, is_text, null_mask
 from distill.encodings.groups import FittedGroups
 from distill.encodings.hashing import hash_values
+from distill.encodings.id_values import to_id_values
 from distill.encodings.key_table import KeyTable
 from distill.encodings.place import Place
-from distill.encodings.values import Float64, first, to_id_values, to_numbers
+from distill.encodings.values import Float64, first, to_numbers
 from distill.errors import DataError
 from distill.schema import MISSING_ID, NUM_RESERVED, OOV_ID
 

@@ -24,8 +24,9 @@ from distill.data.unlabelled import FeatureEncoder, RawUnits
 from distill.data.unlabelled.uses import scoring_uses
 from distill.encodings.arrow import null_mask
 from distill.encodings.hashing import hash_values
+from distill.encodings.id_values import to_id_values
 from distill.encodings.place import Place
-from distill.encodings.values import first, to_id_values
+from distill.encodings.values import first
 from distill.errors import ConfigError, DataError
 from distill.export.trained import Trained
 from distill.models.cost.random_batch import random_block

@@ -18,8 +18,9 @@ from distill.console import plain_console
 from distill.data.datasets.fingerprint import fingerprint_files
 from distill.data.prepare.source import RawFiles
 from distill.encodings.arrow import null_mask
+from distill.encodings.id_values import to_id_values
 from distill.encodings.place import Place
-from distill.encodings.values import first, to_id_values
+from distill.encodings.values import first
 from distill.errors import DataError
 from distill.files import atomic_file
 from distill.jobs.planned_folder import begin

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from distill.data.format import Dataset
 from distill.encodings.arrow import Int64
+from distill.encodings.id_values import to_keys
 from distill.encodings.place import Place
-from distill.encodings.values import to_keys, to_numbers
+from distill.encodings.values import to_numbers
 from distill.errors import DataError
 from distill.jobs.prediction_table import SCORE
 from distill.jobs.predictions import PREDICTIONS_FILE

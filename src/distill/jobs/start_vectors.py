@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from distill.data.format import Dataset
 from distill.encodings import FittedEncodings
 from distill.encodings.arrow import Int64, combine, null_mask, to_plain
+from distill.encodings.lists import to_vectors
 from distill.encodings.place import Place
 from distill.encodings.tables import FittedIds, FittedVocabulary, TableEncoder
-from distill.encodings.values import first, to_vectors
+from distill.encodings.values import first
 from distill.errors import ConfigError, DataError
 from distill.features import EmbeddingTables, ShardedTables
 from distill.features.groups import is_group, set_group_rows

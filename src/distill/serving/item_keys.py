@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from distill.encodings.arrow import Int64, is_text, null_mask, to_plain
+from distill.encodings.id_values import to_id_values
 from distill.encodings.key_table import KeyTable
 from distill.encodings.place import Place
-from distill.encodings.values import first, to_id_values
+from distill.encodings.values import first
 from distill.errors import DataError
 from distill.serving.columns import Values, as_array
 

@@ -14,9 +14,11 @@ import pytest
 from distill.data.format import Dataset
 from distill.data.prepare.source import RawFiles
 from distill.data.split import TimeSplit
+from distill.encodings.id_values import to_id_values, to_keys
 from distill.encodings.place import Place
 from distill.encodings.text import Evidence, to_instants
-from distill.encodings.values import to_id_values, to_keys, to_numbers, to_times
+from distill.encodings.times import to_times
+from distill.encodings.values import to_numbers
 from distill.errors import DataError, SchemaError
 from tests.data.prepare.builders import pairs, prepare_quietly, rows, schema_of, write
 

@@ -15,7 +15,7 @@ from distill.data.prepare.keys import RowKeys, raw_place
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.data.split import KFoldSplit
 from distill.encodings.hashing import mix64
-from distill.encodings.values import to_times
+from distill.encodings.times import to_times
 from distill.errors import DataError
 
 TRAIN, VAL, TEST = range(3)

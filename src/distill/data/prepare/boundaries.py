@@ -9,7 +9,7 @@ import pyarrow as pa
 from distill.data.split import UNITS, instant
 from distill.encodings.arrow import family
 from distill.encodings.place import Place
-from distill.encodings.values import to_times
+from distill.encodings.times import to_times
 from distill.errors import ConfigError
 
 

@@ -17,7 +17,7 @@ from distill.data.prepare.uses import KEYS, TIMES, Use
 from distill.encodings.arrow import Bool, Int64, family, plain_type
 from distill.encodings.hashing import mix64
 from distill.encodings.place import Place
-from distill.encodings.values import to_times
+from distill.encodings.times import to_times
 from distill.errors import DataError
 from distill.schema import Events, Schema, Task
 

@@ -18,6 +18,8 @@ from distill.data.prepare.streams import Streams, absorb_stream, as_they_come
 from distill.data.prepare.threads import threads
 from distill.encodings.arrow import Bool
 from distill.encodings.fitted import FittedEncodings
+from distill.encodings.id_values import to_id_values
+from distill.encodings.lists import to_ragged
 from distill.encodings.numbers import FittedNumber, number_from_moments, piecewise_number, signed_log
 from distill.encodings.place import Place
 from distill.encodings.tables import (
@@ -29,7 +31,7 @@ from distill.encodings.tables import (
     vocabulary_from_counts,
 )
 from distill.encodings.tokens import FittedText, token_counts
-from distill.encodings.values import to_id_values, to_numbers, to_ragged
+from distill.encodings.values import to_numbers
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.schema.encoding import (
     AutoDis,

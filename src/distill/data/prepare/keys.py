@@ -11,8 +11,9 @@ from distill.codes import MISSING_KEY
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.encodings.arrow import Bool, Int64, family
 from distill.encodings.hashing import mix64
+from distill.encodings.id_values import to_keys
 from distill.encodings.place import Place
-from distill.encodings.values import first, to_keys
+from distill.encodings.values import first
 from distill.errors import DataError
 from distill.schema import Schema
 

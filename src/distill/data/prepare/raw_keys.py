@@ -10,7 +10,7 @@ from distill.data.format import RAW_ITEM, RAW_REQUEST
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.source import RawFiles
 from distill.encodings.arrow import family, plain_type
-from distill.encodings.values import text_of_key
+from distill.encodings.id_values import text_of_key
 from distill.schema import Schema
 
 _HASHED = ("string", "time")

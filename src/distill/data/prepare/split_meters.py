@@ -18,7 +18,7 @@ from distill.data.prepare.streams import Streams, absorb_stream, as_they_come
 from distill.encodings.arrow import Bool, Int64, family, null_mask
 from distill.encodings.fitted import EncodedField
 from distill.encodings.place import Place
-from distill.encodings.values import to_times
+from distill.encodings.times import to_times
 from distill.errors import DataError
 from distill.schema import FieldSpec, Kind
 

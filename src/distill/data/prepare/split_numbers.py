@@ -14,7 +14,8 @@ from distill.data.prepare.keys import RowKeys, raw_place
 from distill.data.prepare.source import RawBatch, RawFiles
 from distill.encodings.arrow import Int64
 from distill.encodings.hashing import mix64
-from distill.encodings.values import first, to_times
+from distill.encodings.times import to_times
+from distill.encodings.values import first
 from distill.errors import DataError
 
 Value = Callable[[RawBatch, RowKeys, RawFiles], Int64]

@@ -14,8 +14,9 @@ from distill.data.prepare.attribute import EventLabels
 from distill.data.prepare.chunk import Chunk, Int8
 from distill.data.prepare.listed import RawLabels, label_purpose, listed_labels
 from distill.encodings.arrow import Bool, Int64
+from distill.encodings.id_values import to_id_values
 from distill.encodings.place import Place
-from distill.encodings.values import Float64, first, to_float32, to_id_values, to_numbers, to_positive
+from distill.encodings.values import Float64, first, to_float32, to_numbers, to_positive
 from distill.errors import DataError, SchemaError
 from distill.schema import Schema, StageKey, Task
 

@@ -11,8 +11,9 @@ from distill.data.format import hidden_type
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.targets import Float32, check_values
 from distill.encodings.arrow import Bool
+from distill.encodings.lists import to_vectors
 from distill.encodings.tables import NanRule
-from distill.encodings.values import first, to_float32, to_numbers, to_vectors
+from distill.encodings.values import first, to_float32, to_numbers
 from distill.errors import DataError
 from distill.schema import HiddenColumn, Schema
 
