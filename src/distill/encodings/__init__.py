@@ -4,7 +4,8 @@ Nothing here knows torch, a dataset or a run.
 """
 
 from distill.encodings.fitted import EncodedField, FittedEncodings
-from distill.encodings.saved import PackedEncodings, SavedEncodings, SavedIds, differing, verified
+from distill.encodings.packed import PackedEncodings, verified
+from distill.encodings.saved import SavedEncodings, SavedIds, differing
 from distill.encodings.side import SideArrays
 
 __all__ = [

@@ -18,9 +18,9 @@ from distill.encodings.hashing import hash_values
 from distill.encodings.lists import check_lists, to_ragged, to_vectors
 from distill.encodings.made import read_field
 from distill.encodings.numbers import FittedNumber
+from distill.encodings.packed import PackedEncodings
 from distill.encodings.place import Place
 from distill.encodings.saved import (
-    PackedEncodings,
     SavedEncodings,
     SavedGroups,
     SavedHash,
