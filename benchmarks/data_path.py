@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig
 
 from benchmarks.data import FlatBenchmark, RequestBenchmark
-from benchmarks.prepare import measure_prepare, measure_prepare_memory, measure_text
+from benchmarks.prepare import measure_growth, measure_prepare, measure_text
 from benchmarks.reader import measure_reader
 from benchmarks.rows import BenchmarkRow
 from distill.data.build import build_dataset
@@ -38,18 +39,20 @@ class ReaderBenchmark(Part):
 
 @dataclass(frozen=True)
 class PrepareBenchmark(Part):
-    """Prepares flat rows with integer and with string ids, searches with text as ids and as tokens, and compares the
-    memory of a small and a large set.
+    """Prepares flat rows with integer and with string ids, searches with text as ids and as tokens, and sets of growing
+    size.
 
     Attributes:
-        rows: Flat rows of the measurement of speed, and of the small set.
-        large_rows: Of the large set.
+        rows: Flat rows of the measurement of speed.
+        growth: Flat rows of the sets of growing size.
+        strings: Whether their ids are strings with vocabularies, else integers as they are.
         searches: Requests with texts.
         turns: How often speed is measured.
     """
 
     rows: int
-    large_rows: int
+    growth: tuple[int, ...]
+    strings: bool
     searches: int
     turns: int
 
@@ -68,5 +71,6 @@ class PrepareBenchmark(Part):
             with raw_sibling(root / "benchmark") as folder:
                 speed = measure_prepare(sources, folder, repeats=self.turns)
                 speed += measure_text(self.searches, folder, repeats=self.turns)
-                small, large = FlatBenchmark(self.rows), FlatBenchmark(self.large_rows)
-                return [*speed, *measure_prepare_memory(small, large, folder)]
+                encoding: Literal["ids", "vocabulary"] = "vocabulary" if self.strings else "ids"
+                grown = [FlatBenchmark(rows, encoding=encoding, string_ids=self.strings) for rows in self.growth]
+                return [*speed, *measure_growth(grown, folder)]

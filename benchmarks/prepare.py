@@ -9,9 +9,10 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -24,7 +25,7 @@ from distill.errors import DataError
 
 TARGET_ROWS = 200_000
 TARGET_MEMORY = 1.15
-_CHILD_SECONDS = 1800.0
+_CHILD_SECONDS = 7200.0
 
 
 def measure_prepare(sources: Mapping[str, DatasetSource], directory: Path, *, repeats: int = 3) -> list[BenchmarkRow]:
@@ -83,36 +84,43 @@ def _rates(sources: Mapping[str, DatasetSource], directory: Path, repeats: int) 
     return rates
 
 
-def measure_prepare_memory(
-    small: DatasetSource, large: DatasetSource, directory: Path, *, timeout: float = _CHILD_SECONDS
+def measure_growth(
+    sources: Sequence[DatasetSource], directory: Path, *, timeout: float = _CHILD_SECONDS
 ) -> list[BenchmarkRow]:
-    """Compares the peak memory of preparing a small and a large data set, each in a process of its own.
+    """Prepares data sets of growing size, each in a process of its own.
 
     Args:
-        small: The yardstick.
-        large: The same with more rows.
+        sources: The same with more and more rows; the first is the yardstick.
         directory: For raw and prepared files, which are deleted.
         timeout: Seconds that one preparation may take.
 
     Returns:
-        Peak resident bytes of each.
+        Peak resident bytes of each, and the seconds of the processor that a million rows take.
 
     Raises:
         DataError: A preparation fails or takes longer.
     """
-    rows, peaks = [], []
-    for source in (small, large):
+    rows: list[BenchmarkRow] = []
+    first: _Cost | None = None
+    for source in sources:
         raw = source.write_raw(directory / "raw")
-        rows.append(raw_rows(raw))
-        peaks.append(_peak_of(raw, directory / "ready", timeout))
+        name, millions = f"prepare/{raw_rows(raw):,} rows", raw_rows(raw) / 1e6
+        found = _cost_of(raw, directory / "ready", timeout)
+        cost = _Cost(found.peak, found.processor / millions, found.wall / millions)
+        first = first or cost
+        aim = None if first is cost else f"≤ {TARGET_MEMORY}"
+        rows += [
+            BenchmarkRow(f"{name}/peak memory", cost.peak, "bytes", cost.peak / first.peak, "the first", aim),
+            _of_first(f"{name}/processor", cost.processor, first.processor),
+            _of_first(f"{name}/wall", cost.wall, first.wall),
+        ]
         shutil.rmtree(directory / "raw")
         shutil.rmtree(directory / "ready")
-    names = [f"prepare/peak memory/{count:,} rows" for count in rows]
-    against = f"{rows[0]:,} rows"
-    return [
-        BenchmarkRow(names[0], peaks[0], "bytes"),
-        BenchmarkRow(names[1], peaks[1], "bytes", peaks[1] / peaks[0], against, f"≤ {TARGET_MEMORY}"),
-    ]
+    return rows
+
+
+def _of_first(name: str, seconds: float, first: float) -> BenchmarkRow:
+    return BenchmarkRow(name, seconds, "s a million rows", seconds / first, "the first")
 
 
 def raw_rows(raw: RawDataset) -> int:
@@ -133,7 +141,15 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _peak_of(raw: RawDataset, out: Path, timeout: float) -> int:
+class _Cost(NamedTuple):
+    """Most bytes in memory; seconds of the processor, and of the clock."""
+
+    peak: int
+    processor: float
+    wall: float
+
+
+def _cost_of(raw: RawDataset, out: Path, timeout: float) -> _Cost:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_prepare_and_tell, args=(raw, out, there), daemon=True)
@@ -142,7 +158,7 @@ def _peak_of(raw: RawDataset, out: Path, timeout: float) -> int:
     try:
         if not here.poll(timeout):
             raise DataError("Preparation took too long.", where=str(out), expected=f"at most {timeout:g} s")
-        return int(here.recv())
+        return _Cost(*here.recv())
     except EOFError as error:
         raise DataError("Preparation failed; its message is above.", where=str(out)) from error
     finally:
@@ -152,5 +168,6 @@ def _peak_of(raw: RawDataset, out: Path, timeout: float) -> int:
 
 
 def _prepare_and_tell(raw: RawDataset, out: Path, there: multiprocessing.connection.Connection) -> None:
+    processor, clock = time.process_time(), time.perf_counter()
     prepare(raw, out, progress=False)
-    there.send(peak_memory())
+    there.send((peak_memory(), time.process_time() - processor, time.perf_counter() - clock))
