@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
+from distill.batch import LossReport
 from distill.data.transfer import BatchTransfer
 from distill.training.capture import steps as capture_steps
 from distill.training.capture.padding import padded
@@ -98,3 +102,22 @@ def test_a_replay_does_not_wait() -> None:
             run.steps.take(batch, step)
     assert run.steps.num_recorded == 1
     assert all(bool(value.isfinite().all()) for value in state_of(run.module).values())
+
+
+def test_a_step_that_waits_is_not_recorded_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(of_model("dropout"), drops=True)
+    monkeypatch.setattr(RankingModule, "report_of", _waiting(RankingModule.report_of))
+    losses = run.captured()
+    assert run.steps.num_recorded == 0
+    assert len(losses) == len(SEEDS)
+    assert bool(torch.stack(losses).isfinite().all())
+    torch.rand(1, device=CARD)  # torch's generator draws as before
+
+
+def _waiting(report_of: Callable[..., LossReport]) -> Callable[..., LossReport]:
+    def run(*args: Any) -> LossReport:
+        report = report_of(*args)
+        report.total.item()
+        return report
+
+    return run

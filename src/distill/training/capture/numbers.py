@@ -56,6 +56,8 @@ class DeviceNumbers:
                 self._tables.append((part, numbers))
             else:
                 self._groups += [(g, _Number(_lr_of(g), rate_type, device)) for g in part.param_groups]
+                # torch would warn of a step that could be captured and is not.
+                part._warned_capturable_if_run_uncaptured = True
         planned = [p for term in loss.terms_and_adapter().values() for p in term.schedules.values()]
         moving = [p for p in planned if not isinstance(p.schedule, Constant)]
         self._planned = [(p, _Number(p.schedule.value, torch.float32, device)) for p in moving]

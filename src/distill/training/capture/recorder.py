@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
+from distill.errors import ConfigError
+
 T = TypeVar("T")
+_WAITS = "synchronizing CUDA operation"  # what torch warns of
+_OF_THE_MODE = "Synchronization debug mode"  # that it does not notice everything
 
 
 class CannotRecord(Exception):
@@ -49,7 +55,9 @@ class Recorder(Protocol):
 class GraphRecorder:
     """Records CUDA graphs, which share one pool of memory: no two of them run at once.
 
-    Random numbers are those that the function would have drawn: torch moves its generator on at each replay.
+    Random numbers are those that the function would have drawn: torch moves its generator on at each replay. A function
+    that waited for the device when it ran is not recorded: a recording that fails midway leaves torch's generator and
+    allocator recording.
 
     Args:
         device: A GPU.
@@ -59,18 +67,25 @@ class GraphRecorder:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._pool: Any = None
+        self._waited: list[str] = []
 
     def run(self, function: Callable[[], T]) -> T:
         """See `Recorder.run`; on the stream that records."""
         present = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(present)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._stream), waits_noticed(self._waited):
             result = function()
         present.wait_stream(self._stream)
         return result
 
     def record(self, function: Callable[[], T]) -> Recording[T]:
-        """See `Recorder.record`."""
+        """See `Recorder.record`.
+
+        Raises:
+            ConfigError: The device is of no use after a recording that failed.
+        """
+        if self._waited:
+            raise CannotRecord(f"the step waits for the device ({self._waited[0]})")
         graph = torch.cuda.CUDAGraph()
         # Other threads (readers) may do as they like meanwhile.
         capture = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
@@ -78,9 +93,49 @@ class GraphRecorder:
             with capture:
                 result = function()
         except RuntimeError as error:
-            raise CannotRecord(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+            self._check_device(error)
+            raise CannotRecord(_first_line(error)) from error
         self._pool = graph.pool()
         return Recording(graph.replay, result)
+
+    def _check_device(self, failed: RuntimeError) -> None:
+        try:
+            torch.rand(1, device=self._device)
+        except RuntimeError as error:
+            raise ConfigError(
+                "A training step could not be captured, and torch cannot go on after the attempt.",
+                where="trainer.capture",
+                found=f"{_first_line(failed)}; then {_first_line(error)}",
+                remedy="Set trainer.capture=off; resume=last goes on from the last checkpoint.",
+            ) from failed
+
+
+@contextmanager
+def waits_noticed(found: list[str]) -> Iterator[None]:
+    """Adds to a list where the host waits for a GPU within (file and line, as far as torch knows); warns of all else.
+
+    Within `torch.cuda.set_sync_debug_mode("error")` a wait is the error that it was.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    if before == 2:
+        yield
+        return
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    for warning in warned:
+        if _WAITS in str(warning.message):
+            found.append(f"{warning.filename}:{warning.lineno}")
+        elif _OF_THE_MODE not in str(warning.message):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def recorder_of(device: torch.device) -> Recorder | None:
