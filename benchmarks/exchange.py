@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
+from benchmarks.exchange_worker import BY_NODES, IN_TURN, TOGETHER, are_nodes, touched
 from benchmarks.rows import BenchmarkRow
 from distill.errors import DataError
 from distill.jobs.targets import Part
@@ -35,6 +38,39 @@ def bytes_of_rows(rows: Sequence[int], width: int) -> int:
     return (len(rows) - 1) * (max(rows) * (_ID + _FLOAT * width) + _COUNT)
 
 
+@dataclass(frozen=True)
+class NodeBytes:
+    """What a rank of several machines receives when they exchange touched rows node by node.
+
+    Attributes:
+        inside: From ranks of its own machine.
+        between: From the others.
+    """
+
+    inside: int
+    between: int
+
+    @classmethod
+    def of(cls, ids: Sequence[Sequence[Tensor]], node: int, place: int, width: int) -> NodeBytes:
+        """Counts them: inside, (L − 1)·((n + t)·(4 + 4D) + 16); between, (M − 1)·(s·(4 + 4D) + 8).
+
+        n is the most rows that a rank of the node touched; s, of what all ranks of a node touched together, the most
+        whose id is `place` modulo L; t, of what all ranks touched, the most that have one place.
+
+        Args:
+            ids: Distinct touched rows of the L ranks of each of the M nodes.
+            node: Of the rank.
+            place: Of the rank in its node.
+            width: D of the table.
+        """
+        places = len(ids[node])
+        of_nodes = [torch.unique(torch.cat(list(ranks))) for ranks in ids]
+        shares = [int((rows % places == place).sum()) for rows in of_nodes]
+        results = torch.bincount(torch.unique(torch.cat(of_nodes)) % places, minlength=places).tolist()
+        own = bytes_of_rows([len(rows) for rows in ids[node]], width) + bytes_of_rows(results, width)
+        return cls(own, bytes_of_rows(shares, width))
+
+
 def bytes_of_all_reduce(numbers: int, world: int) -> float:
     """Returns the bytes that a rank receives in a ring all-reduce of float32: 2·(W − 1)/W·4·numbers."""
     return 2 * (world - 1) / world * _FLOAT * numbers
@@ -46,6 +82,8 @@ class ExchangeBenchmark(Part):
 
     Attributes:
         worlds: Numbers of processes.
+        nodes: Machines that the processes stand for, where there are more of them than that: rows are exchanged within
+            each first.
         rows: Numbers of rows that each rank touches in a step.
         ids: Rows of the table.
         width: Of the table.
@@ -54,6 +92,7 @@ class ExchangeBenchmark(Part):
     """
 
     worlds: Sequence[int]
+    nodes: int
     rows: Sequence[int]
     ids: int
     width: int
@@ -68,9 +107,11 @@ class ExchangeBenchmark(Part):
         found = {name: statistics.median(times) for name, times in self._times(world, rows).items()}
         sent = {
             "touched rows": bytes_of_rows([rows] * world, self.width),
+            BY_NODES: self._bytes_by_nodes(world, rows),
             "whole gradient": bytes_of_all_reduce(self.ids * self.width, world),
             "dense weights": bytes_of_all_reduce(self.dense, world),
         }
+        sent |= dict.fromkeys((IN_TURN, TOGETHER), sent["touched rows"] + sent["dense weights"])
         title = f"exchange/{world} processes/{rows:,} rows"
         lines = []
         for name, seconds in found.items():
@@ -82,12 +123,21 @@ class ExchangeBenchmark(Part):
             lines.append(BenchmarkRow(f"{title}/{name}, received", sent[name] / 1e6, "MB", share, "the whole table"))
         return lines
 
+    def _bytes_by_nodes(self, world: int, rows: int) -> float:
+        """Returns what rank 0 receives if the machines exchange their rows; 0 where they do not."""
+        size = world // self.nodes
+        if not are_nodes(world, self.nodes):
+            return 0.0
+        ids = [touched(rank, rows, self.ids) for rank in range(world)]
+        found = NodeBytes.of([ids[node * size :][:size] for node in range(self.nodes)], 0, 0, self.width)
+        return float(found.inside + found.between)
+
     def _times(self, world: int, rows: int) -> dict[str, list[float]]:
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch) / "times.json"
             task = {
-                "meet": str(Path(scratch) / "meet"), "out": str(out), "world": world, "rows": rows, "ids": self.ids,
-                "width": self.width, "dense": self.dense, "turns": self.turns,
+                "meet": str(Path(scratch) / "meet"), "out": str(out), "world": world, "nodes": self.nodes, "rows": rows,
+                "ids": self.ids, "width": self.width, "dense": self.dense, "turns": self.turns,
             }  # fmt: skip
             words = [sys.executable, "-m", "benchmarks.exchange_worker"]
             ranks = [

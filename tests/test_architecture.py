@@ -33,6 +33,18 @@ FLOORS = [
     {"__main__"},
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
+# Who may know that embedding tables can be sharded: by names and attributes of the source.
+SHARDING = {
+    "ShardedTable": {"features/shards.py", "features/sharded.py"},
+    "ShardedTables": {
+        "features/__init__.py",
+        "features/placement.py",
+        "features/sharded.py",
+        "training/sharded_adagrad.py",
+    },
+    "sharded_tables": {"features/__init__.py", "features/sharded.py", "training/finite.py", "training/optim.py"},
+    "sharding": {"features/placement.py", "jobs/fit_models.py", "jobs/sharding.py"},  # the key of the config
+}
 TENSORS_ONLY = ("layers", "ops", "losses/functional", "metrics/functional")
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
 
@@ -79,6 +91,29 @@ def test_lightning_and_hydra_stay_where_they_belong(path: Path) -> None:
             "distill.metrics.functional",
         )
         assert not any(name.startswith("distill") and not name.startswith(known) for name in imports)
+
+
+def _names(path: Path) -> set[str]:
+    """Names, attributes and imported names of a module."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.alias | ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+    return found
+
+
+def test_sharded_tables_have_one_seam() -> None:
+    knowing = {name: set[str]() for name in SHARDING}
+    for path in MODULES:
+        for name in knowing.keys() & _names(path):
+            knowing[name].add(str(path.relative_to(PACKAGE)))
+    assert knowing == SHARDING
+    texts = {str(path.relative_to(PACKAGE)): path.read_text(encoding="utf-8") for path in MODULES}
+    assert [place for place, text in texts.items() if "torchrec" in text or "fbgemm" in text] == ["features/shards.py"]
 
 
 @pytest.mark.parametrize("path", [PACKAGE.parents[1] / "train.py", *(PACKAGE.parents[1] / "scripts").glob("*.py")])

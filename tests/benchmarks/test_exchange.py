@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.exchange import bytes_of_all_reduce, bytes_of_rows
 from distill.ops.rows import sparse_rows
+from distill.training import sparse_sync
 from distill.training.sparse_sync import average_sparse_gradients
 
 WORLD = 4
@@ -19,13 +22,15 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Bytes of each gathering of four ranks that all send the same."""
     found: list[int] = []
 
-    def all_gather(buffers: list[Tensor], own: Tensor) -> None:
+    def all_gather(buffers: list[Tensor], own: Tensor, group: object = None, async_op: bool = False) -> SimpleNamespace:
         for buffer in buffers:
             buffer.copy_(own)
         found.append((len(buffers) - 1) * own.numel() * own.element_size())
+        return SimpleNamespace(wait=lambda: None)
 
     monkeypatch.setattr(dist, "all_gather", all_gather)
-    monkeypatch.setattr(dist, "get_world_size", lambda: WORLD)
+    monkeypatch.setattr(dist, "get_world_size", lambda group=None: WORLD)
+    monkeypatch.setattr(sparse_sync, "world_size", lambda: WORLD)
     return found
 
 

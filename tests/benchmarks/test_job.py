@@ -25,7 +25,7 @@ SMALL = {
     ],
     "bundle": ["benchmark.models=[two_tower]", "benchmark.turns=2"],
     "exchange": [
-        "benchmark.worlds=[2]",
+        "benchmark.worlds=[2,4]",
         "benchmark.rows=[10]",
         "benchmark.ids=100",
         "benchmark.dense=10",

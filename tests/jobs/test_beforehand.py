@@ -113,6 +113,27 @@ def test_what_no_data_could_make_right_is_refused_without_any(overrides: list[st
 
 
 @pytest.mark.parametrize(
+    ("overrides", "where", "says"),
+    [
+        (["callbacks.weight_average=0.9"], "callbacks.weight_average", "have no average"),
+        (["model.init_from=FOLDER/old.ckpt"], "model.init_from", "rows of elsewhere"),
+        (["+model.vectors.item.path=FOLDER/old.ckpt"], "model.vectors.item", "rows of elsewhere"),
+        (["teacher=trained", "teacher.model.init_from=FOLDER/old.ckpt"], "teacher.model.init_from", "elsewhere"),
+        (["teacher=cotrained", "loss=pfd"], "embedding.sharding", "whole embedding tables only"),
+    ],
+)
+def test_what_sharded_tables_cannot_do_is_refused(overrides: list[str], where: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "old.ckpt").touch()
+    own = [override.replace("FOLDER", str(tmp_path)) for override in overrides]
+    with pytest.raises(ConfigError, match=says) as error:
+        _check(_config(*own, "embedding=sharded", "trainer=ddp_sim"))
+    assert error.value.where == where
+    _check(_config(*own, "trainer=ddp_sim"))
+    if where != "embedding.sharding":
+        _check(_config(*own, "embedding=sharded", "trainer=cpu"))  # one process has whole tables
+
+
+@pytest.mark.parametrize(
     ("overrides", "key"),
     [
         (["data=parquet", "data.schema=x"], "data.source"),

@@ -17,7 +17,7 @@ from distill.features.sequence import (
     TransformerPooling,
 )
 from distill.features.serving import FieldSelection, ServingProjection
-from distill.features.sharded import ShardedTables
+from distill.features.sharded import ShardedTables, sharded_tables
 from distill.features.tables import EmbeddingTables
 
 __all__ = [
@@ -40,5 +40,6 @@ __all__ = [
     "TargetTransformerEncoding",
     "TransformerPooling",
     "distinct_rows",
+    "sharded_tables",
     "table_factory",
 ]

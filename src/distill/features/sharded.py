@@ -1,4 +1,8 @@
-"""Embedding tables that are divided over the ranks by TorchRec: larger than one device or machine."""
+"""Embedding tables that are divided over the ranks by TorchRec: larger than one device or machine.
+
+`sharded_tables` is how the rest of the package comes to know of them: of the weights, gradients and accumulators that
+are no parameters of a model. Who builds models asks `placement.table_factory` for them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -16,7 +20,7 @@ from distill.features.shards import KINDS, ShardedTable
 from distill.features.tables import EmbeddingTables
 from distill.schema import Schema
 
-__all__ = ["KINDS", "ShardedTables"]
+__all__ = ["KINDS", "ShardedTables", "sharded_tables"]
 
 
 class ShardedTables(EmbeddingTables):
@@ -139,6 +143,11 @@ class ShardedTables(EmbeddingTables):
                 error_msgs.append(f"{key}: expected {(table.count, width)}, found {tuple(whole.shape)}")
             else:
                 table.load_weight(whole)
+
+
+def sharded_tables(module: nn.Module) -> dict[str, ShardedTables]:
+    """Returns the tables of a module that are divided over the ranks, by their names in it; none in most runs."""
+    return {name: part for name, part in module.named_modules() if isinstance(part, ShardedTables)}
 
 
 class _Kept(Function):

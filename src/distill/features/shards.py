@@ -1,10 +1,15 @@
-"""One fused table as a sharded TorchRec collection: lookups, fused updates, and its rows as a whole."""
+"""One fused table as a sharded TorchRec collection: lookups, fused updates, and its rows as a whole.
+
+The only module that knows TorchRec.
+"""
 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +22,11 @@ KINDS = ("row_wise", "table_wise", "planned")
 EPS = 1e-8
 _BLOCK_ROWS = 1 << 18
 _FEATURE = "ids"
+_LIBRARIES = {"fbgemm_gpu", "torchrec"}
 
 
 def _torchrec(module: str) -> Any:
+    _quiet_libraries()
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -29,6 +36,17 @@ def _torchrec(module: str) -> Any:
             found=str(error),
             remedy="Install it as docs/scale.md says, or choose embedding=default.",
         ) from error
+
+
+def _quiet_libraries() -> None:
+    """Leaves out what FBGEMM and TorchRec tell loggers about themselves; their errors stay."""
+    for name in (*_LIBRARIES, "torch.fx._symbolic_trace"):  # the last warns of what TorchRec calls
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_is_worth_reading)
+
+
+def _is_worth_reading(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR or _LIBRARIES.isdisjoint(Path(record.pathname).parts)
 
 
 class ShardedTable:

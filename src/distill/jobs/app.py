@@ -40,7 +40,6 @@ _Result = TypeVar("_Result")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _TRACEBACKS = os.environ.get(_FULL_ERROR) == "1"  # the user's wish; set below for Hydra's sake too
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
-_SHARDING_LIBRARIES = {"fbgemm_gpu", "torchrec"}
 _silent = False  # whether errors are left to who called; see `silent`
 
 
@@ -225,9 +224,6 @@ def _options_first() -> None:
 def _quiet_libraries() -> None:
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in (*_SHARDING_LIBRARIES, "torch.fx._symbolic_trace"):  # the last warns of what TorchRec calls
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger().addFilter(_is_worth_reading)
     log_warnings()
     for text in (
         ".*does not have many workers.*",
@@ -242,8 +238,3 @@ def _quiet_libraries() -> None:
         ".*sync_dist=True.*",  # metrics are computed on the gathered rows, equal on every rank
     ):
         warnings.filterwarnings("ignore", text)
-
-
-def _is_worth_reading(record: logging.LogRecord) -> bool:
-    """Leaves out what FBGEMM and TorchRec tell the root logger about themselves; their errors stay."""
-    return record.levelno >= logging.ERROR or _SHARDING_LIBRARIES.isdisjoint(Path(record.pathname).parts)

@@ -16,6 +16,7 @@ from distill.jobs.monitored import check_measured
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss, check_net, model_class
 from distill.jobs.reported import check_reported
+from distill.jobs.sharding import check_sharding
 from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite
@@ -45,7 +46,9 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     cfg = assumed(cfg)
     _check_teacher_files(cfg)
     _check_parts(cfg)
-    _check_vectors(cfg)
+    plans = [FitPlan.main(cfg), *([FitPlan.of(cfg, "teacher")] if cfg.teacher.source in _TRAINED else [])]
+    _check_vectors(cfg, plans)
+    check_sharding(cfg, plans)
     if schema is not None:
         check_measured(cfg, schema)
         check_reported(cfg, schema)
@@ -83,13 +86,12 @@ def _check_teacher_files(cfg: DictConfig) -> None:
             raise ConfigError("The teacher does not exist.", where=where, found=str(path), remedy="Check the path.")
 
 
-def _check_vectors(cfg: DictConfig) -> None:
+def _check_vectors(cfg: DictConfig, plans: Sequence[FitPlan]) -> None:
     """Refuses start vectors that are not there; a run that goes on needs those of frozen rows only.
 
     Raises:
         ConfigError: A path leads nowhere.
     """
-    plans = [FitPlan.main(cfg), *([FitPlan.of(cfg, "teacher")] if cfg.teacher.source in _TRAINED else [])]
     for plan in plans:
         for table, file in plan.vectors.items():
             if not file.path.is_file() and (cfg.resume is None or file.frozen):

@@ -59,23 +59,11 @@ class FitModels:
     signals: Signals | None
 
     def build(self, total_steps: int) -> BuiltModels:
-        """Builds the model, and the teacher that it listens to: one that learns, unless its signals are there.
-
-        Raises:
-            ConfigError: The teacher learns with the student, and embedding tables are to be split.
-        """
+        """Builds the model, and the teacher that it listens to: one that learns, unless its signals are there."""
         cotraining = self.plan.cotraining
         if cotraining is None or self.signals is not None:
             model, second_head = self._own_net(table_factory(self.cfg.embedding.sharding))
             return BuiltModels(model, None if self.signals is None else self.signals.source, second_head)
-        if self.cfg.embedding.sharding is not None:
-            raise ConfigError(
-                "A cotrained teacher and its student have whole embedding tables only.",
-                where="embedding.sharding",
-                expected="null",
-                found=str(self.cfg.embedding.sharding),
-                remedy="Set embedding=default, or train the teacher first (teacher=trained).",
-            )
         if cotraining.share_embeddings:
             sharing = TableSharing()
             model, second_head = self._own_net(sharing.lend)

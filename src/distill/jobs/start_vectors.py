@@ -22,7 +22,7 @@ from distill.encodings.place import Place
 from distill.encodings.tables import FittedIds, FittedVocabulary, TableEncoder
 from distill.encodings.values import first
 from distill.errors import ConfigError, DataError
-from distill.features import EmbeddingTables, ShardedTables
+from distill.features import EmbeddingTables
 from distill.features.groups import is_group, set_group_rows
 from distill.files import hash_once
 from distill.schema import NUM_RESERVED
@@ -231,12 +231,12 @@ def _encoder(encoders: Mapping[str, TableEncoder], table: str, where: str) -> Ta
 
 def _tables(model: nn.Module, table: str, where: str) -> list[EmbeddingTables]:
     found = [m for m in model.modules() if isinstance(m, EmbeddingTables) and table in m.places and m.init_std > 0]
-    if not found or any(isinstance(m, ShardedTables) for m in found):
+    if not found:
         raise ConfigError(
             "The model has no table that can begin with vectors.",
             where=where,
-            expected="a model that embeds the field, and embedding=default",
-            found=f"{type(model).__name__}" + (" with tables that are divided over ranks" if found else ""),
+            expected="a model that embeds the field",
+            found=type(model).__name__,
         )
     return found
 

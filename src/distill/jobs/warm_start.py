@@ -14,7 +14,7 @@ from distill.data.format import Dataset
 from distill.encodings import FittedEncodings
 from distill.encodings.same_rows import rows_of_groups, same_rows
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, ShardedTables
+from distill.features import EmbeddingTables
 from distill.jobs.parts import load_model
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.serving.manifest import is_bundle
@@ -92,7 +92,7 @@ def warm_start(
 
     Raises:
         DataError: The checkpoint does not carry its encodings.
-        ConfigError: Nothing fits, or the tables of the model are divided over ranks.
+        ConfigError: Nothing fits, or the model is fitted in one pass.
     """
     if isinstance(model, FittedPreRanker):
         raise ConfigError(
@@ -107,13 +107,6 @@ def warm_start(
     for name, tables in model.named_modules(remove_duplicate=False):
         if not isinstance(tables, EmbeddingTables):
             continue
-        if isinstance(tables, ShardedTables):
-            raise ConfigError(
-                "Tables that are divided over ranks cannot begin with those of another model.",
-                where=where,
-                expected="null, or embedding=default",
-                found=str(checkpoint),
-            )
         in_tables |= {f"{name}.{parameter}" if name else parameter for parameter in tables.state_dict()}
         taking.take(name, tables, others.get(name))
         tables.set_group_rows()

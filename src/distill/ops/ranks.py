@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -57,18 +57,36 @@ def gather_ragged(tensor: Tensor, sizes: Sequence[int] | None = None) -> list[Te
         sizes: n_r of each rank, if they are known (`gather_sizes`); else they are asked for.
     """
     sizes = [size for (size,) in gather_sizes([tensor.shape[0]], tensor.device)] if sizes is None else sizes
+    return begin_gather(tensor, sizes)()
+
+
+def begin_gather(
+    tensor: Tensor, sizes: Sequence[int], group: dist.ProcessGroup | None = None
+) -> Callable[[], list[Tensor]]:
+    """Begins `gather_ragged` and returns what waits for its end: something else can be done meanwhile.
+
+    Args:
+        tensor: The own one.
+        sizes: n_r of each rank of the group.
+        group: Of the ranks that take part; None: all.
+    """
     padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
     padded[: tensor.shape[0]] = tensor
     buffers = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(buffers, padded)
-    return [buffer[:size] for buffer, size in zip(buffers, sizes, strict=True)]
+    work = dist.all_gather(buffers, padded, group=group, async_op=True)
+
+    def finish() -> list[Tensor]:
+        work.wait()
+        return [buffer[:size] for buffer, size in zip(buffers, sizes, strict=True)]
+
+    return finish
 
 
-def gather_sizes(sizes: Sequence[int], device: torch.device) -> list[list[int]]:
-    """Returns some numbers of every rank, in rank order. The host waits for them once, however many they are."""
+def gather_sizes(sizes: Sequence[int], device: torch.device, group: dist.ProcessGroup | None = None) -> list[list[int]]:
+    """Returns some numbers of every rank (of a group), in rank order. The host waits for them once, however many."""
     own = torch.tensor(sizes, dtype=torch.int64, device=device)
-    buffers = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(buffers, own)
+    buffers = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(buffers, own, group=group)
     found: list[list[int]] = torch.stack(buffers).tolist()
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -58,14 +59,46 @@ def sum_rows(ids: Tensor, values: Tensor, num_ids: int) -> tuple[Tensor, Tensor]
         The distinct ids in rising order `[u]` int64, and their sums `[u, D]`. Where the host may not look at how many
         there are, u is n: behind the distinct ids come 0, with sums of 0.
     """
-    if ids.shape[0] == 0:
-        return ids, values
-    sorted_ids, order = (ids.int() if num_ids <= _INT32 else ids).sort(stable=True)
-    starts_run = torch.ones(ids.shape, dtype=torch.bool, device=ids.device)
-    torch.ne(sorted_ids[1:], sorted_ids[:-1], out=starts_run[1:])
-    starts = places(starts_run)  # a bag that starts behind the last row is empty
-    sums = functional.embedding_bag(order, values, starts.index, mode="sum")
-    return starts.keep(sorted_ids.index_select(0, starts.rows).long(), 0), sums
+    found = EqualIds.of(ids, num_ids)
+    return found.ids, found.sums(values)
+
+
+@dataclass(frozen=True)
+class EqualIds:
+    """Which of some ids are equal: what `sum_rows` knows before it needs a value.
+
+    Attributes:
+        ids: The distinct ones as `sum_rows` returns them `[u]` int64.
+        order: The places of all, by id and then in the order in which they came `[n]`.
+        starts: Where in `order` each distinct one begins `[u]`.
+    """
+
+    ids: Tensor
+    order: Tensor
+    starts: Tensor
+
+    @classmethod
+    def of(cls, ids: Tensor, num_ids: int, exact: bool = False) -> EqualIds:
+        """Finds equal ids.
+
+        Args:
+            ids: `[n]` int64, in any order.
+            num_ids: Every id is below it.
+            exact: Whether the host rather waits than that there is padding.
+        """
+        if ids.shape[0] == 0:
+            return cls(ids, ids, ids)
+        sorted_ids, order = (ids.int() if num_ids <= _INT32 else ids).sort(stable=True)
+        starts_run = torch.ones(ids.shape, dtype=torch.bool, device=ids.device)
+        torch.ne(sorted_ids[1:], sorted_ids[:-1], out=starts_run[1:])
+        starts = places(starts_run, exact)  # a bag that starts behind the last row is empty
+        return cls(starts.keep(sorted_ids.index_select(0, starts.rows).long(), 0), order, starts.index)
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Adds up the values `[n, D]` of equal ids, always in the order of the rows: `[u, D]`."""
+        if not self.order.shape[0]:
+            return values[:0]
+        return functional.embedding_bag(self.order, values, self.starts, mode="sum")
 
 
 def is_padding(ids: Tensor) -> Tensor:

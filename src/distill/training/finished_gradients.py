@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from distill.ops.nodes import Nodes
 from distill.ops.ranks import world_size
 from distill.training.held_rows import forget_gradients, held_rows
 from distill.training.optim import table_parameters
@@ -23,12 +24,16 @@ class FinishedGradients:
         module: What is trained; rows that do not learn are known.
         apart: Parts of it that are clipped for themselves: a step of the student must not shorten one of its teacher.
         clip_norm: Dense gradients are clipped to this norm; 0 switches it off.
+        nodes: Where ranks run on several machines, these: rows are exchanged within each first.
     """
 
-    def __init__(self, module: nn.Module, apart: Sequence[nn.Module], clip_norm: float) -> None:
+    def __init__(
+        self, module: nn.Module, apart: Sequence[nn.Module], clip_norm: float, nodes: Nodes | None = None
+    ) -> None:
         self._tables = table_parameters(module)
         self._held = held_rows(module)
         self._clip_norm = clip_norm
+        self._nodes = nodes
         others, in_tables = [list(part.parameters()) for part in apart], {id(p) for p in self._tables}
         of_others = {id(p) for params in others for p in params}
         own = [p for p in module.parameters() if id(p) not in of_others]
@@ -38,7 +43,7 @@ class FinishedGradients:
         """Finishes the gradients of a step."""
         sum_sparse_gradients(self._tables)
         if world_size() > 1:
-            average_sparse_gradients(self._tables)
+            average_sparse_gradients(self._tables, self._nodes)
         forget_gradients(self._held)
         for together in self._together if self._clip_norm > 0 else ():
             dense = [p for p in together if p.grad is not None]

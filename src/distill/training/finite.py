@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from distill.features import ShardedTables
+from distill.features import sharded_tables
 
 
 class StepGradients:
@@ -20,7 +20,7 @@ class StepGradients:
 
     def __init__(self, module: nn.Module) -> None:
         self._parameters = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-        self._sharded = [(name, m) for name, m in module.named_modules() if isinstance(m, ShardedTables)]
+        self._sharded = sharded_tables(module)
 
     @property
     def are_shared(self) -> bool:
@@ -33,7 +33,7 @@ class StepGradients:
         for name, parameter in self._parameters:
             if (gradient := parameter.grad) is not None:
                 found[name] = gradient._values() if gradient.is_sparse else gradient
-        for name, tables in self._sharded:
+        for name, tables in self._sharded.items():
             found |= {f"{name}.{width}.{n}": kept for width, n, kept in tables.pending_gradients()}
         return found
 

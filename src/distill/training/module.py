@@ -21,6 +21,7 @@ from distill.metrics import MetricState, MetricSuite, ScoredRows, rows_of_batch,
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
 from distill.models.training_rows import rows_in_training
+from distill.ops.nodes import Nodes
 from distill.ops.ranks import mean_over_ranks
 from distill.ops.waiting import can_look
 from distill.sampling import Sampling
@@ -128,7 +129,10 @@ class RankingModule(pl.LightningModule):
         """Looks what learns and what does not."""
         teacher = self.signals if self.signals is not None and self.signals.learns else None
         apart = [part for part in (teacher, self.loss.adapter) if part is not None]
-        self._finish = FinishedGradients(self, apart, self._optimizer_factory.clip_norm)
+        nodes = Nodes.of(self.trainer.num_nodes, self.trainer.node_rank, self.device)
+        if nodes is not None and self.trainer.is_global_zero:
+            _log.info("Touched rows are exchanged between the ranks of each node first.")
+        self._finish = FinishedGradients(self, apart, self._optimizer_factory.clip_norm, nodes)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""

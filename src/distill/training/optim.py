@@ -11,7 +11,7 @@ from torch.optim import AdamW, Optimizer
 
 from distill.checks import require_integer, require_number
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, ShardedTables
+from distill.features import EmbeddingTables, sharded_tables
 from distill.training.combined import CombinedOptimizer
 from distill.training.row_regularization import RowRegularization
 from distill.training.rowwise_adagrad import RowwiseAdagrad
@@ -36,7 +36,7 @@ def dense_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 def count_weights(module: nn.Module) -> int:
     """Counts the weights of a module, those of sharded tables on all ranks together."""
-    sharded = sum(m.num_weights for m in module.modules() if isinstance(m, ShardedTables))
+    sharded = sum(tables.num_weights for tables in sharded_tables(module).values())
     return sharded + sum(p.numel() for p in module.parameters())
 
 
@@ -105,7 +105,7 @@ class OptimizerFactory:
         parts: dict[str, Optimizer] = {
             "dense": AdamW(groups, lr=self.lr, betas=(self.betas[0], self.betas[1]), fused=True)
         }
-        sharded = {name: m for name, m in module.named_modules() if isinstance(m, ShardedTables)}
+        sharded = sharded_tables(module)
         if sharded:
             self._check_sharded()
         if tables:

@@ -6,14 +6,17 @@ update. Works on gloo and NCCL alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from distill.ops.ranks import gather_ragged, gather_sizes
-from distill.ops.rows import coalesced, sparse_rows
+from distill.ops.nodes import Nodes
+from distill.ops.ranks import begin_gather, gather_sizes, world_size
+from distill.ops.rows import EqualIds, coalesced, sparse_rows
 
 _LARGEST_ID = 2**31
 
@@ -31,28 +34,78 @@ def sum_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
             param.grad = coalesced(param.grad)
 
 
-def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
-    """Replaces each parameter's gradient by the mean over ranks, in the same order of summation on every rank.
+def average_sparse_gradients(params: Iterable[nn.Parameter], nodes: Nodes | None = None) -> None:
+    """Replaces each parameter's gradient by the mean over ranks, the same bits on every rank.
 
     Each rank says once how many rows of every table it touched; then the row ids (in 32 bits where they fit) and the
-    gradients of a table are gathered, filled up to the most that any rank has.
+    gradients of a table are gathered, filled up to the most that any rank has. Equal ids are looked for while gradients
+    are on their way.
+
+    With several machines of L ranks each, a row that several ranks of a machine touched leaves it once: the ranks of a
+    machine gather their rows, and each adds up those whose id is its place modulo L; ranks of the same place gather
+    these sums and add them up; then the ranks of a machine gather the results. The mean is the same up to rounding,
+    since it is added up in another order.
+
+    Args:
+        params: Tables.
+        nodes: The machines; None: one.
     """
     tables = list(params)
     if not tables:
         return
-    local = [_local_gradient(param) for param in tables]
-    counts = gather_sizes([len(rows) for rows, _ in local], tables[0].device)
-    for place, (param, (rows, values)) in enumerate(zip(tables, local, strict=True)):
-        sizes = [of_rank[place] for of_rank in counts]
-        small = rows.int() if param.shape[0] <= _LARGEST_ID else rows
-        all_rows = torch.cat(gather_ragged(small, sizes)).long()
-        all_values = torch.cat(gather_ragged(values, sizes)) / dist.get_world_size()
-        param.grad = coalesced(sparse_rows(all_rows, all_values, param.shape))
+    rows = [_Rows.of(param) for param in tables]
+    if nodes is not None:
+        rows = _summed(rows, nodes.inside, nodes, exact=True)
+        rows = _summed(rows, nodes.across, exact=True)
+    rows = _summed(rows, None if nodes is None else nodes.inside)
+    for param, (ids, values, _) in zip(tables, rows, strict=True):
+        param.grad = sparse_rows(ids, values, param.shape, coalesced=True)
 
 
-def _local_gradient(param: nn.Parameter) -> tuple[Tensor, Tensor]:
-    if param.grad is None:
-        empty = torch.empty(0, dtype=torch.long, device=param.device)
-        return empty, param.new_empty((0, *param.shape[1:]))
-    grad = coalesced(param.grad)
-    return grad.indices()[0], grad.values()
+class _Rows(NamedTuple):
+    """Rows of a table `[V, D]`: ids `[n]`, values `[n, D]`, and V."""
+
+    ids: Tensor
+    values: Tensor
+    num_ids: int
+
+    @classmethod
+    def of(cls, param: nn.Parameter) -> _Rows:
+        """Returns this rank's share of the mean of a gradient, each row once."""
+        if param.grad is None:
+            empty = torch.empty(0, dtype=torch.long, device=param.device)
+            return cls(empty, param.new_empty((0, *param.shape[1:])), param.shape[0])
+        grad = coalesced(param.grad)
+        return cls(grad.indices()[0], grad.values() / world_size(), param.shape[0])
+
+
+def _summed(
+    tables: Sequence[_Rows], group: dist.ProcessGroup | None, share: Nodes | None = None, exact: bool = False
+) -> list[_Rows]:
+    """Returns the rows of all ranks of a group, those of equal ids added up in the order of the ranks.
+
+    Args:
+        tables: The own rows, of each table.
+        group: Of the ranks; None: all.
+        share: Whose place modulo their number the ids are; None: all ids.
+        exact: Whether the host rather waits for a device than that there is padding, which would be sent on.
+    """
+    counts = gather_sizes([len(rows.ids) for rows in tables], tables[0].ids.device, group)
+    begun = []
+    for table, (ids, values, num_ids) in enumerate(tables):
+        sizes = [of_rank[table] for of_rank in counts]
+        small = ids.int() if num_ids <= _LARGEST_ID else ids
+        begun.append((begin_gather(small, sizes, group), begin_gather(values, sizes, group)))
+    found = []
+    for (ids_of_ranks, values_of_ranks), (_, _, num_ids) in zip(begun, tables, strict=True):
+        equal = _equal_ids(torch.cat(ids_of_ranks()).long(), num_ids, share, exact)
+        found.append(_Rows(equal.ids, equal.sums(torch.cat(values_of_ranks())), num_ids))
+    return found
+
+
+def _equal_ids(ids: Tensor, num_ids: int, share: Nodes | None, exact: bool) -> EqualIds:
+    if share is None:
+        return EqualIds.of(ids, num_ids, exact)
+    kept = (ids % share.size == share.place).nonzero().flatten()
+    equal = EqualIds.of(ids.index_select(0, kept), num_ids, exact)
+    return replace(equal, order=kept.index_select(0, equal.order))

@@ -9,8 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from distill.errors import ConfigError, DataError
-from distill.features import ShardedTables
+from distill.errors import DataError
 
 TRAINING_WEIGHTS = "distill_training_weights"
 """Key of a checkpoint: the weights that training goes on with, by name; the state of the model has their average."""
@@ -39,21 +38,6 @@ class WeightAverage(pl.Callback):
         self.updates = self._step = 0
         self._averages: dict[str, Tensor] = {}
         self._training: Mapping[str, Tensor] | None = None
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Checks that each process has all weights.
-
-        Raises:
-            ConfigError: The tables are sharded.
-        """
-        if any(isinstance(part, ShardedTables) for part in pl_module.modules()):
-            raise ConfigError(
-                "Sharded embedding tables have no average.",
-                where="callbacks.weight_average",
-                expected="null with embedding.sharding",
-                found=str(self.decay),
-                remedy="Set callbacks.weight_average=null, or embedding=default.",
-            )
 
     @torch.no_grad()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -9,7 +9,6 @@ import torch
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
-from distill.features import ShardedTables
 from distill.layers.batch_norm import BatchNorm
 from distill.losses import LossTerm
 from distill.training.callbacks import StopOnNonFinite
@@ -71,6 +70,4 @@ def _of_part(part: nn.Module) -> str | None:
         return f"the sizes of what {what} computes depend on values"
     if isinstance(part, BatchNorm):
         return "a batch norm would count rows of padding"
-    if isinstance(part, ShardedTables):
-        return "embedding tables are sharded"
     return "layers are compiled (compile.enabled)" if part._compiled_call_impl is not None else None
