@@ -68,6 +68,13 @@ def sum_rows(ids: Tensor, values: Tensor, num_ids: int) -> tuple[Tensor, Tensor]
     return starts.keep(sorted_ids.index_select(0, starts.rows).long(), 0), sums
 
 
+def give_gradient(param: Tensor, gradient: Tensor) -> None:
+    """Sets the gradient of a parameter, which may be of another type than it: float32 of a table in bfloat16."""
+    if param.grad is None and param.grad_dtype is not gradient.dtype:
+        param.grad_dtype = gradient.dtype
+    param.grad = gradient
+
+
 def is_padding(ids: Tensor) -> Tensor:
     """Says which ids of `sum_rows` are none `[n]` bool: those that are 0 and not the first."""
     padding = ids == 0

@@ -13,7 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from distill.ops.ranks import gather_ragged, gather_sizes
-from distill.ops.rows import coalesced, sparse_rows
+from distill.ops.rounding import computed_type
+from distill.ops.rows import coalesced, give_gradient, sparse_rows
 
 _LARGEST_ID = 2**31
 
@@ -47,12 +48,12 @@ def average_sparse_gradients(params: Iterable[nn.Parameter]) -> None:
         small = rows.int() if param.shape[0] <= _LARGEST_ID else rows
         all_rows = torch.cat(gather_ragged(small, sizes)).long()
         all_values = torch.cat(gather_ragged(values, sizes)) / dist.get_world_size()
-        param.grad = coalesced(sparse_rows(all_rows, all_values, param.shape))
+        give_gradient(param, coalesced(sparse_rows(all_rows, all_values, param.shape)))
 
 
 def _local_gradient(param: nn.Parameter) -> tuple[Tensor, Tensor]:
     if param.grad is None:
         empty = torch.empty(0, dtype=torch.long, device=param.device)
-        return empty, param.new_empty((0, *param.shape[1:]))
+        return empty, param.new_empty((0, *param.shape[1:]), dtype=computed_type(param.dtype))
     grad = coalesced(param.grad)
     return grad.indices()[0], grad.values()
