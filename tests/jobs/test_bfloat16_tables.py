@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -84,10 +85,14 @@ def test_a_run_is_stored_in_bfloat16_and_served_in_float32(root: Path) -> None:
         assert value.dtype is torch.float32
         assert torch.equal(value, stored[f"model.{name}"].float())
     Bundle.load(folder / "bundle")  # which proves it on golden requests
-    run_script(
-        *("scripts/evaluate.py", "data=funnel_tiny", "trainer=cpu", f"path={folder}", f"out={root / 'again'}"),
-        *(a for a in tiny_arguments(root) if a.startswith("paths.")),
-    )
+    paths = [a for a in tiny_arguments(root) if a.startswith("paths.")]
+    run_script("scripts/evaluate.py", "data=funnel_tiny", "trainer=cpu", f"path={folder}", *paths)
+    evaluated = max((root / "runs" / "evaluate").iterdir()) / "evaluation.json"
+    (found,) = json.loads(evaluated.read_text())
+    (metrics,) = found["metrics"].values()
+    measured = load_summary(folder).metrics["distilled"]  # by the model with tables in bfloat16
+    for name in ("click/auc", "click/logloss"):
+        assert metrics[name] == pytest.approx(measured[name], abs=1e-6)
 
 
 @pytest.mark.slow
