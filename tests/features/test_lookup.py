@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from distill.features.lookup import embedding_mean, embedding_rows
+from distill.features.lookup import bag_mean, embedding_mean, embedding_rows
 from distill.ops.rows import coalesced
 
 IDS = torch.tensor([[0, 3], [3, 5], [1, 3]])
@@ -51,3 +51,29 @@ def test_no_gradient_without_need(lookup: object) -> None:
     frozen = weight.detach()
     assert not lookup(frozen).requires_grad
     torch.testing.assert_close(lookup(weight).detach(), lookup(frozen))
+
+
+def test_rows_in_bfloat16_are_float32_once_they_are_looked_up_and_so_are_their_gradients() -> None:
+    stored = _weight().detach().bfloat16().requires_grad_()
+    exact = stored.detach().float().requires_grad_()
+    for weight in (stored, exact):
+        for _ in range(2):
+            rows, mean = embedding_rows(weight, IDS), embedding_mean(weight, BAG, LENGTHS)
+            assert (rows.dtype, mean.dtype) == (torch.float32, torch.float32)
+            _loss(rows.flatten(0, 1), mean).backward()
+    assert stored.grad is not None
+    assert exact.grad is not None
+    assert stored.grad.dtype is torch.float32
+    torch.testing.assert_close(stored.grad.to_dense(), exact.grad.to_dense())
+    assert coalesced(stored.grad).values().bfloat16().float().ne(coalesced(stored.grad).values()).any()
+    padded = torch.tensor([[3, 3, 9], [0, 0, 0]])
+    for ids, lengths in ((padded, torch.tensor([3, 0])), (BAG, LENGTHS), (BAG[:0], torch.tensor([0, 0]))):
+        with torch.no_grad():
+            torch.testing.assert_close(embedding_mean(stored, ids, lengths), embedding_mean(exact, ids, lengths))
+
+
+def test_means_of_a_table_in_bfloat16_are_those_of_float32() -> None:
+    """256 rows of 1 and one of 2: a sum in bfloat16 would not get beyond 256."""
+    weight = torch.tensor([[1.0], [2.0]]).bfloat16()
+    ids = torch.tensor([0] * 256 + [1])
+    assert float(bag_mean(weight, ids, torch.tensor([0]))) == pytest.approx(258 / 257)

@@ -1,6 +1,6 @@
 import torch
 
-from distill.ops.random import hashed_uniform
+from distill.ops.random import hashed_bits, hashed_number, hashed_uniform
 
 
 def test_known_values_of_splitmix64():
@@ -27,3 +27,31 @@ def test_uniform_and_independent_of_neighbours():
     correlation = torch.corrcoef(torch.stack([draws[:-1], draws[1:]]))[0, 1]
     assert correlation.abs() < 0.013
     assert hashed_uniform(torch.arange(100_000), 2, 1).ne(draws).all()
+
+
+def test_bits_of_a_table_are_uniform_and_those_of_no_other_value():
+    rows = torch.arange(20_000)
+    bits = hashed_bits(torch.tensor(7), rows, 6)
+    assert bits.dtype is torch.int32
+    assert 0 <= int(bits.min()) < int(bits.max()) < 2**16
+    counts = torch.histc(bits.float(), 16, 0, 2**16) / (bits.numel() / 16)
+    assert (counts - 1).abs().max() < 0.05
+    each = bits.double().T
+    neighbours = torch.cat([each, each.roll(1, 1), hashed_bits(torch.tensor(8), rows, 6).double().T])
+    assert (torch.corrcoef(neighbours) - torch.eye(18)).abs().max() < 0.03
+
+
+def test_bits_depend_on_key_row_and_column_alone():
+    rows = torch.tensor([5, 0, 123_456_789_012, 5])
+    bits = hashed_bits(torch.tensor(7), rows, 5)
+    assert torch.equal(bits[0], bits[3])
+    assert torch.equal(bits[[2]], hashed_bits(torch.tensor(7), rows[[2]], 5))
+    assert torch.equal(bits[:, :3], hashed_bits(torch.tensor(7), rows, 3))
+    assert not torch.equal(bits, hashed_bits(torch.tensor(8), rows, 5))
+    assert hashed_bits(torch.tensor(7), rows[:0], 5).shape == (0, 5)
+
+
+def test_numbers_depend_on_all_of_their_salts():
+    found = {hashed_number(*salts) for salts in ((), (0,), (0, 0), (1, 0), (0, 1), (2**63, 1))}
+    assert len(found) == 6
+    assert all(-(2**63) <= number < 2**63 for number in found)

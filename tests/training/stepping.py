@@ -15,6 +15,7 @@ from distill.batch import Batch, FeatureBlock, Ragged, TeacherSignals
 from distill.data.catalogue import Catalogue
 from distill.data.items import ItemFields
 from distill.data.popularity import ItemExposures
+from distill.features import EmbeddingTables, TableFactory
 from distill.jobs.parts import build_model
 from distill.losses import CompositeLoss, LossTerm, TaskInfo
 from distill.losses.setting import LossSetting
@@ -106,11 +107,13 @@ def module_of(
     rows: RowRegularization | None = None,
     dense_rows: int = 0,
     overrides: tuple[str, ...] = (),
+    tables: TableFactory = EmbeddingTables,
 ) -> RankingModule:
     """A module in training, with its trainer."""
     torch.manual_seed(1)
     if isinstance(model, str):
-        model = build_model(dict(_net(model, overrides)), VIEW if model in PRERANKERS else SCHEMA, "model.net")
+        view = VIEW if model in PRERANKERS else SCHEMA
+        model = build_model(dict(_net(model, overrides)), view, "model.net", tables)
     loss, sampling = CompositeLoss(terms or {"hard": HardBCE()}), Sampling(samplers or {})
     known = setting(model)
     loss.setup(known)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from distill.batch import Batch, TeacherSignals
+from distill.features import table_factory
 from distill.losses import CompositeLoss, LossTerm, TeacherAdapter, terms
 from distill.losses.composite import Weighting
 from distill.ops.waiting import as_on_a_device
@@ -108,6 +109,13 @@ def of_small_tables(_: str) -> RankingModule:
     return module_of("two_tower", dense_rows=12)
 
 
+def of_bfloat16(name: str) -> RankingModule:
+    """Tables in bfloat16; L2, max-norm and Adam on small ones move rows too."""
+    rows = RowRegularization(embedding_l2=0.3, embedding_l2_steps="all", embedding_max_norm=0.2)
+    small = 12 if name == "rowwise_adagrad" else 0
+    return module_of("two_tower", embedding=name, rows=rows, dense_rows=small, tables=table_factory(None, "bfloat16"))
+
+
 CASES: list[tuple[Callable[[str], RankingModule], str]] = [
     *((of_model, name) for name in (*MODELS, *OTHERS)),
     *((of_term, name) for name in TERMS),
@@ -117,6 +125,7 @@ CASES: list[tuple[Callable[[str], RankingModule], str]] = [
     *((of_adapter, name) for name in ("affine", "perceptron")),
     (of_small_tables, "small_tables"),
     *((of_regularised, name) for name in ("rowwise_adagrad", "sparse_adam")),
+    *((of_bfloat16, name) for name in ("rowwise_adagrad", "sparse_adam")),
 ]
 
 

@@ -26,6 +26,8 @@ class BorrowedTables(EmbeddingTables):
         lender: Tables of the other model; its parameters are replaced by the joint ones.
         own: Fields whose tables are not shared, though both models have them.
 
+    The rows are stored in the type of the lender's.
+
     Raises:
         ConfigError: A field of `own` does not exist, or a shared table has another width here.
     """
@@ -33,7 +35,7 @@ class BorrowedTables(EmbeddingTables):
     def __init__(
         self, schema: Schema, embedding_dim: int, init_std: float, lender: EmbeddingTables, own: Collection[str]
     ) -> None:
-        super().__init__(schema, embedding_dim, init_std)
+        super().__init__(schema, embedding_dim, init_std, lender.dtype)
         alone = dict(self._places)
         self._not_shared = _tables_of(schema, own)
         _check_widths(alone, lender, self._not_shared)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from distill.features.lookup import bag_mean
 from distill.schema import Schema
 
 
@@ -56,7 +56,7 @@ def set_group_rows(rows: Tensor, of: Tensor) -> None:
     order = group.argsort(stable=True)
     ids, sizes = torch.unique_consecutive(group[order], return_counts=True)
     starts = sizes.cumsum(0) - sizes
-    rows[ids] = functional.embedding_bag(member[order], rows.detach(), starts, mode="mean")
+    rows[ids] = bag_mean(rows.detach(), member[order], starts).to(rows.dtype)
 
 
 def is_group(of: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 Autograd adds the sparse gradients of several lookups with an addition that is several times slower than the lookups
 themselves. Here each lookup appends its rows to the parameter's gradient instead; equal rows are summed once, by the
 optimiser.
+
+Rows of a table in bfloat16 are gathered as they are, and are float32 from there on, as is their gradient.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from distill.layers.ragged import padded_mean
-from distill.ops.rows import sparse_rows
+from distill.ops.rounding import computed_type
+from distill.ops.rows import give_gradient, sparse_rows
 
 
 def embedding_rows(weight: Tensor, ids: Tensor) -> Tensor:
@@ -27,10 +30,10 @@ def embedding_rows(weight: Tensor, ids: Tensor) -> Tensor:
         ids: Any shape `[…]` int64.
 
     Returns:
-        `[…, D]`.
+        `[…, D]`; float32 of a table in bfloat16.
     """
     if not (torch.is_grad_enabled() and weight.requires_grad and weight.is_leaf):
-        return functional.embedding(ids, weight)
+        return _rows(weight, ids)
     rows: Tensor = _Rows.apply(weight, ids)  # type: ignore[no-untyped-call]
     return rows
 
@@ -44,7 +47,7 @@ def embedding_mean(weight: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
         lengths: `[B]` int64.
 
     Returns:
-        `[B, D]`; 0 for an empty sequence.
+        `[B, D]`, 0 for an empty sequence; float32 of a table in bfloat16.
     """
     if not (torch.is_grad_enabled() and weight.requires_grad and weight.is_leaf):
         return _mean(weight, ids, lengths)
@@ -57,7 +60,7 @@ class _Rows(Function):
     def forward(ctx: Any, weight: Tensor, ids: Tensor) -> Tensor:
         ctx.weight = weight
         ctx.save_for_backward(ids)
-        return functional.embedding(ids, weight)
+        return _rows(weight, ids)
 
     @staticmethod
     @once_differentiable
@@ -83,11 +86,30 @@ class _Mean(Function):
         return None, None, None
 
 
+def bag_mean(weight: Tensor, ids: Tensor, starts: Tensor) -> Tensor:
+    """Averages the rows of bags that lie one behind the other, in float32 those of a table in bfloat16.
+
+    Args:
+        weight: Table `[V, D]`.
+        ids: Of all bags `[n]` int64.
+        starts: Where each bag begins `[B]` int64.
+
+    Returns:
+        `[B, D]`; 0 for an empty bag.
+    """
+    if weight.dtype is not computed_type(weight.dtype):
+        weight, ids = _rows(weight, ids), torch.arange(ids.shape[0], device=ids.device)
+    return functional.embedding_bag(ids, weight, starts, mode="mean")
+
+
+def _rows(weight: Tensor, ids: Tensor) -> Tensor:
+    return functional.embedding(ids, weight).to(computed_type(weight.dtype))
+
+
 def _mean(weight: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
     if ids.dim() == 2:
-        return padded_mean(functional.embedding(ids, weight), lengths)
-    starts = lengths.cumsum(0) - lengths
-    return functional.embedding_bag(ids, weight, starts, mode="mean")
+        return padded_mean(_rows(weight, ids), lengths)
+    return bag_mean(weight, ids, lengths.cumsum(0) - lengths)
 
 
 @torch.no_grad()
@@ -98,4 +120,4 @@ def _append(weight: Tensor, ids: Tensor, values: Tensor) -> None:
             weight.grad = before.index_add(0, ids, values.to(before.dtype))
             return
         ids, values = torch.cat([before._indices()[0], ids]), torch.cat([before._values(), values])
-    weight.grad = sparse_rows(ids, values, weight.shape)
+    give_gradient(weight, sparse_rows(ids, values, weight.shape))

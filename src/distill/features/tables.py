@@ -37,19 +37,25 @@ class EmbeddingTables(nn.Module):
         schema: Prepared schema: every id field knows its `size`.
         embedding_dim: Width of fields that do not name their own.
         init_std: Standard deviation of the initial rows.
+        dtype: In which rows are stored. Those of bfloat16 are float32 once they are looked up, and so are their
+            gradients; the initial ones are those of float32, rounded.
 
     Attributes:
         embedding_dim: As given.
         init_std: As given.
+        dtype: As given.
         id_dropout: Of the ids that are looked up; None without.
         value_dropout: Of the values of their rows; None without.
         groups: Groups of the ids of `cold` fields.
         started: Table to the ids whose rows begin with something of their own.
     """
 
-    def __init__(self, schema: Schema, embedding_dim: int, init_std: float = 0.05) -> None:
+    def __init__(
+        self, schema: Schema, embedding_dim: int, init_std: float = 0.05, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
+        self.dtype = dtype
         self._places: dict[str, TablePlace] = {}
         rows: dict[int, int] = {}
         for spec in schema.fields:
@@ -122,7 +128,10 @@ class EmbeddingTables(nn.Module):
         return found
 
     def _allocate(self, rows: dict[int, int], init_std: float) -> None:
-        weights = {str(width): nn.Parameter(self._initial(count, width, init_std)) for width, count in rows.items()}
+        weights = {
+            str(width): nn.Parameter(self._initial(count, width, init_std).to(self.dtype))
+            for width, count in rows.items()
+        }
         self.weights = nn.ParameterDict(OrderedDict(weights))  # of a plain dict it would sort the widths as text
 
     def _initial(self, count: int, width: int, std: float) -> Tensor:

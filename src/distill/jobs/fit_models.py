@@ -14,7 +14,7 @@ from distill.data.format import Dataset
 from distill.data.stream.signals import DATASET as SIGNALS_IN_DATASET
 from distill.data.stream.signals import open_sidecar
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, TableFactory, TableSharing, table_factory
+from distill.features import TableFactory, TableSharing, table_factory
 from distill.jobs.fit_plan import FitPlan, Signals
 from distill.jobs.parts import build_model, hidden_vectors, model_card, widths
 from distill.jobs.two_heads import build_two_headed
@@ -61,16 +61,18 @@ class FitModels:
     def build(self, total_steps: int) -> BuiltModels:
         """Builds the model, and the teacher that it listens to: one that learns, unless its signals are there."""
         cotraining = self.plan.cotraining
+        embedding = self.cfg.embedding
         if cotraining is None or self.signals is not None:
-            model, second_head = self._own_net(table_factory(self.cfg.embedding.sharding))
+            model, second_head = self._own_net(table_factory(embedding.sharding, embedding.dtype))
             return BuiltModels(model, None if self.signals is None else self.signals.source, second_head)
+        whole = table_factory(None, embedding.dtype)
         if cotraining.share_embeddings:
-            sharing = TableSharing()
+            sharing = TableSharing(whole)
             model, second_head = self._own_net(sharing.lend)
             teacher = self._net(cotraining.teacher, sharing.borrow(cotraining.own_embeddings))
         else:
-            model, second_head = self._own_net(EmbeddingTables)
-            teacher = self._net(cotraining.teacher, EmbeddingTables)
+            model, second_head = self._own_net(whole)
+            teacher = self._net(cotraining.teacher, whole)
         loss, tasks = cotraining.teacher.build_loss(), self.dataset.schema.task_names
         loss.setup(cotrained_setting(task_infos(self.dataset.schema, tasks), total_steps))
         return BuiltModels(model, CotrainedTeacher(teacher, loss, self.card(cotraining.teacher)), second_head)

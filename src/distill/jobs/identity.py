@@ -49,7 +49,7 @@ MACHINE = (
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.strategy",
-    "embedding",
+    "embedding.sharding",
 )
 """What computes. A run may go on elsewhere if its batches stay the same: `data.loader.num_shards`."""
 

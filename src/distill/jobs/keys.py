@@ -36,6 +36,7 @@ KEYS: dict[str, Any] = {
     "logger.tensorboard": bool,
     "logger.extra": Mapping[str, Any],
     "embedding.sharding": Literal["row_wise", "table_wise", "planned"] | None,
+    "embedding.dtype": Literal["float32", "bfloat16"],
     "compile.enabled": bool,
     "compile.mode": _Text,
     "compile.dynamic": bool | None,

@@ -189,6 +189,7 @@ class _Run:
             "plan": {n: getattr(plan, n) for n in (*plan.__dataclass_fields__, "taught") if n not in _FILES},
             "init_from": None if plan.init_from is None else hash_once(plan.init_from),
             **({"vectors": {name: file.identity() for name, file in plan.vectors.items()}} if plan.vectors else {}),
+            **({} if self.cfg.embedding.dtype == "float32" else {"embedding": str(self.cfg.embedding.dtype)}),
             "trainer": {name: value for name, value in config["trainer"].items() if name != "max_epochs"},  # the plan's
             "stopping": config["callbacks"],
             "loader": config["data"]["loader"],

@@ -14,12 +14,13 @@ from distill.errors import ConfigError, DataError
 from distill.jobs.warm_start import Taken
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.combined import CombinedOptimizer
+from distill.training.moved_rows import ROUNDING_STATE
 from distill.training.row_regularization import ROW_COUNTS
 from distill.training.small_tables import SMALL_STATE
 
 State = dict[str, Any]
 _MODEL = "model."
-_ANEW = ROW_COUNTS | SMALL_STATE  # of steps of this run, or not by row
+_ANEW = ROW_COUNTS | SMALL_STATE | ROUNDING_STATE  # of steps of this run, or not by row
 _ADAM = {"step", "exp_avg", "exp_avg_sq"}  # which Adam makes at its first step
 
 
@@ -78,9 +79,9 @@ class WarmOptimizer(pl.Callback):
             found = self._old.get(name)
             return found if found is not None and _fits(found, parameter) else None
         moves = [moved for moved in self._taken.moved if moved.name == name]
-        if not moves or name not in self._old:
+        old = {key: value for key, value in self._old.get(name, {}).items() if key not in _ANEW}
+        if not moves or not old:
             return None
-        old = {key: value for key, value in self._old[name].items() if key not in _ANEW}
         self._check_kind(initial.keys() - _ANEW or _ADAM, old.keys())
         state = _nothing(old, parameter) | _copied(initial)
         for moved in moves:

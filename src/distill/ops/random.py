@@ -22,11 +22,37 @@ def hashed_uniform(keys: Tensor, *salts: int) -> Tensor:
 
     Reference: SplitMix64: Steele et al., "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
     """
-    salt = 0
-    for value in salts:
-        salt = _mixed_number((salt + value + _GOLDEN) & _MASK)
-    bits = _mixed(_mixed(keys + _signed(salt)) + _signed(_GOLDEN))
+    bits = _mixed(_mixed(keys + hashed_number(*salts)) + _signed(_GOLDEN))
     return (_shifted(bits, 11)).to(torch.float64) * 2.0**-53
+
+
+def hashed_bits(key: Tensor, rows: Tensor, width: int) -> Tensor:
+    """Draws 16 bits for each value of some rows of a table, the same for the same key, row and column on every device.
+
+    A hash of 64 bits gives those of four columns.
+
+    Args:
+        key: Scalar int64 on the device of the rows; another one gives other draws.
+        rows: `[n]` int64.
+        width: D.
+
+    Returns:
+        `[n, D]` int32, in 0..65535.
+
+    Reference: As of `hashed_uniform`.
+    """
+    columns = torch.arange(-(-width // 4), device=rows.device) * _signed(_SECOND)
+    places = rows.unsqueeze(1) * _signed(_GOLDEN) + columns
+    bits = _mixed(places + _mixed(key + _signed(_GOLDEN))).view(torch.int16)
+    return bits[:, :width].int() & 0xFFFF
+
+
+def hashed_number(*salts: int) -> int:
+    """Returns a signed number of 64 bits that depends on all of some numbers, in their order."""
+    found = 0
+    for salt in salts:
+        found = _mixed_number((found + salt + _GOLDEN) & _MASK)
+    return _signed(found)
 
 
 def _mixed(x: Tensor) -> Tensor:

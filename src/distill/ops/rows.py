@@ -101,6 +101,13 @@ class EqualIds:
         return functional.embedding_bag(self.order, values, self.starts, mode="sum")
 
 
+def give_gradient(param: Tensor, gradient: Tensor) -> None:
+    """Sets the gradient of a parameter, which may be of another type than it: float32 of a table in bfloat16."""
+    if param.grad is None and param.grad_dtype is not gradient.dtype:
+        param.grad_dtype = gradient.dtype
+    param.grad = gradient
+
+
 def is_padding(ids: Tensor) -> Tensor:
     """Says which ids of `sum_rows` are none `[n]` bool: those that are 0 and not the first."""
     padding = ids == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from distill.arguments import Bundle
 from distill.checks import require_number
 from distill.errors import ConfigError
 from distill.ops.rows import coalesced, sparse_rows
+from distill.training.moved_rows import move_rows
 
 _TOUCHED_AT, _STEPS = "touched_at", "steps"
 ROW_COUNTS = frozenset({_TOUCHED_AT, _STEPS})
@@ -41,7 +42,8 @@ class RowRegularization(Bundle):
     Attributes:
         embedding_l2: λ.
         embedding_l2_steps: `touched` or `all`.
-        embedding_max_norm: A touched row that is longer after the update is shortened to this norm; None leaves it.
+        embedding_max_norm: A touched row that is longer after the update is shortened to this norm (of a table in
+            bfloat16, to what it is rounded to at random); None leaves it.
     """
 
     embedding_l2: float = 0.0
@@ -84,23 +86,23 @@ class RowRegularization(Bundle):
         grad = coalesced(param.grad)
         rows, values = grad._indices()[0], grad._values()
         moved = _moved(values, withheld)
-        penalty = param.index_select(0, rows).mul_(self.embedding_l2)
+        penalty = param.index_select(0, rows).to(values.dtype).mul_(self.embedding_l2)
         if self.embedding_l2_steps == "all":
             penalty *= _steps_since(rows, moved, state, withheld).unsqueeze(1)
         values = values + penalty.masked_fill_(~moved.unsqueeze(1), 0.0)
         param.grad = sparse_rows(rows, values, param.shape, coalesced=True)
 
-    def limit(self, param: Tensor, withheld: Tensor | None) -> None:
+    def limit(self, param: Tensor, state: Mapping[str, Any], withheld: Tensor | None) -> None:
         """Shortens the rows of a fused table that its gradient touched; arguments as of `penalise`."""
         if self.embedding_max_norm is None or param.grad is None:
             return
         grad = coalesced(param.grad)
         rows = grad._indices()[0]
-        values = param.index_select(0, rows)
+        values = param.index_select(0, rows).to(grad.dtype)
         norm = values.norm(dim=1, keepdim=True).clamp_(min=_SMALLEST)
         excess = (self.embedding_max_norm / norm).clamp_(max=1.0).sub_(1.0)
         still = ~_moved(grad._values(), withheld).unsqueeze(1)
-        param.index_add_(0, rows, values.mul_(excess).masked_fill_(still, 0.0))
+        move_rows(param, rows, values.mul_(excess).masked_fill_(still, 0.0), state, withheld)
 
 
 def _moved(values: Tensor, withheld: Tensor | None) -> Tensor:

@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from distill.errors import ConfigError
 from distill.ops.rows import coalesced
+from distill.training.moved_rows import move_rows
 from distill.training.small_tables import SmallTables
 from distill.training.touched_rows import TouchedRows
 
@@ -18,7 +19,8 @@ from distill.training.touched_rows import TouchedRows
 class RowwiseAdagrad(TouchedRows):
     """Updates G_r ← G_r + mean(g_r²), w_r ← w_r − lr·g_r / (√G_r + eps) on the rows of a sparse gradient.
 
-    One float of state per row instead of one or two per weight.
+    One float of state per row instead of one or two per weight. It is float32 of a table in bfloat16, and so is what is
+    added to it and to the rows.
 
     Args:
         params: Two-dimensional parameters with sparse gradients, or these with their names.
@@ -73,4 +75,4 @@ class RowwiseAdagrad(TouchedRows):
         total.index_add_(0, rows, values.square().mean(dim=1))
         touched = total.index_select(0, rows)
         step = values * (-rate / (touched.sqrt() + group["eps"])).unsqueeze(1)  # 0 on padding, which has row 0
-        param.index_add_(0, rows, step)
+        move_rows(param, rows, step, self.state[param], self.found_inf)

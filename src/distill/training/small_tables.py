@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.features import EmbeddingTables
+from distill.training.moved_rows import move_rows
 
 _FIRST, _SECOND, _STEPS = "small_avg", "small_avg_sq", "small_steps"
 SMALL_STATE = frozenset({_FIRST, _SECOND, _STEPS})
@@ -80,7 +81,7 @@ class SmallTables:
         second.lerp_(dense.square(), goes * (1 - self._betas[1]))
         first_bias, second_bias = (1 - beta**steps for beta in self._betas)
         change = first / first_bias / ((second / second_bias).sqrt_() + _EPS) * (-self._ratio * rate)
-        param.index_add_(0, self._rows, change.masked_fill(stays, 0.0).to(param.dtype))
+        move_rows(param, self._rows, change.masked_fill(stays, 0.0), state, withheld)
         return gradient[1].masked_fill(inside.unsqueeze(1), 0.0)
 
     def _slots(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim import SparseAdam
 
+from distill.ops.rounding import computed_type
 from distill.ops.rows import coalesced, is_padding
+from distill.training.moved_rows import move_rows
 from distill.training.touched_rows import TouchedRows
 
 
@@ -35,7 +37,8 @@ class TouchedRowsAdam(TouchedRows, SparseAdam):
         betas, eps = group["betas"], group["eps"]
         state = self.state[param]
         if "step" not in state:
-            state |= {"step": 0, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}
+            zeros = torch.zeros_like(param, dtype=computed_type(param.dtype))
+            state |= {"step": 0, "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
         assert param.grad is not None
         grad = coalesced(param.grad)
         rows, values = grad._indices()[0], grad._values()
@@ -45,7 +48,7 @@ class TouchedRowsAdam(TouchedRows, SparseAdam):
         first = self._moved(state["exp_avg"], rows, values, 1 - betas[0], idle)
         second = self._moved(state["exp_avg_sq"], rows, values.pow(2), 1 - betas[1], idle)
         update = -rate * first.div_(second.sqrt_().add_(eps))
-        param.index_add_(0, rows, update.masked_fill_(idle, 0.0))
+        move_rows(param, rows, update.masked_fill_(idle, 0.0), state, self.found_inf)
 
     def _moved(self, mean: Tensor, rows: Tensor, values: Tensor, share: float, idle: Tensor) -> Tensor:
         """Moves rows of a running mean a share of the way to new values; returns the new rows."""

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from distill.ops.nodes import Nodes
 from distill.ops.ranks import begin_gather, gather_sizes, world_size
-from distill.ops.rows import EqualIds, coalesced, sparse_rows
+from distill.ops.rounding import computed_type
+from distill.ops.rows import EqualIds, coalesced, give_gradient, sparse_rows
 
 _LARGEST_ID = 2**31
 
@@ -59,7 +60,7 @@ def average_sparse_gradients(params: Iterable[nn.Parameter], nodes: Nodes | None
         rows = _summed(rows, nodes.across, exact=True)
     rows = _summed(rows, None if nodes is None else nodes.inside)
     for param, (ids, values, _) in zip(tables, rows, strict=True):
-        param.grad = sparse_rows(ids, values, param.shape, coalesced=True)
+        give_gradient(param, sparse_rows(ids, values, param.shape, coalesced=True))
 
 
 class _Rows(NamedTuple):
@@ -74,7 +75,8 @@ class _Rows(NamedTuple):
         """Returns this rank's share of the mean of a gradient, each row once."""
         if param.grad is None:
             empty = torch.empty(0, dtype=torch.long, device=param.device)
-            return cls(empty, param.new_empty((0, *param.shape[1:])), param.shape[0])
+            none = param.new_empty((0, *param.shape[1:]), dtype=computed_type(param.dtype))
+            return cls(empty, none, param.shape[0])
         grad = coalesced(param.grad)
         return cls(grad.indices()[0], grad.values() / world_size(), param.shape[0])
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from distill.features.lookup import embedding_rows
 from distill.training.checkpoint_io import AtomicCheckpointIO
 from distill.training.combined import CombinedOptimizer
 from distill.training.rowwise_adagrad import RowwiseAdagrad
@@ -48,15 +49,39 @@ class Model(pl.LightningModule):
         )
 
 
+class Stored(nn.Module):
+    """A table in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(5, 3).bfloat16())
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return embedding_rows(self.weight, ids)
+
+
+class StoredModel(Model):
+    """The model with such a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model[0] = Stored()
+
+
 def copied(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
 def fit(
-    folder: Path, *callbacks: pl.Callback, resumed: Path | None = None, accumulate: int = 1, epochs: int = 2
+    folder: Path,
+    *callbacks: pl.Callback,
+    resumed: Path | None = None,
+    accumulate: int = 1,
+    epochs: int = 2,
+    kind: type[Model] = Model,
 ) -> tuple[Model, pl.Trainer]:
     """Trains, from a checkpoint if one is given."""
-    model = Model()
+    model = kind()
     trainer = pl.Trainer(
         default_root_dir=folder,
         accelerator="cpu",

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from distill.errors import DataError
 from distill.training.callbacks import KeptGradients, WeightAverage
-from distill.training.callbacks.weight_average import TRAINING_WEIGHTS
+from distill.training.callbacks.weight_average import EXACT_AVERAGES, TRAINING_WEIGHTS
 from distill.training.checkpoint_io import read_checkpoint
-from tests.training.callbacks.averaging import BATCHES, Model, SaveAt, copied, fit
+from tests.training.callbacks.averaging import BATCHES, Model, SaveAt, StoredModel, copied, fit
 
 DECAY = 0.6
 
@@ -85,3 +85,33 @@ def test_a_checkpoint_without_weights_of_training_is_refused(tmp_path: Path) -> 
     fit(tmp_path, SaveAt(path, 2), epochs=1)
     with pytest.raises(DataError, match="go on with"):
         fit(tmp_path, WeightAverage(DECAY), resumed=path)
+
+
+def test_the_average_of_a_table_in_bfloat16_is_exact_and_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    path, name = tmp_path / "x.ckpt", "0.weight"
+    callbacks = (WeightAverage(DECAY), KeptGradients())
+    whole, trainer = fit(tmp_path, *callbacks, SaveAt(path, 3), accumulate=3, kind=StoredModel)
+    trainer.save_checkpoint(tmp_path / "whole.ckpt")
+    average = StoredModel().model.state_dict()[name].float()
+    for n, weights in enumerate(whole.trained):
+        decay = min(DECAY, (1 + n) / (10 + n))
+        average = decay * average + (1 - decay) * weights[name].float()
+    found = read_checkpoint(tmp_path / "whole.ckpt")
+    torch.testing.assert_close(found[EXACT_AVERAGES], {name: average})
+    assert torch.equal(found["state_dict"][f"model.{name}"], found[EXACT_AVERAGES][name].bfloat16())
+    assert torch.equal(whole.measured[-1][name], found["state_dict"][f"model.{name}"])
+    assert torch.equal(found[TRAINING_WEIGHTS][name], whole.trained[-1][name])
+    _, other = fit(tmp_path, WeightAverage(DECAY), KeptGradients(), resumed=path, accumulate=3, kind=StoredModel)
+    other.save_checkpoint(tmp_path / "resumed.ckpt")
+    resumed = read_checkpoint(tmp_path / "resumed.ckpt")
+    for key in ("state_dict", TRAINING_WEIGHTS, EXACT_AVERAGES):
+        torch.testing.assert_close(resumed[key], found[key], rtol=0, atol=0)
+    for kind, state in found["optimizer_states"][0].items():
+        torch.testing.assert_close(resumed["optimizer_states"][0][kind]["state"], state["state"], rtol=0, atol=0)
+
+
+def test_exact_averages_are_those_of_the_model_or_the_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    fit(tmp_path, WeightAverage(DECAY), SaveAt(path, 2), epochs=1)
+    with pytest.raises(DataError, match="exact averages"):
+        fit(tmp_path, WeightAverage(DECAY), resumed=path, kind=StoredModel)

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from distill.errors import DataError
+from distill.ops.rows import give_gradient
 
 _KEY = "distill_kept_gradients"
 
@@ -58,7 +59,7 @@ class KeptGradients(pl.Callback):
         """Gives the parameters their gradients back."""
         for name, parameter in pl_module.named_parameters():
             if name in self._restored:
-                parameter.grad = self._restored[name].to(parameter.device)
+                give_gradient(parameter, self._restored[name].to(parameter.device))
         self._restored = {}
 
 

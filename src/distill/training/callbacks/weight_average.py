@@ -10,9 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from distill.errors import DataError
+from distill.ops.rounding import computed_type
 
 TRAINING_WEIGHTS = "distill_training_weights"
 """Key of a checkpoint: the weights that training goes on with, by name; the state of the model has their average."""
+EXACT_AVERAGES = "distill_exact_averages"
+"""Key of a checkpoint: averages in float32 of what the model has in bfloat16, by name; their averages in its state are
+rounded to the nearest."""
 
 
 class WeightAverage(pl.Callback):
@@ -21,7 +25,8 @@ class WeightAverage(pl.Callback):
     n counts the updates: the first weights, which know nothing, are soon forgotten. Validation measures the average,
     and checkpoints have it where every command looks for a model, with the weights that training goes on with beside
     it; so a resumed run is the run that was interrupted. All rows of tables are averaged at each step, touched or not.
-    What learns beside the model, such as a teacher or the projector of a loss term, is not averaged.
+    What learns beside the model, such as a teacher or the projector of a loss term, is not averaged. The average of a
+    table in bfloat16 is float32; what is validated and served is that, rounded to the nearest.
 
     Lightning's own callback averages the whole module, a frozen teacher too, and writes it past what this package
     leaves out of a checkpoint.
@@ -37,16 +42,21 @@ class WeightAverage(pl.Callback):
         self.decay = decay
         self.updates = self._step = 0
         self._averages: dict[str, Tensor] = {}
+        self._aside: dict[str, Tensor] = {}
         self._training: Mapping[str, Tensor] | None = None
+        self._exact: Mapping[str, Tensor] = {}
 
     @torch.no_grad()
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begins with the weights there are; a resumed run has loaded the average, and takes its own weights back."""
         weights = weights_of(pl_module)
-        self._averages = {name: weight.detach().clone() for name, weight in weights.items()}
+        self._averages = {
+            name: self._exact.get(name, weight).detach().to(weight.device, computed_type(weight.dtype), copy=True)
+            for name, weight in weights.items()
+        }
         for name, value in (self._training or {}).items():
             weights[name].copy_(value)
-        self._training, self._step = None, trainer.global_step
+        self._training, self._exact, self._step = None, {}, trainer.global_step
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -56,7 +66,8 @@ class WeightAverage(pl.Callback):
         if trainer.global_step == self._step:
             return  # gradients are being accumulated
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self._averages.values()), list(weights_of(pl_module).values()), 1 - decay)
+        weights = [weight.to(computed_type(weight.dtype)) for weight in weights_of(pl_module).values()]
+        torch._foreach_lerp_(list(self._averages.values()), weights, 1 - decay)
         self._step = trainer.global_step
         self.updates += 1
 
@@ -74,9 +85,15 @@ class WeightAverage(pl.Callback):
     @torch.no_grad()
     def _swap(self, module: pl.LightningModule) -> bool:
         for name, weight in weights_of(module).items() if self._averages else ():
-            kept = weight.detach().clone()
-            weight.copy_(self._averages[name])
-            self._averages[name].copy_(kept)
+            kept, average = weight.detach().clone(), self._averages[name]
+            if average.dtype is weight.dtype:
+                weight.copy_(average)
+                average.copy_(kept)
+            elif name in self._aside:
+                weight.copy_(self._aside.pop(name))
+            else:  # the weight would not hold all of the average
+                self._aside[name] = kept
+                weight.copy_(average)
         return bool(self._averages)
 
     def on_save_checkpoint(
@@ -87,8 +104,11 @@ class WeightAverage(pl.Callback):
         of = {id(weight): name for name, weight in weights.items()}
         for name, value in model_of(pl_module).state_dict(keep_vars=True).items():
             if id(value) in of:
-                state[f"model.{name}"] = self._averages[of[id(value)]]
+                state[f"model.{name}"] = self._averages[of[id(value)]].to(value.dtype)
         checkpoint["state_dict"] = state
+        exact = {n: average for n, average in self._averages.items() if average.dtype is not weights[n].dtype}
+        if exact:
+            checkpoint[EXACT_AVERAGES] = exact
         checkpoint[TRAINING_WEIGHTS] = {name: weight.detach() for name, weight in weights.items()}
 
     def on_load_checkpoint(
@@ -108,7 +128,7 @@ class WeightAverage(pl.Callback):
                 expected="those of a run with callbacks.weight_average",
                 remedy="Set callbacks.weight_average=null, or begin anew.",
             )
-        self._training = found
+        self._training, self._exact = found, _exact(checkpoint.get(EXACT_AVERAGES, {}), weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns how many steps are in the average."""
@@ -117,6 +137,23 @@ class WeightAverage(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Undoes `state_dict`."""
         self.updates = int(state_dict["updates"])
+
+
+def _exact(found: Any, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Returns averages that the model has rounded, of all weights that are stored in bfloat16.
+
+    Raises:
+        DataError: There are none, or those of another model.
+    """
+    shapes = {n: weight.shape for n, weight in weights.items() if weight.dtype is not computed_type(weight.dtype)}
+    if not isinstance(found, Mapping) or {n: getattr(v, "shape", None) for n, v in found.items()} != shapes:
+        raise DataError(
+            "The checkpoint does not hold the exact averages of weights in bfloat16.",
+            where=EXACT_AVERAGES,
+            expected="those of a run with callbacks.weight_average and the same embedding.dtype",
+            remedy="Set callbacks.weight_average=null, or begin anew.",
+        )
+    return found
 
 
 def model_of(module: pl.LightningModule) -> nn.Module:
