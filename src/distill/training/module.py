@@ -97,7 +97,7 @@ class RankingModule(pl.LightningModule):
         self._optimizer_factory = recipe.optimizer
         self._schedule = recipe.schedule
         self.total_steps, self._epoch_steps = recipe.total_steps, recipe.epoch_steps
-        self._rows = MetricState()
+        self._rows = MetricState(metrics.device)
         self._told: set[str] = set()
         self.test_rows: ScoredRows | None = None
         self.last_report: LossReport | None = None
@@ -258,14 +258,13 @@ class RankingModule(pl.LightningModule):
         self._rows.update(self.scored_rows(batch))
 
     def on_test_epoch_start(self) -> None:
-        """Forgets earlier rows."""
-        self._rows.reset()
+        """Makes room for its rows on the host, where those of several models are compared."""
+        self._rows = MetricState()
 
     def on_test_epoch_end(self) -> None:
-        """Logs the metrics of all rows of all ranks and keeps the rows in `test_rows`."""
+        """Keeps the rows of all ranks in `test_rows`; who compares models measures them."""
         self.test_rows = self._gathered("test")
-        values = self.metrics.compute(self.test_rows, self.tasks)
-        self.log_dict({f"test/{name}": value for name, value in values.items()}, rank_zero_only=False)
+        self._rows = MetricState(self.metrics.device)
 
     def _gathered(self, split: str) -> ScoredRows:
         """Returns the rows of all ranks; says once what was left out and which metrics lack their input."""
