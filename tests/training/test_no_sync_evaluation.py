@@ -50,14 +50,19 @@ def cotrained() -> SignalSource:
 class Batches:
     """Batches of an evaluation."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, serving: bool = True) -> None:
+        self.made = [batch_of(serving, seed) for seed in range(count)]
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.made)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter([batch_of(True, seed) for seed in range(self.count)])
+        return iter(self.made)
+
+
+def of_device(found: list[str]) -> list[str]:
+    """What would wait for a device: lengths of sequences are measured before a batch is sent there."""
+    return [place for place in found if not place.endswith(" measured")]
 
 
 class Watch(pl.Callback):
@@ -107,8 +112,9 @@ def test_validation_waits_for_no_batch(signals: Callable[[], SignalSource]) -> N
 def test_what_validation_brings_to_the_host_does_not_grow() -> None:
     def brought(batches: int) -> int:
         module: RankingModule = module_of("two_tower", signals=online())
+        ready = [batch.measured() for batch in Batches(batches)]
         with torch.no_grad(), waits() as found:
-            for batch in Batches(batches):
+            for batch in ready:
                 module.validation_step(batch, 0)
             assert found == []
             module._rows.gather()
@@ -121,12 +127,13 @@ def test_what_score_brings_to_the_host_does_not_grow(monkeypatch: pytest.MonkeyP
     teacher = LoadedModel(build("dcn_v2", SCHEMA, _TRANSFORMER).eval(), SCHEMA, "")
 
     def brought(batches: int) -> list[str]:
-        monkeypatch.setattr(scorer, "iterate_part", lambda *_: (batch_of(False, seed) for seed in range(batches)))
+        made = Batches(batches, serving=False)
+        monkeypatch.setattr(scorer, "iterate_part", lambda *_: iter(made))
         job = Scorer(teacher, SimpleNamespace(schema=SCHEMA), torch.device("cpu"), HiddenVectors(("body",)))  # type: ignore[arg-type]
         with waits() as found:
             columns = job.part("val", 0, tmp_path)
         assert {len(values) for values in columns.values()} == {batches * batch_of(False).num_candidates}
-        return found
+        return of_device(found)
 
     assert len(brought(2)) == len(brought(6)) > 0
 
@@ -135,7 +142,8 @@ def test_what_evaluate_brings_to_the_host_does_not_grow(monkeypatch: pytest.Monk
     model = build("two_tower", VIEW).eval()
 
     def brought(batches: int) -> int:
-        monkeypatch.setattr(scored, "batches_of", lambda *_: iter(Batches(batches)))
+        made = [batch.measured() for batch in Batches(batches)]
+        monkeypatch.setattr(scored, "batches_of", lambda *_: iter(made))
         with waits() as found:
             scored._table(
                 SimpleNamespace(teacher_path=None),  # type: ignore[arg-type]
@@ -154,9 +162,10 @@ def test_prediction_waits_once_for_a_chunk() -> None:
     nothing: Any = None
     job = UnitScorer(loaded, nothing, nothing, nothing, 8, torch.device("cpu"))
     for count in (1, 5):
+        made = list(Batches(count))
         with waits() as found:
-            logits, score = job._scored(model, list(Batches(count)))
-        assert [place.split(" at ")[0] for place in found] == ["cpu"]
+            logits, score = job._scored(model, made)
+        assert [place.split(" at ")[0] for place in of_device(found)] == ["cpu"]
         assert logits.shape[0] == score.shape[0] == count * batch_of(True).num_candidates
 
 
@@ -170,7 +179,7 @@ class Asks(SignalSource):
 
 
 def test_the_test_sees_a_wait() -> None:
-    module = module_of("two_tower", signals=Asks())
+    module, batch = module_of("two_tower", signals=Asks()), batch_of(True)
     with torch.no_grad(), waits() as found:
-        module.validation_step(batch_of(True), 0)
+        module.validation_step(batch, 0)
     assert len(found) == 1

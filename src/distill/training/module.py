@@ -161,15 +161,16 @@ class RankingModule(pl.LightningModule):
     def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
         """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one that is
         gathered on the device, or whose signals come from a model that runs in the step, is made ready there."""
-        if not self.trainer.training or isinstance(batch, PlacedBatch):
+        if isinstance(batch, PlacedBatch):
             return batch
+        if not self.trainer.training:
+            return batch.measured()
         if self._hears and self.signals is not None and self.signals.model is not None:
             return replace(batch, request=batch.request.measured())  # candidates may yet be left out
         signals, _ = self._heard(batch)
         ready = self._ready(replace(batch, signals=signals))
-        measured = {side: getattr(ready, side).measured() for side in ("request", "candidate", "cross")}
         read = {name for term in self.loss.named_terms().values() for name in term.reads}
-        return replace(ready, **measured, on_host=tuple(name for name in _OF_HOST if name not in read))
+        return replace(ready.measured(), on_host=tuple(name for name in _OF_HOST if name not in read))
 
     def loss_inputs(self, batch: Batch, step: int) -> LossInputs:
         """Scores a batch that is ready, and carries its signals, for the loss at a step."""
