@@ -14,7 +14,7 @@ Place = Literal["auto", "host"]
 HOST = torch.device("cpu")
 PLACES: tuple[Place, ...] = ("auto", "host")
 
-WORK = 6
+WORK = 8
 """Bytes that must be free on a device for each byte of a table that metrics are computed on there: to join its pieces,
 and for the orders and sums of all metrics. Held by a test; the metrics of the package need less."""
 

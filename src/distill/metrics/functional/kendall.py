@@ -76,8 +76,8 @@ def count_pairs(student: Tensor, reference: Tensor, index: Tensor, num_requests:
         DataError: If a score is NaN, the shapes differ, or `index` is not sorted.
     """
     requests = Requests(index, num_requests)
-    ranks = (tied_ranks(scores, index, num_requests, requests) for scores in (student, reference))
-    return count_pairs_of(*ranks, requests)
+    first, second = (tied_ranks(scores, index, num_requests, requests) for scores in (student, reference))
+    return count_pairs_of(first, second, requests)
 
 
 def count_pairs_of(student: TiedRanks, reference: TiedRanks, requests: Requests) -> PairCounts:
@@ -104,8 +104,8 @@ def count_pairs_of(student: TiedRanks, reference: TiedRanks, requests: Requests)
     twins = (1 - same).cumsum_(0).sub_(1)
     both_ties = _tied_pairs(torch.bincount(twins)[twins], requests)
     discordant = _inversions(key & ((1 << bits) - 1), requests)
-    ties = (_tied_pairs(ranks.tied, requests) for ranks in (student, reference))
-    return PairCounts(size * (size - 1) / 2, *ties, both_ties, discordant)
+    student_ties, reference_ties = (_tied_pairs(ranks.tied, requests) for ranks in (student, reference))
+    return PairCounts(size * (size - 1) / 2, student_ties, reference_ties, both_ties, discordant)
 
 
 def _sorted_by_both(student: TiedRanks, reference: TiedRanks, requests: Requests) -> tuple[Tensor, int]:
