@@ -229,6 +229,12 @@ class Batch(TensorStruct):
     on_host: tuple[str, ...] = ()
     padding: int | None = None
 
+    def measured(self) -> Batch:
+        """Returns the same with the lengths of all sequences known to the host, where the batch still is: a model that
+        pads them need not ask a device for the longest."""
+        sides = {side: getattr(self, side) for side in ("request", "candidate", "cross")}
+        return replace(self, **{name: block.measured() for name, block in sides.items() if block.sequences})
+
     @property
     def relevance(self) -> Tensor:
         """By what candidates are ordered `[N, K]`: the labels, where a label is an estimate (a soft pseudo-label) the

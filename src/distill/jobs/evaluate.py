@@ -17,7 +17,7 @@ from distill.data.known_items import known_items
 from distill.data.popularity import item_exposures
 from distill.errors import ConfigError
 from distill.jobs.checkpoints import checkpoint_of
-from distill.jobs.machine import job_ranks
+from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import build, plain
 from distill.jobs.of_model import dataset_of_model
 from distill.jobs.parts import LoadedModel, load_model
@@ -32,6 +32,7 @@ from distill.jobs.scored import (
 )
 from distill.jobs.stored_items import with_item_type
 from distill.metrics import MetricSuite, ScoredRows, give_exposures, give_known_items
+from distill.metrics.room import moved
 from distill.ops.ranks import rank
 from distill.reports.evaluation import TEACHER, Evaluation, print_days, print_evaluation, save_evaluations
 from distill.reports.roles import Teacher, counted, measure_teacher, num_requests, paired_differences
@@ -114,12 +115,13 @@ def _measured(
         give_exposures(suite.metrics, item_exposures(dataset))
     give_known_items(suite.metrics, _known_items(models, loaded))
     tasks = dataset.schema.task_names
-    measured = {name: suite.measure(table, tasks) for name, table in tables.items()}
+    where = device(cfg)
+    measured = {name: suite.measure(moved(table, where, suite.device), tasks) for name, table in tables.items()}
     first, *others = models
     declared = dataset.schema.teacher if cfg.teacher_path == COLUMN else None
     known = None if declared is None else dataset.schema.logged_tasks
     judge = Teacher(known, probabilities=declared is None or declared.kind != "position")
-    own = measure_teacher(suite, tables[first], tasks, judge)
+    own = measure_teacher(suite, tables[first], tasks, judge, where)
     if own is not None:
         measured = {TEACHER: own, **measured}
     names = dict.fromkeys(metric for values, _ in measured.values() for metric in values)

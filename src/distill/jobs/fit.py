@@ -49,7 +49,7 @@ from distill.training.callbacks import (
 )
 from distill.training.capture.module import CapturedModule
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from distill.training.idle_hooks import leave_out_idle_hooks
+from distill.training.idle_hooks import QuietProfiler, leave_out_idle_hooks
 from distill.training.lr_schedule import RESTARTS, LRSchedule, cycle_ends
 from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory, count_weights
@@ -105,6 +105,7 @@ class FitJob:
             *self.callbacks,
         ]
         trainer = self._trainer(callbacks, fit_loggers(self.cfg, self.plan.role, self.run_dir))
+        leave_out_idle_hooks(trainer, module)
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
         start = time.perf_counter()
@@ -269,10 +270,13 @@ class FitJob:
         )
 
     def _trainer(self, callbacks: list[pl.Callback], loggers: list[Logger]) -> pl.Trainer:
+        settings = {name: value for name, value in plain(self.cfg.trainer).items() if name not in NOT_OF_LIGHTNING}
+        quiet = {} if settings.get("profiler") is not None else {"profiler": QuietProfiler()}
         trainer: pl.Trainer = build(
-            {name: value for name, value in plain(self.cfg.trainer).items() if name not in NOT_OF_LIGHTNING},
+            {name: value for name, value in settings.items() if name not in quiet},
             "trainer",
             pl.Trainer,
+            **quiet,
             max_epochs=self.plan.max_epochs,
             callbacks=callbacks,
             logger=loggers,
@@ -285,7 +289,6 @@ class FitJob:
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
             default_root_dir=self.folder,
         )
-        leave_out_idle_hooks(trainer)
         return trainer
 
     def _best(self, trainer: pl.Trainer) -> Path:

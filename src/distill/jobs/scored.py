@@ -110,7 +110,7 @@ def batches_of(
     plan = plan_epoch(reader.index, StreamOrder(size, size, ranks, 0, False), 0)
     transfer, target = BatchTransfer(), device(cfg)
     for read in BatchLoader(reader, plan, own, ranks):
-        yield transfer(read, target)
+        yield transfer(read.measured(), target)
 
 
 def _table(cfg: DictConfig, dataset: Dataset, schema: Schema, logits: Callable[[Batch], Tensor]) -> ScoredRows:

@@ -101,7 +101,7 @@ class Scorer:
         transfer = BatchTransfer()
         view = self.dataset.schema.model_copy(update={"fields": self.teacher.schema.fields})
         for batch in iterate_part(self.dataset, split, index, view, _BATCH_CANDIDATES):
-            yield self.teacher.model(transfer(batch, self.device))
+            yield self.teacher.model(transfer(batch.measured(), self.device))
 
     def _vectors(self, output: RankerOutput, name: str) -> Tensor:
         if name not in output.hidden:

@@ -233,7 +233,7 @@ class _Run:
     def _measured(self, rows: Mapping[str, ScoredRows], signals: Signals | None) -> RoleMetrics:
         suite = build_metrics(self.cfg.metrics, self.dataset)
         teacher = None if signals is None else Teacher(signals.source.tasks, signals.probabilities)
-        return measure_roles(suite, rows, self.dataset.schema.task_names, teacher)
+        return measure_roles(suite, rows, self.dataset.schema.task_names, teacher, device(self.cfg))
 
     def _summary(self, found: RoleMetrics, main: str) -> Summary:
         return Summary(

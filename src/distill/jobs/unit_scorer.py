@@ -84,7 +84,7 @@ class UnitScorer:
         score, transfer = RankingScore(self._schema), BatchTransfer()
         if not batches:
             return torch.zeros(0, len(self._schema.tasks)), torch.zeros(0)
-        logits = torch.cat([model(transfer(batch, self.device)).logits.float() for batch in batches]).cpu()
+        logits = torch.cat([model(transfer(batch.measured(), self.device)).logits.float() for batch in batches]).cpu()
         of_batches = torch.split(logits, [batch.num_candidates for batch in batches])
         return logits, torch.cat([score(own, b.columns) for own, b in zip(of_batches, batches, strict=True)])
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from distill.metrics.base import CutoffMetric, RequestMetric, cutoffs
 from distill.metrics.evaluation import Evaluation
-from distill.metrics.functional.kendall import count_pairs
+from distill.metrics.functional.kendall import count_pairs_of
 from distill.metrics.functional.overlap import overlap_per_request
 from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.functional.requests import Requests
 from distill.metrics.functional.ties import TiedRanks, tied_ranks
 from distill.metrics.goal import DOWN, UP, Goal
 from distill.metrics.rows import ScoredRows
@@ -126,9 +127,8 @@ class OrderAgreement(RequestMetric):
         reference = teacher_reference(evaluation.rows)
         if reference is None:
             return {}
-        index, num_requests = evaluation.requests
-        student, score, index = reference.covered(evaluation.rows.score, reference.score, index)
-        counts = count_pairs(student, score, index, num_requests)
+        orders = covered_orders(evaluation, reference)
+        counts = count_pairs_of(orders.student, orders.reference, orders.requests)
         return {"teacher_kendall_tau": counts.tau_b(), "teacher_inversion_rate": counts.inversion_rate()}
 
     def missing(self, evaluation: Evaluation) -> str | None:
@@ -159,17 +159,31 @@ def _overlaps(
     """Overlaps at every k; none without a reference."""
     if reference is None:
         return {}
-    student, wanted = covered_orders(evaluation, reference)
-    size, ordered = student.request_size(), segment_sum(wanted.better, wanted.index, wanted.num_requests) > 0
+    student, wanted, requests = covered_orders(evaluation, reference)
+    size, ordered = requests.size, segment_sum(wanted.better, wanted.index, wanted.num_requests) > 0
     matters = (size > m) & ordered
     return {f"{name}@{k}_{m}": overlap_per_request(student, wanted, k, m).where(matters) for k in ks}
 
 
-def covered_orders(evaluation: Evaluation, reference: Reference) -> tuple[TiedRanks, TiedRanks]:
-    """Ranks the rows that have a reference by the student's ranking score and by the reference; requests keep their
-    numbers when rows are left out."""
-    index, num_requests = evaluation.requests
-    score, wanted, index = reference.covered(evaluation.rows.score, reference.score, index)
-    everywhere = index.numel() == evaluation.rows.num_rows
-    student = evaluation.ranks(None) if everywhere else tied_ranks(score, index, num_requests)
-    return student, tied_ranks(wanted, index, num_requests)
+class Orders(NamedTuple):
+    """Two orders of the candidates that have a reference; requests keep their numbers when rows are left out."""
+
+    student: TiedRanks
+    reference: TiedRanks
+    requests: Requests
+
+
+def covered_orders(evaluation: Evaluation, reference: Reference) -> Orders:
+    """Ranks the rows that have a reference by the student's ranking score and by it, once for all metrics."""
+
+    def find() -> Orders:
+        index, num_requests = evaluation.requests
+        score, wanted, index = reference.covered(evaluation.rows.score, reference.score, index)
+        if index.numel() == evaluation.rows.num_rows:
+            requests, student = evaluation.grouped, evaluation.ranks(None)
+        else:
+            requests = Requests(index, num_requests)
+            student = tied_ranks(score, index, num_requests, requests)
+        return Orders(student, tied_ranks(wanted, index, num_requests, requests), requests)
+
+    return evaluation.once(("orders", id(reference.score)), find)  # a tensor of the table, which lives as long

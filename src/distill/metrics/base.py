@@ -131,14 +131,18 @@ class RequestMetric(ABC):
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         values: dict[str, float] = {}
-        for name, result in self.per_request(evaluation).items():
+        for name, result in self._per_request(evaluation).items():
             values[name] = float(result.mean())
             values[name + SKIPPED] = float(result.num_skipped)
         return values
 
     def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
         """Returns the results with their values by request."""
-        return self.per_request(evaluation)
+        return self._per_request(evaluation)
+
+    def _per_request(self, evaluation: Evaluation) -> Mapping[str, PerRequest]:
+        """What `per_request` returns, found once for values and standard errors."""
+        return evaluation.once(("per_request", id(self)), lambda: (self.per_request(evaluation), self))[0]
 
     def missing(self, evaluation: Evaluation) -> str | None:
         """Says which input the metric lacks and what is left out for it, or None."""

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
+from distill.batch import MISSING_KEY
 from distill.errors import ConfigError
+from distill.metrics.functional.auc import auc_of_groups
 from distill.metrics.functional.checks import is_binary
+from distill.metrics.functional.numbered import Numbered, numbered
+from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.functional.requests import Requests
 from distill.metrics.functional.ties import TiedRanks, TieOrder, order_by, tied_ranks
 from distill.metrics.rows import ScoredRows, request_index
-from distill.ops.segment import segment_count
+from distill.ops.keys import apart
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What rows are grouped by; tasks that are observed on all rows share it.
+
+    Attributes:
+        user_id: `[n]` int64.
+        request_id: `[n]` int64.
+    """
+
+    user_id: Tensor
+    request_id: Tensor
+
+    @cached_property
+    def by_user(self) -> Numbered:
+        """Numbers of the users; a request whose user is not known is a group of its own."""
+        return numbered(apart(self.user_id, self.user_id == MISSING_KEY, self.request_id))
+
+    @cached_property
+    def by_request(self) -> Numbered:
+        """Numbers of the requests."""
+        return numbered(self.request_id)
 
 
 @dataclass(frozen=True)
@@ -23,15 +55,25 @@ class TaskRows:
         logits: `[n]`.
         labels: `[n]`.
         weight: `[n]`, or None where all weights are 1.
-        user_id: `[n]` int64.
-        request_id: `[n]` int64.
+        groups: Of the n rows.
+        found: What `auc_within` found before.
     """
 
     logits: Tensor
     labels: Tensor
     weight: Tensor | None
-    user_id: Tensor
-    request_id: Tensor
+    groups: Groups
+    found: dict[tuple[bool, bool], tuple[PerRequest, Tensor]] = field(default_factory=dict)
+
+    @property
+    def user_id(self) -> Tensor:
+        """`[n]` int64."""
+        return self.groups.user_id
+
+    @property
+    def request_id(self) -> Tensor:
+        """`[n]` int64."""
+        return self.groups.request_id
 
     @cached_property
     def is_binary(self) -> bool:
@@ -42,6 +84,19 @@ class TaskRows:
     def by_logit(self) -> TieOrder:
         """The rows in ascending order of their logit."""
         return order_by(self.logits)
+
+    @cached_property
+    def probs(self) -> Tensor:
+        """The probabilities `[n]` float64."""
+        return self.logits.to(torch.float64).sigmoid_()
+
+    def auc_within(self, by_user: bool, weighted: bool) -> tuple[PerRequest, Tensor]:
+        """The AUC within each user, or request, and its impressions, found once; see `auc_of_groups`."""
+        if (by_user, weighted) not in self.found:
+            group = self.groups.by_user if by_user else self.groups.by_request
+            weight = self.weight if weighted else None
+            self.found[by_user, weighted] = auc_of_groups(self.logits, self.labels, group, weight, self.by_logit)
+        return self.found[by_user, weighted]
 
 
 class Evaluation:
@@ -68,6 +123,14 @@ class Evaluation:
         self._predicted = self.tasks if predicted is None else tuple(predicted)
         self._task_rows: dict[int, TaskRows] = {}
         self._ranks: dict[int | None, TiedRanks] = {}
+        self._found: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, find: Callable[[], V]) -> V:
+        """Returns what `find` returned when it was first asked for by this key."""
+        if key not in self._found:
+            self._found[key] = find()
+        found: V = self._found[key]
+        return found
 
     def columns(self, chosen: Sequence[str] | None, by_logit: bool = True) -> dict[str, int]:
         """Finds the columns of the chosen tasks.
@@ -100,15 +163,34 @@ class Evaluation:
         return request_index(self.rows)
 
     @cached_property
+    def grouped(self) -> Requests:
+        """The requests, and what orders within them share."""
+        return Requests(*self.requests)
+
+    @property
     def request_size(self) -> Tensor:
         """Candidates of each request `[R]` int64."""
-        return segment_count(*self.requests)
+        return self.grouped.size
+
+    @cached_property
+    def items(self) -> Numbered:
+        """The items of all rows; what is not known is one of them."""
+        return numbered(self.rows.item_id)
 
     def units(self, column: int) -> tuple[Tensor, int]:
         """The request of each observed row of a task `[n]` int64, and R: rows of one request are not independent."""
         index, num_requests = self.requests
-        observed = self.rows.observed[:, column]
-        return index if bool(observed.all()) else index[observed], num_requests
+        kept = self.observed(column)
+        return index if kept is None else index.index_select(0, kept), num_requests
+
+    def observed(self, column: int) -> Tensor | None:
+        """The rows on which a task is observed, by position `[n]` int64; None where it is on all."""
+
+        def find() -> Tensor | None:
+            observed = self.rows.observed[:, column]
+            return None if bool(observed.all()) else observed.nonzero()[:, 0]
+
+        return self.once(("observed", column), find)
 
     def observed_rows(self, column: int) -> TaskRows:
         """Takes the rows on which the task of `column` is observed."""
@@ -120,24 +202,36 @@ class Evaluation:
         """Ranks all candidates of each request by the logit of a task, or by the ranking score (None)."""
         if column not in self._ranks:
             scores = self.rows.score if column is None else self.rows.logits[:, column]
-            self._ranks[column] = tied_ranks(scores, *self.requests)
+            self._ranks[column] = tied_ranks(scores, *self.requests, self.grouped)
         return self._ranks[column]
+
+    def labels(self, column: int) -> Tensor:
+        """Labels of a task `[N]`, 0 where they are not observed."""
+
+        def find() -> Tensor:
+            labels = self.rows.labels[:, column]
+            everywhere = self.observed(column) is None
+            return labels.contiguous() if everywhere else torch.where(self.rows.observed[:, column], labels, 0)
+
+        return self.once(("labels", column), find)
+
+    def positives(self, column: int) -> Tensor:
+        """The rows with an observed label above 0, by position `[P]` int64."""
+        return self.once(("positives", column), lambda: (self.labels(column) > 0).nonzero()[:, 0])
 
     @cached_property
     def _weight(self) -> Tensor | None:
         return None if bool((self.rows.weight == 1).all()) else self.rows.weight
 
+    @cached_property
+    def _groups(self) -> Groups:
+        return Groups(self.rows.user_id, self.rows.request_id)
+
     def _observed_rows(self, column: int) -> TaskRows:
-        rows, weight = self.rows, self._weight
-        observed = rows.observed[:, column]
-        if bool(observed.all()):
-            logits, labels = rows.logits[:, column].contiguous(), rows.labels[:, column].contiguous()
-            return TaskRows(logits, labels, weight, rows.user_id, rows.request_id)
-        (kept,) = observed.nonzero(as_tuple=True)
-        return TaskRows(
-            rows.logits[:, column].index_select(0, kept),
-            rows.labels[:, column].index_select(0, kept),
-            None if weight is None else weight.index_select(0, kept),
-            rows.user_id.index_select(0, kept),
-            rows.request_id.index_select(0, kept),
-        )
+        rows, weight, kept = self.rows, self._weight, self.observed(column)
+        logits, labels = rows.logits[:, column], rows.labels[:, column]
+        if kept is None:
+            return TaskRows(logits.contiguous(), self.labels(column), weight, self._groups)
+        groups = Groups(*(ids.index_select(0, kept) for ids in (rows.user_id, rows.request_id)))
+        weight = None if weight is None else weight.index_select(0, kept)
+        return TaskRows(logits.index_select(0, kept), labels.index_select(0, kept), weight, groups)

@@ -16,10 +16,9 @@ from distill.metrics.base import Sampled, cutoffs
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.inequality import gini
 from distill.metrics.functional.influence import Influence, auc_influence, ratio_influence
-from distill.metrics.functional.reduce import total
+from distill.metrics.functional.reduce import sum_by_number, total
 from distill.metrics.functional.topk import membership
 from distill.metrics.goal import NEITHER, UP, Goal
-from distill.ops.segment import segment_sum
 
 BANDS = ("head", "torso", "tail")
 
@@ -72,15 +71,15 @@ class PopularityBands:
         """Returns name to value; nothing before the exposures are known."""
         if self.exposures is None:
             return {}
-        band = self._bands(self.exposures, evaluation.rows.item_id)
+        band = self._bands(self.exposures, evaluation)
         recalls = {name: float(result.value) for name, result in self._recalls(evaluation, band).items()}
-        return {**aucs(evaluation, rows_of_bands(evaluation, band, BANDS, self.tasks)), **recalls}
+        return {**aucs(evaluation, band, BANDS, self.tasks), **recalls}
 
     def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
         """Returns the results, moved by requests; nothing before the exposures are known."""
         if self.exposures is None:
             return {}
-        band = self._bands(self.exposures, evaluation.rows.item_id)
+        band = self._bands(self.exposures, evaluation)
         aucs = sampled_aucs(evaluation, rows_of_bands(evaluation, band, BANDS, self.tasks))
         return {**aucs, **self._recalls(evaluation, band)}
 
@@ -88,9 +87,11 @@ class PopularityBands:
         """Says that the exposures are not known."""
         return "exposures of the training split are not known" if self.exposures is None else None
 
-    def _bands(self, exposures: ItemExposures, item_id: Tensor) -> Tensor:
-        band = exposures.band_of(item_id.cpu(), exposures.bands(self.shares)).to(item_id.device)
-        return band.masked_fill(item_id == MISSING_KEY, len(BANDS))  # of none
+    def _bands(self, exposures: ItemExposures, evaluation: Evaluation) -> Tensor:
+        """The band of each row `[N]`, found for each item."""
+        items = evaluation.items
+        band = exposures.band_of(items.ids.cpu(), exposures.bands(self.shares)).to(items.ids.device)
+        return band.masked_fill_(items.ids == MISSING_KEY, len(BANDS)).index_select(0, items.number)  # of none
 
     def _recalls(self, evaluation: Evaluation, band: Tensor) -> Mapping[str, Influence]:
         """The recalls, moved by requests."""
@@ -118,13 +119,18 @@ def rows_of_bands(
                 yield f"{task}/auc_{name}", kept, column
 
 
-def aucs(evaluation: Evaluation, parts: Iterable[tuple[str, Tensor, int]]) -> dict[str, float]:
-    """Returns the AUC of each part of the rows; see `rows_of_bands`."""
-    rows = evaluation.rows
-    return {
-        name: float(functional.auc(rows.logits[kept, column], rows.labels[kept, column], rows.weight[kept]))
-        for name, kept, column in parts
-    }
+def aucs(evaluation: Evaluation, band: Tensor, names: Sequence[str], tasks: Sequence[str] | None) -> dict[str, float]:
+    """Returns the AUC of each band; the rows keep the order that they have among all. See `rows_of_bands`."""
+    values = {}
+    for task, column in evaluation.columns(tasks).items():
+        rows, observed = evaluation.observed_rows(column), evaluation.observed(column)
+        if rows.is_binary:
+            own = band if observed is None else band.index_select(0, observed)
+            sorted_band = own.index_select(0, rows.by_logit.order)
+            for number, name in enumerate(names):
+                order = rows.by_logit.only((sorted_band == number).nonzero()[:, 0])
+                values[f"{task}/auc_{name}"] = float(functional.auc(rows.logits, rows.labels, rows.weight, order))
+    return values
 
 
 def sampled_aucs(evaluation: Evaluation, parts: Iterable[tuple[str, Tensor, int]]) -> dict[str, Influence]:
@@ -151,9 +157,9 @@ def recalls_of_bands(
 
     Over all requests of more than k and more than m candidates together, moved by requests.
     """
-    student, wanted_order = covered_orders(evaluation, reference)
+    student, wanted_order, requests = covered_orders(evaluation, reference)
     (band,) = reference.covered(band)
-    large = student.request_size()[student.index]
+    large = requests.size.index_select(0, student.index)
     values = {}
     for k in ks:
         (rows,) = (large > max(k, m)).nonzero(as_tuple=True)
@@ -189,15 +195,16 @@ class PassedOn:
 
     def __call__(self, evaluation: Evaluation) -> dict[str, float]:
         """Returns name to value; NaN if no request has more than k candidates."""
-        rows, ranks = evaluation.rows, evaluation.ranks(None)
-        size = ranks.request_size()[ranks.index]
+        items, ranks = evaluation.items, evaluation.ranks(None)
+        size = evaluation.request_size.index_select(0, ranks.index)
+        is_known = evaluation.rows.item_id != MISSING_KEY
         values: dict[str, float] = {}
         for k in self.ks:
-            (large,) = ((size > k) & (rows.item_id != MISSING_KEY)).nonzero(as_tuple=True)
-            items, index = torch.unique(rows.item_id[large], return_inverse=True)
-            order = index.argsort(stable=True)
-            passed = segment_sum(membership(ranks, k)[large][order], index[order], items.numel())
-            values[f"coverage@{k}"] = float(total(passed > 0) / items.numel()) if items.numel() else float("nan")
+            (large,) = ((size > k) & is_known).nonzero(as_tuple=True)
+            number = items.number.index_select(0, large)
+            passed = sum_by_number(membership(ranks.select(large), k), number, items.count)
+            passed = passed[torch.bincount(number, minlength=items.count) > 0]
+            values[f"coverage@{k}"] = float(total(passed > 0) / passed.numel()) if passed.numel() else float("nan")
             values[f"gini@{k}"] = float(gini(passed))
         return values
 

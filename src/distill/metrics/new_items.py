@@ -52,15 +52,15 @@ class NewItems:
         """Returns name to value; nothing before the known items are told."""
         if self.known is None:
             return {}
-        band = self._bands(self.known, evaluation.rows.item_id)
+        band = self._bands(self.known, evaluation)
         recalls = {name: float(result.value) for name, result in self._recalls(evaluation, band).items()}
-        return {**aucs(evaluation, rows_of_bands(evaluation, band, _NEW, self.tasks)), **recalls}
+        return {**aucs(evaluation, band, _NEW, self.tasks), **recalls}
 
     def sampled(self, evaluation: Evaluation) -> Mapping[str, Sampled]:
         """Returns the results, moved by requests; nothing before the known items are told."""
         if self.known is None:
             return {}
-        band = self._bands(self.known, evaluation.rows.item_id)
+        band = self._bands(self.known, evaluation)
         found = sampled_aucs(evaluation, rows_of_bands(evaluation, band, _NEW, self.tasks))
         return {**found, **self._recalls(evaluation, band)}
 
@@ -68,9 +68,11 @@ class NewItems:
         """Says that nobody knows which items are new."""
         return "no field of the item key has a vocabulary" if self.known is None else None
 
-    def _bands(self, known: Tensor, item_id: Tensor) -> Tensor:
+    def _bands(self, known: Tensor, evaluation: Evaluation) -> Tensor:
         """0 of new items, 1 of others and of candidates whose item is not known `[N]`."""
-        return (torch.isin(item_id, known.to(item_id.device)) | (item_id == MISSING_KEY)).long()
+        items = evaluation.items
+        known_or_none = torch.isin(items.ids, known.to(items.ids.device)) | (items.ids == MISSING_KEY)
+        return known_or_none.long().index_select(0, items.number)
 
     def _recalls(self, evaluation: Evaluation, band: Tensor) -> dict[str, Influence]:
         values = evaluation.rows.columns.get(self.column or "")

@@ -8,17 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distill.batch import MISSING_KEY
 from distill.errors import ConfigError
 from distill.metrics import functional
 from distill.metrics.base import SKIPPED, PointwiseMetric
 from distill.metrics.evaluation import TaskRows
-from distill.metrics.functional.auc import auc_of_groups
+from distill.metrics.functional.auc import mean_of_groups
 from distill.metrics.functional.calibration import calibration_error_parts
 from distill.metrics.functional.influence import Influence, auc_influence, ratio_influence
 from distill.metrics.functional.logloss import row_losses
 from distill.metrics.goal import DOWN, UP, Goal
-from distill.ops.keys import apart
 
 
 class AUC(PointwiseMetric):
@@ -67,8 +65,7 @@ class GroupedAUC(PointwiseMetric):
 
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `gauc`, `uauc` and the count of skipped groups."""
-        group = self._group(rows)
-        result = functional.grouped_auc(rows.logits, rows.labels, group, self.weight(rows), rows.by_logit)
+        result = mean_of_groups(*rows.auc_within(self.by == "user", self.weighted))
         return {
             f"{self._prefix}gauc": float(result.weighted),
             f"{self._prefix}uauc": float(result.unweighted),
@@ -77,19 +74,13 @@ class GroupedAUC(PointwiseMetric):
 
     def influences(self, rows: TaskRows, unit: Tensor, num_units: int) -> Mapping[str, Influence]:
         """Returns `gauc` and `uauc`, moved by their groups: a user's requests are not independent of each other."""
-        group = self._group(rows)
-        groups, impressions = auc_of_groups(rows.logits, rows.labels, group, self.weight(rows), rows.by_logit)
+        groups, impressions = rows.auc_within(self.by == "user", self.weighted)
         (used,) = groups.used.nonzero(as_tuple=True)
         aucs, weight, num_groups = groups.values[used], impressions[used], groups.used.numel()
         return {
             f"{self._prefix}gauc": ratio_influence(weight * aucs, weight, used, num_groups),
             f"{self._prefix}uauc": ratio_influence(aucs, torch.ones_like(aucs), used, num_groups),
         }
-
-    def _group(self, rows: TaskRows) -> Tensor:
-        if self.by == "request":
-            return rows.request_id
-        return apart(rows.user_id, rows.user_id == MISSING_KEY, rows.request_id)
 
 
 class LogLoss(PointwiseMetric):
@@ -135,13 +126,13 @@ class Calibration(PointwiseMetric):
 
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `pcoc` and `ece`."""
-        probs = rows.logits.double().sigmoid()
+        probs = rows.probs
         ece = functional.expected_calibration_error(probs, rows.labels, self.num_bins, self.weight(rows), rows.by_logit)
         return {"pcoc": float(functional.pcoc(probs, rows.labels, self.weight(rows))), "ece": float(ece)}
 
     def influences(self, rows: TaskRows, unit: Tensor, num_units: int) -> Mapping[str, Influence]:
         """Returns `pcoc` and `ece`."""
-        probs, weight = rows.logits.double().sigmoid(), _or_ones(self.weight(rows), rows)
+        probs, weight = rows.probs, _or_ones(self.weight(rows), rows)
         gaps, masses = calibration_error_parts(probs, rows.labels, self.num_bins, self.weight(rows), rows.by_logit)
         return {
             "pcoc": ratio_influence(weight * probs, weight * rows.labels, unit, num_units),
@@ -173,14 +164,14 @@ class Threshold(PointwiseMetric):
 
     def measure(self, rows: TaskRows) -> dict[str, float]:
         """Returns `precision_p…`, `recall_p…` and `f1_p…`."""
-        probs = rows.logits.double().sigmoid()
+        probs = rows.probs
         result = functional.precision_recall_f1(probs, rows.labels, self.threshold, self.weight(rows))
         return {f"{name}_p{self.threshold:g}": float(value) for name, value in result._asdict().items()}
 
     def influences(self, rows: TaskRows, unit: Tensor, num_units: int) -> Mapping[str, Influence]:
         """Returns `precision_p…`, `recall_p…` and `f1_p…`."""
         weight = _or_ones(self.weight(rows), rows)
-        predicted = weight * (rows.logits.double().sigmoid() >= self.threshold)
+        predicted = weight * (rows.probs >= self.threshold)
         positive, hits = weight * rows.labels, predicted * rows.labels
         parts = {"precision": (hits, predicted), "recall": (hits, positive), "f1": (2 * hits, predicted + positive)}
         return {

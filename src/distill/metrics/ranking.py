@@ -16,7 +16,6 @@ from distill.metrics.functional.recall import hit_rate_per_request, recall_per_r
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.ties import TiedRanks
 from distill.metrics.goal import UP, Goal
-from distill.metrics.rows import ScoredRows
 
 By = Literal["logit", "score"]
 
@@ -134,7 +133,7 @@ class NDCG(RequestMetric):
         """Returns `<task>/ndcg@<k>` of each request."""
         values: dict[str, PerRequest] = {}
         for task, column in self.ranker.chosen(evaluation).items():
-            labels = observed_labels(evaluation.rows, column)
+            labels = evaluation.labels(column)
             if not _are_grades(labels):
                 continue
             ranks = self.ranker.ranks(evaluation, column)
@@ -146,13 +145,8 @@ class NDCG(RequestMetric):
     def missing(self, evaluation: Evaluation) -> str | None:
         """Names the tasks whose labels are not grades."""
         chosen = self.ranker.chosen(evaluation)
-        wrong = [task for task, column in chosen.items() if not _are_grades(observed_labels(evaluation.rows, column))]
+        wrong = [task for task, column in chosen.items() if not _are_grades(evaluation.labels(column))]
         return f"labels outside [0, {MAX_LABEL}]: task {', '.join(wrong)} left out" if wrong else None
-
-
-def observed_labels(rows: ScoredRows, column: int) -> Tensor:
-    """Labels of a task `[N]`, 0 where they are not observed."""
-    return torch.where(rows.observed[:, column], rows.labels[:, column], 0)
 
 
 def _are_grades(labels: Tensor) -> bool:
@@ -185,8 +179,7 @@ def _of_relevant(
 ) -> dict[str, PerRequest]:
     values: dict[str, PerRequest] = {}
     for task, column in ranker.chosen(evaluation).items():
-        (relevant,) = (observed_labels(evaluation.rows, column) > 0).nonzero(as_tuple=True)
-        ranks = ranker.ranks(evaluation, column).select(relevant)
+        ranks = ranker.ranks(evaluation, column).select(evaluation.positives(column))
         for k in ks:
             matters = order_matters(ranks, evaluation.request_size, k)
             values[ranker.name(task, metric, k)] = function(ranks, k).where(matters)

@@ -13,7 +13,7 @@ from distill.metrics.evaluation import Evaluation
 from distill.metrics.functional.recall import hit_rate_per_request
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.goal import UP, Goal
-from distill.metrics.ranking import observed_labels, order_matters
+from distill.metrics.ranking import order_matters
 from distill.metrics.rows import ScoredRows
 
 _STAGES = {stage.name.lower(): stage for stage in Stage if stage != Stage.RECALLED}
@@ -67,8 +67,7 @@ class StageRecall(CutoffMetric):
         """Returns `stage_recall@<k>_<stage>`, where stages are known, and `<task>/stage_recall@<k>` of each request."""
         ranks, size = evaluation.ranks(None), evaluation.request_size
         values: dict[str, PerRequest] = {}
-        for (before, after), wanted in self._wanted(evaluation):
-            (at,) = wanted.nonzero(as_tuple=True)
+        for (before, after), at in self._wanted(evaluation):
             chosen = ranks.select(at)
             for k in self.ks:
                 result = hit_rate_per_request(chosen, k)
@@ -80,12 +79,13 @@ class StageRecall(CutoffMetric):
         return None if _has_stages(evaluation.rows) or not self.stages else "all candidates got equally far"
 
     def _wanted(self, evaluation: Evaluation) -> Iterator[tuple[tuple[str, str], Tensor]]:
-        """The first and last part of a result's name, and the wanted candidates `[N]` bool."""
+        """The first and last part of a result's name, and the wanted candidates by position."""
         if _has_stages(evaluation.rows):
             for name in self.stages:
-                yield ("", f"_{name}"), evaluation.rows.stage >= _STAGES[name]
+                (at,) = (evaluation.rows.stage >= _STAGES[name]).nonzero(as_tuple=True)
+                yield ("", f"_{name}"), at
         for task, column in evaluation.columns(self.tasks, by_logit=False).items():
-            yield (f"{task}/", ""), observed_labels(evaluation.rows, column) > 0
+            yield (f"{task}/", ""), evaluation.positives(column)
 
 
 def _has_stages(rows: ScoredRows) -> bool:

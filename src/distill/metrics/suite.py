@@ -8,6 +8,7 @@ from distill.errors import ConfigError
 from distill.metrics.base import SKIPPED, Metric, PointwiseMetric, Sampled
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.goal import NEITHER, Goal
+from distill.metrics.room import PLACES, Place, where_room_is
 from distill.metrics.rows import ScoredRows
 
 
@@ -18,24 +19,40 @@ class MetricSuite:
         metrics: Name in the configuration to metric. The names of results come from the metrics themselves.
         counts: Whether results include the counts of skipped groups (names that end in `_skipped`).
         report: Names of the results that comparisons and report pages show, in this order; None for the main ones.
+        device: Where they are computed: `auto`, where the model is, if that is a GPU with room for them and the process
+            is the only one; `host`, on the CPU.
+
+    Raises:
+        ConfigError: If the device is none of these.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], counts: bool = True, report: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Mapping[str, Metric],
+        counts: bool = True,
+        report: Sequence[str] | None = None,
+        device: Place = "auto",
+    ) -> None:
+        if device not in PLACES:
+            raise ConfigError(
+                "Metrics have no such place.", where="metrics.device", expected="auto or host", found=device
+            )
         self.metrics = dict(metrics)
         self.counts = counts
         self.report = None if report is None else tuple(report)
+        self.device = device
 
     @property
     def pointwise(self) -> MetricSuite:
         """The metrics of tasks that look at no order of candidates, and so at no ranking score."""
         found = {name: metric for name, metric in self.metrics.items() if isinstance(metric, PointwiseMetric)}
-        return MetricSuite(found, self.counts)
+        return MetricSuite(found, self.counts, device=self.device)
 
     @property
     def without_probabilities(self) -> MetricSuite:
         """The metrics of an order alone."""
         found = {name: metric for name, metric in self.metrics.items() if not metric.of_probabilities}
-        return MetricSuite(found, self.counts)
+        return MetricSuite(found, self.counts, device=self.device)
 
     def goal(self, name: str) -> Goal:
         """What the metric that gives the result of this name says is better; neither, if none gives it.
@@ -63,7 +80,7 @@ class MetricSuite:
         Raises:
             ConfigError: If two metrics give a result of the same name.
         """
-        return self._values(Evaluation(rows, tasks, predicted))
+        return where_room_is(lambda table: self._values(Evaluation(table, tasks, predicted)), rows)
 
     def measure(
         self, rows: ScoredRows, tasks: Sequence[str], predicted: Collection[str] | None = None
@@ -77,18 +94,18 @@ class MetricSuite:
 
         Returns:
             What `compute` returns; and of those results that have a standard error, the same with what it follows from
-            (of means over requests, the values of the R requests in the order of `request_ids(rows)`).
+            (of means over requests, the values of the R requests in the order of `request_ids(rows)`), on the CPU.
 
         Raises:
             ConfigError: If two metrics give a result of the same name.
         """
-        return self.measured(Evaluation(rows, tasks, predicted))
+        return where_room_is(lambda table: self.measured(Evaluation(table, tasks, predicted)), rows)
 
     def measured(self, evaluation: Evaluation) -> tuple[dict[str, float], dict[str, Sampled]]:
         """Does what `measure` does, on an evaluation whose orders others use too."""
         sampled: dict[str, Sampled] = {}
         for metric in self.metrics.values():
-            sampled |= metric.sampled(evaluation)
+            sampled |= {name: found.on_host() for name, found in metric.sampled(evaluation).items()}
         return self._values(evaluation), sampled
 
     def _values(self, evaluation: Evaluation) -> dict[str, float]:

@@ -6,10 +6,13 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from distill.metrics import Evaluation, MetricSuite, Sampled, ScoredRows, teacher_rows
 from distill.metrics.curves import Curves, curves_of
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.goal import Goal
+from distill.metrics.room import HOST, moved, where_room_is
 from distill.reports.summary import ROLES, Difference
 
 _Values = dict[str, float]
@@ -48,7 +51,11 @@ class RoleMetrics:
 
 
 def measure_roles(
-    suite: MetricSuite, rows: Mapping[str, ScoredRows], tasks: Sequence[str], teacher: Teacher | None
+    suite: MetricSuite,
+    rows: Mapping[str, ScoredRows],
+    tasks: Sequence[str],
+    teacher: Teacher | None,
+    device: torch.device = HOST,
 ) -> RoleMetrics:
     """Measures each role on all rows, the teacher on those that it scored, and compares them on the same rows.
 
@@ -57,22 +64,29 @@ def measure_roles(
         rows: Role to its canonical table, all of the same candidates and with the same teacher's scores.
         tasks: Names of the K tasks.
         teacher: Whose scores the tables hold; None without.
+        device: Where the metrics are computed if `suite.device` says `auto` and there is room.
     """
     found: dict[str, _Measured] = {}
     curves: dict[str, Curves] = {}
     for role, table in rows.items():  # one after the other: an evaluation holds the orders of all rows
-        evaluation = Evaluation(table, tasks)
-        found[role], curves[role] = suite.measured(evaluation), curves_of(suite, evaluation)
+        found[role], curves[role] = where_room_is(
+            lambda placed: _with_curves(suite, Evaluation(placed, tasks)), moved(table, device, suite.device)
+        )
     *_, some = rows.values()
     scored, of_teacher = 1.0, None
     same = found
     if teacher is not None:
-        own = _of_teacher(suite, some, tasks, teacher)
-        if own is not None:
-            of_teacher, curves["teacher"] = own[0].measured(own[1]), curves_of(*own)
+        own = _suite_of_teacher(suite, some, teacher)
+        judged = teacher_rows(some)
+        if judged is not None:
+            of_teacher, curves["teacher"] = where_room_is(
+                lambda placed: _with_curves(own, Evaluation(placed, tasks, teacher.tasks)),
+                moved(judged, device, suite.device),
+            )
     if of_teacher is not None and some.teacher_valid is not None and not bool(some.teacher_valid.all()):
         scored = int(some.teacher_valid.sum()) / some.num_rows
-        same = {role: suite.measure(table.select(some.teacher_valid), tasks) for role, table in rows.items()}
+        parts = {role: table.select(some.teacher_valid) for role, table in rows.items()}
+        same = {role: suite.measure(moved(part, device, suite.device), tasks) for role, part in parts.items()}
     everyone = found if of_teacher is None else {"teacher": of_teacher, **found}
     names = dict.fromkeys(name for values, _ in everyone.values() for name in values)
     goals = {name: suite.goal(name) for name in names}
@@ -122,22 +136,25 @@ def num_requests(rows: ScoredRows) -> int:
     return int((ids[1:] != ids[:-1]).sum()) + 1 if ids.numel() else 0
 
 
-def measure_teacher(suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher) -> _Measured | None:
-    """Measures the teacher whose scores a table holds; None without. An order alone is not a probability."""
-    own = _of_teacher(suite, rows, tasks, teacher)
-    return None if own is None else own[0].measured(own[1])
-
-
-def _of_teacher(
-    suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher
-) -> tuple[MetricSuite, Evaluation] | None:
-    """The metrics that a teacher has, and its evaluation."""
-    table = teacher_rows(rows)
-    if table is None:
+def measure_teacher(
+    suite: MetricSuite, rows: ScoredRows, tasks: Sequence[str], teacher: Teacher, device: torch.device = HOST
+) -> _Measured | None:
+    """Measures the teacher whose scores a table holds; None without. See `measure_roles`."""
+    judged = teacher_rows(rows)
+    if judged is None:
         return None
+    own = _suite_of_teacher(suite, rows, teacher)
+    return own.measure(moved(judged, device, suite.device), tasks, teacher.tasks)
+
+
+def _suite_of_teacher(suite: MetricSuite, rows: ScoredRows, teacher: Teacher) -> MetricSuite:
+    """The metrics that a teacher has. An order alone is not a probability."""
     own = suite if rows.teacher_score is not None else suite.pointwise
-    own = own if teacher.probabilities else own.without_probabilities
-    return own, Evaluation(table, tasks, teacher.tasks)
+    return own if teacher.probabilities else own.without_probabilities
+
+
+def _with_curves(suite: MetricSuite, evaluation: Evaluation) -> tuple[_Measured, Curves]:
+    return suite.measured(evaluation), curves_of(suite, evaluation)
 
 
 def _that_differ(

@@ -98,7 +98,7 @@ class RankingModule(pl.LightningModule):
         self._optimizer_factory = recipe.optimizer
         self._schedule = recipe.schedule
         self.total_steps, self._epoch_steps = recipe.total_steps, recipe.epoch_steps
-        self._rows = MetricState()
+        self._rows = MetricState(metrics.device)
         self._told: set[str] = set()
         self.test_rows: ScoredRows | None = None
         self.last_report: LossReport | None = None
@@ -165,15 +165,16 @@ class RankingModule(pl.LightningModule):
     def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
         """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one that is
         gathered on the device, or whose signals come from a model that runs in the step, is made ready there."""
-        if not self.trainer.training or isinstance(batch, PlacedBatch):
+        if isinstance(batch, PlacedBatch):
             return batch
+        if not self.trainer.training:
+            return batch.measured()
         if self._hears and self.signals is not None and self.signals.model is not None:
             return replace(batch, request=batch.request.measured())  # candidates may yet be left out
         signals, _ = self._heard(batch)
         ready = self._ready(replace(batch, signals=signals))
-        measured = {side: getattr(ready, side).measured() for side in ("request", "candidate", "cross")}
         read = {name for term in self.loss.named_terms().values() for name in term.reads}
-        return replace(ready, **measured, on_host=tuple(name for name in _OF_HOST if name not in read))
+        return replace(ready.measured(), on_host=tuple(name for name in _OF_HOST if name not in read))
 
     def loss_inputs(self, batch: Batch, step: int) -> LossInputs:
         """Scores a batch that is ready, and carries its signals, for the loss at a step."""
@@ -262,14 +263,13 @@ class RankingModule(pl.LightningModule):
         self._rows.update(self.scored_rows(batch))
 
     def on_test_epoch_start(self) -> None:
-        """Forgets earlier rows."""
-        self._rows.reset()
+        """Makes room for its rows on the host, where those of several models are compared."""
+        self._rows = MetricState()
 
     def on_test_epoch_end(self) -> None:
-        """Logs the metrics of all rows of all ranks and keeps the rows in `test_rows`."""
+        """Keeps the rows of all ranks in `test_rows`; who compares models measures them."""
         self.test_rows = self._gathered("test")
-        values = self.metrics.compute(self.test_rows, self.tasks)
-        self.log_dict({f"test/{name}": value for name, value in values.items()}, rank_zero_only=False)
+        self._rows = MetricState(self.metrics.device)
 
     def _gathered(self, split: str) -> ScoredRows:
         """Returns the rows of all ranks; says once what was left out and which metrics lack their input."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
+from distill.metrics.functional import kendall
 from distill.metrics.functional.kendall import count_pairs
 
 
@@ -68,3 +69,14 @@ def test_a_request_that_either_order_ties_whole_is_not_used() -> None:
     tau = count_pairs(student, reference, index, 3).tau_b()
     assert tau.used.tolist() == [False, False, True]
     assert float(tau.mean()) == 1.0
+
+
+def test_ranks_too_long_for_one_integer_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    student, reference = torch.randn(2, 300, generator=draw).round(decimals=1)
+    index = torch.randint(0, 5, (300,), generator=draw).sort().values
+    expected = count_pairs(student, reference, index, 6)
+    monkeypatch.setattr(kendall, "KEY_BITS", 0)
+    found = count_pairs(student, reference, index, 6)
+    assert all(torch.equal(getattr(found, name), getattr(expected, name)) for name in vars(found))
+    assert float(expected.both_ties.sum()) > 0

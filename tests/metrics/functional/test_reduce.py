@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from distill.metrics.functional.reduce import PerRequest, total, weighted_mean
+from distill.metrics.functional.reduce import (
+    PerRequest,
+    count_of_each,
+    running_total,
+    sum_by_number,
+    sum_of_each,
+    total,
+    weighted_mean,
+)
+from distill.ops.waiting import as_on_a_device
 
 
 def test_total_does_not_depend_on_threads() -> None:
@@ -48,3 +58,25 @@ def test_too_few_requests_have_no_standard_error(num_used: int) -> None:
     result = PerRequest.of(torch.ones(2), torch.arange(2) < num_used)
     assert result.standard_error().isnan()
     assert bool(result.mean().isnan()) == (num_used == 0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 1025, 5000])
+def test_running_totals_on_a_device_are_those_of_the_host(size: int) -> None:
+    values = torch.rand(size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with as_on_a_device():
+        found = running_total(values)
+    torch.testing.assert_close(found, running_total(values), rtol=1e-13, atol=0)
+    torch.testing.assert_close(found, values.cumsum(0), rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("index", [[], [0, 0, 2, 2, 2, 5], [3] * 2000])
+def test_sums_and_counts_of_each_segment(index: list[int]) -> None:
+    segment = torch.tensor(index, dtype=torch.int64)
+    values = torch.rand(len(index), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = [float(values[segment == k].sum()) for k in range(7)]
+    shuffled = torch.randperm(len(index), generator=torch.Generator().manual_seed(1))
+    for on_a_device in (False, True):
+        with as_on_a_device() if on_a_device else nullcontext():
+            assert sum_of_each(values, segment, 7).tolist() == pytest.approx(expected)
+            assert count_of_each(segment, 7).tolist() == [index.count(k) for k in range(7)]
+            assert sum_by_number(values[shuffled], segment[shuffled], 7).tolist() == pytest.approx(expected)

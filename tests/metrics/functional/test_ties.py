@@ -126,3 +126,25 @@ def test_scores_and_requests_of_other_lengths_are_refused_before_they_are_sorted
     for scores in (torch.zeros(3), torch.zeros(1), torch.zeros(2, 1)):
         with pytest.raises(DataError, match="do not match"):
             order_within_requests(scores, torch.zeros(2, dtype=torch.int64), 1)
+
+
+def test_some_rows_of_an_order_keep_their_order_and_ties() -> None:
+    scores = torch.tensor([3.0, 1.0, 3.0, 2.0, 1.0, 0.0])
+    found = order_by(scores).only(torch.tensor([1, 2, 4, 5]))
+    assert found.order.tolist() == [1, 4, 0, 2]
+    assert found.block.tolist() == [0, 0, 1, 1]
+    assert found.block_size.tolist() == [2, 2]
+    grouped = order_within(scores, torch.tensor([1, 0, 1, 0, 1, 1])).only(torch.tensor([0, 3, 5]))
+    assert grouped.order.tolist() == [1, 4, 2]
+    assert grouped.group is not None
+    assert grouped.group.tolist() == [0, 1, 1]
+
+
+@given(values=st.lists(st.integers(0, 3), max_size=12))
+def test_numbers_of_ties_and_of_rows(values: list[int]) -> None:
+    order = order_by(torch.tensor(values).float())
+    ties = sorted(set(values))
+    assert order.block_size.tolist() == [values.count(tie) for tie in ties]
+    of_rows = torch.tensor(sorted(values), dtype=torch.int64)
+    assert order.of_blocks(of_rows).tolist() == ties
+    assert order.of_sorted(torch.tensor(ties, dtype=torch.int64)).tolist() == sorted(values)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from distill.metrics.functional.checks import require_binary
-from distill.metrics.functional.reduce import PerRequest, weighted_mean
+from distill.metrics.functional.numbered import Numbered, numbered
+from distill.metrics.functional.reduce import PerRequest, running_total, sum_of_each, weighted_mean
 from distill.metrics.functional.ties import TieOrder, order_by
 from distill.ops.segment import segment_sum
 
@@ -38,27 +39,52 @@ class _Pairs(NamedTuple):
         return self.wins / (self.positive * self.negative)
 
 
-def _count_pairs(labels: Tensor, group: Tensor, num_groups: int, weight: Tensor | None, sorted_: TieOrder) -> _Pairs:
+def masses_of_ties(labels: Tensor, weight: Tensor | None, sorted_: TieOrder) -> tuple[Tensor, Tensor]:
+    """Sums the weights of the positives and of the negatives of each tie, `[ties]` float64.
+
+    Args:
+        labels: `[N]`, in the order of the rows.
+        weight: `[N]` or None, in the order of the rows.
+        sorted_: The rows by score, perhaps within groups.
+    """
+    label, block, num_blocks = (
+        labels.index_select(0, sorted_.order).to(torch.float64),
+        sorted_.block,
+        sorted_.num_blocks,
+    )
+    if weight is None:  # whole numbers have one sum
+        positive = label if sorted_.is_strict else segment_sum(label, block, num_blocks)
+        return positive, sorted_.block_size - positive
+    rows = weight.index_select(0, sorted_.order).to(torch.float64)
+    return sum_of_each(label * rows, block, num_blocks), sum_of_each((1 - label) * rows, block, num_blocks)
+
+
+def _count_pairs(labels: Tensor, num_groups: int, weight: Tensor | None, sorted_: TieOrder) -> _Pairs:
     """Sums per group w_i·w_j over (positive i, negative j) pairs in the right order, ties ½.
 
     Args:
         labels: `[N]`, in the order of the rows.
-        group: `[N]` int64 in `0..G-1`, ascending in the sorted order, which it follows.
-        num_groups: G.
+        num_groups: G; 1 where the order has no groups.
         weight: `[N]` or None, in the order of the rows.
         sorted_: Rows by group and score.
     """
-    label = labels.index_select(0, sorted_.order).to(torch.float64)
-    block, num_blocks = sorted_.block, sorted_.num_blocks
-    rows = None if weight is None else weight.index_select(0, sorted_.order).to(torch.float64)
-    positive = segment_sum(label if rows is None else label * rows, block, num_blocks)
-    negative = segment_sum(1 - label if rows is None else (1 - label) * rows, block, num_blocks)
-    block_group = torch.empty(num_blocks, dtype=torch.int64, device=block.device).scatter_(0, block, group)
-    negative_of_group = segment_sum(negative, block_group, num_groups)
-    before_group = negative_of_group.cumsum(0) - negative_of_group
-    below = negative.cumsum(0) - negative - before_group.index_select(0, block_group)
-    wins = segment_sum(positive * (below + 0.5 * negative), block_group, num_groups)
-    return _Pairs(wins, segment_sum(positive, block_group, num_groups), negative_of_group)
+    positive, negative = masses_of_ties(labels, weight, sorted_)
+    below = running_total(negative).sub_(negative)
+    if sorted_.group is None:
+        wins = positive * below.add_(0.5 * negative)
+        return _Pairs(*(_all_of(part, weight).view(1) for part in (wins, positive, negative)))
+    group = sorted_.of_blocks(sorted_.group)
+    negatives = sum_of_each(negative, group, num_groups)
+    below -= (running_total(negatives) - negatives).index_select(0, group)
+    wins = positive * below.add_(0.5 * negative)
+    return _Pairs(sum_of_each(wins, group, num_groups), sum_of_each(positive, group, num_groups), negatives)
+
+
+def _all_of(masses: Tensor, weight: Tensor | None) -> Tensor:
+    """Sums `[ties]`: without weights, all are multiples of ½ and have one sum."""
+    if weight is None:
+        return masses.sum()
+    return sum_of_each(masses, masses.new_zeros(masses.shape, dtype=torch.int64), 1)[0]
 
 
 def auc(scores: Tensor, labels: Tensor, weight: Tensor | None = None, by_score: TieOrder | None = None) -> Tensor:
@@ -81,8 +107,7 @@ def auc(scores: Tensor, labels: Tensor, weight: Tensor | None = None, by_score: 
         DataError: If a score is NaN or a label is neither 0 nor 1.
     """
     require_binary(labels)
-    group = torch.zeros(scores.shape, dtype=torch.int64, device=scores.device)
-    return _count_pairs(labels, group, 1, weight, order_by(scores) if by_score is None else by_score).auc()[0]
+    return _count_pairs(labels, 1, weight, order_by(scores) if by_score is None else by_score).auc()[0]
 
 
 def grouped_auc(
@@ -109,7 +134,11 @@ def grouped_auc(
     Reference:
         Zhu et al., Optimized Cost per Click in Taobao Display Advertising, 2017, arXiv:1703.02091, section 5.1.
     """
-    groups, impressions = auc_of_groups(scores, labels, group, weight, by_score)
+    return mean_of_groups(*auc_of_groups(scores, labels, group, weight, by_score))
+
+
+def mean_of_groups(groups: PerRequest, impressions: Tensor) -> GroupedAUC:
+    """Averages what `auc_of_groups` returned."""
     used = groups.used
     values, impressions = groups.values[used], impressions[used]
     num_used = values.numel()
@@ -118,14 +147,18 @@ def grouped_auc(
 
 
 def auc_of_groups(
-    scores: Tensor, labels: Tensor, group: Tensor, weight: Tensor | None = None, by_score: TieOrder | None = None
+    scores: Tensor,
+    labels: Tensor,
+    group: Tensor | Numbered,
+    weight: Tensor | None = None,
+    by_score: TieOrder | None = None,
 ) -> tuple[PerRequest, Tensor]:
     """AUC of each of the G groups, in the order of their ids.
 
     Args:
         scores: `[N]`.
         labels: `[N]` in {0, 1}.
-        group: `[N]` int64, any ids in any order (users or requests).
+        group: `[N]` int64, any ids in any order (users or requests), or what `numbered` made of them.
         weight: `[N]` or None.
         by_score: `order_by(scores)`, if it is there already.
 
@@ -136,15 +169,8 @@ def auc_of_groups(
         DataError: If a score is NaN or a label is neither 0 nor 1.
     """
     require_binary(labels)
-    dense, num_groups = dense_ids(group)
-    by_group = (order_by(scores) if by_score is None else by_score).within(dense)
-    pairs = _count_pairs(labels, dense.index_select(0, by_group.order), num_groups, weight, by_group)
+    of = numbered(group) if isinstance(group, Tensor) else group
+    by_group = (order_by(scores) if by_score is None else by_score).within(of.number)
+    pairs = _count_pairs(labels, of.count, weight, by_group)
     used = (pairs.positive > 0) & (pairs.negative > 0)
     return PerRequest.of(pairs.auc(), used), pairs.positive + pairs.negative
-
-
-def dense_ids(ids: Tensor) -> tuple[Tensor, int]:
-    """Numbers the G distinct ids: `[N]` int64 in `0..G-1`, in the order of the ids, and G."""
-    runs, run = torch.unique_consecutive(ids, return_inverse=True)  # rows of a user often come together
-    distinct, number = torch.unique(runs, return_inverse=True)
-    return number.index_select(0, run), distinct.numel()

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from distill.errors import ConfigError
-from distill.metrics.functional.reduce import total
+from distill.metrics.functional.reduce import running_total, sum_of_each, total
 from distill.metrics.functional.ties import TieOrder, blocks_of, order_by
-from distill.ops.segment import segment_sum
 
 
 def pcoc(probs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -24,9 +23,9 @@ def pcoc(probs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
     Returns:
         Scalar float64, 1 when calibrated on average; NaN without any positive.
     """
-    rows = torch.ones_like(probs, dtype=torch.float64) if weight is None else weight
-    clicks = total(labels.to(torch.float64) * rows)
-    predicted = total(probs.to(torch.float64) * rows)
+    clicks, predicted = (
+        total(values if weight is None else values.to(torch.float64) * weight) for values in (labels, probs)
+    )
     return torch.where(clicks > 0, predicted / clicks, float("nan"))
 
 
@@ -62,7 +61,7 @@ def expected_calibration_error(
         2015, arXiv:1508.05154, section 3.2 (equal-mass bins; absolute instead of squared distance here).
     """
     bins = _bins(probs, labels, num_bins, weight, by_score)
-    return total(segment_sum(bins.gap, bins.bin, num_bins).abs()) / total(bins.rows)
+    return total(sum_of_each(bins.gap, bins.bin, num_bins).abs()) / total(bins.rows)
 
 
 def calibration_error_parts(
@@ -81,7 +80,7 @@ def calibration_error_parts(
         Numerators and denominators `[N]` float64, in the order of the rows.
     """
     bins = _bins(probs, labels, num_bins, weight, by_score)
-    sign = segment_sum(bins.gap, bins.bin, num_bins).sign()
+    sign = sum_of_each(bins.gap, bins.bin, num_bins).sign()
     numerator = torch.empty_like(bins.gap).scatter_(0, bins.order, bins.gap * sign[bins.bin])
     return numerator, torch.empty_like(bins.rows).scatter_(0, bins.order, bins.rows)
 
@@ -102,7 +101,7 @@ def calibration_bins(
         Mean probability, mean label and weight of each bin that is not empty, `[≤ num_bins]` float64.
     """
     bins = _bins(probs, labels, num_bins, weight, by_score)
-    mass, predicted, gap = (segment_sum(part, bins.bin, num_bins) for part in (bins.rows, bins.predicted, bins.gap))
+    mass, predicted, gap = (sum_of_each(part, bins.bin, num_bins) for part in (bins.rows, bins.predicted, bins.gap))
     kept = mass > 0
     return (predicted / mass)[kept], ((predicted - gap) / mass)[kept], mass[kept]
 
@@ -120,21 +119,24 @@ class _Bins(NamedTuple):
 def _bins(probs: Tensor, labels: Tensor, num_bins: int, weight: Tensor | None, by_score: TieOrder | None) -> _Bins:
     if num_bins < 1:
         raise ConfigError("The calibration error has no bins.", expected="num_bins ≥ 1", found=str(num_bins))
-    prob, order, block = _by_prob(probs.to(torch.float64), by_score)
-    label = labels.index_select(0, order).to(torch.float64)
-    rows = torch.ones_like(prob) if weight is None else weight.index_select(0, order).to(torch.float64)
-    mass = segment_sum(rows, block, int(block[-1]) + 1 if block.numel() else 0)
-    middle = mass.cumsum(0) - 0.5 * mass
-    whole = total(rows)
-    bins = (middle / whole * num_bins).long().clamp(max=num_bins - 1).index_select(0, block)
-    return _Bins(order, rows, bins, rows * prob, rows * (prob - label))
+    prob, by_prob = _by_prob(probs.to(torch.float64), by_score)
+    gap = prob - labels.index_select(0, by_prob.order)
+    if weight is None:
+        rows, mass = torch.ones_like(prob), by_prob.block_size.to(torch.float64)
+    else:
+        rows = weight.index_select(0, by_prob.order).to(torch.float64)
+        mass = sum_of_each(rows, by_prob.block, by_prob.num_blocks)
+        gap, prob = gap.mul_(rows), prob * rows
+    middle = running_total(mass) - 0.5 * mass
+    bins = (middle / total(rows) * num_bins).long().clamp(max=num_bins - 1)
+    return _Bins(by_prob.order, rows, by_prob.of_sorted(bins), prob, gap)
 
 
-def _by_prob(probs: Tensor, by_score: TieOrder | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Sorted probabilities, the rows in that order, and their ties; scores that differ may round to one probability."""
+def _by_prob(probs: Tensor, by_score: TieOrder | None) -> tuple[Tensor, TieOrder]:
+    """Sorted probabilities, and the rows in that order; scores that differ may round to one probability."""
     if by_score is not None:
         prob = probs.index_select(0, by_score.order)
         if not bool((prob[1:] < prob[:-1]).any()):
-            return prob, by_score.order, blocks_of(prob)
+            return prob, TieOrder(by_score.order, blocks_of(prob))
     found = order_by(probs)
-    return probs.index_select(0, found.order), found.order, found.block
+    return probs.index_select(0, found.order), found

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distill.metrics.functional.auc import masses_of_ties
 from distill.metrics.functional.checks import require_binary
-from distill.metrics.functional.reduce import total
+from distill.metrics.functional.reduce import running_total, sum_by_number, total
 from distill.metrics.functional.ties import TieOrder, order_by
-from distill.ops.segment import segment_sum
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class Influence:
     def num_used(self) -> int:
         """Units with a row."""
         return int(self.used.sum())
+
+    def on_host(self) -> Influence:
+        """Returns the same on the CPU."""
+        return Influence(self.value.cpu(), self.parts.cpu(), self.used.cpu())
 
     def standard_error(self) -> Tensor:
         """Standard error of the number: scalar float64, NaN below two units."""
@@ -106,16 +110,14 @@ def auc_influence(
     block = torch.empty_like(found.block).scatter_(0, found.order, found.block)
     rows = torch.ones_like(labels, dtype=torch.float64) if weight is None else weight.to(torch.float64)
     positive, negative = rows * labels, rows * (1 - labels)
-    positives = segment_sum(positive[found.order], found.block, found.num_blocks)
-    negatives = segment_sum(negative[found.order], found.block, found.num_blocks)
+    positives, negatives = masses_of_ties(labels, weight, found)
     all_positives, all_negatives = total(positives), total(negatives)
-    beaten = (negatives.cumsum(0) - 0.5 * negatives) / all_negatives
-    beaten_by = (all_positives - positives.cumsum(0) + 0.5 * positives) / all_positives
+    beaten = (running_total(negatives) - 0.5 * negatives) / all_negatives
+    beaten_by = (all_positives - running_total(positives) + 0.5 * positives) / all_positives
     value = total(positives * beaten) / all_positives
     parts = positive * (beaten[block] - value) / all_positives + negative * (beaten_by[block] - value) / all_negatives
     return _by_unit(value, parts, unit, num_units)
 
 
 def _by_unit(value: Tensor, parts: Tensor, unit: Tensor, num_units: int) -> Influence:
-    used = torch.bincount(unit, minlength=num_units) > 0
-    return Influence(value, segment_sum(parts, unit, num_units), used)
+    return Influence(value, sum_by_number(parts, unit, num_units), torch.bincount(unit, minlength=num_units) > 0)

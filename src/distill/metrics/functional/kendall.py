@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distill.metrics.functional.reduce import PerRequest
-from distill.metrics.functional.ties import order_within_requests, tied_ranks
-from distill.ops.segment import segment_count, segment_start, segment_sum
+from distill.metrics.functional.reduce import PerRequest, sum_of_each
+from distill.metrics.functional.requests import KEY_BITS, Requests
+from distill.metrics.functional.ties import TiedRanks, blocks_of, sort_integers, tied_ranks
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,6 @@ class PairCounts:
 def count_pairs(student: Tensor, reference: Tensor, index: Tensor, num_requests: int) -> PairCounts:
     """Counts concordant, discordant and tied pairs of every request, exactly, in O(N log N).
 
-    Knight's algorithm, with the inversions counted bit by bit: rows are sorted by student score and carry the dense
-    rank of the reference score; a pair is inverted at the highest bit in which the two dense ranks differ.
-
     Args:
         student: `[N]` scores.
         reference: `[N]` scores of the same candidates.
@@ -73,54 +70,88 @@ def count_pairs(student: Tensor, reference: Tensor, index: Tensor, num_requests:
         num_requests: R.
 
     Returns:
-        The counts of each request.
+        The counts of each request; see `count_pairs_of`.
 
     Raises:
         DataError: If a score is NaN, the shapes differ, or `index` is not sorted.
+    """
+    requests = Requests(index, num_requests)
+    first, second = (tied_ranks(scores, index, num_requests, requests) for scores in (student, reference))
+    return count_pairs_of(first, second, requests)
+
+
+def count_pairs_of(student: TiedRanks, reference: TiedRanks, requests: Requests) -> PairCounts:
+    """Counts the pairs of two orders of the same candidates.
+
+    Knight's algorithm, with the inversions counted bit by bit: rows are sorted by student score and carry the rank of
+    the reference score; a pair is inverted at the highest bit in which the two ranks differ.
+
+    Args:
+        student: Ranks of the N candidates.
+        reference: Ranks of the same candidates.
+        requests: Theirs.
+
+    Returns:
+        The counts of each request.
 
     Reference:
         Knight, A computer method for calculating Kendall's tau with ungrouped data, JASA 1966.
     """
-    size = segment_count(index, num_requests).to(torch.float64)
-    student_ties = _tied_pairs(tied_ranks(student, index, num_requests).tied, index, num_requests)
-    reference_ties = _tied_pairs(tied_ranks(reference, index, num_requests).tied, index, num_requests)
-
-    by_reference = order_within_requests(reference, index, num_requests)
-    by_both = order_within_requests(student.index_select(0, by_reference.order), index, num_requests)
-    start = segment_start(index, num_requests)[index]
-    code = (by_reference.block - by_reference.block[start])[by_both.order]
-    student_block = by_both.block
-
-    same = torch.zeros_like(code)
-    same[1:] = (student_block[1:] == student_block[:-1]) & (code[1:] == code[:-1])
-    twins = (1 - same).cumsum(0) - 1
-    both_ties = _tied_pairs(torch.bincount(twins)[twins], index, num_requests)
-    discordant = _inversions(code, index, num_requests)
+    size = requests.size.to(torch.float64)
+    key, bits = _sorted_by_both(student, reference, requests)
+    same = torch.zeros_like(key)
+    same[1:] = key[1:] == key[:-1]
+    twins = (1 - same).cumsum_(0).sub_(1)
+    both_ties = _tied_pairs(torch.bincount(twins)[twins], requests)
+    discordant = _inversions(key & ((1 << bits) - 1), requests)
+    student_ties, reference_ties = (_tied_pairs(ranks.tied, requests) for ranks in (student, reference))
     return PairCounts(size * (size - 1) / 2, student_ties, reference_ties, both_ties, discordant)
 
 
-def _tied_pairs(tied: Tensor, index: Tensor, num_requests: int) -> Tensor:
+def _sorted_by_both(student: TiedRanks, reference: TiedRanks, requests: Requests) -> tuple[Tensor, int]:
+    """Sorts the candidates of each request by both, the student first.
+
+    Returns:
+        An integer for each sorted row `[N]`, with the reference's rank from below in its lowest bits: rows have the
+        same one if they are of one request and both tie them. And how many bits these are.
+    """
+    bits = requests.place_bits
+    below = (
+        requests.size.index_select(0, requests.index) - ranks.better - ranks.tied for ranks in (student, reference)
+    )
+    by_student, by_reference = below
+    first = (requests.index << bits).bitwise_or_(by_student)
+    if requests.num_requests.bit_length() + 2 * bits <= KEY_BITS:
+        return sort_integers((first << bits).bitwise_or_(by_reference)), bits
+    order = by_reference.argsort(stable=True)
+    order = order[first[order].argsort(stable=True)]
+    runs = blocks_of(first[order])
+    return (runs << bits).bitwise_or_(by_reference[order]), bits
+
+
+def _tied_pairs(tied: Tensor, requests: Requests) -> Tensor:
     """Pairs within ties `[R]`, from the size of the tie of each row."""
-    return segment_sum((tied - 1).to(torch.float64) / 2, index, num_requests)
+    return sum_of_each((tied - 1).to(torch.float64) / 2, requests.index, requests.num_requests)
 
 
-def _inversions(code: Tensor, index: Tensor, num_requests: int) -> Tensor:
+def _inversions(code: Tensor, requests: Requests) -> Tensor:
     """Counts the pairs i < j of a request with code_i > code_j `[R]` float64, `code [N]` being non-negative integers.
 
     From the highest bit down, rows that agree in all higher bits lie together, in their first order: a 1 before a 0
     there is an inversion. Then zeros and ones are parted, stably, for the next bit.
     """
+    index, num_requests = requests.index, requests.num_requests
     count = torch.zeros(num_requests, dtype=torch.float64, device=code.device)
     if code.numel() == 0:
         return count
-    start = segment_start(index, num_requests)[index]
-    stop = start + segment_count(index, num_requests)[index]
+    start = requests.start_of_row
+    stop = requests.stop.index_select(0, index)
     position = torch.arange(code.numel(), device=code.device)
     for shift in reversed(range(int(code.max()).bit_length())):
         bit = (code >> shift) & 1
         ones = torch.cat([bit.new_zeros(1), bit.cumsum(0)])
         ones_before = ones[position] - ones[start]
-        count.index_add_(0, index, ((1 - bit) * ones_before).to(torch.float64))
+        count += sum_of_each(((1 - bit) * ones_before).to(torch.float64), index, num_requests)
         first_one = stop - (ones[stop] - ones[start])
         target = torch.where(bit == 1, first_one + ones_before, position - ones_before)
         code, start, stop = _move(

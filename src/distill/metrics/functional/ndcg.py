@@ -7,10 +7,9 @@ from torch import Tensor
 
 from distill.errors import DataError
 from distill.metrics.functional.checks import require_cutoff
-from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.functional.reduce import PerRequest, sum_of_each
 from distill.metrics.functional.ties import TiedRanks, tied_ranks
 from distill.ops.grades import MAX_GRADE, are_grades, gains
-from distill.ops.segment import segment_sum
 
 MAX_LABEL = MAX_GRADE
 
@@ -59,6 +58,6 @@ def ndcg_per_request(ranks: TiedRanks, labels: Tensor, k: int) -> PerRequest:
     index, num_requests = ranks.index, ranks.num_requests
     ideal = tied_ranks(labels, index, num_requests)
     gain = gains(labels.to(torch.float64))
-    dcg = segment_sum(gain * _expected_discount(ranks, k), index, num_requests)
-    best = segment_sum(gain * _expected_discount(ideal, k), index, num_requests)
+    dcg = sum_of_each(gain * _expected_discount(ranks, k), index, num_requests)
+    best = sum_of_each(gain * _expected_discount(ideal, k), index, num_requests)
     return PerRequest.of(dcg / best, best > 0)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.functional.reduce import PerRequest, sum_of_each
 from distill.metrics.functional.ties import TiedRanks
 from distill.metrics.functional.topk import membership
-from distill.ops.segment import segment_sum
 
 
 def overlap_per_request(student: TiedRanks, reference: TiedRanks, k: int, m: int) -> PerRequest:
@@ -38,5 +37,5 @@ def overlap_per_request(student: TiedRanks, reference: TiedRanks, k: int, m: int
     """
     both = membership(student, k) * membership(reference, m)
     size = student.request_size()
-    shared = segment_sum(both, student.index, student.num_requests)
+    shared = sum_of_each(both, student.index, student.num_requests)
     return PerRequest.of(shared / size.clamp(max=m), size > k)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from distill.metrics.functional.reduce import PerRequest
+from distill.metrics.functional.reduce import PerRequest, sum_of_each
 from distill.metrics.functional.ties import TiedRanks
 from distill.metrics.functional.topk import membership
-from distill.ops.segment import segment_sum
 
 
 def recall_per_request(relevant: TiedRanks, k: int) -> PerRequest:
@@ -24,7 +23,7 @@ def recall_per_request(relevant: TiedRanks, k: int) -> PerRequest:
     Raises:
         ConfigError: If `k` is not positive.
     """
-    hits = segment_sum(membership(relevant, k), relevant.index, relevant.num_requests)
+    hits = sum_of_each(membership(relevant, k), relevant.index, relevant.num_requests)
     positives = relevant.request_size()
     return PerRequest.of(hits / positives.clamp(max=k), positives > 0)
 
@@ -48,6 +47,6 @@ def hit_rate_per_request(relevant: TiedRanks, k: int) -> PerRequest:
         Zhang et al., Rethinking the Role of Pre-ranking in Large-scale E-Commerce Searching System, 2023,
         arXiv:2305.13647 (ASH@k: relevant = the user's positives from any scene).
     """
-    hits = segment_sum(membership(relevant, k), relevant.index, relevant.num_requests)
+    hits = sum_of_each(membership(relevant, k), relevant.index, relevant.num_requests)
     positives = relevant.request_size()
     return PerRequest.of(hits / positives, positives > 0)

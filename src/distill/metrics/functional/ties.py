@@ -6,15 +6,15 @@ N rows in G groups. Every metric that orders rows starts here, so that ties are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from distill.errors import DataError
-from distill.ops.segment import segment_count, segment_start
-
-_SCORE_BITS = 32
-_KEY_BITS = 63
+from distill.metrics.functional.reduce import count_of_each
+from distill.metrics.functional.requests import Requests
+from distill.ops.waiting import can_look
 
 
 def ordinal(scores: Tensor) -> Tensor:
@@ -54,22 +54,49 @@ class TieOrder:
         order: `[N]` int64, the rows in sorted order; ties keep row order.
         block: `[N]` int64, a number for each sorted row that starts at 0 and grows by one wherever the group or the
             score changes.
+        group: `[N]` int64, the group of each sorted row; None where there are no groups.
     """
 
     order: Tensor
     block: Tensor
+    group: Tensor | None = None
 
-    @property
+    @cached_property
     def num_blocks(self) -> int:
         """Number of ties, rows that are not tied included."""
         return int(self.block[-1]) + 1 if self.block.numel() else 0
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether no rows are tied."""
+        return self.num_blocks == self.block.numel()
+
+    @cached_property
+    def block_size(self) -> Tensor:
+        """Rows of each tie `[ties]` int64."""
+        return torch.ones_like(self.block) if self.is_strict else count_of_each(self.block, self.num_blocks)
+
+    def of_blocks(self, sorted_: Tensor) -> Tensor:
+        """Takes from numbers of sorted rows `[N]`, which are the same within a tie, one for each tie `[ties]`."""
+        if self.is_strict:
+            return sorted_
+        return sorted_.index_select(0, self.block_size.cumsum(0).sub_(self.block_size))
+
+    def of_sorted(self, blocks: Tensor) -> Tensor:
+        """Gives each sorted row the number of its tie: `[ties]` to `[N]`."""
+        return blocks if self.is_strict else blocks.index_select(0, self.block)
+
+    def only(self, places: Tensor) -> TieOrder:
+        """Keeps some of the sorted rows, by ascending place `[M]` int64: they are the same rows of the same table."""
+        group = None if self.group is None else self.group.index_select(0, places)
+        return TieOrder(self.order.index_select(0, places), blocks_of(self.block.index_select(0, places)), group)
 
     def within(self, group: Tensor) -> TieOrder:
         """Sorts by `group [N]` int64 in `[0, 2³¹)`, in any order; rows of a group keep the order that they have."""
         rows, key = _stable_sort(group.index_select(0, self.order))
         block = self.block.index_select(0, rows)
         change = (key[1:] != key[:-1]) | (block[1:] != block[:-1])
-        return TieOrder(self.order.index_select(0, rows), _blocks(change, rows.numel()))
+        return TieOrder(self.order.index_select(0, rows), _blocks(change, rows.numel()), key)
 
 
 def order_by(scores: Tensor) -> TieOrder:
@@ -122,13 +149,13 @@ def _stable_sort(code: Tensor) -> tuple[Tensor, Tensor]:
     Code and row go into one integer: sorting integers alone is several times faster than sorting with their rows.
     """
     bits = max(code.numel() - 1, 0).bit_length()
-    key = _sort_integers((code << bits).bitwise_or_(torch.arange(code.numel(), device=code.device)))
+    key = sort_integers((code << bits).bitwise_or_(torch.arange(code.numel(), device=code.device)))
     return key & ((1 << bits) - 1), key.bitwise_right_shift_(bits)
 
 
-def _sort_integers(values: Tensor) -> Tensor:
+def sort_integers(values: Tensor) -> Tensor:
     """Sorts `values [N]` int64, perhaps in place; on the CPU NumPy's vectorised sort is faster than `Tensor.sort`."""
-    if values.device.type != "cpu":
+    if not can_look(values):
         return values.sort().values
     values.numpy().sort()
     return values
@@ -159,16 +186,21 @@ class TiedRanks:
 
     def request_size(self) -> Tensor:
         """Counts the candidates of each request, of those that were kept `[R]` int64."""
-        return segment_count(self.index, self.num_requests)
+        return self._request_size
+
+    @cached_property
+    def _request_size(self) -> Tensor:
+        return count_of_each(self.index, self.num_requests)
 
 
-def tied_ranks(scores: Tensor, index: Tensor, num_requests: int) -> TiedRanks:
+def tied_ranks(scores: Tensor, index: Tensor, num_requests: int, requests: Requests | None = None) -> TiedRanks:
     """Ranks candidates within their request by descending score.
 
     Args:
         scores: `[N]`, higher is better; infinities are allowed.
         index: `[N]` int64, sorted, in `0..R-1`.
         num_requests: R.
+        requests: The same as `Requests`, if they are there already.
 
     Returns:
         The ranks with their ties.
@@ -176,29 +208,28 @@ def tied_ranks(scores: Tensor, index: Tensor, num_requests: int) -> TiedRanks:
     Raises:
         DataError: If a score is NaN, the shapes differ, or `index` is not sorted.
     """
-    if bool((index[1:] < index[:-1]).any()):
-        raise DataError(
-            "The candidates of a request are not contiguous.",
-            expected="a sorted request index",
-            found="an index that decreases",
-            remedy="Order the rows with distill.metrics.rows.canonical.",
-        )
-    ordered = order_within_requests(scores, index, num_requests)
-    size = torch.bincount(ordered.block)
-    request_stop = segment_count(index, num_requests).cumsum(0).index_select(0, index)
-    better = request_stop.sub_(size.cumsum(0).index_select(0, ordered.block))
-    tied = size.index_select(0, ordered.block)
-    better, tied = (torch.empty_like(index).scatter_(0, ordered.order, column) for column in (better, tied))
+    of = Requests(index, num_requests) if requests is None else requests
+    of.require_sorted()
+    ordered = order_within_requests(scores, index, num_requests, of)
+    stop = of.stop.index_select(0, ordered.of_blocks(index))  # the sorted rows have the same index
+    better = ordered.of_sorted(stop.sub_(ordered.block_size.cumsum(0)))
+    better = torch.empty_like(index).scatter_(0, ordered.order, better)
+    tied = ordered.block_size  # ones in any order, if no rows are tied
+    if not ordered.is_strict:
+        tied = torch.empty_like(index).scatter_(0, ordered.order, ordered.of_sorted(tied))
     return TiedRanks(better, tied, index, num_requests)
 
 
-def order_within_requests(scores: Tensor, index: Tensor, num_requests: int) -> TieOrder:
+def order_within_requests(
+    scores: Tensor, index: Tensor, num_requests: int, requests: Requests | None = None
+) -> TieOrder:
     """Does what `order_within` does, in one sort: a row is told from those of its request by few bits.
 
     Args:
         scores: `[N]`.
         index: `[N]` int64, sorted, in `0..R-1`.
         num_requests: R.
+        requests: The same as `Requests`, if they are there already.
 
     Returns:
         The order.
@@ -206,13 +237,10 @@ def order_within_requests(scores: Tensor, index: Tensor, num_requests: int) -> T
     Raises:
         DataError: If a score is NaN or the shapes differ.
     """
-    largest = int(segment_count(index, num_requests).max()) if index.numel() else 0
-    bits = largest.bit_length()
-    if scores.shape != index.shape or num_requests.bit_length() + _SCORE_BITS + bits > _KEY_BITS:
+    of = Requests(index, num_requests) if requests is None else requests
+    if scores.shape != index.shape or not of.fit_one_key:
         return order_within(scores, index)
-    start = segment_start(index, num_requests).index_select(0, index)
-    place = torch.arange(index.numel(), device=index.device).sub_(start)
-    code = (index << _SCORE_BITS).bitwise_or_(ordinal(scores))
-    key = _sort_integers(code.bitwise_left_shift_(bits).bitwise_or_(place))
-    order = (key & ((1 << bits) - 1)).add_(start)
-    return TieOrder(order, blocks_of(key.bitwise_right_shift_(bits)))
+    bits = of.place_bits
+    key = sort_integers(ordinal(scores).bitwise_left_shift_(bits).bitwise_or_(of.key))
+    order = (key & ((1 << bits) - 1)).add_(of.start_of_row)
+    return TieOrder(order, blocks_of(key.bitwise_right_shift_(bits)), index)
