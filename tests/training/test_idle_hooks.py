@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 
 from distill.training.callbacks import LossLog
 from distill.training.idle_hooks import QuietProfiler, leave_out_idle_hooks
-from tests.training.stepping import batch_of, module_of
+from tests.training.stepping import module_of
+from tests.training.test_no_sync_fit import STEPS, Batches
 
 
 def trainer_with(**settings: Any) -> pl.Trainer:
@@ -34,8 +35,8 @@ def test_hooks_that_do_nothing_are_left_out_and_others_stay() -> None:
     assert callable(module.on_after_batch_transfer)  # what it returns is the batch
     assert log.on_train_batch_start is None
     assert callable(log.on_train_batch_end)
-    trainer.fit(module, [batch_of(True, seed) for seed in range(3)])
-    assert trainer.global_step == 3
+    trainer.fit(module, Batches())
+    assert trainer.global_step == STEPS
     assert "train/loss" in trainer.callback_metrics
 
 
