@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from distill.errors import ConfigError
 from distill.jobs.values import check_values
+from distill.reports.summary import load_summary
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.models.composing import composing
 
@@ -21,7 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with tables beside TensorBoard."""
     root = tmp_path_factory.mktemp("run")
     tiny = [argument for argument in tiny_arguments(root) if not argument.startswith("teacher.")]
-    train(*tiny, "name=run", "loss=hard", "logger=csv", "+debug=quick", "optimizer.lr=0.01")
+    tracked = "+logger.extra.tracked._target_=tests.jobs.tracker.FileTracker"
+    train(*tiny, "name=run", "loss=hard", "logger=csv", tracked, "+debug=quick", "optimizer.lr=0.01")
     return next(iter(run_dirs(root, "run")))
 
 
@@ -31,6 +34,15 @@ def test_tables_hold_the_curves(run: Path) -> None:
     assert {"train/loss", "val/click/auc", "train/data_wait"} <= rows[0].keys()
     assert [int(row["step"]) for row in rows if row["train/loss"]] == [1]
     assert any(row["val/click/auc"] for row in rows)
+
+
+def test_a_tracker_has_test_metrics_beside_the_curves_of_their_fit(run: Path) -> None:
+    (file,) = (run / "tracked").iterdir()  # a fit was one, and what it reached on test is no other
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert file.name == "student.jsonl"
+    assert any("train/loss" in line for line in lines)
+    summary = load_summary(run)
+    assert lines[-1]["test/click/auc"] == pytest.approx(summary.metrics["model"]["click/auc"])
 
 
 def test_hparams_are_what_was_asked_for(run: Path) -> None:

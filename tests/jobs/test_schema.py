@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from distill.console import plain_console
 from distill.data.dataset import load_dataset
 from distill.data.datasets.parquet import ParquetSource
 from distill.data.prepare import prepare
-from distill.jobs.schema import one_source
+from distill.data.propose import Line, propose, read_sample
+from distill.jobs.schema import one_source, table_of
 from distill.jobs.schema_options import arguments
+from distill.jobs.split_names import splits_by_name
 from distill.schema import load_schema
 from tests.jobs.entry import path_arguments, run_script
 
@@ -62,6 +66,48 @@ def test_a_proposal_is_prepared_as_it_is(tmp_path: Path, capsys: pytest.CaptureF
     dataset = prepare(source.write_raw(tmp_path / "raw"), tmp_path / "prepared", progress=False)
     assert dataset.manifest.counts["rows_read"] == ROWS
     assert dataset.schema.field("cat_id").size is not None
+
+
+def test_files_named_after_splits_are_these_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A test file that was published is not mixed into the training rows."""
+    logs = tmp_path / "logs"
+    train, test = log(logs, "train.parquet"), log(logs, "test.parquet", offset=ROWS)
+    for given in ([str(train), str(test)], [str(logs)]):
+        run_script("scripts/schema.py", "init", *given, "--out", str(tmp_path / "schema.yaml"), "--force")
+        command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+        said = [f"train: {train}", f"test: {test}"]
+        assert command[3] in {f"data.source={{{', '.join(order)}}}" for order in (said, said[::-1])}
+        assert load_schema(tmp_path / "schema.yaml").name == "logs"
+    run_script(*command[1:], f"out={tmp_path / 'out'}", *path_arguments(tmp_path))
+    contents = load_dataset(tmp_path / "out").manifest.contents
+    assert contents is not None
+    assert contents.splits["test"].rows == ROWS
+    assert splits_by_name(["train.csv"]) == splits_by_name(["train.csv", "a.csv"]) == {}
+    assert splits_by_name(["test.csv", "val.csv"]) == splits_by_name(["train.a.csv", "train.b.csv", "test"]) == {}
+
+
+def test_the_table_fits_a_narrow_terminal(tmp_path: Path) -> None:
+    """Names of columns stay whole and rows short, as they are read beside the file."""
+    name = "hours_since_the_last_purchase"
+    why = "float, 1,755 different, 0 to 0.537148; one value in each request"
+    fields = (
+        Line(name, {"name": name, "side": "request", "kind": "number", "encoding": "log"}, why),
+        Line("dwell", {"name": "dwell", "side": "cross", "kind": "number", "privileged": True}, why),
+        Line("user.id", {"name": "user_id", "side": "request", "kind": "id", "encoding": {"type": "hash"}}, why),
+        Line("host", {"name": "host", "side": "request", "kind": "id"}, why, used=False),
+    )
+    tasks = (Line("click", {"name": "click"}, why),)
+    console = plain_console(width=80)
+    with console.capture() as printed:
+        console.print(
+            table_of(replace(propose(read_sample([log(tmp_path)], ROWS)), fields=fields, tasks=tasks), "schema")
+        )
+    lines = printed.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 3 + 4 * len([*fields, *tasks])
+    text = printed.get()
+    for words in (name, "request number, log", "cross number,", "privileged", "user_id:", "hash", "—", "task, binary"):
+        assert words in text
 
 
 def test_a_file_that_is_there_is_overwritten_only_by_force(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

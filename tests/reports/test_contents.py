@@ -85,7 +85,11 @@ def test_nothing_is_wrong_with_data_as_it_should_be() -> None:
         ({"test": labels(labelled=50, positive=50)}, "All 50 labelled candidates of test are positive"),
         ({"test": labels(labelled=1000, positive=33)}, "10.00% of the labels of task click .* in train, 3.30% in test"),
         ({"test": labels(labelled=1000, positive=34)}, None),
-        ({"test": labels(labelled=100, positive=3)}, None),
+        (
+            {"test": labels(labelled=100, positive=3)},
+            r"^test has 3 positives of .* in 100 labels: .* 0\.5 ± 0\.17 .* models",
+        ),
+        ({"val": labels(labelled=300, positive=27)}, None),
         ({"train": changed(without_candidates=5)}, "5.0% of the requests of train have no candidates"),
         ({"test": changed(without_user=5)}, "5.0% of the requests of test have no user: each"),
         ({"test": changed(without_item=50)}, "5.0% of the candidates of test have no item key"),

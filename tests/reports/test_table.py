@@ -99,3 +99,19 @@ def test_how_many_requests_count_is_said_where_not_all_do() -> None:
 def test_a_difference_is_shown_where_no_gap_is() -> None:
     metrics = {role: {"click/auc": 0.7} for role in ("teacher", "control", "distilled")}
     assert "+0.0010±0.0010" in printed(run_of(metrics, differences={"click/auc": Difference(0.001, 0.001, 9)}))
+
+
+@pytest.mark.parametrize(
+    ("lead", "gap", "said"),
+    [
+        (Difference(-0.22, 0.05, 72), {}, ", and worse in click/auc: mend the teacher first."),
+        (Difference(-0.08, 0.05, 72), {}, "by more than two standard errors."),
+        (Difference(0.22, 0.05, 72), {"click/auc": 0.5}, None),
+    ],
+)
+def test_a_teacher_without_a_lead_is_named(lead: Difference, gap: dict[str, float], said: str | None) -> None:
+    metrics = {role: {"click/auc": 0.6} for role in ("teacher", "control", "distilled")}
+    leads, differences = {"click/auc": lead}, {"click/auc": Difference(-0.1, 0.04, 72)}
+    text = " ".join(printed(run_of(metrics, gap_recovered=gap, teacher_lead=leads, differences=differences)).split())
+    assert ("No gap: the teacher is better" in text) is (said is not None)
+    assert said is None or said in text

@@ -12,9 +12,10 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from distill.features import EmbeddingTables, table_factory
+from distill.ops.ranks import gather_ragged
 from distill.training.optim import OptimizerFactory
 from distill.training.row_regularization import RowRegularization
-from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables, gather_ragged
+from distill.training.sparse_sync import average_sparse_gradients, broadcast_tables
 from tests.batches import make_schema
 from tests.patience import patience
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from distill.errors import ConfigError
-from distill.features import table_factory
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan
 from distill.jobs.monitored import check_measured
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss, check_net, model_class
 from distill.jobs.reported import check_reported
-from distill.jobs.sharding import check_sharding
+from distill.jobs.sharding import check_sharding, check_tables
 from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.metrics import MetricSuite
@@ -32,7 +31,6 @@ _log = logging.getLogger(__name__)
 _FEW_STEPS = 500
 _SMALL_BATCH = 128
 _TRAINED = ("trained", "cotrained")
-_KEEP_WEIGHTS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # of trainer.precision: weights keep their types
 
 
 def check_config(cfg: DictConfig, schema: Schema | None) -> None:
@@ -47,7 +45,7 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     """
     cfg = assumed(cfg)
     _check_teacher_files(cfg)
-    _check_tables(cfg)
+    check_tables(cfg)
     _check_parts(cfg)
     plans = [FitPlan.main(cfg), *([FitPlan.of(cfg, "teacher")] if cfg.teacher.source in _TRAINED else [])]
     _check_vectors(cfg, plans)
@@ -87,23 +85,6 @@ def _check_teacher_files(cfg: DictConfig) -> None:
     for where, path in named.items():
         if path is not None and not Path(str(path)).exists():
             raise ConfigError("The teacher does not exist.", where=where, found=str(path), remedy="Check the path.")
-
-
-def _check_tables(cfg: DictConfig) -> None:
-    """Refuses types of embedding tables that they cannot have.
-
-    Raises:
-        ConfigError: Tables of this kind do not have the type, or the precision of the trainer would change it.
-    """
-    sharding, dtype, precision = cfg.embedding.sharding, cfg.embedding.dtype, cfg.trainer.get("precision", "32-true")
-    table_factory(sharding, dtype)
-    if dtype != "float32" and str(precision) not in _KEEP_WEIGHTS:
-        raise ConfigError(
-            "This precision gives all weights its own type, embedding tables too.",
-            where="embedding.dtype, trainer.precision",
-            expected=f"embedding.dtype=float32, or trainer.precision={', '.join(_KEEP_WEIGHTS)}",
-            found=f"embedding.dtype={dtype}, trainer.precision={precision}",
-        )
 
 
 def _check_vectors(cfg: DictConfig, plans: Sequence[FitPlan]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -48,15 +48,17 @@ def fit_loggers(cfg: DictConfig, role: str, job_dir: Path) -> list[Logger]:
     return [*loggers, *extra]
 
 
-def log_test(cfg: DictConfig, job_dir: Path, summary: Summary, roles: Mapping[str, str]) -> None:
+def log_test(cfg: DictConfig, job_dir: Path, summary: Summary, trained: Iterable[str], main: str) -> None:
     """Adds the test metrics to the runs of trackers that were trained here; other loggers have `summary.json` beside.
 
     Args:
         cfg: Of the run.
         job_dir: Folder of the run.
         summary: What was measured.
-        roles: Of the summary, to those of fits.
+        trained: Roles of the summary that have a fit.
+        main: What the fit of `summary.main_role` is called: student | model.
     """
+    roles = {role: role for role in trained} | {summary.main_role: main}
     for shown, values in summary.metrics.items():
         if shown in summary.cached or shown not in roles:  # a teacher may have been scored, and not trained here
             continue

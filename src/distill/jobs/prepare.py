@@ -81,4 +81,5 @@ def describe(dataset: Dataset, console: Console) -> None:
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     for line in warnings:
         console.print(f"WARNING: {line}", style="bold red", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"Use it with data=prepared data.root={named(str(dataset.root))}", soft_wrap=True, markup=False)
+    use = f"Use it with data=prepared data.root={named(str(dataset.root))}"
+    console.print(use, soft_wrap=True, markup=False, highlight=False)

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from distill.console import plain_console, report_console
 from distill.data.found import find_all, find_files, sources_root
 from distill.data.propose import (
+    Line,
     Proposal,
     Sample,
     check_against,
@@ -29,8 +31,10 @@ from distill.data.split import ColumnSplit, RandomSplit, SplitRule, TimeSplit
 from distill.errors import ConfigError
 from distill.files import write_text_atomic
 from distill.jobs.program import program_command, quoted
+from distill.jobs.split_names import splits_by_name
 
 _PLAIN = re.compile(r"\.{1,2}|(\.{0,2}/|[A-Za-z_])[\w./*?@%+-]*", re.ASCII)
+_WHOLE = 32  # characters of a column's name that stay in one line: it is looked for in the file
 _WORDS = {"null", "true", "false", "nan", "inf"}
 
 
@@ -59,11 +63,10 @@ def run(options: argparse.Namespace) -> Proposal:
         lacking = " and ".join(missing)
         console.print(f"No schema yet: declare {lacking} in {options.out}, then run", style="bold red", soft_wrap=True)
     elif options.check:
-        console.print("Checking all files against it (--no-check leaves that out) …", soft_wrap=True)
+        console.print("Checking all files against it (--no-check leaves that out) …", soft_wrap=True, highlight=False)
         check_against(options.out, files, _rule(proposal))
-        console.print(
-            f"Checked: {_files(len(files))} as the schema says. Confirm keys and tasks, then run", soft_wrap=True
-        )
+        checked = f"Checked: {_files(len(files))} as the schema says. Confirm keys and tasks, then run"
+        console.print(checked, soft_wrap=True, highlight=False)
     else:
         console.print("Confirm keys and tasks, then run", soft_wrap=True)
     print_command(proposal, options, files)
@@ -83,9 +86,13 @@ def found_files(given: Sequence[str]) -> list[Path]:
 
 
 def named_after(given: Sequence[str], files: Sequence[Path]) -> str:
-    """Returns what a dataset is named after: the folder, where one is given, else the first file."""
+    """Returns what a dataset is named after: the folder, where one is given or files are named after splits, else the
+    first file."""
     folder = Path(given[0]).expanduser()
-    return folder.resolve().name if len(given) == 1 and folder.is_dir() else files[0].name.partition(".")[0]
+    if len(given) == 1 and folder.is_dir():
+        return folder.resolve().name
+    first = files[0].name.partition(".")[0]
+    return files[0].resolve().parent.name or first if splits_by_name(_sources(given, files)) else first
 
 
 def one_source(given: Sequence[str], files: Sequence[Path]) -> str | None:
@@ -104,30 +111,60 @@ def one_source(given: Sequence[str], files: Sequence[Path]) -> str | None:
 
 def table_of(proposal: Proposal, title: str) -> Table:
     """Returns a table with a row for each column and what becomes of it."""
-    table = Table("column", "field or task", "side", "kind", "encoding", "why", title=title)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    longest = max((len(line.column) for line in (*proposal.fields, *proposal.tasks)), default=0)
+    table.add_column("column", overflow="fold", min_width=min(longest, _WHOLE))
+    table.add_column("becomes")
+    table.add_column("why", ratio=1)
     for line in proposal.fields:
-        spec = (line.spec or {}) if line.used else {}
-        encoding = spec.get("encoding", "default" if line.used else "")
-        shown = encoding["type"] if isinstance(encoding, dict) else encoding
-        cells = (line.column, spec.get("name", "—"), spec.get("side", ""), spec.get("kind", ""), shown, line.why)
-        table.add_row(*map(printable, cells))
+        table.add_row(*map(printable, (line.column, _becomes(line), line.why)))
     for line in proposal.tasks:
-        kind = f"task, {line.spec.get('kind', 'binary')}"
-        table.add_row(*map(printable, (line.column, line.spec["name"], "", kind, "", line.why)))
+        becomes = _named(line, f"task, {line.spec.get('kind', 'binary')}")
+        table.add_row(*map(printable, (line.column, becomes, line.why)))
     return table
+
+
+def _becomes(line: Line) -> str:
+    """Returns a field in a few words: `candidate number, log`."""
+    if not line.used or not line.spec:
+        return "—"
+    encoding = line.spec.get("encoding", {})
+    shown = encoding["type"] if isinstance(encoding, dict) and encoding else encoding
+    words = f"{line.spec['side']} {line.spec['kind']}" + (f", {shown}" if shown else "")
+    words += ", privileged" if line.spec.get("privileged") else ""
+    return _named(line, words)
+
+
+def _named(line: Line, words: str) -> str:
+    return words if line.spec["name"] == line.column else f"{line.spec['name']}: {words}"
 
 
 def print_command(proposal: Proposal, options: argparse.Namespace, files: Sequence[Path]) -> None:
     """Prints how to prepare the files with the schema."""
     console = plain_console()
-    source = one_source(options.files, files)
-    value = _value(source) if source is not None else f"[{','.join(map(quoted, options.files))}]"
-    words = ["data=parquet", f"data.source={value}", f"data.schema={_value(str(options.out))}"]
+    words = [
+        "data=parquet",
+        f"data.source={_source(proposal, options.files, files)}",
+        f"data.schema={_value(str(options.out))}",
+    ]
     words += [f"data.main_task={proposal.main_task}"] if proposal.main_task is not None else []
     words.append(f"split@data.adapter.split={proposal.split}")
     if proposal.split_column is not None:
         words.append(f"data.adapter.split.column={_value(proposal.split_column)}")
     console.print(shlex.join([*program_command("prepare"), *words]), soft_wrap=True, highlight=False)
+
+
+def _source(proposal: Proposal, given: Sequence[str], files: Sequence[Path]) -> str:
+    """Returns the value of `data.source`: files whose names say their split are that split, unless a column says it."""
+    splits = splits_by_name(_sources(given, files)) if proposal.split_column is None else {}
+    if splits:
+        return f"{{{', '.join(f'{split}: {_value(source)}' for split, source in splits.items())}}}"
+    source = one_source(given, files)
+    return _value(source) if source is not None else f"[{','.join(map(quoted, given))}]"
+
+
+def _sources(given: Sequence[str], files: Sequence[Path]) -> list[str]:
+    return list(given) if len(given) > 1 else [str(file) for file in files]
 
 
 def _check_out(path: Path, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""What embedding tables that are divided over the ranks cannot do: the one place that refuses it, before any data."""
+"""What embedding tables that are divided over the ranks, or stored in bfloat16, cannot do: refused before any data."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from omegaconf import DictConfig
 
 from distill.errors import ConfigError
+from distill.features import table_factory
 from distill.jobs.fit_plan import FitPlan
 from distill.jobs.machine import processes
 
 _WHERE = "embedding.sharding"
+_KEEP_WEIGHTS = ("auto", "32-true", "bf16-mixed", "16-mixed")  # of trainer.precision: weights keep their types
 
 
 def check_sharding(cfg: DictConfig, plans: Sequence[FitPlan]) -> None:
@@ -50,6 +52,23 @@ def check_sharding(cfg: DictConfig, plans: Sequence[FitPlan]) -> None:
             where=where,
             expected="nothing, or embedding=default",
             found=found,
+        )
+
+
+def check_tables(cfg: DictConfig) -> None:
+    """Refuses types of embedding tables that they cannot have.
+
+    Raises:
+        ConfigError: Tables of this kind do not have the type, or the precision of the trainer would change it.
+    """
+    sharding, dtype, precision = cfg.embedding.sharding, cfg.embedding.dtype, cfg.trainer.get("precision", "32-true")
+    table_factory(sharding, dtype)
+    if dtype != "float32" and str(precision) not in _KEEP_WEIGHTS:
+        raise ConfigError(
+            "This precision gives all weights its own type, embedding tables too.",
+            where="embedding.dtype, trainer.precision",
+            expected=f"embedding.dtype=float32, or trainer.precision={', '.join(_KEEP_WEIGHTS)}",
+            found=f"embedding.dtype={dtype}, trainer.precision={precision}",
         )
 
 

@@ -140,8 +140,7 @@ class _Run:
         shutil.rmtree(logs / "test", ignore_errors=True)  # of a run killed while it reported
         if self.cfg.logger.tensorboard:
             log_comparison(logs, summary, self.cfg)
-        main = FitPlan.main(self.cfg).role
-        log_test(self.cfg, self.job_dir, summary, {"distilled": main, "model": main, **{r: r for r in self.results}})
+        log_test(self.cfg, self.job_dir, summary, self.results, FitPlan.main(self.cfg).role)
         print_summary(summary, plain_console())
         _log.info("%s", summary_text(summary), extra=FILE_ONLY)
         if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:

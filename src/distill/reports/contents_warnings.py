@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
@@ -21,6 +22,8 @@ NO_KEY_SHARE = 0.05
 """Of requests without a user, or of candidates without an item."""
 NO_CANDIDATES_SHARE = 0.05
 """Of requests."""
+CHANCE_AUC = 0.06
+"""Standard deviation of the AUC of a random order: more than a fair difference of two models."""
 _ORDERED = ("ColumnSplit", "TimeSplit", "DateSplit", "FileSplit")  # rules whose splits should follow one another
 LEAST = 20
 """Shares of fewer values, rows or expected positives than this say nothing."""
@@ -72,11 +75,25 @@ def _labels(contents: Contents, task: Task) -> Iterator[str]:
     train = found["train"]
     if task.kind == "binary" and train.positive:
         for split in SPLITS[1:]:
+            if (chance := _chance_auc(found[split])) > CHANCE_AUC:
+                chosen = "the best epoch" if split == "val" else "a difference of models"
+                yield (
+                    f"{split} has {found[split].positive:,} positives of task {task.name} in {found[split].labelled:,} "
+                    f"labels: a random order has an AUC of 0.5 ± {chance:.2f} there, so {chosen} may be chance. Use "
+                    "more data, or a larger split."
+                )
             if found[split].positive and _differ(train, found[split]):
                 yield (
                     f"{_rate(train):.2%} of the labels of task {task.name} are positive in train, "
                     f"{_rate(found[split]):.2%} in {split}: labels may come late, or the splits are not of one kind."
                 )
+
+
+def _chance_auc(found: LabelNumbers) -> float:
+    """Returns the standard deviation of the AUC of a random order (Mann and Whitney 1947); 0 where it is undefined."""
+    negative = found.labelled - found.positive
+    pairs = found.positive * negative
+    return math.sqrt((found.labelled + 1) / (12 * pairs)) if pairs else 0.0
 
 
 def _rate(found: LabelNumbers) -> float:

@@ -86,6 +86,7 @@ def notes(summary: Summary) -> list[str]:
     found = []
     if summary.differences:
         found.append("± standard error over requests, * where the difference is more than two of them")
+        found += _no_gap(summary)
     role = next((role for role in ("distilled", "model") if role in summary.metrics), "")
     few: dict[int, list[str]] = {}
     for name, count in summary.counted.get(role, {}).items():
@@ -97,6 +98,16 @@ def notes(summary: Summary) -> list[str]:
     if summary.cached:
         found.append("seconds*: trained before, taken from the cache")
     return found
+
+
+def _no_gap(summary: Summary) -> list[str]:
+    """Says why no gap is shown, and what the teacher is worse at than the student alone."""
+    if summary.gap_recovered or not summary.teacher_lead:
+        return []
+    leads = {name: lead for name, lead in summary.teacher_lead.items() if name.endswith("/auc")}
+    worse = [name for name, lead in leads.items() if lead.significant and lead.mean < 0]
+    said = "No gap: the teacher is better than the control in no metric by more than two standard errors"
+    return [f"{said}, and worse in {', '.join(worse)}: mend the teacher first" if worse else said]
 
 
 def _empty(title: str, roles: Sequence[str], gap: bool) -> Table:
