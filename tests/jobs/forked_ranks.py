@@ -66,7 +66,7 @@ def _fork(task: Task, run: int, rank: int, port: int) -> int:
     process = os.fork()
     if process:
         return process
-    target = os.open(Path(task.folder) / f"{run}_{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    target = os.open(Path(task.folder) / f"{run}_{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(target, 1)
     os.dup2(target, 2)
     faulthandler.enable()
