@@ -12,9 +12,9 @@ import torch
 from distill.data.prepare.progress import PassProgress
 from distill.data.unlabelled import units
 from distill.errors import DataError
-from distill.export import BundleOptions, Trained
+from distill.export import Trained
 from distill.export.item_workers import ItemWorkers
-from distill.jobs.export import ItemOptions, export_bundle, export_items
+from distill.jobs.export import ItemOptions, export_items
 from tests.engines.elsewhere import Elsewhere
 from tests.export.conftest import Log
 from tests.export.raw import catalogue
@@ -75,16 +75,11 @@ def test_a_delta(two_tower: Trained, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["cold", "bst"])
 def test_features(log: Log, tmp_path: Path, name: str) -> None:
-    source, found = cut(tmp_path / "raw", catalogue()), []
+    trained, source = log.trained(name), cut(tmp_path / "raw", catalogue())
+    wanted = exported(trained, tmp_path / "here", ItemOptions(source, CPU))
     on, engine = workers(tmp_path)
-    for place, of in (("here", None), ("there", on)):
-        with PassProgress(False) as bars:
-            items = ItemOptions(source, CPU, workers=of)
-            export_bundle(log.trained(name), tmp_path / place, BundleOptions(exported=False), items, bars)
-        found.append(content(tmp_path / place / "items"))
-    assert found[0] == found[1]
+    assert exported(trained, tmp_path / "there", ItemOptions(source, CPU, workers=on)) == wanted
     assert engine.tasks
-    assert not list((tmp_path / "scratch").glob("*/*"))
 
 
 def test_an_error_is_that_of_one_process(two_tower: Trained, tmp_path: Path) -> None:
