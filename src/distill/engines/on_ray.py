@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from distill.engines.base import Advance, Task
+from distill.engines.ray_start import start_here
 from distill.engines.worker import Failed, run_task
 from distill.errors import ConfigError, RankError
 
@@ -74,6 +75,7 @@ class RayEngine:
 
         Raises:
             ConfigError: Ray is not installed, runs in this process already, or the cluster does not answer.
+            RankError: It does not start.
         """
         ray = _ray()
         if ray.is_initialized():
@@ -154,7 +156,7 @@ def _ray() -> ModuleType:
 
 def _connect(ray: ModuleType, options: RayOptions) -> None:
     if options.address is None:
-        _start(ray, options)
+        start_here(ray, options.workers, options.object_store_bytes)
         return
     try:
         ray.init(address=options.address, logging_level=logging.WARNING)
@@ -164,24 +166,4 @@ def _connect(ray: ModuleType, options: RayOptions) -> None:
             where="ray.address",
             expected="HOST:PORT of its head, or auto",
             found=f"{options.address}: {str(error).splitlines()[0][:300]}",
-        ) from error
-
-
-def _start(ray: ModuleType, options: RayOptions) -> None:
-    try:
-        ray.init(
-            address="local",
-            num_cpus=options.workers,
-            object_store_memory=options.object_store_bytes,
-            logging_level=logging.WARNING,
-            include_dashboard=False,
-        )
-    except Exception as error:  # of no class of its own
-        ray.shutdown()
-        raise RankError(
-            "Ray did not start on this machine.",
-            where="engine=ray",
-            found=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
-            remedy="Its processes must be up within half a minute: try again when the machine is less busy, or start "
-            "Ray by hand (ray start --head) and add ray.address=auto.",
         ) from error

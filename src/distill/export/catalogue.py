@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from distill.batch import FeatureBlock
 from distill.data.found import find_files
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.plan import check_columns, open_files
@@ -27,50 +28,20 @@ from distill.encodings.hashing import hash_values
 from distill.encodings.id_values import to_id_values
 from distill.encodings.place import Place
 from distill.encodings.values import first
+from distill.engines import Advance
 from distill.errors import ConfigError, DataError
+from distill.export.item_workers import ItemWorkers, Piece
+from distill.export.pieces import EncodedItems, ItemPiece
 from distill.export.trained import Trained
 from distill.models.cost.random_batch import random_block
 from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import Keys, Schema, Score, Side
 from distill.serving.items import Float32
 
+_Piece = TypeVar("_Piece", bound=Piece)
+
 GOLDEN_ROWS = 64
 """First items whose raw columns are stored, to prove what is stored of them."""
-
-
-@dataclass(frozen=True)
-class ItemPiece:
-    """Some items.
-
-    Attributes:
-        keys: Raw keys `[n]`.
-        vectors: `[n, …]`.
-        raw: The raw columns that they came from, n rows.
-    """
-
-    keys: pa.Array
-    vectors: Float32
-    raw: pa.Table
-
-    def filter(self, kept: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> ItemPiece:
-        """Returns some of the items."""
-        mask = pa.array(kept)
-        return ItemPiece(self.keys.filter(mask), self.vectors[kept], self.raw.filter(mask))
-
-
-@dataclass(frozen=True)
-class EncodedItems:
-    """Some items as their tower, or their model, reads them.
-
-    Attributes:
-        keys: Raw keys `[n]`.
-        block: Their fields, n rows.
-        raw: The raw columns that they came from, n rows.
-    """
-
-    keys: pa.Array
-    block: FeatureBlock
-    raw: pa.Table
 
 
 @dataclass(frozen=True)
@@ -83,6 +54,7 @@ class Catalogue:
         device: Where the item tower runs.
         memory_bytes: What reading may hold in memory.
         rows: Items in a batch of the tower.
+        workers: Make the items; None makes them in this process.
     """
 
     trained: Trained
@@ -90,6 +62,7 @@ class Catalogue:
     device: torch.device
     memory_bytes: int = 1 << 31
     rows: int = 1 << 15
+    workers: ItemWorkers | None = None
 
     @property
     def key(self) -> str:
@@ -133,29 +106,51 @@ class Catalogue:
         assert isinstance(model, SplitPreRanker)
         return model
 
-    @torch.no_grad()
     def pieces(self, bars: PassProgress) -> Iterator[ItemPiece]:
         """Streams the vectors of all items, in the order of the files; see `encoded`."""
-        tower = copy.deepcopy(self._tower()).to(self.device) if self.device.type != "cpu" else self._tower()
-        for items in self.encoded(bars, "item vectors"):
-            vectors = tower.encode_candidate(items.block.to(self.device))
-            yield ItemPiece(items.keys, vectors.float().cpu().numpy(), items.raw)
+        return self._made(Catalogue.pieces_of, ItemPiece, bars, "item vectors")
 
-    def encoded(self, bars: PassProgress, what: str) -> Iterator[EncodedItems]:
+    def encoded(self, bars: PassProgress) -> Iterator[EncodedItems]:
         """Streams the fields of all items, in the order of the files.
 
         Args:
             bars: For progress.
-            what: Is made of them, for the bar.
 
         Raises:
             DataError: There are no files, a column does not hold what its field says, or an item key is null.
         """
-        schema = self.schema()
-        with self._opened(schema, bars) as units, ThreadPoolExecutor(2) as pool:
-            encoder = FeatureEncoder(schema, self.trained.fitted, pool)
+        return self._made(Catalogue.encoded_of, EncodedItems, bars, "items")
+
+    def _made(
+        self,
+        make: Callable[[Catalogue, RawUnits, Sequence[int], Advance], Iterator[_Piece]],
+        kind: type[_Piece],
+        bars: PassProgress,
+        what: str,
+    ) -> Iterator[_Piece]:
+        """Makes the pieces of all units, here or by tasks; `what` is the name of the bar."""
+        with self._opened(bars) as units:
             bar = bars.begin(what, units.files.num_rows)
-            chunks = (chunk for _, chunk in units.stream(range(len(units))))
+            if self.workers is None:
+                yield from make(self, units, range(len(units)), bar.advance)
+            else:
+                of_task = partial(make, replace(self, workers=None), units)
+                yield from self.workers.made(of_task, kind, len(units), bar.advance)
+
+    @torch.no_grad()
+    def pieces_of(self, units: RawUnits, numbers: Sequence[int], advance: Advance) -> Iterator[ItemPiece]:
+        """Streams the vectors of the items in some units."""
+        tower = copy.deepcopy(self._tower()).to(self.device) if self.device.type != "cpu" else self._tower()
+        for items in self.encoded_of(units, numbers, advance):
+            vectors = tower.encode_candidate(items.block.to(self.device))
+            yield ItemPiece(items.keys, vectors.float().cpu().numpy(), items.raw)
+
+    def encoded_of(self, units: RawUnits, numbers: Sequence[int], advance: Advance) -> Iterator[EncodedItems]:
+        """Streams the fields of the items in some units."""
+        schema = units.schema
+        with ThreadPoolExecutor(2) as pool:
+            encoder = FeatureEncoder(schema, self.trained.fitted, pool)
+            chunks = (chunk for _, chunk in units.stream(numbers))
             for features in ahead(map(encoder.encode, ahead(chunks))):
                 array, place = features.chunk.column(Side.CANDIDATE, self.key, "keys.item")
                 keys = _checked(array, place)
@@ -166,10 +161,11 @@ class Catalogue:
                     rows = torch.arange(begin, min(begin + self.rows, len(keys)))
                     own = keys.slice(begin, len(rows))
                     yield EncodedItems(own, block.select(rows), raw.slice(begin, len(rows)))
-                bar.advance(features.chunk.num_raw_rows)
+                advance(features.chunk.num_raw_rows)
 
     @contextmanager
-    def _opened(self, schema: Schema, bars: PassProgress) -> Iterator[RawUnits]:
+    def _opened(self, bars: PassProgress) -> Iterator[RawUnits]:
+        schema = self.schema()
         source = str(Path(self.source).expanduser())
         found = find_files(source, None)
         if not found.read:

@@ -39,7 +39,7 @@ def write_features(root: Path, catalogue: Catalogue, bars: PassProgress) -> int:
     keys: list[pa.Array] = []
     with ExitStack() as stack:
         writer = _Writer(root, fields, stack)
-        for items in catalogue.encoded(bars, "items"):
+        for items in catalogue.encoded(bars):
             if not keys:
                 pq.write_table(items.raw.slice(0, GOLDEN_ROWS), root / GOLDEN)
             keys.append(items.keys)

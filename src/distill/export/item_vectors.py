@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 
 from distill.data.prepare.progress import PassProgress
 from distill.errors import DataError
-from distill.export.catalogue import GOLDEN_ROWS, Catalogue, ItemPiece, changed_rows, check_distinct
+from distill.export.catalogue import GOLDEN_ROWS, Catalogue, changed_rows, check_distinct
 from distill.export.npy import NpyWriter
 from distill.export.overlap import BEST, measure_overlap
+from distill.export.pieces import ItemPiece
 from distill.export.quantise import restored, store_as
 from distill.serving.item_keys import KEY
 from distill.serving.items import (

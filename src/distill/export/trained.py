@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import nn
@@ -24,12 +25,18 @@ class Trained:
         schema: Its view of the schema.
         encodings: Of its fields.
         original: The model as it was trained, where `model` is made of it to be served (see `in_parts`).
+        again: Loads it in another process, which is sent this function in its stead; None sends all of it.
     """
 
     model: nn.Module
     schema: Schema
     encodings: PackedEncodings
     original: nn.Module | None = None
+    again: Callable[[], Trained] | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """Says what is sent to another process."""
+        return super().__reduce_ex__(protocol) if self.again is None else (self.again, ())
 
     def in_parts(self) -> Trained:
         """Returns what is served in parts although it was trained as one; itself if the model has no such parts."""

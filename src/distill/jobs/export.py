@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,13 +20,13 @@ from distill.export import BundleOptions, TopKOptions, Trained, check_exportable
 from distill.export.catalogue import Catalogue
 from distill.export.item_features import write_features
 from distill.export.item_vectors import write_items
+from distill.export.item_workers import ItemWorkers
 from distill.export.rerank import read_rerank
-from distill.files import atomic_directory, remove_leftovers
-from distill.jobs.bundle_model import BundleModel
-from distill.jobs.checkpoints import checkpoint_of
+from distill.files import atomic_directory, raw_sibling, remove_leftovers
+from distill.jobs.engine import engine_of
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import plain
-from distill.jobs.parts import load_model
+from distill.jobs.trained import load_trained, sendable
 from distill.lock import locked
 from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
@@ -60,7 +62,7 @@ class Exported:
 
 
 def run(cfg: DictConfig) -> Exported | None:
-    """Exports the model of `path` to `out`; one process does it, whatever `trainer` says."""
+    """Exports the model of `path` to `out`; one process does it, with Ray's workers, whatever `trainer` says."""
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (agreed, _):
         if rank() != 0:
             return None
@@ -70,10 +72,14 @@ def run(cfg: DictConfig) -> Exported | None:
         rerank = read_rerank(plain(agreed.rerank))
         begin_new(out)
         check_exportable(out)
-        trained = load_trained(Path(agreed.path), bool(agreed.in_parts))
+        trained = sendable(load_trained(Path(agreed.path), bool(agreed.in_parts)), agreed)
         out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out.parent / f".{out.name}.lock"), PassProgress(True) as bars:
+        with ExitStack() as stack:
+            stack.enter_context(locked(out.parent / f".{out.name}.lock"))
             remove_leftovers(out)  # of an export that was killed
+            bars = stack.enter_context(PassProgress(True))
+            if items is not None:
+                items = replace(items, workers=stack.enter_context(_workers(agreed, out)))
             if agreed.what == "bundle":
                 options = _bundle_options(agreed, rerank)
                 found = export_bundle(trained, out, options, items, bars)
@@ -85,6 +91,17 @@ def run(cfg: DictConfig) -> Exported | None:
         found = replace(found, seconds=time.perf_counter() - start)
         say(found)
         return found
+
+
+@contextmanager
+def _workers(cfg: DictConfig, out: Path) -> Iterator[ItemWorkers | None]:
+    """Starts the engine of the config; yields None where that is this process."""
+    with engine_of(cfg) as engine:
+        if engine.is_local:
+            yield None
+            return
+        with raw_sibling(out) as scratch:
+            yield ItemWorkers(engine, scratch)
 
 
 def _bundle_options(cfg: DictConfig, rerank: Rerank | None) -> BundleOptions:
@@ -101,7 +118,7 @@ def _check_options(cfg: DictConfig) -> None:
     of_base = {"whole_catalogue": cfg.whole_catalogue}
     idle: dict[str, bool] = {}
     if cfg["items"] is None:
-        idle |= of_items
+        idle |= of_items | {"engine": cfg.engine != "local"}
     if cfg.top_k is None:
         idle |= {"top_k_type": cfg.top_k_type != "float32"}
     if cfg.base is None:
@@ -115,44 +132,10 @@ def _check_options(cfg: DictConfig) -> None:
         raise ConfigError(
             "These options change nothing here.",
             where=", ".join(given),
-            expected="item_type, key_value, index, top_k with items; base with what=items; whole_catalogue with base; "
-            "exported, compile_for, top_k, rerank with what=bundle; top_k_type with top_k",
+            expected="item_type, key_value, index, top_k, engine with items; base with what=items; whole_catalogue "
+            "with base; exported, compile_for, top_k, rerank with what=bundle; top_k_type with top_k",
             found=f"what={cfg.what}, items={cfg['items']}, base={cfg.base}",
         )
-
-
-def load_trained(path: Path, in_parts: bool = True) -> Trained:
-    """Loads what a checkpoint or a run folder holds, with its encodings.
-
-    Args:
-        path: It.
-        in_parts: Whether a model that was trained as one is taken apart by side where it can be (`gated_parts`).
-
-    Raises:
-        DataError: It is not a checkpoint of a run, or carries no encodings.
-        ConfigError: It is a bundle, or there is nothing to leave together.
-    """
-    checkpoint = checkpoint_of(path)
-    loaded = load_model(checkpoint)
-    loaded.fitted(checkpoint)
-    if isinstance(loaded.model, BundleModel):
-        raise ConfigError(
-            "A bundle is made of a checkpoint, and so are item vectors.",
-            where="path",
-            expected="the checkpoint that the bundle was made of",
-            found=str(path),
-        )
-    assert loaded.encodings is not None
-    whole = Trained(loaded.model, loaded.schema, loaded.encodings)
-    parts = whole.in_parts()
-    if not in_parts and parts is whole:
-        raise ConfigError(
-            "This model is not taken apart to be served, so that there is nothing to leave together.",
-            where="in_parts",
-            expected="true, or a model such as cold or fscd",
-            found=f"false of {whole.name}",
-        )
-    return parts if in_parts else whole
 
 
 def names_items(trained: Trained) -> bool:
@@ -171,6 +154,7 @@ class ItemOptions:
         key_value: Whether an LMDB file is written too.
         index: Type of a FAISS index that is written too.
         memory_bytes: What reading may hold in memory.
+        workers: Encode items and compute vectors; None does it in this process.
     """
 
     source: str
@@ -179,6 +163,7 @@ class ItemOptions:
     key_value: bool = False
     index: IndexType | None = None
     memory_bytes: int = 1 << 31
+    workers: ItemWorkers | None = None
 
     @classmethod
     def of(cls, cfg: DictConfig) -> ItemOptions | None:
@@ -190,7 +175,7 @@ class ItemOptions:
 
     def catalogue(self, trained: Trained) -> Catalogue:
         """Returns the items as a model reads them."""
-        return Catalogue(trained, self.source, self.device, self.memory_bytes)
+        return Catalogue(trained, self.source, self.device, self.memory_bytes, workers=self.workers)
 
 
 def export_bundle(

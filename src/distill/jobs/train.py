@@ -27,7 +27,7 @@ from distill.jobs.content_key import content_key
 from distill.jobs.cotrain import teacher_of
 from distill.jobs.datasets import open_dataset, raw_schema
 from distill.jobs.encoding_cost import encoding_milliseconds
-from distill.jobs.export import ItemOptions, export_bundle, load_trained, names_items, say
+from distill.jobs.export import ItemOptions, export_bundle, names_items, say
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.fit_results import checkpoints_by_role, learning_by_role, validation_by_role
@@ -45,6 +45,7 @@ from distill.jobs.resumed import check_resumed, check_same_dataset
 from distill.jobs.sizes import sized
 from distill.jobs.teacher import frozen_signals, scored_tasks, teacher_signals
 from distill.jobs.tensorboard import event_files_written, log_comparison
+from distill.jobs.trained import load_trained
 from distill.metrics import ScoredRows
 from distill.metrics.curves import Curves
 from distill.models.cost import measure_cost

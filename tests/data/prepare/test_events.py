@@ -242,13 +242,19 @@ def test_attribution_is_that_of_a_loop(
 ) -> None:
     log = sorted(events)
     columns = np.array(log, np.int64).reshape(-1, 2)
-    best = LastTouch(EventLog(columns[:, 0], columns[:, 1], 0), window)
+    of_all = EventLog(columns[:, 0], columns[:, 1], 0)
+    best, apart = LastTouch(of_all, window), LastTouch(of_all, window)
     candidates = np.array(shown, np.int64).reshape(-1, 2)
     for begin in range(0, len(shown), batch):
         part = candidates[begin : begin + batch]
-        best.add(part[:, 0], part[:, 1], np.arange(begin, begin + len(part)))
-    expected = []
-    for key, time in log:
+        alone = LastTouch(of_all, window)
+        for of_part in (best, alone):
+            of_part.add(part[:, 0], part[:, 1], np.arange(begin, begin + len(part)))
+        apart.take(alone.touched())
+    expected = {}
+    for event, (key, time) in enumerate(log):
         near = [(t, i) for i, (k, t) in enumerate(shown) if k == key and 0 <= time - t <= window]
-        expected.append(max(near)[1] if near else -1)
-    assert best.position.tolist() == expected
+        if near:
+            expected[event] = max(near)[1]
+    for found in (best.touched(), apart.touched()):
+        assert dict(zip(found.event.tolist(), found.position.tolist(), strict=True)) == expected

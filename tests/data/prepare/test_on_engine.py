@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from distill.data.dataset import load_dataset
 from distill.data.prepare import KnownEncodings, accumulate, fit, prepare, writer
 from distill.data.prepare.accumulate import Extremes, Lowest, Moments, Reservoir
 from distill.data.prepare.streams import Spills, absorb_stream
@@ -27,7 +29,7 @@ from distill.data.split import (
     WholeSplit,
 )
 from distill.encodings import FittedEncodings
-from distill.errors import ConfigError, DataError
+from distill.errors import DataError
 from distill.schema import Schema, parse_schema
 from tests.engines.elsewhere import Elsewhere
 from tests.marks import slow_except
@@ -195,12 +197,24 @@ def test_known_encodings_and_those_that_grow(tmp_path: Path) -> None:
         assert here == there
 
 
-def test_what_it_cannot_do_yet_is_refused(tmp_path: Path) -> None:
-    given = raw(tmp_path / "raw", "flat")
-    events = replace(given, events={"click": (tmp_path / "e.parquet",)})
-    with pytest.raises(ConfigError, match=r"data\.events"):
-        prepare(events, tmp_path / "out", progress=False, engine=Elsewhere())
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize("shape", slow_except(["flat", "requests", "pairs"], "pairs"))
+def test_events_are_attributed_alike(tmp_path: Path, shape: str) -> None:
+    """Clicks between the days of the rows of three files: the last row before each counts, if it is near."""
+    given = raw(tmp_path / "raw", shape)
+    rows = pa.concat_tables([rows_of(seed, size) for seed, size in enumerate((40, 1, 150))])
+    some = rows.take(pa.array(np.random.default_rng(5).permutation(len(rows))[:300]))
+    times = pc.add(some["ts"], pa.scalar(36 * 3_600_000_000, pa.duration("us")))
+    clicks = tmp_path / "clicks.parquet"
+    pq.write_table(pa.table({"user": some["user"], "item": some["item"], "ts": times}), clicks)
+    events = {"by": ["user", "item"], "within": "1d"}
+    with_events = schema_of(given.schema.layout).model_dump(mode="json", exclude_none=True)
+    with_events["tasks"][0] = {"name": "click", "events": events}
+    given = replace(given, schema=parse_schema(with_events, "test"), events={"click": (clicks,)})
+    here, there, engine = both(given, tmp_path)
+    assert here == there
+    assert engine.tasks.count("_touched") == 3
+    counts = load_dataset(tmp_path / "here").manifest.counts
+    assert 5 < counts["events_attributed/click"] < counts["events_read/click"] <= 300
 
 
 def test_an_empty_split_is_refused_alike(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from distill.data.prepare.stream import explode_candidates
 from distill.data.prepare.uses import KEYS, RawShape, Use
 from distill.encodings.arrow import Bool, Int64
 from distill.encodings.place import Place
+from distill.engines import Advance, Engine
 from distill.errors import DataError, SchemaError
 from distill.schema import Schema, Task
 
@@ -72,6 +73,7 @@ def attribute_events(
     memory_bytes: int,
     bars: PassProgress,
     counts: Counts,
+    engine: Engine,
 ) -> dict[str, EventLabels]:
     """Attributes the events of every task that has some, in one pass over keys and times of the requests for each.
 
@@ -83,6 +85,7 @@ def attribute_events(
         memory_bytes: What the events of a task may take in memory.
         bars: For progress.
         counts: Where events are counted: read, attributed, without a key.
+        engine: A task of it looks at the requests of a raw file; the events are read in this process.
 
     Raises:
         SchemaError: A task has `events` but no files, or the other way round.
@@ -106,7 +109,7 @@ def attribute_events(
     for name, task in tasks.items():
         assert task.events is not None
         log = read_events(task, paths[name], schema, files, memory_bytes)
-        chosen = _Attribution(task, schema, files, shape).run(log, bars)
+        chosen = _Attribution(task, schema, files, shape, log).run(bars, engine)
         for event, number in (("read", len(log.key)), ("attributed", len(chosen)), ("without_key", log.without_key)):
             counts.add(f"events_{event}/{name}", number)
         unobserved = task.events.unfinished == "unobserved"
@@ -116,28 +119,38 @@ def attribute_events(
 
 @dataclass(frozen=True)
 class _Attribution:
+    """What the tasks share that attribute the events of one task of the schema."""
+
     task: Task
     schema: Schema
     files: RawFiles
     shape: RawShape
+    log: EventLog
 
-    def run(self, log: EventLog, bars: PassProgress) -> Int64:
+    def run(self, bars: PassProgress, engine: Engine) -> Int64:
         """Returns the position of the candidate of each event that has one."""
-        assert self.task.events is not None
-        best = LastTouch(log, self.task.events.window)
-        bar = bars.begin(f"attribute {self.task.name}", self.files.num_rows)
-        for key, time, position, rows in self._candidates():
-            best.add(key, time, position)
-            bar.advance(rows)
-        positions: Int64 = best.position[best.time != _NEVER]
-        return positions
+        best, bar = self.nothing(), bars.begin(f"attribute {self.task.name}", self.files.num_rows)
+        portions = engine.portions(range(len(self.files.files)))
+        for found in engine.map(_touched, self, portions, bar.advance):
+            best.take(found)
+        return best.touched().position
 
-    def _candidates(self) -> Iterator[tuple[Int64, Int64, Int64, int]]:
-        """Yields keys, times and positions of candidates with all keys, and the rows that they are from."""
+    def nothing(self) -> LastTouch:
+        """What has looked at no candidate yet."""
+        assert self.task.events is not None
+        return LastTouch(self.log, self.task.events.window)
+
+    def candidates(self, numbers: Sequence[int]) -> Iterator[tuple[Int64, Int64, Int64, int]]:
+        """Yields keys, times and positions of candidates with all keys, and the rows that they are from.
+
+        Args:
+            numbers: Of files that follow one another.
+        """
         assert self.task.events is not None
         time = str(self.schema.keys.time)
         keys = key_columns_of(self.schema, self.task.events)
-        for batch in self.files.batches(sorted({time, *(own for _, own, _ in keys)})):
+        start, stop = self.files.first_row(numbers[0]), self.files.first_row(numbers[-1] + 1)
+        for batch in self.files.batches(sorted({time, *(own for _, own, _ in keys)}), (), start, stop):
             purpose = f"events of task {self.task.name!r}"
             times = count_time(batch.columns[time], raw_place(batch, time, purpose, self.files))
             rows = np.arange(batch.start, batch.start + batch.num_rows)
@@ -167,6 +180,30 @@ class _Attribution:
         return values, np.repeat(np.arange(len(lengths)), lengths), number
 
 
+def _touched(work: _Attribution, numbers: Sequence[int], advance: Advance) -> Touched:
+    """Finds the last candidates of events in files that follow one another."""
+    best = work.nothing()
+    for key, time, position, rows in work.candidates(numbers):
+        best.add(key, time, position)
+        advance(rows)
+    return best.touched()
+
+
+@dataclass(frozen=True)
+class Touched:
+    """E' events that have a candidate.
+
+    Attributes:
+        event: `[E']`, their numbers.
+        time: `[E']`, of the last candidate of each.
+        position: `[E']`, of that candidate.
+    """
+
+    event: Int64
+    time: Int64
+    position: Int64
+
+
 class LastTouch:
     """Finds for each event the last candidate before it, of candidates that come in any order.
 
@@ -177,8 +214,8 @@ class LastTouch:
 
     def __init__(self, log: EventLog, window: int) -> None:
         self._log, self._window = log, window
-        self.time = np.full(len(log.key), _NEVER)
-        self.position = np.full(len(log.key), -1)
+        self._time = np.full(len(log.key), _NEVER)
+        self._position = np.full(len(log.key), -1)
 
     def add(self, key: Int64, time: Int64, position: Int64) -> None:
         """Looks at some candidates `[n]`: their keys, times and positions."""
@@ -198,11 +235,19 @@ class LastTouch:
         candidate, own = order[last[seen]], own[seen]
         near = (key[candidate] == self._log.key[own]) & (time[candidate] >= self._log.time[own] - self._window)
         candidate, own = candidate[near], own[near]
-        later = (time[candidate] > self.time[own]) | (
-            (time[candidate] == self.time[own]) & (position[candidate] > self.position[own])
-        )
-        self.time[own[later]] = time[candidate[later]]
-        self.position[own[later]] = position[candidate[later]]
+        self.take(Touched(own, time[candidate], position[candidate]))
+
+    def take(self, found: Touched) -> None:
+        """Looks at what was found elsewhere: of each event one candidate at most."""
+        time, position = self._time[found.event], self._position[found.event]
+        later = (found.time > time) | ((found.time == time) & (found.position > position))
+        event = found.event[later]
+        self._time[event], self._position[event] = found.time[later], found.position[later]
+
+    def touched(self) -> Touched:
+        """Returns what was found."""
+        event = np.flatnonzero(self._time != _NEVER)
+        return Touched(event, self._time[event], self._position[event])
 
     def _events_of(self, key: Int64) -> Int64:
         """Returns the events that have one of some keys."""

@@ -22,7 +22,6 @@ from distill.data.format import (
 from distill.data.prepare.assign import SplitPlanner
 from distill.data.prepare.attribute import attribute_events
 from distill.data.prepare.counts import Counts
-from distill.data.prepare.engine_limits import check_engine
 from distill.data.prepare.gather import Grouping
 from distill.data.prepare.items import ITEMS, Catalogue, open_items, write_items
 from distill.data.prepare.known import KnownEncodings
@@ -80,7 +79,6 @@ def prepare(
         SchemaError: The schema does not fit the raw files or the split rule.
         DataError: The raw files do not hold what the schema says, a split is empty, a field is not among the known
             encodings, or `out` is taken.
-        ConfigError: The engine cannot do it.
     """
     with (
         atomic_directory(out) as beside,
@@ -102,7 +100,6 @@ class _Preparation:
     engine: Engine
 
     def run(self) -> None:
-        check_engine(self.engine, self.raw)
         schema = self.raw.schema
         if self.known is not None:
             self.known.check(schema)
@@ -113,7 +110,9 @@ class _Preparation:
         counts = Counts()
         counts.add("rows_read", files.num_rows)
         counts.add("dropped", 0)
-        events = attribute_events(self.raw.events, schema, files, shape, self.memory_bytes, self.bars, counts)
+        events = attribute_events(
+            self.raw.events, schema, files, shape, self.memory_bytes, self.bars, counts, self.engine
+        )
         assigner = SplitPlanner(files, self.raw, shape, self.scratch, self.memory_bytes, self.bars, self.engine).plan()
         source: ChunkSource
         if shape == "pairs":
