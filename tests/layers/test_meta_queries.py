@@ -10,13 +10,13 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from distill.errors import ConfigError
-from distill.layers.meta_queries import Assignment, MetaQueries, QueryAttention, QueryOptions
+from distill.layers.meta_queries import Assignment, MetaQueries, QueryAttention
 from distill.layers.ragged import pad_values, present_values
 from tests.layers.checking import arrays, count, randomise, rows
 
 
 def _queries(assignment: Assignment = "soft", temperature: float = 0.7) -> MetaQueries:
-    layer = MetaQueries(5, QueryOptions(4, 3, assignment, temperature)).double()
+    layer = MetaQueries(5, 4, 3, assignment, temperature).double()
     randomise(layer)
     return layer
 
@@ -46,7 +46,7 @@ def test_a_hard_item_takes_one_query_and_learns_as_a_soft_one() -> None:
 
 def test_rows_of_the_matrix_start_with_length_one() -> None:
     torch.manual_seed(0)
-    matrix = MetaQueries(2, QueryOptions(500, 64, "soft", 1.0)).matrix
+    matrix = MetaQueries(2, 500, 64, "soft", 1.0).matrix
     assert float(matrix.detach().norm(dim=1).mean()) == pytest.approx(1.0, abs=0.02)
 
 
@@ -89,4 +89,4 @@ def test_gradients() -> None:
 )
 def test_impossible_queries_are_refused(options: tuple[int, int, Assignment, float]) -> None:
     with pytest.raises(ConfigError):
-        QueryOptions(*options)
+        MetaQueries(5, *options)

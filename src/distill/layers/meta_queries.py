@@ -2,47 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from distill.arguments import Bundle
 from distill.errors import ConfigError
 from distill.layers.checks import check_sizes
 
 Assignment = Literal["soft", "hard"]
-
-
-@dataclass(frozen=True)
-class QueryOptions(Bundle):
-    """The queries of a model.
-
-    Attributes:
-        num_queries: M.
-        query_dim: Their width D.
-        assignment: `soft` (an item takes a share of each query) or `hard` (it takes the nearest one).
-        query_temperature: τ of the softmax over queries.
-
-    Raises:
-        ConfigError: A size is below 1, the assignment unknown or the temperature not positive.
-    """
-
-    num_queries: int
-    query_dim: int
-    assignment: Assignment
-    query_temperature: float
-
-    def __post_init__(self) -> None:
-        check_sizes("The meta matrix", {"num_queries": self.num_queries, "query_dim": self.query_dim})
-        if self.assignment not in get_args(Assignment) or not self.query_temperature > 0:
-            raise ConfigError(
-                "Items cannot take queries like this.",
-                where="assignment, query_temperature",
-                expected=f"assignment: {' or '.join(get_args(Assignment))}; query_temperature > 0",
-                found=f"assignment: {self.assignment}, query_temperature: {self.query_temperature}",
-            )
 
 
 class MetaQueries(nn.Module):
@@ -54,7 +22,13 @@ class MetaQueries(nn.Module):
 
     Args:
         in_features: Width of x.
-        options: The queries.
+        num_queries: M.
+        query_dim: Their width D.
+        assignment: `soft` (an item takes a share of each query) or `hard` (it takes the nearest one).
+        temperature: τ of the softmax over queries.
+
+    Raises:
+        ConfigError: A size is below 1, the assignment unknown or the temperature not positive.
 
     Reference: Xiong et al., "A Learnable Fully Interacted Two-Tower Model for Pre-Ranking System" (FIT), SIGIR 2025,
     arXiv:2509.12948, meta query module, read from summaries: Q* (attention without weights), the softmax, and the
@@ -62,11 +36,21 @@ class MetaQueries(nn.Module):
     paper's falls from 1 to about 0 in training, so that training and serving compute the same in both assignments.
     """
 
-    def __init__(self, in_features: int, options: QueryOptions) -> None:
+    def __init__(
+        self, in_features: int, num_queries: int, query_dim: int, assignment: Assignment, temperature: float
+    ) -> None:
         super().__init__()
-        self.options = options
-        self.from_item = nn.Linear(in_features, options.query_dim)
-        self.matrix = nn.Parameter(torch.randn(options.num_queries, options.query_dim) / options.query_dim**0.5)
+        check_sizes("The meta matrix", {"num_queries": num_queries, "query_dim": query_dim})
+        if assignment not in get_args(Assignment) or not temperature > 0:
+            raise ConfigError(
+                "Items cannot take queries like this.",
+                where="assignment, query_temperature",
+                expected=f"assignment: {' or '.join(get_args(Assignment))}; query_temperature > 0",
+                found=f"assignment: {assignment}, query_temperature: {temperature}",
+            )
+        self.assignment, self.temperature = assignment, temperature
+        self.from_item = nn.Linear(in_features, query_dim)
+        self.matrix = nn.Parameter(torch.randn(num_queries, query_dim) / query_dim**0.5)
 
     def queries(self) -> Tensor:
         """Returns Q* `[M, D]`."""
@@ -75,8 +59,8 @@ class MetaQueries(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps items `[N, in_features]` to weights k `[N, M]`, which sum to 1."""
-        shares: Tensor = (self.from_item(x) @ self.matrix.T / self.options.query_temperature).softmax(dim=1)
-        if self.options.assignment == "soft":
+        shares: Tensor = (self.from_item(x) @ self.matrix.T / self.temperature).softmax(dim=1)
+        if self.assignment == "soft":
             return shares
         place = torch.arange(shares.shape[1], device=shares.device)
         nearest = (place == shares.argmax(dim=1, keepdim=True)).to(shares.dtype)

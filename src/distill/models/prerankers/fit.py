@@ -14,7 +14,7 @@ from distill.batch import FeatureBlock, Ragged, RankerOutput
 from distill.errors import ConfigError
 from distill.features import EmbeddingTables, Features, FieldLayout, MeanPooling, SideEncoder
 from distill.layers.checks import check_sizes
-from distill.layers.meta_queries import MetaQueries, QueryAttention, QueryOptions
+from distill.layers.meta_queries import Assignment, MetaQueries, QueryAttention
 from distill.layers.ragged import pad_values, present_values
 from distill.models.bodies.base import BodyFactory
 from distill.models.heads import TaskTowers
@@ -23,6 +23,27 @@ from distill.models.prerankers.tower import Tower
 from distill.schema import FieldSpec, Side
 
 _QUERY = "<query>"
+
+
+@dataclass(frozen=True)
+class QueryOptions(Bundle):
+    """The queries of a FIT; see `MetaQueries`.
+
+    Attributes:
+        num_queries: M.
+        query_dim: Their width.
+        assignment: `soft` or `hard`.
+        query_temperature: τ of the softmax over queries.
+    """
+
+    num_queries: int
+    query_dim: int
+    assignment: Assignment
+    query_temperature: float
+
+    def build(self, in_features: int) -> MetaQueries:
+        """Builds the queries for items whose encoded fields have a width."""
+        return MetaQueries(in_features, self.num_queries, self.query_dim, self.assignment, self.query_temperature)
 
 
 @dataclass(frozen=True)
@@ -86,9 +107,9 @@ class FIT(SinglePreRanker):
         self._weight_rows = -(-queries.num_queries // scorer.vector_dim)
         tables = features.build_tables()
         candidate = SideEncoder(features.schema, Side.CANDIDATE, tables, features.sequence)
+        self.meta_queries = queries.build(candidate.out_features)
         self.request_tower = _AskedTower(features, tables, body, queries, num_tasks * scorer.num_heads, self.vector_dim)
         self.candidate_tower = Tower(candidate, body, num_tasks * scorer.num_heads, scorer.vector_dim)
-        self.meta_queries = MetaQueries(candidate.out_features, queries)
         self.scorer = TaskTowers(scorer.num_heads**2, num_tasks, scorer.scorer_units)
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
