@@ -30,7 +30,7 @@ from tests.marks import slow_except
 from tests.models.listing import MODELS
 
 ONNX_ALONE = BundleOptions(exported=False)
-OWN_SEQUENCES = ("bst", "din", "logistic", "lr", "quality_score")
+OWN_SEQUENCES = ("bst", "din", "fit", "logistic", "lr", "quality_score")
 TRANSFORMER = "sequence@model.net.sequence=transformer"
 WITH_TRANSFORMER = [(name, TRANSFORMER) for name in MODELS if name not in OWN_SEQUENCES]
 

@@ -35,8 +35,8 @@ from tests.export.test_item_features import items_of
 K = 6
 ON_CARD = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no card")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, ON_CARD])]
-MODELS = ["two_tower", "three_tower", "late_mlp", "cold", "int_tower", "split_towers", "parallel_two_tower", "logistic",
-          "quality_score", "dat", "fscd", "dcn_v2", "din", "bst"]  # fmt: skip
+MODELS = ["two_tower", "three_tower", "late_mlp", "cold", "int_tower", "fit", "interact_rank", "split_towers",
+          "logistic", "parallel_two_tower", "quality_score", "dat", "fscd", "dcn_v2", "din", "bst"]  # fmt: skip
 pytestmark = pytest.mark.slow  # each model is exported and its program read again
 
 

@@ -64,7 +64,7 @@ def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]
 def _roles(experiment: str) -> list[str]:
     if "_from_" in experiment or experiment == "quickstart" or experiment in (*WRITERS, "mslr"):
         return ["teacher", "control", "distilled"]
-    measured_beside = ("/prerankers/", "funnel/two_tower-", "funnel/cold-")
+    measured_beside = ("/prerankers/", "funnel/two_tower-", "funnel/cold-", "funnel/interact_rank-")
     return ["teacher", "model"] if any(part in experiment for part in measured_beside) else ["model"]
 
 

@@ -33,6 +33,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "normed_ranker": ("dnn", NORMED),
     "normed_towers": ("two_tower", NORMED),
     "distinct_candidates": ("two_tower", "model.net.distinct_candidates=true"),
+    "one_query": ("fit", "model.net.assignment=hard"),
+    "linear_cross_head": ("three_tower", "model.net.cross_head=linear"),
     "aligned": ("dat", "model.net.category_field=item"),
     "transformer": ("two_tower", "sequence@model.net.sequence=transformer"),
     "target_transformer": ("dnn", "sequence@model.net.sequence=target_transformer"),

@@ -73,7 +73,8 @@ def test_target_attention_reads_the_sequence_once_and_scores_it_for_each_candida
 
 def test_bytes_of_stored_vectors() -> None:
     schema = _serving()
-    for name, floats in (("two_tower", 2 * 4), ("logistic", 2), ("int_tower", 2 * 4 * 4), ("late_mlp", 4 + 32)):
+    sizes = {"two_tower": 2 * 4, "logistic": 2, "int_tower": 2 * 4 * 4, "fit": 16 + 2 * 4 * 4, "late_mlp": 4 + 32}
+    for name, floats in sizes.items():
         assert measure_cost(build(name, schema), schema, 0.0).item_bytes == 4 * floats, name
     assert measure_cost(build("cold", schema), schema, 0.0).item_bytes == 0
 

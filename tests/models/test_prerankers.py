@@ -25,7 +25,7 @@ from tests.models.listing import BODIES, PRERANKERS, SPLIT
 
 LINEAR = {"logistic"}
 WIDER = {"split_towers": {"vector_dim": 16}}  # cosines of means of few small vectors cannot tell 64 rows apart
-WITHOUT_CROSS = {"three_tower"}
+WITHOUT_CROSS = {"three_tower", "interact_rank"}
 
 
 @pytest.fixture(scope="module", params=DATASETS)
@@ -152,6 +152,14 @@ FORMULAS = {
     "cold": TABLES + _mlp(REQUEST + CANDIDATE + 1, 8) + _mlp(REQUEST + CANDIDATE + 1, 128, 64, 2),
     "fscd": TABLES + 8 + _mlp(REQUEST + CANDIDATE + 1, 128, 64, 2),
     "three_tower": TABLES + _both(128, 64, 8) + _mlp(1, 32, 8) + 2 * 2 * 4 + 4,
+    "interact_rank": TABLES + _both(128, 64, 8) + 2 * 1 + 4,
+    "fit": TABLES
+    + 16 * 4  # of a query, what it asks a history
+    + _mlp(REQUEST + 16, 128, 64, 2 * 4 * 4)
+    + _mlp(CANDIDATE, 128, 64, 2 * 4 * 4)
+    + 16 * 16
+    + _mlp(CANDIDATE, 16)
+    + 2 * (_mlp(4 * 4, 16) + 16 + 1),
 }
 
 
@@ -173,6 +181,26 @@ def test_a_fixed_temperature_is_not_learned() -> None:
     assert bool((logits.abs() <= 10.0 + 1e-4).all())
     with pytest.raises(ConfigError, match="temperature is positive"):
         build("two_tower", _schema(), "model.net.temperature=0")
+
+
+def test_a_linear_cross_head_adds_a_weighted_sum_of_the_cross_fields() -> None:
+    schema = _schema()
+    model, towers = build("interact_rank", schema).eval(), build("two_tower", schema).eval()
+    towers.load_state_dict(model.state_dict(), strict=False)
+    batch = make_batch(schema)
+    torch.testing.assert_close(model(batch).logits, towers(batch).logits)  # it starts as a two-tower
+    assert model.merge.shape == (2, 1)
+    torch.nn.init.normal_(model.merge)  # type: ignore[arg-type]
+    expected = towers(batch).logits + batch.cross.numbers * model.merge.T
+    torch.testing.assert_close(model(batch).logits, expected)
+    wide = build("three_tower", schema, "model.net.cross_head=linear").eval()
+    torch.nn.init.normal_(wide.merge)  # type: ignore[arg-type]
+    output = wide(batch)
+    assert output.hidden["cross"].shape == (8, 32)
+    alone = wide.similarity(output.hidden["request"].view(8, 2, 4), output.hidden["candidate"].view(8, 2, 4))  # type: ignore[operator]
+    torch.testing.assert_close(output.logits, alone + output.hidden["cross"] @ wide.merge.T)  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="Unknown cross head"):
+        build("three_tower", schema, "model.net.cross_head=affine")
 
 
 def test_channels_share_out_the_fields() -> None:

@@ -17,7 +17,14 @@ from distill.features import table_factory
 from distill.losses import CompositeLoss, LossTerm, TeacherAdapter, terms
 from distill.losses.composite import Weighting
 from distill.ops.waiting import as_on_a_device
-from distill.sampling import InBatchNegatives, PseudoLabels, RandomNegatives, Sampler, StageNegatives
+from distill.sampling import (
+    InBatchNegatives,
+    PseudoLabels,
+    RandomNegatives,
+    Sampler,
+    StageNegatives,
+    WeightedPseudoLabels,
+)
 from distill.signals.calibration import CalibratedSignals, PiecewiseLinear
 from distill.signals.checkpoint import CheckpointSignals
 from distill.signals.column import ColumnSignals
@@ -40,12 +47,15 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "pseudo": PseudoLabels,
     "random": RandomNegatives,
     "stage": lambda: StageNegatives(per_request=1),
+    "weighted": lambda: WeightedPseudoLabels(confidence="request"),
 }
 MODELS = [*PRERANKERS, *RANKERS]
 OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "transformer": ("two_tower", ("sequence@model.net.sequence=transformer",)),
     "dropout": ("two_tower", ("model.net.id_dropout=0.3", "model.net.embedding_dropout=0.2")),
     "distinct": ("two_tower", ("model.net.distinct_candidates=true",)),
+    "one_query": ("fit", ("model.net.assignment=hard",)),
+    "linear": ("three_tower", ("model.net.cross_head=linear",)),
     "category": ("dat", ("model.net.category_field=item",)),
 }
 WAITING = {"bst", "din", "distinct", "category"}

@@ -19,7 +19,18 @@ from tests.batches import make_batch, make_schema
 from tests.marks import some_fast
 from tests.models.composing import composed_net
 
-WITH = ["two_tower", "cold", "three_tower", "int_tower", "fscd", "late_mlp", "parallel_two_tower", "senet_two_tower"]
+WITH = [
+    "two_tower",
+    "cold",
+    "three_tower",
+    "interact_rank",
+    "int_tower",
+    "fit",
+    "fscd",
+    "late_mlp",
+    "parallel_two_tower",
+    "senet_two_tower",
+]
 WITHOUT = ["split_towers", "dat", "logistic"]
 
 

@@ -17,7 +17,7 @@ from distill.jobs.sizes import assumed
 from distill.jobs.teacher import scored_tasks
 from distill.losses.terms.base import LossTerm
 from distill.ops.ranks import rank
-from distill.sampling import PseudoLabels, Sampler
+from distill.sampling import PseudoLabels, Sampler, WeightedPseudoLabels
 from distill.schema import Task
 
 _log = logging.getLogger(__name__)
@@ -108,4 +108,5 @@ def _lack(counts: LabelCounts, task: Task) -> str | None:
 
 def _labelled_by(samplers: Sequence[Sampler], task: str) -> bool:
     """Whether a teacher labels candidates of the task."""
-    return any(isinstance(s, PseudoLabels) and (s.tasks is None or task in s.tasks) for s in samplers)
+    kinds = (PseudoLabels, WeightedPseudoLabels)
+    return any(isinstance(s, kinds) and (s.tasks is None or task in s.tasks) for s in samplers)

@@ -59,6 +59,33 @@ def padded_mean(values: Tensor, lengths: Tensor) -> Tensor:
     return (values * kept).sum(1) / lengths.clamp(min=1).unsqueeze(1)
 
 
+def pad_values(values: Tensor, lengths: Tensor, longest: int | None) -> tuple[Tensor, bool]:
+    """Pads sequences with zeros to the longest one.
+
+    Args:
+        values: Of all sequences `[sum(lengths), D]`.
+        lengths: `[B]` int64.
+        longest: No sequence is longer; the greatest length if None, for which the device is waited for.
+
+    Returns:
+        `[B, L, D]`, and whether there was nothing to pad.
+    """
+    batch, width = lengths.shape[0], values.shape[1]
+    if longest is None:
+        longest = int(lengths.max()) if batch else 1
+    longest = max(longest, 1)
+    if values.shape[0] == batch * longest:
+        return values.view(batch, longest, width), True
+    if not values.shape[0]:
+        return values.new_zeros((batch, longest, width)), False
+    place = torch.arange(longest, device=values.device)
+    present = place < lengths.unsqueeze(1)
+    # By gathering: the gradient of a masked_scatter would look for what it scattered.
+    row = torch.where(present, (lengths.cumsum(0) - lengths).unsqueeze(1) + place, 0)
+    gathered = values.index_select(0, row.flatten()).view(batch, longest, width)
+    return torch.where(present.unsqueeze(2), gathered, 0.0), False
+
+
 def append_target(values: Tensor, lengths: Tensor, request_index: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Gives each candidate a sequence of its own: that of its request, and itself as the newest value.
 

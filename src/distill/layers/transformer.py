@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distill.errors import ConfigError
+from distill.layers.ragged import pad_values
 
 
 class TransformerLayer(nn.Module):
@@ -84,7 +85,7 @@ class TransformerEncoder(nn.Module):
         Returns:
             `[B, D]`; 0 for an empty sequence.
         """
-        x, is_full = (values, False) if values.dim() == 3 else _padded(values, lengths, longest)
+        x, is_full = (values, False) if values.dim() == 3 else pad_values(values, lengths, longest)
         place = torch.arange(x.shape[1], device=values.device)
         present = place < lengths.unsqueeze(1)
         # An empty sequence attends to its padding: what comes of it is dropped below.
@@ -96,21 +97,3 @@ class TransformerEncoder(nn.Module):
         total = (self.norm(x) * present.unsqueeze(2)).sum(1)
         mean: Tensor = total / lengths.clamp(min=1).unsqueeze(1)
         return mean
-
-
-def _padded(values: Tensor, lengths: Tensor, longest: int | None) -> tuple[Tensor, bool]:
-    """Pads sequences with zeros to the longest one `[B, L, D]`; also says whether there was nothing to pad."""
-    batch, width = lengths.shape[0], values.shape[1]
-    if longest is None:
-        longest = int(lengths.max()) if batch else 1
-    longest = max(longest, 1)
-    if values.shape[0] == batch * longest:
-        return values.view(batch, longest, width), True
-    if not values.shape[0]:
-        return values.new_zeros((batch, longest, width)), False
-    place = torch.arange(longest, device=values.device)
-    present = place < lengths.unsqueeze(1)
-    # By gathering: the gradient of a masked_scatter would look for what it scattered.
-    row = torch.where(present, (lengths.cumsum(0) - lengths).unsqueeze(1) + place, 0)
-    gathered = values.index_select(0, row.flatten()).view(batch, longest, width)
-    return torch.where(present.unsqueeze(2), gathered, 0.0), False

@@ -1,6 +1,7 @@
 """Rankers and pre-rankers: `forward(batch) -> RankerOutput`."""
 
 from distill.models.prerankers.dat import DAT
+from distill.models.prerankers.fit import FIT
 from distill.models.prerankers.int_tower import IntTower
 from distill.models.prerankers.late_mlp import LateMLP
 from distill.models.prerankers.logistic import Logistic
@@ -13,6 +14,7 @@ from distill.models.rankers.lr import LogisticRegression
 
 __all__ = [
     "DAT",
+    "FIT",
     "IntTower",
     "InteractionRanker",
     "LateMLP",

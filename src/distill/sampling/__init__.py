@@ -5,5 +5,15 @@ from distill.sampling.in_batch_negatives import InBatchNegatives
 from distill.sampling.pseudo_labels import PseudoLabels, Sure
 from distill.sampling.random_negatives import RandomNegatives
 from distill.sampling.stage_negatives import StageNegatives
+from distill.sampling.weighted_pseudo_labels import WeightedPseudoLabels
 
-__all__ = ["InBatchNegatives", "PseudoLabels", "RandomNegatives", "Sampler", "Sampling", "StageNegatives", "Sure"]
+__all__ = [
+    "InBatchNegatives",
+    "PseudoLabels",
+    "RandomNegatives",
+    "Sampler",
+    "Sampling",
+    "StageNegatives",
+    "Sure",
+    "WeightedPseudoLabels",
+]

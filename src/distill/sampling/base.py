@@ -98,7 +98,15 @@ class Sampler(nn.Module, ABC):
         """Returns which rows may get a label of which of the rule's tasks `[N, K']` bool: real rows without one."""
         return ~batch.observed[:, self.columns] & (batch.weight > 0).unsqueeze(1)
 
-    def labelled(self, batch: Batch, chosen: Tensor, labels: Tensor, positive: Tensor, origin: Tensor) -> Batch:
+    def labelled(
+        self,
+        batch: Batch,
+        chosen: Tensor,
+        labels: Tensor,
+        positive: Tensor,
+        origin: Tensor,
+        share: Tensor | None = None,
+    ) -> Batch:
         """Writes labels into a batch.
 
         Args:
@@ -107,12 +115,14 @@ class Sampler(nn.Module, ABC):
             labels: The labels `[N, K']`: values, such as a probability.
             positive: Which of them make a positive `[N, K']` bool, whatever their value.
             origin: Origin of rows that get any `[N]`; a row that has labels of the log keeps its own and its weight.
+            share: What the weight of such a row is multiplied by, beside the rule's weight `[N]`; 1 if not given.
         """
         wide = torch.zeros_like(batch.observed)
         values, grades = torch.zeros_like(batch.labels), torch.zeros_like(batch.labels)
         wide[:, self.columns] = chosen
         values[:, self.columns] = labels.to(values.dtype)
         grades[:, self.columns] = positive.to(grades.dtype)
+        weight = batch.weight * self.weight
         new = chosen.any(dim=1) & ~batch.observed.any(dim=1) & (batch.origin == Origin.LOG)
         return replace(
             batch,
@@ -120,7 +130,7 @@ class Sampler(nn.Module, ABC):
             grades=torch.where(wide, grades, batch.relevance),
             observed=batch.observed | wide,
             origin=torch.where(new, origin.to(batch.origin.dtype), batch.origin),
-            weight=torch.where(new, batch.weight * self.weight, batch.weight),
+            weight=torch.where(new, weight if share is None else weight * share.to(weight.dtype), batch.weight),
         )
 
 

@@ -29,7 +29,11 @@ class Tower(nn.Module):
 
     def forward(self, block: FeatureBlock) -> Tensor:
         """Returns `[B, num_vectors, vector_dim]`."""
-        vectors: Tensor = self.project(self.body(self.encoder(block)))
+        return self.vectors(self.encoder(block))
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """Maps encoded fields `x [B, ΣD]` to `[B, num_vectors, vector_dim]`."""
+        vectors: Tensor = self.project(self.body(x))
         return vectors.view(-1, *self._shape)
 
 
