@@ -143,6 +143,17 @@ FORMULAS = {
     + 3 * (_mlp(WIDTH, 2 * WIDTH, WIDTH) + WIDTH * 64 + 2 * 64)
     + _mlp(3 * 64, 256, 128)
     + _mlp(128, 2),
+    "wukong": TABLES
+    + PROJECTION
+    + 10 * 8
+    + 2 * 80
+    + _mlp(80, 128, 16 * 4)
+    + 16 * 10
+    + 32 * 10
+    + 2 * 4  # the first layer, of ten fields
+    + 2 * (32 * 8 + 2 * 256 + _mlp(256, 128, 16 * 4) + 16 * 32 + 2 * 4)
+    + _mlp(32 * 4, 256, 128)
+    + _mlp(128, 2),
     "gdcn": TABLES + 3 * (2 * WIDTH * WIDTH + WIDTH) + DEEP + _mlp(128, 2),
     "autoint": TABLES + PROJECTION + 4 * 4 * 32 + 2 * 4 * 32 * 32 + _mlp(10 * 32, 2),
     "dlrm": TABLES + _mlp(8, 64, 4) + 12 + _mlp(15 + 4, 256, 128) + _mlp(128, 2),

@@ -31,7 +31,7 @@ from distill.jobs.export import ItemOptions, export_bundle, load_trained, names_
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, FitResult, Signals
 from distill.jobs.fit_results import checkpoints_by_role, learning_by_role, validation_by_role
-from distill.jobs.identity import config_hash, fitting, shards
+from distill.jobs.identity import FOLD, config_hash, fitting, shards
 from distill.jobs.learnable import check_labels
 from distill.jobs.loggers import log_folder, log_test
 from distill.jobs.machine import device, job_ranks, processes
@@ -253,6 +253,7 @@ class _Run:
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
             main_task=str(self.cfg.data.main_task),
             data_of_seed=_data_of_seed(self.composed),
+            fold=OmegaConf.select(self.composed, FOLD),
         )
 
 
