@@ -87,7 +87,9 @@ def test_any_trunk_stands_on_any_body(body: str, trunk: str) -> None:
     assert set(output.hidden) == {"body", "tasks"}
 
 
-@pytest.mark.parametrize("sequence", ["mean", "transformer", "target_attention", "target_transformer"])
+@pytest.mark.parametrize(
+    "sequence", ["mean", "transformer", "target_attention", "searched_attention", "target_transformer"]
+)
 def test_any_way_to_read_sequences_goes_with_any_body(sequence: str) -> None:
     schema = make_schema()
     for body in ("dcn_v2", "dlrm", "fibinet"):

@@ -45,9 +45,10 @@ OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "transformer": ("two_tower", ("sequence@model.net.sequence=transformer",)),
     "dropout": ("two_tower", ("model.net.id_dropout=0.3", "model.net.embedding_dropout=0.2")),
     "distinct": ("two_tower", ("model.net.distinct_candidates=true",)),
+    "searched": ("din", ("sequence@model.net.sequence=searched_attention",)),
     "category": ("dat", ("model.net.category_field=item",)),
 }
-WAITING = {"bst", "din", "distinct", "category"}
+WAITING = {"bst", "din", "searched", "distinct", "category"}
 WAITING_TERMS = {
     "COPR",
     "Contrastive",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from distill.layers.checks import check_sizes
 from distill.layers.fields import common_width
 from distill.layers.initial import xavier_uniform_
-from distill.layers.mlp import MLP
+from distill.layers.mlp import MLP, Norm
 
 
 class FactorizationBlock(nn.Module):
@@ -25,12 +25,21 @@ class FactorizationBlock(nn.Module):
         num_outputs: n_F.
         rank: Columns of Y.
         hidden_units: Widths of the MLP's hidden layers.
+        norm: Normalisation of these.
 
     Reference: Zhang et al., "Wukong: Towards a Scaling Law for Large-Scale Recommendation", 2024, arXiv:2403.02545,
     sections 3.4 and 3.5. Deviation: Y is the same for all rows; the paper's Y that attends to the row is left out.
     """
 
-    def __init__(self, num_inputs: int, width: int, num_outputs: int, rank: int, hidden_units: Sequence[int]) -> None:
+    def __init__(
+        self,
+        num_inputs: int,
+        width: int,
+        num_outputs: int,
+        rank: int,
+        hidden_units: Sequence[int],
+        norm: Norm = "none",
+    ) -> None:
         super().__init__()
         sizes = {"num_inputs": num_inputs, "width": width, "fm_embeddings": num_outputs, "rank": rank}
         check_sizes("FactorizationBlock", sizes)
@@ -38,7 +47,7 @@ class FactorizationBlock(nn.Module):
         self.project = nn.Parameter(torch.empty(num_inputs, rank))
         xavier_uniform_(self.project, num_inputs, rank)
         self.norm = nn.LayerNorm(num_inputs * rank)
-        self.mlp = MLP(num_inputs * rank, hidden_units)
+        self.mlp = MLP(num_inputs * rank, hidden_units, norm=norm)
         self.out = nn.Linear(self.mlp.out_features, num_outputs * width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,6 +90,7 @@ class WuKongLayer(nn.Module):
         linear_embeddings: n_L; 0 leaves the linear compression out.
         rank: Of the factorisation machine.
         hidden_units: Hidden layers of its MLP.
+        norm: Normalisation of these.
 
     Reference: see `FactorizationBlock`; section 3.3.
     """
@@ -93,10 +103,11 @@ class WuKongLayer(nn.Module):
         linear_embeddings: int,
         rank: int,
         hidden_units: Sequence[int],
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.num_outputs = fm_embeddings + linear_embeddings
-        self.fm = FactorizationBlock(num_inputs, width, fm_embeddings, rank, hidden_units)
+        self.fm = FactorizationBlock(num_inputs, width, fm_embeddings, rank, hidden_units, norm)
         self.linear = LinearCompression(num_inputs, linear_embeddings) if linear_embeddings else None
         same = num_inputs == self.num_outputs
         self.residual = nn.Identity() if same else LinearCompression(num_inputs, self.num_outputs)
@@ -119,6 +130,7 @@ class WuKongStack(nn.Module):
         linear_embeddings: n_L of each.
         rank: Of each factorisation machine.
         hidden_units: Hidden layers of the MLP in each.
+        norm: Normalisation of these.
 
     Raises:
         ConfigError: The widths differ, or a size is below 1 (`linear_embeddings`: below 0).
@@ -134,13 +146,15 @@ class WuKongStack(nn.Module):
         linear_embeddings: int,
         rank: int,
         hidden_units: Sequence[int],
+        norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.num_fields, self.width = len(widths), common_width("WuKong", widths)
         check_sizes("WuKong", {"num_layers": num_layers, "linear_embeddings": linear_embeddings + 1})
         counts = [self.num_fields] + [fm_embeddings + linear_embeddings] * (num_layers - 1)
         self.layers = nn.ModuleList(
-            WuKongLayer(count, self.width, fm_embeddings, linear_embeddings, rank, hidden_units) for count in counts
+            WuKongLayer(count, self.width, fm_embeddings, linear_embeddings, rank, hidden_units, norm)
+            for count in counts
         )
         self.out_features = (fm_embeddings + linear_embeddings) * self.width
 

@@ -116,8 +116,8 @@ class Row:
 def compare(runs: Sequence[Summary]) -> list[Row]:
     """Groups runs that differ in their seed or their fold only and summarises each group.
 
-    Runs of one configuration on different data are different groups, unless the data follow from seed or fold. A teacher or control
-    that several configurations share is listed once, as the first's "and n more".
+    Runs of one configuration on different data are different groups, unless data follow from seed or fold. A teacher
+    or control that several configurations share is listed once, as the first's "and n more".
     """
     rows: list[Row] = []
     shared: dict[tuple[str, tuple[int, ...], frozenset[str], str], list[int]] = {}
@@ -167,7 +167,7 @@ def _data_follow_runs(runs: Sequence[Summary]) -> bool:
 
 
 def changes(run: Summary) -> list[str]:
-    """Returns what tells a run from others: its name and what the command line changed but for seed, fold and folders."""
+    """Returns what tells a run from others: its name and what was changed, seed, fold and folders left out."""
     return [run.name, *(o for o in run.overrides if not o.startswith(_NOT_COMPARED))]
 
 

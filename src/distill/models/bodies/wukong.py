@@ -25,7 +25,7 @@ class WuKong(Body):
         fm_units: Hidden layers of the MLP in each layer.
         hidden_units: Widths of the MLP behind the stack; none leaves it out.
         dropout: Of that MLP.
-        norm: Normalisation of its layers.
+        norm: Normalisation of the hidden layers of both.
 
     Raises:
         ConfigError: A size is below 1 (`linear_embeddings`: below 0).
@@ -50,7 +50,7 @@ class WuKong(Body):
         self.stack = AtOneWidth(
             layout,
             field_width,
-            lambda widths: WuKongStack(widths, num_layers, fm_embeddings, linear_embeddings, rank, fm_units),
+            lambda widths: WuKongStack(widths, num_layers, fm_embeddings, linear_embeddings, rank, fm_units, norm),
         )
         self.mlp = MLP(self.stack.out_features, hidden_units, norm=norm, dropout=dropout)
         self.out_features = self.mlp.out_features
