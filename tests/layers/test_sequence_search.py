@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -31,7 +30,7 @@ def _expected(query: Tensor, values: Tensor, top_k: int, hard: bool) -> list[set
         if hard:
             chosen = [i for i in own if KEYS[i] == OWN[candidate] and KEYS[i] >= 0][-top_k:]
         else:
-            score = {i: float(np.dot(query[candidate], values[i])) for i in own}
+            score = {i: float(query[candidate] @ values[i]) for i in own}
             chosen = sorted(own, key=lambda i: -score[i])[:top_k]
         found.append({tuple(values[i].tolist()) for i in chosen})
     return found
