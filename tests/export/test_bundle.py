@@ -76,6 +76,14 @@ def test_every_model_scores_raw_rows_as_the_checkpoint_scores_prepared_ones(
     assert bundle.manifest.difference <= 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("search", ["soft", "hard"])
+def test_searched_sequences_too(search: str, log: Log, tmp_path: Path) -> None:
+    chosen = [f"model.net.sequence.search={search}", "model.net.sequence.top_k=2"]
+    trained = log.trained("din", "sequence@model.net.sequence=searched_attention", *chosen)
+    check_raw_rows(log, trained, write_bundle(trained, tmp_path / "bundle", ONNX_ALONE))
+
+
 @pytest.fixture(scope="module")
 def trained(log: Log) -> Trained:
     return log.trained("three_tower")

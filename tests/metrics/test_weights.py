@@ -14,8 +14,10 @@ from distill.metrics import ScoredRows
 from distill.metrics.agreement import OrderAgreement, OverlapWithColumn, OverlapWithTeacher
 from distill.metrics.base import Metric
 from distill.metrics.evaluation import Evaluation
+from distill.metrics.letor import LetorNDCG
 from distill.metrics.long_tail import PassedOn
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
+from distill.metrics.positives import MAP, MRR
 from distill.metrics.ranking import NDCG, HitRate, Recall
 from distill.metrics.rows import canonical
 from distill.metrics.stage_recall import StageRecall
@@ -103,6 +105,9 @@ OF_ORDER: list[Metric] = [
     NDCG(ks=(5,)),
     Recall(ks=(3,)),
     HitRate(ks=(3,)),
+    LetorNDCG("zero", ks=(5,)),
+    MRR(ks=(3,)),
+    MAP(ks=(3,)),
     StageRecall(ks=(3,)),
     OverlapWithTeacher(ks=(4,), m=2),
     OverlapWithColumn("utility", "best_recall", ks=(4,), m=2),

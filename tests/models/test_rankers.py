@@ -87,7 +87,9 @@ def test_any_trunk_stands_on_any_body(body: str, trunk: str) -> None:
     assert set(output.hidden) == {"body", "tasks"}
 
 
-@pytest.mark.parametrize("sequence", ["mean", "transformer", "target_attention", "target_transformer"])
+@pytest.mark.parametrize(
+    "sequence", ["mean", "transformer", "target_attention", "searched_attention", "target_transformer"]
+)
 def test_any_way_to_read_sequences_goes_with_any_body(sequence: str) -> None:
     schema = make_schema()
     for body in ("dcn_v2", "dlrm", "fibinet"):
@@ -142,6 +144,17 @@ FORMULAS = {
     + 2 * WIDTH
     + 3 * (_mlp(WIDTH, 2 * WIDTH, WIDTH) + WIDTH * 64 + 2 * 64)
     + _mlp(3 * 64, 256, 128)
+    + _mlp(128, 2),
+    "wukong": TABLES
+    + PROJECTION
+    + 10 * 8
+    + 2 * 80
+    + _mlp(80, 128, 16 * 4)
+    + 16 * 10
+    + 32 * 10
+    + 2 * 4  # the first layer, of ten fields
+    + 2 * (32 * 8 + 2 * 256 + _mlp(256, 128, 16 * 4) + 16 * 32 + 2 * 4)
+    + _mlp(32 * 4, 256, 128)
     + _mlp(128, 2),
     "gdcn": TABLES + 3 * (2 * WIDTH * WIDTH + WIDTH) + DEEP + _mlp(128, 2),
     "autoint": TABLES + PROJECTION + 4 * 4 * 32 + 2 * 4 * 32 * 32 + _mlp(10 * 32, 2),

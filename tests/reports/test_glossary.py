@@ -18,6 +18,7 @@ NEEDED: dict[str, list[dict[str, Any]]] = {
     "GroupedAUC": [{"by": "user"}, {"by": "request"}],
     "Recall": [{"by": "logit"}, {"by": "score"}],
     "OverlapWithColumn": [{"column": "utility", "name": "best_recall"}],
+    "LetorNDCG": [{"without_relevant": name} for name in ("zero", "one", "skip")],
     "StageRecall": [{"stages": ["preranked", "ranked", "exposed"]}],
     "NewItems": [{"column": "utility"}],
 }

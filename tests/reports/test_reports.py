@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -170,7 +171,15 @@ def test_difference_from_the_control_counts_all_seeds_and_is_marked(tmp_path: Pa
     text = console.export_text()
     assert text.count("*") == 2  # the cell, and what it means
     assert save_tests(tmp_path, rows) == pytest.approx(
-        {"mean": 0.02, "standard_error": 0.0025, "standard_errors": 8.0, "p": 1.244e-15, "requests": 170}, rel=1e-3
+        {
+            "mean": 0.02,
+            "deviation": 0.01414,
+            "standard_error": 0.0025,
+            "standard_errors": 8.0,
+            "p": 1.244e-15,
+            "requests": 170,
+        },
+        rel=1e-3,
     )
     small = replace(SUMMARY, differences={"best@1": Difference(0.01, 0.006, 90)})
     assert "*" not in comparison_markdown(compare([small]), ["best@1"])
@@ -230,6 +239,40 @@ def test_seeds_with_worlds_of_their_own_are_one_row(known: bool | None) -> None:
 def test_runs_of_one_configuration_on_two_days_of_logs_are_two_rows() -> None:
     days = [replace(SUMMARY, seed=s, dataset=f"day-{'ab'[s % 2]}", data_of_seed=False) for s in range(4)]
     assert data_of(days) == [("run (data day-a)", (0, 2)), ("run (data day-b)", (1, 3))]
+
+
+def _fold(fold: int, seed: int = 0, data: str = "", **more: Any) -> Summary:
+    return replace(SUMMARY, seed=seed, fold=fold, dataset=data or f"fold{fold}", data_of_seed=False, **more)
+
+
+def test_folds_of_one_configuration_are_one_row_paired_by_fold() -> None:
+    changed = ["data.adapter.split.fold={}", "lr=2"]
+    runs = [
+        _fold(
+            fold,
+            metrics={"control": {"best@1": 0.5}, "distilled": {"best@1": 0.6 + fold / 10}},
+            differences={"best@1": Difference(0.1 + fold / 10, 0.01, 50)},
+            overrides=[change.format(fold) for change in changed],
+        )
+        for fold in range(3)
+    ]
+    row = next(row for row in compare(runs) if row.role == "distilled")
+    assert (row.folds, row.over, row.configuration) == ((0, 1, 2), "0; folds 0, 1, 2", SUMMARY.name)
+    assert (row.metrics["best@1"].mean, row.metrics["best@1"].deviation) == (pytest.approx(0.7), pytest.approx(0.1))
+    test = row.tests["best@1"]
+    assert (test.difference, test.deviation) == (pytest.approx(0.2), pytest.approx(0.1))
+    assert test.standard_error == pytest.approx(0.01 / 3**0.5)  # folds have requests of their own
+    text = comparison_markdown([row], ["best@1"])
+    assert "0; folds 0, 1, 2" in text
+    assert "over seeds and folds" in text
+    assert "| 0, fold 2 |" in text
+
+
+def test_seeds_of_a_fold_share_its_data_and_other_data_are_another_row() -> None:
+    both = [_fold(fold, seed) for fold in (0, 1) for seed in (0, 1)]
+    assert [row.over for row in compare(both) if row.role == "distilled"] == ["0, 1; folds 0, 1"]
+    changed = [*both, _fold(1, 2, "newer")]
+    assert len([row for row in compare(changed) if row.role == "distilled"]) == 3
 
 
 def test_rows_of_other_data_are_not_ranked_together() -> None:

@@ -56,9 +56,10 @@ OTHERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "distinct": ("two_tower", ("model.net.distinct_candidates=true",)),
     "one_query": ("fit", ("model.net.assignment=hard",)),
     "linear": ("three_tower", ("model.net.cross_head=linear",)),
+    "searched": ("din", ("sequence@model.net.sequence=searched_attention",)),
     "category": ("dat", ("model.net.category_field=item",)),
 }
-WAITING = {"bst", "din", "distinct", "category"}
+WAITING = {"bst", "din", "searched", "distinct", "category"}
 WAITING_TERMS = {
     "COPR",
     "Contrastive",

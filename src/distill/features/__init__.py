@@ -9,6 +9,7 @@ from distill.features.layout import FieldLayout
 from distill.features.placement import TableFactory, TableSharing, table_factory
 from distill.features.sequence import (
     MeanPooling,
+    SearchedAttentionEncoding,
     SequenceEncoding,
     SequencePooling,
     TargetAttentionEncoding,
@@ -27,6 +28,7 @@ __all__ = [
     "FieldLayout",
     "FieldSelection",
     "MeanPooling",
+    "SearchedAttentionEncoding",
     "SequenceEncoding",
     "SequencePooling",
     "ServingProjection",

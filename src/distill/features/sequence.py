@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from distill.errors import ConfigError
 from distill.layers.activation import Activation
 from distill.layers.ragged import append_target
+from distill.layers.sequence_search import Keys, best_values
 from distill.layers.target_attention import TargetAttention
 from distill.layers.transformer import TransformerEncoder
 
@@ -80,7 +84,13 @@ class TargetEncoding(SequenceEncoding):
     @abstractmethod
     def build(self, width: int) -> nn.Module:
         """Returns a module that maps `(query [N, D], values [sum(lengths), D], lengths [R], request_index [N])` to one
-        vector per candidate `[N, D]` and the weight that it left unused `[N]`, 0 if there is no such thing."""
+        vector per candidate `[N, D]` and the weight that it left unused `[N]`, 0 if there is no such thing.
+
+        Where `keys_of` names keys, it takes them (`Keys`) as a fifth argument."""
+
+    def keys_of(self, sequence: str) -> str | None:
+        """Names the sequence that has the keys of a sequence's values; None if they need none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,38 @@ class TargetAttentionEncoding(TargetEncoding):
 
 
 @dataclass(frozen=True)
+class SearchedAttentionEncoding(TargetAttentionEncoding):
+    """Attention of the candidate to the values that a search finds for it in a long sequence (SIM; see `best_values`).
+
+    Attributes:
+        top_k: Most values that are found.
+        search: `soft`, by inner products with the candidate's vector, or `hard`, the newest of the same key.
+        keys: Of hard search, sequence to the sequence, as long, that has its keys; of others the values themselves.
+    """
+
+    top_k: int = 50
+    search: Literal["soft", "hard"] = "soft"
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1 or self.search not in ("soft", "hard") or (self.keys and self.search == "soft"):
+            raise ConfigError(
+                "A sequence cannot be searched like this.",
+                where="top_k, search, keys",
+                expected="top_k ≥ 1, search=soft without keys, or search=hard",
+                found=f"top_k={self.top_k}, search={self.search}, keys={dict(self.keys)}",
+            )
+
+    def build(self, width: int) -> nn.Module:
+        """Returns search and attention of a field of a width."""
+        return _SearchedAttention(TargetAttention(width, self.hidden_units, self.activation), self.top_k)
+
+    def keys_of(self, sequence: str) -> str | None:
+        """Names the sequence that has the keys; None of soft search."""
+        return None if self.search == "soft" else self.keys.get(sequence, sequence)
+
+
+@dataclass(frozen=True)
 class TargetTransformerEncoding(_OfTransformer, TargetEncoding):
     """A Transformer encoder over the values and the candidate behind them, averaged (BST; see `TransformerEncoder`)."""
 
@@ -118,6 +160,22 @@ class _Attention(nn.Module):
 
     def forward(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> tuple[Tensor, Tensor]:
         attended = self.attention(query, values, lengths, request_index)
+        return attended.pooled, attended.zero_weight
+
+
+class _SearchedAttention(nn.Module):
+    needs_shapes = True  # the number of pairs of candidates and values, and of those that are found
+
+    def __init__(self, attention: TargetAttention, top_k: int) -> None:
+        super().__init__()
+        self.attention, self.top_k = attention, top_k
+
+    def forward(
+        self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor, keys: Keys | None = None
+    ) -> tuple[Tensor, Tensor]:
+        found = best_values(query, values, lengths, request_index, self.top_k, keys)
+        each = torch.arange(query.shape[0], device=query.device)
+        attended = self.attention(query, found.values, found.lengths, each)
         return attended.pooled, attended.zero_weight
 
 

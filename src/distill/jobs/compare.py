@@ -72,12 +72,12 @@ def refuse_different_data(rows: Sequence[Row]) -> None:
     groups: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         data = tuple(sorted(name[:6] for name in row.datasets))
-        groups.setdefault(data, []).append(f"{row.configuration} (seed {', '.join(map(str, row.seeds))})")
+        groups.setdefault(data, []).append(f"{row.configuration} (seed {row.over})")
     found = "; ".join(f"data {' '.join(data)}: {', '.join(dict.fromkeys(of))}" for data, of in groups.items())
     raise ConfigError(
         "The runs are of different data: what is better on one is not comparable with what is on another.",
         where="runs",
-        expected="runs on the same datasets, with the same seeds where each seed has data of its own",
+        expected="runs on the same datasets, with the same seeds and folds where each has data of its own",
         found=found,
         remedy="Give runs on the same data, or --different-data for one table with a best for each data.",
     )

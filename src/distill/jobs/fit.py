@@ -23,7 +23,8 @@ from distill.files import remove_leftovers_below
 from distill.jobs.cold import tell_groups
 from distill.jobs.fit_callbacks import fit_callbacks
 from distill.jobs.fit_models import FitModels
-from distill.jobs.fit_plan import FitPlan, FitResult, Signals
+from distill.jobs.fit_plan import HEAD_BIAS, FitPlan, FitResult, Signals
+from distill.jobs.head_prior import start_at_prior
 from distill.jobs.loggers import fit_loggers, log_folder
 from distill.jobs.machine import AUTO, CAPTURE, NOT_OF_LIGHTNING
 from distill.jobs.node import build, plain
@@ -138,6 +139,9 @@ class FitJob:
             frozen = {table: file for table, file in plan.vectors.items() if file.frozen}
             tuned = {table: file for table, file in plan.vectors.items() if not file.frozen}
             if not resumed:
+                if plan.head_bias != HEAD_BIAS:
+                    where = plan.key("model.head_bias")
+                    self._say_lines(plan, start_at_prior(model, self.dataset, self._models.schema(plan), where))
                 self._say_lines(plan, start_vectors(model, self.dataset, tuned, plan.key("model.vectors")))
                 later += self._warm_start(plan, model, module.second_head if plan is self.plan else None)
                 if plan is self.plan and plan.init_from is not None:

@@ -25,6 +25,9 @@ from distill.signals import SignalSource
 from distill.training.callbacks import Ending
 
 _VECTORS = "model.vectors"
+HEAD_BIAS = "default"
+"""How heads begin unless a config says otherwise: with the model's own initial weights."""
+
 Role = Literal["teacher", "control", "student", "model"]
 
 
@@ -44,6 +47,7 @@ class FitPlan:
         init_optimizer: Whether its optimiser begins with the checkpoint's too.
         vectors: Table to the vectors that its rows begin with.
         decoupled: Whether the teacher's terms act on a head of their own.
+        head_bias: `prior` lets its heads begin at the rates of the labels; `default` as the model has them.
     """
 
     role: Role
@@ -59,6 +63,7 @@ class FitPlan:
     init_optimizer: bool = False
     vectors: Mapping[str, VectorFile] = field(default_factory=dict)
     decoupled: bool = False
+    head_bias: str = HEAD_BIAS
 
     @classmethod
     def of(cls, cfg: DictConfig, role: Role) -> FitPlan:
@@ -85,6 +90,7 @@ class FitPlan:
             serving=role in ("student", "control") or not node.privileged,
             init_optimizer=bool(node.model.init_optimizer),
             init_from=None if node.model.init_from is None else checkpoint_of(Path(str(node.model.init_from))),
+            head_bias=str(node.model.head_bias),
             vectors=vector_files(plain(node.model.vectors), "teacher.model.vectors" if node is not cfg else _VECTORS),
         )
         if role in ("student", "model"):

@@ -58,14 +58,17 @@ LENGTH = ("trainer.max_epochs", "trainer.max_steps")
 
 SHARDS = "data.loader.num_shards"
 
+FOLD = "data.adapter.split.fold"
+"""Which fold of a cross-validation is test (`split=k_fold`)."""
+
 
 def config_hash(composed: DictConfig) -> str:
-    """Hashes the config of a run without its seed and without what changes nothing of what it learns (24 hex digits).
+    """Hashes the config of a run without seed, fold, and what changes nothing of what it learns (24 hex digits).
 
     Args:
         composed: With its interpolations, so that what follows from the seed is found anew for another.
     """
-    return content_key(_without(named_data(plain(OmegaConf.merge(composed, {"seed": 0}))), (*ASIDE, "seed")))
+    return content_key(_without(named_data(plain(OmegaConf.merge(composed, {"seed": 0}))), (*ASIDE, "seed", FOLD)))
 
 
 def fitting(config: Mapping[str, Any]) -> dict[str, Any]:

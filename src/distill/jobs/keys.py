@@ -73,6 +73,8 @@ KEYS: dict[str, Any] = {
     "teacher.model.init_from": _Text | None,
     "model.init_optimizer": bool,
     "model.head": Literal["shared", "decoupled"],
+    "model.head_bias": Literal["default", "prior"],
+    "teacher.model.head_bias": Literal["default", "prior"],
     "teacher.model.init_optimizer": bool,
     "model.vectors": Mapping[str, Any],
     "teacher.model.vectors": Mapping[str, Any],

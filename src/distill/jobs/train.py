@@ -29,9 +29,9 @@ from distill.jobs.datasets import open_dataset, raw_schema
 from distill.jobs.encoding_cost import encoding_milliseconds
 from distill.jobs.export import ItemOptions, export_bundle, names_items, say
 from distill.jobs.fit import FitJob
-from distill.jobs.fit_plan import FitPlan, FitResult, Signals
+from distill.jobs.fit_plan import HEAD_BIAS, FitPlan, FitResult, Signals
 from distill.jobs.fit_results import checkpoints_by_role, learning_by_role, validation_by_role
-from distill.jobs.identity import config_hash, fitting, shards
+from distill.jobs.identity import FOLD, config_hash, fitting, shards
 from distill.jobs.learnable import check_labels
 from distill.jobs.loggers import log_folder, log_test
 from distill.jobs.machine import device, job_ranks, processes
@@ -62,7 +62,7 @@ from distill.training.callbacks import TrialPruned
 from distill.training.optim import count_weights
 
 _log = logging.getLogger(__name__)
-_FILES = ("init_from", "vectors")  # known by their content
+_APART = ("init_from", "vectors", "head_bias")  # files are known by their content, and others only if they are set
 
 
 def run(cfg: DictConfig) -> Summary:
@@ -186,10 +186,11 @@ class _Run:
         config = fitting(plain(self.cfg))
         content = {
             "version": __version__,
-            "plan": {n: getattr(plan, n) for n in (*plan.__dataclass_fields__, "taught") if n not in _FILES},
+            "plan": {n: getattr(plan, n) for n in (*plan.__dataclass_fields__, "taught") if n not in _APART},
             "init_from": None if plan.init_from is None else hash_once(plan.init_from),
             **({"vectors": {name: file.identity() for name, file in plan.vectors.items()}} if plan.vectors else {}),
             **({} if self.cfg.embedding.dtype == "float32" else {"embedding": str(self.cfg.embedding.dtype)}),
+            **({} if plan.head_bias == HEAD_BIAS else {"head_bias": plan.head_bias}),
             "trainer": {name: value for name, value in config["trainer"].items() if name != "max_epochs"},  # the plan's
             "stopping": config["callbacks"],
             "loader": config["data"]["loader"],
@@ -254,6 +255,7 @@ class _Run:
             overrides=list(OmegaConf.to_container(HydraConfig.get().overrides.task)),  # type: ignore[arg-type]
             main_task=str(self.cfg.data.main_task),
             data_of_seed=_data_of_seed(self.composed),
+            fold=OmegaConf.select(self.composed, FOLD),
         )
 
 

@@ -5,9 +5,11 @@ from distill.metrics.auc_logloss import AUCAndLogLoss
 from distill.metrics.base import Metric, Sampled
 from distill.metrics.evaluation import Evaluation
 from distill.metrics.goal import Goal
+from distill.metrics.letor import LetorNDCG
 from distill.metrics.long_tail import PassedOn, PopularityBands, give_exposures
 from distill.metrics.new_items import NewItems, give_known_items
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
+from distill.metrics.positives import MAP, MRR
 from distill.metrics.ranking import NDCG, HitRate, Recall
 from distill.metrics.rows import (
     CanonicalRows,
@@ -25,6 +27,8 @@ from distill.metrics.suite import MetricSuite
 
 __all__ = [
     "AUC",
+    "MAP",
+    "MRR",
     "NDCG",
     "AUCAndLogLoss",
     "Calibration",
@@ -33,6 +37,7 @@ __all__ = [
     "Goal",
     "GroupedAUC",
     "HitRate",
+    "LetorNDCG",
     "LogLoss",
     "Metric",
     "MetricState",

@@ -134,7 +134,7 @@ class NDCG(RequestMetric):
         values: dict[str, PerRequest] = {}
         for task, column in self.ranker.chosen(evaluation).items():
             labels = evaluation.labels(column)
-            if not _are_grades(labels):
+            if not are_grades(labels):
                 continue
             ranks = self.ranker.ranks(evaluation, column)
             differ = _labels_differ(labels, *evaluation.requests)
@@ -145,11 +145,12 @@ class NDCG(RequestMetric):
     def missing(self, evaluation: Evaluation) -> str | None:
         """Names the tasks whose labels are not grades."""
         chosen = self.ranker.chosen(evaluation)
-        wrong = [task for task, column in chosen.items() if not _are_grades(evaluation.labels(column))]
+        wrong = [task for task, column in chosen.items() if not are_grades(evaluation.labels(column))]
         return f"labels outside [0, {MAX_LABEL}]: task {', '.join(wrong)} left out" if wrong else None
 
 
-def _are_grades(labels: Tensor) -> bool:
+def are_grades(labels: Tensor) -> bool:
+    """Whether all labels are ones that NDCG has gains of."""
     return bool(((labels >= 0) & (labels <= MAX_LABEL)).all())
 
 

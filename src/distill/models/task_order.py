@@ -53,6 +53,10 @@ class TaskOrder(nn.Module, ABC):
         """Returns the pairs (later, earlier) to act on; `apart` are later tasks that are observed where the earlier one
         happened, and whose probability is hence one of those rows."""
 
+    def head_logits(self, logits: Tensor) -> Tensor:
+        """Maps logits of the tasks `[K]`, of their overall rates, to those that the heads must have for them `[K]`."""
+        return logits
+
     @abstractmethod
     def forward(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Mapping[str, Penalty]]:
         """Maps the heads' logits `[N, K]` to those of the tasks `[N, K]`, and says what the loss gets on top."""
@@ -84,6 +88,26 @@ class ConditionalTasks(TaskOrder):
                 remedy="Label the rows without the earlier behaviour 0, or choose a model without task_order.",
             )
         return dict(pairs)
+
+    def head_logits(self, logits: Tensor) -> Tensor:
+        """Returns the heads of later tasks at the share p_k / p_{after(k)} of the earlier one; others as they are.
+
+        Raises:
+            ConfigError: A later task is not the rarer one.
+        """
+        rates, found = logits.double().sigmoid(), logits.clone()
+        for later, earlier in self.steps:
+            share = rates[later] / rates[earlier]
+            if not share < 1:
+                raise ConfigError(
+                    "The head of a later task cannot begin at its share of the earlier one.",
+                    where=_WHERE,
+                    expected="a task that is rarer than the one that it happens after",
+                    found=f"tasks {later} and {earlier}: rates {float(rates[later]):.4g}, {float(rates[earlier]):.4g}",
+                    remedy="Set model.head_bias=default, or name the tasks in the order in which they happen.",
+                )
+            found[later] = share.logit()
+        return found
 
     def forward(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Mapping[str, Penalty]]:
         """Maps the heads' logits `[N, K]` to those of the products; there is no penalty."""

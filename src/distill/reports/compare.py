@@ -1,4 +1,4 @@
-"""Several runs summarised: configurations as rows, mean ± deviation over seeds."""
+"""Several runs summarised: configurations as rows, mean ± deviation over seeds and folds."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _ROLES = (*ROLES, "model")
 _VALIDATION = "val/"
 _NOT_COMPARED = (
     "seed=",
+    "data.adapter.split.fold=",
     "+experiment",
     "resume=",
     "paths.",
@@ -53,11 +54,13 @@ class Statistic:
 
 @dataclass(frozen=True)
 class RowRun:
-    """A run behind a row: its seed, its folder, and the best checkpoint of the row's role; empty if not known."""
+    """A run behind a row: its seed, its folder, and the best checkpoint of the row's role; empty if not known. Of a
+    cross-validation also its fold."""
 
     seed: int
     folder: str
     checkpoint: str
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Row:
         configuration: What distinguishes it from the others.
         role: teacher | control | distilled | model.
         seeds: Seeds of its runs.
-        metrics: Metric name to statistic over the seeds.
+        metrics: Metric name to statistic over the runs: seeds, and folds of a cross-validation.
         gap_recovered: The same of the share of the gap, for `distilled`.
         cost: Name of a cost to statistic over the seeds; empty if it was not measured.
         tests: Metric name to the paired difference from the control, for `distilled`.
@@ -98,12 +101,23 @@ class Row:
     runs: tuple[RowRun, ...] = ()
     report: tuple[str, ...] = ()
 
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Folds of a cross-validation that its runs were tested on, each once; none of other runs."""
+        return tuple(sorted({run.fold for run in self.runs if run.fold is not None}))
+
+    @property
+    def over(self) -> str:
+        """Names the seeds of its runs, and the folds if there are any."""
+        seeds = ", ".join(map(str, dict.fromkeys(self.seeds) if self.folds else self.seeds))
+        return f"{seeds}; folds {', '.join(map(str, self.folds))}" if self.folds else seeds
+
 
 def compare(runs: Sequence[Summary]) -> list[Row]:
-    """Groups runs that differ in their seed only and summarises each group.
+    """Groups runs that differ in their seed or their fold only and summarises each group.
 
-    Runs of one configuration on different data are different groups, unless the data follow from the seed. A teacher or
-    control that several configurations share is listed once, as the first's "and n more".
+    Runs of one configuration on different data are different groups, unless data follow from seed or fold. A teacher
+    or control that several configurations share is listed once, as the first's "and n more".
     """
     rows: list[Row] = []
     shared: dict[tuple[str, tuple[int, ...], frozenset[str], str], list[int]] = {}
@@ -127,7 +141,7 @@ def compare(runs: Sequence[Summary]) -> list[Row]:
 
 
 def _groups(runs: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
-    """Puts together what differs in the seed only, with what the group is called."""
+    """Puts together what differs in the seed or fold only, with what the group is called."""
     common = set.intersection(*(set(changes(run)) for run in runs)) if len(runs) > 1 else set()
     groups: dict[tuple[str, str], list[Summary]] = {}
     for run in runs:
@@ -137,22 +151,23 @@ def _groups(runs: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
     for (_, name), members in groups.items():
         by_data: dict[str, list[Summary]] = {}
         for run in members:
-            by_data.setdefault("" if _data_follow_seed(members) else run.dataset, []).append(run)
+            by_data.setdefault("" if _data_follow_runs(members) else run.dataset, []).append(run)
         several = len(by_data) > 1
         found += [(f"{name} (data {data[:6]})" if several else name, own) for data, own in by_data.items()]
     return found
 
 
-def _data_follow_seed(runs: Sequence[Summary]) -> bool:
-    """Whether each seed has data of its own; of summaries that do not tell, if no seed has two datasets."""
-    datasets: dict[int, set[str]] = {}
+def _data_follow_runs(runs: Sequence[Summary]) -> bool:
+    """Whether each seed, or each fold, has data of its own; of summaries that do not tell, if none has two datasets."""
+    of_seed, of_fold = (all(run.data_of_seed is not False for run in runs), all(run.fold is not None for run in runs))
+    datasets: dict[tuple[int | None, int | None], set[str]] = {}
     for run in runs:
-        datasets.setdefault(run.seed, set()).add(run.dataset)
-    return all(run.data_of_seed is not False for run in runs) and all(len(own) == 1 for own in datasets.values())
+        datasets.setdefault((run.seed if of_seed else None, run.fold), set()).add(run.dataset)
+    return (of_seed or of_fold) and all(len(own) == 1 for own in datasets.values())
 
 
 def changes(run: Summary) -> list[str]:
-    """Returns what tells a run from others: its name and what the command line changed, seed and folders left out."""
+    """Returns what tells a run from others: its name and what was changed, seed, fold and folders left out."""
     return [run.name, *(o for o in run.overrides if not o.startswith(_NOT_COMPARED))]
 
 
@@ -211,7 +226,7 @@ def _row(name: str, role: str, members: Sequence[Summary]) -> Row | None:
         counted=_counted(role, runs),
         main_task=runs[0].main_task,
         validation=_validation(role, runs, names),
-        runs=tuple(RowRun(run.seed, run.folder, run.checkpoint(role)) for run in runs),
+        runs=tuple(RowRun(run.seed, run.folder, run.checkpoint(role), run.fold) for run in runs),
         report=tuple(dict.fromkeys(name for run in runs for name in run.report)),
     )
 
@@ -236,9 +251,10 @@ def _counted(role: str, runs: Sequence[Summary]) -> dict[str, tuple[int, int]]:
     return counted
 
 
-def _test(test: PairedTest) -> dict[str, float | int]:
+def _test(test: PairedTest) -> dict[str, float | int | None]:
     return {
         "mean": test.difference,
+        "deviation": _known(test.deviation),
         "standard_error": test.standard_error,
         "standard_errors": test.standard_errors,
         "p": test.p,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from distill.reports.compare import Row, Statistic
+from distill.reports.compare import Row, RowRun, Statistic
 from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text
 from distill.reports.comparison_table import COSTS, cost_text
 from distill.reports.glossary import PAGE
@@ -21,7 +21,7 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     lines = [_line(head), _line(["---"] * 3 + ["---:"] * (len(head) - 3))]
     best = {name: best_rows(rows, name) for name in metrics}
     for row in rows:
-        cells = [row.configuration, row.role, ", ".join(map(str, row.seeds))]
+        cells = [row.configuration, row.role, row.over]
         cells += [_cell(row, name, row in best[name]) for name in metrics]
         cells += [cost_text(row, label) for label in costs]
         lines.append(_line(cells))
@@ -37,8 +37,12 @@ def _places(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for run in row.runs:
             places = (f"`{place}`" if place else "–" for place in (run.folder, run.checkpoint))
-            lines.append(_line([row.configuration, row.role, str(run.seed), *places]))
+            lines.append(_line([row.configuration, row.role, _part(run), *places]))
     return lines
+
+
+def _part(run: RowRun) -> str:
+    return str(run.seed) if run.fold is None else f"{run.seed}, fold {run.fold}"
 
 
 def _line(cells: Sequence[str]) -> str:

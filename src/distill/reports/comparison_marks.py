@@ -11,6 +11,7 @@ from distill.reports.numbers import number, percent
 from distill.reports.paired import PAIRED_NOTE
 
 _RANKED = ("distilled", "model")
+_OVER_FOLDS = "seeds and folds; the training data of folds overlap, so it understates that of independent samples."
 
 
 def star(row: Row, metric: str) -> str:
@@ -34,7 +35,8 @@ def gap_text(row: Row, metric: str) -> str:
     if share is None or not share.n:
         return ""
     deviation = "" if math.isnan(share.deviation) else f" ±{percent(share.deviation)}"
-    seeds = "" if share.n == len(row.seeds) else f" ({share.n} of {len(row.seeds)} seeds)"
+    kind = "runs" if row.folds else "seeds"
+    seeds = "" if share.n == len(row.seeds) else f" ({share.n} of {len(row.seeds)} {kind})"
     return f"{percent(share.mean)}{deviation} of gap{seeds}"
 
 
@@ -44,7 +46,8 @@ def notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
     if different_data(rows):
         found.append("Not all rows are of the same data: none is ranked with rows of other data.")
     if any(len(row.seeds) > 1 for row in rows):
-        found.append("± sample deviation over seeds.")
+        folds = any(len(row.folds) > 1 for row in rows)
+        found.append("± sample deviation over " + (_OVER_FOLDS if folds else "seeds."))
     if any(star(row, name) for row in rows for name in metrics):
         found.append(PAIRED_NOTE + ".")
     if any(name in row.elsewhere for row in rows for name in metrics):

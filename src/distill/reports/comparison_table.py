@@ -42,7 +42,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
             text = "\n".join([value, *(part for part in more if part)])
             cells.append(Text(text, "bold") if row in best[name] else text)
         cells += [cost_text(row, label) for label in costs]
-        table.add_row(row.configuration, row.role, ",".join(map(str, row.seeds)), *cells)
+        table.add_row(row.configuration, row.role, row.over.replace(", ", ",").replace("; ", "\n"), *cells)
     return table
 
 

@@ -110,6 +110,28 @@ ENTRIES = (
         "up",
     ),
     Entry(
+        "<task>/letor_ndcg_zero@k, letor_ndcg_one@k, letor_ndcg_skip@k",
+        _TASK + "letor_ndcg_(zero|one|skip)(_by_score)?@[0-9]+",
+        "NDCG as learning-to-rank benchmarks report it: the mean over all requests, those without a relevant candidate "
+        "as 0 (MSLR-WEB's script), as 1 (LightGBM), or left out.",
+        "as ndcg@k",
+        "up",
+    ),
+    Entry(
+        "<task>/mrr@k",
+        _TASK + "mrr(_by_score)?@[0-9]+",
+        "Reciprocal rank of a request's first positive, 0 beyond k; the mean over requests.",
+        "1 / rank of the first positive",
+        "up",
+    ),
+    Entry(
+        "<task>/map@k",
+        _TASK + "map(_by_score)?@[0-9]+",
+        "Average precision: precision at the rank of each positive of the first k; the mean over requests.",
+        "Σ_{positives i, rank_i ≤ k} (TP@rank_i / rank_i) / min(positives, k)",
+        "up",
+    ),
+    Entry(
         "teacher_recall@k_m",
         "teacher_recall@([0-9]+|k)_[0-9]+" + _BAND,
         "Share of the teacher's m best candidates among the model's k best, of those that the teacher scored: what the "

@@ -13,7 +13,7 @@ _PART = "(_head|_torso|_tail|_preranked|_ranked|_exposed)?"
 _KNOWN = (
     (re.compile(f"(request_)?[gu]?auc{_PART}"), UP),
     (re.compile(f"[a-z_]*recall(_by_score)?@[0-9]+(_[0-9]+)?{_PART}"), UP),
-    (re.compile("(hit_rate|ndcg)(_by_score)?@[0-9]+"), UP),
+    (re.compile("(hit_rate|ndcg|mrr|map|letor_ndcg_(zero|one|skip))(_by_score)?@[0-9]+"), UP),
     (re.compile("(precision|recall|f1)_p[0-9.e-]+"), UP),
     (re.compile("teacher_kendall_tau"), UP),
     (re.compile("logloss|ece|teacher_inversion_rate"), DOWN),

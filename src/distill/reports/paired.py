@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill.reports.summary import SIGNIFICANT, Summary
 
 PAIRED_NOTE = (
-    f"* more than {SIGNIFICANT:g} standard errors from the control, paired over requests (GAUC: users); seeds count "
-    "equally; not corrected for the number of comparisons"
+    f"* more than {SIGNIFICANT:g} standard errors from the control, paired over requests (GAUC: users); seeds and "
+    "folds count equally; not corrected for the number of comparisons"
 )
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Distilled minus control on the same requests, the mean over seeds.
+    """Distilled minus control on the same requests, the mean over seeds and folds.
 
     Attributes:
         difference: The mean over seeds (all alike: a fixed effect) of the mean over requests.
         standard_error: Of it. Within a seed it is that over requests. Seeds that were tested on other requests are
             independent, and their errors are added in quadrature; those of one dataset share its requests, and their
             errors are added as they are, which is an upper bound however they depend on one another.
+            A fold is a dataset of its own.
         requests: Number of paired requests, each seed's counted.
+        deviation: Sample deviation of the difference over seeds and folds, each paired with its own control; NaN of a
+            single run.
     """
 
     difference: float
     standard_error: float
     requests: int
+    deviation: float = math.nan
 
     @property
     def standard_errors(self) -> float:
@@ -50,7 +55,7 @@ def paired_tests(runs: Sequence[Summary]) -> dict[str, PairedTest]:
     """Tests every metric that all runs have differences of; one without any spread is left out.
 
     Args:
-        runs: Of one configuration, one for each seed.
+        runs: Of one configuration, one for each seed and fold.
     """
     names = set.intersection(*(set(run.differences) for run in runs))
     found = {}
@@ -62,5 +67,6 @@ def paired_tests(runs: Sequence[Summary]) -> dict[str, PairedTest]:
         error = math.hypot(*errors.values()) / len(own)
         if error > 0:
             mean = math.fsum(d.mean for _, d in own) / len(own)
-            found[name] = PairedTest(mean, error, sum(d.requests for _, d in own))
+            spread = statistics.stdev(d.mean for _, d in own) if len(own) > 1 else math.nan
+            found[name] = PairedTest(mean, error, sum(d.requests for _, d in own), spread)
     return found

@@ -74,6 +74,7 @@ class Summary:
         main_task: Of the run; empty if not known.
         data_of_seed: Whether the dataset follows from the seed (a synthetic world, a random split), so that the seeds
             of one configuration have datasets of their own; None if not known.
+        fold: Of a cross-validation, the one that is test (`split=k_fold`); None of every other run.
         pruned: Validations after which a study gave the trial up, which is not tested then and has no metrics; None of
             every other run.
         folder: Of the run; where it was read from, not what the file says.
@@ -104,6 +105,7 @@ class Summary:
     scored: float | None = None
     main_task: str = ""
     data_of_seed: bool | None = None
+    fold: int | None = None
     pruned: int | None = None
     folder: str = field(default="", compare=False)
 

@@ -9,6 +9,7 @@ from distill.metrics.functional.kendall import PairCounts, count_pairs
 from distill.metrics.functional.logloss import logloss
 from distill.metrics.functional.ndcg import ndcg_per_request
 from distill.metrics.functional.overlap import overlap_per_request
+from distill.metrics.functional.precision import average_precision_per_request, reciprocal_rank_per_request
 from distill.metrics.functional.recall import hit_rate_per_request, recall_per_request
 from distill.metrics.functional.reduce import PerRequest
 from distill.metrics.functional.threshold import ThresholdScores, precision_recall_f1
@@ -23,6 +24,7 @@ __all__ = [
     "TieOrder",
     "TiedRanks",
     "auc",
+    "average_precision_per_request",
     "count_pairs",
     "expected_calibration_error",
     "grouped_auc",
@@ -35,6 +37,7 @@ __all__ = [
     "pcoc",
     "precision_recall_f1",
     "recall_per_request",
+    "reciprocal_rank_per_request",
     "tied_ranks",
     "topk_membership",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch
+from distill.errors import ConfigError
 from distill.features import (
     Features,
     FieldLayout,
@@ -16,7 +17,8 @@ from distill.features import (
     SideEncoder,
     TargetEncoding,
 )
-from distill.schema import FieldSpec, Schema, Side
+from distill.layers.sequence_search import Keys
+from distill.schema import OOV_ID, FieldSpec, Schema, Side
 
 
 class EncodedPairs(NamedTuple):
@@ -44,6 +46,9 @@ class PairEncoder(nn.Module):
 
     Attributes:
         layout: The fields of a row.
+
+    Raises:
+        ConfigError: A sequence is searched by keys that are not there.
     """
 
     def __init__(self, features: Features) -> None:
@@ -57,6 +62,7 @@ class PairEncoder(nn.Module):
         self.cross = SideEncoder(schema, Side.CROSS, self.tables, others)
         self._sequences: Sequence[FieldSpec] = ()
         self._query_starts: dict[str, int] = {}
+        self._keys: dict[str, tuple[str, int]] = {}  # sequence to that of its keys, and the candidate's id column
         self.interests, self.queries = nn.ModuleDict(), nn.ModuleDict()
         if isinstance(sequence, TargetEncoding):
             self._sequences = [f for f in schema.side(Side.REQUEST) if f.is_sequence]
@@ -78,6 +84,8 @@ class PairEncoder(nn.Module):
             self._query_starts[spec.name] = self.candidate.layout.start(same[0])
         else:
             self.queries[spec.name] = nn.Linear(self.candidate.out_features, width)
+        if (keys := sequence.keys_of(spec.name)) is not None:
+            self._keys[spec.name] = _key_fields(spec.name, keys, schema)
 
     def forward(self, batch: Batch) -> EncodedPairs:
         """Encodes the candidates of a batch."""
@@ -98,5 +106,37 @@ class PairEncoder(nn.Module):
             query = candidate.narrow(1, self._query_starts[spec.name], width)
         else:
             query = self.queries[spec.name](candidate)
-        found: tuple[Tensor, Tensor] = self.interests[spec.name](query, values, ragged.lengths, batch.request_index)
+        keys = (self._keys_of(spec.name, batch),) if spec.name in self._keys else ()
+        found: tuple[Tensor, Tensor] = self.interests[spec.name](
+            query, values, ragged.lengths, batch.request_index, *keys
+        )
         return found
+
+    def _keys_of(self, sequence: str, batch: Batch) -> Keys:
+        """Returns keys of values and candidates; values that are missing or unknown are equal to none."""
+        name, column = self._keys[sequence]
+        ragged, own = batch.request.sequences[name], batch.candidate.ids[:, column]
+        return Keys(ragged.values, ragged.lengths, torch.where(own > OOV_ID, own, -1))
+
+
+def _key_fields(sequence: str, keys: str, schema: Schema) -> tuple[str, int]:
+    """Finds the sequence of keys, and the column among the candidate's ids that has a candidate's key."""
+    where, sequences = "sequence.keys", {f.name: f for f in schema.side(Side.REQUEST) if f.is_sequence}
+    if keys not in sequences:
+        raise ConfigError(
+            f"The keys of sequence {sequence} are not a sequence of the request.",
+            where=where,
+            expected=", ".join(sequences),
+            found=keys,
+        )
+    ids = [f for f in schema.side(Side.CANDIDATE) if f.is_id]
+    same = [column for column, f in enumerate(ids) if f.table == sequences[keys].table]
+    if not same:
+        raise ConfigError(
+            f"No candidate has a key to search sequence {sequence} by.",
+            where=where,
+            expected=f"an id of candidates with the table of {keys}, {sequences[keys].table}",
+            found=", ".join(f"{f.name} (table {f.table})" for f in ids) or "no ids",
+            remedy="Give both fields one table in the schema, or search softly (search=soft).",
+        )
+    return keys, same[0]

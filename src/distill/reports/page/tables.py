@@ -58,7 +58,7 @@ def by_model(models: Sequence[Model], metrics: Sequence[str]) -> Table:
     head = ("model", "seeds", *metrics, *(label for label, *_ in costs))
     rows = []
     for model in models:
-        cells = [Cell(", ".join(map(str, model.row.seeds)))]
+        cells = [Cell(model.row.over)]
         cells += [_cell(model, name, model.row in best[name]) for name in metrics]
         cells += [_cost(model, name, scale, digits) for _, name, scale, digits in costs]
         rows.append((model.label, tuple(cells)))
