@@ -66,7 +66,7 @@ def best_values(
     num_candidates = query.shape[0]
     with torch.no_grad():
         if keys is None:
-            blocks = zip(pairs.candidate.split(_BLOCK), pairs.value.split(_BLOCK), strict=True)
+            blocks = zip(torch.split(pairs.candidate, _BLOCK), torch.split(pairs.value, _BLOCK), strict=True)
             products = [(query.index_select(0, c) * values.index_select(0, v)).float().sum(1) for c, v in blocks]
             score = torch.cat(products) if products else values.new_zeros(0)
         else:
