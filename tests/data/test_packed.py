@@ -100,8 +100,13 @@ def test_evaluation_gets_everything() -> None:
     module = module_of("two_tower")
     module.trainer.training = False
     batch = batch_of(True)
-    assert module.on_before_batch_transfer(batch, 0) is batch
-    assert batch.on_host == ()
+    ready = module.on_before_batch_transfer(batch, 0)
+    assert isinstance(ready, Batch)
+    assert ready.on_host == ()
+    assert ready.candidate is batch.candidate
+    assert ready.labels is batch.labels
+    (history,) = ready.request.sequences.values()
+    assert history.longest == int(history.lengths.max())  # which a device is not asked for
 
 
 def test_on_the_cpu_nothing_is_copied() -> None:

@@ -37,6 +37,8 @@ def raw_schema(cfg: DictConfig) -> Schema | None:
 def open_dataset(cfg: DictConfig) -> Dataset:
     """Opens the prepared dataset `data.root`, or prepares the one that `data.adapter` describes; all ranks call it.
 
+    What is suspicious about it is not said yet: a run that may not go on writes nothing.
+
     Raises:
         ConfigError: The config names neither.
     """
@@ -51,19 +53,19 @@ def open_dataset(cfg: DictConfig) -> Dataset:
     if cfg.data.get("root") is not None:
         root = Path(cfg.data.root)
         use(root, root.parent / f".{root.name}.lock")
-        return _warned(load_dataset(root))
+        return load_dataset(root)
     if cfg.data.get("adapter") is None:
         raise ConfigError("The config names no dataset.", where="data", expected="data.root or data.adapter")
     source = build(cfg.data.adapter, "data.adapter")
     if rank() == 0:
         dataset = build_dataset(source, Path(cfg.paths.data))
         text_of_rank_zero(str(dataset.root))
-        return _warned(dataset)
+        return dataset
     return load_dataset(Path(text_of_rank_zero("")))  # rank 0 has verified the content
 
 
-def _warned(dataset: Dataset) -> Dataset:
-    """Says, once for all ranks, what is suspicious about a dataset."""
+def warn_of_contents(dataset: Dataset) -> Dataset:
+    """Says, once for all ranks, what is suspicious about a dataset, and returns it."""
     if rank() == 0:
         for line in contents_warnings(dataset):
             _log.warning("WARNING: %s", line)

@@ -24,7 +24,7 @@ from distill.console import plain_console
 from distill.data.format import Dataset
 from distill.errors import DataError
 from distill.features import EmbeddingTables
-from distill.jobs.datasets import open_dataset
+from distill.jobs.datasets import open_dataset, warn_of_contents
 from distill.jobs.fit_plan import FitPlan, Role
 from distill.jobs.parts import Card, build_model, hidden_vectors, read_card, widths
 from distill.jobs.sizes import assumed
@@ -189,7 +189,7 @@ def _dataset(cfg: DictConfig, fingerprint: str, path: Path) -> Dataset:
     Raises:
         DataError: The config names another.
     """
-    dataset = open_dataset(cfg)
+    dataset = warn_of_contents(open_dataset(cfg))
     if dataset.fingerprint != fingerprint:
         raise DataError(
             "The step is of another dataset, whose items its loss looks at.",

@@ -21,7 +21,7 @@ from distill.errors import ConfigError, SignalError
 from distill.files import hash_file, hash_once, remove_leftovers_below
 from distill.in_use import use
 from distill.jobs.cache import exclusive
-from distill.jobs.datasets import open_dataset
+from distill.jobs.datasets import open_dataset, warn_of_contents
 from distill.jobs.encoded import check_encodings
 from distill.jobs.engine import engine_of
 from distill.jobs.machine import device, job_ranks
@@ -55,7 +55,7 @@ def run(cfg: DictConfig) -> Scored:
         )
     console = plain_console()
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _), engine_of(cfg) as engine:
-        dataset = open_dataset(cfg)
+        dataset = warn_of_contents(open_dataset(cfg))
         scored = score_dataset(
             SentModel.of(Path(cfg.teacher.path), cfg),
             dataset,

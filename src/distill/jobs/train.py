@@ -25,7 +25,7 @@ from distill.jobs.beforehand import check_config, check_terms, warn_of_equal_req
 from distill.jobs.cache import train_or_reuse
 from distill.jobs.content_key import content_key
 from distill.jobs.cotrain import teacher_of
-from distill.jobs.datasets import open_dataset, raw_schema
+from distill.jobs.datasets import open_dataset, raw_schema, warn_of_contents
 from distill.jobs.encoding_cost import encoding_milliseconds
 from distill.jobs.export import ItemOptions, export_bundle, names_items, say
 from distill.jobs.fit import FitJob
@@ -93,6 +93,7 @@ class _Run:
         check_reported(cfg, self.dataset.schema)  # of data whose schema was not known before
         if record is not None:
             check_same_dataset(record, self.dataset)
+        warn_of_contents(self.dataset)
         self.cfg, self.chosen = sized(cfg, self.dataset, record)
         self.results: dict[str, FitResult] = {}
         self.cached: list[str] = []

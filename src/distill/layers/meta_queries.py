@@ -44,7 +44,7 @@ class MetaQueries(nn.Module):
         if assignment not in get_args(Assignment) or not temperature > 0:
             raise ConfigError(
                 "Items cannot take queries like this.",
-                where="assignment, query_temperature",
+                where="model.net.assignment, model.net.query_temperature",
                 expected=f"assignment: {' or '.join(get_args(Assignment))}; query_temperature > 0",
                 found=f"assignment: {assignment}, query_temperature: {temperature}",
             )

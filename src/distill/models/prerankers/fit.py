@@ -96,7 +96,7 @@ class FIT(SinglePreRanker):
         if not isinstance(features.sequence, MeanPooling):
             raise ConfigError(
                 "FIT attends to the sequences of a request by its own queries.",
-                where="sequence",
+                where="model.net.sequence",
                 expected="sequence=mean, which is for sequences of items",
                 found=type(features.sequence).__name__,
             )

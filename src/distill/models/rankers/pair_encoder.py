@@ -137,6 +137,6 @@ def _key_fields(sequence: str, keys: str, schema: Schema) -> tuple[str, int]:
             where=where,
             expected=f"an id of candidates with the table of {keys}, {sequences[keys].table}",
             found=", ".join(f"{f.name} (table {f.table})" for f in ids) or "no ids",
-            remedy="Give both fields one table in the schema, or search softly (search=soft).",
+            remedy="Give both fields one table in the schema, or let the search be soft.",
         )
     return keys, same[0]
