@@ -47,12 +47,12 @@ def test_few_steps_from_the_initial_weights_do_not(tmp_path: Path) -> None:
 def test_a_warm_start_takes_the_bias_of_the_checkpoint(tmp_path: Path) -> None:
     _pcoc(tmp_path, "first")
     (first,) = run_dirs(tmp_path, "first")
-    best = first / "checkpoints" / "best.ckpt"
-    warm = [f"model.init_from={best}", "model.head_bias=prior", "optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12"]
+    last = first / "checkpoints" / "last.ckpt"
+    warm = [f"model.init_from={last}", "model.head_bias=prior", "optimizer.lr=1e-12", "optimizer.embedding_lr=1e-12"]
     _pcoc(tmp_path, "warm", *warm)
     (second,) = run_dirs(tmp_path, "warm")
     biases = [
-        load_model(run / "checkpoints" / "best.ckpt").model.heads.linear.bias.detach()  # type: ignore[union-attr]
+        load_model(run / "checkpoints" / "last.ckpt").model.heads.linear.bias.detach()  # type: ignore[union-attr]
         for run in (first, second)
     ]
     assert biases[1].tolist() == pytest.approx(biases[0].tolist(), abs=1e-4)
