@@ -33,6 +33,7 @@ ONNX_ALONE = BundleOptions(exported=False)
 OWN_SEQUENCES = ("bst", "din", "fit", "logistic", "lr", "quality_score")
 TRANSFORMER = "sequence@model.net.sequence=transformer"
 WITH_TRANSFORMER = [(name, TRANSFORMER) for name in MODELS if name not in OWN_SEQUENCES]
+LOSES_DIGITS = "wukong"  # on a golden request of this log: 4e-5 between ONNX Runtime and torch; why is not known
 
 
 def check_raw_rows(log: Log, trained: Trained, bundle: Bundle) -> None:
@@ -63,7 +64,7 @@ def check_raw_rows(log: Log, trained: Trained, bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("name", "sequence"),
     slow_except(
-        [*((name, None) for name in MODELS), *WITH_TRANSFORMER],
+        [*((name, None) for name in MODELS if name != LOSES_DIGITS), *WITH_TRANSFORMER],
         ("two_tower", None),
     ),
 )  # fmt: skip
@@ -77,11 +78,19 @@ def test_every_model_scores_raw_rows_as_the_checkpoint_scores_prepared_ones(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("search", ["soft", "hard"])
-def test_searched_sequences_too(search: str, log: Log, tmp_path: Path) -> None:
-    chosen = [f"model.net.sequence.search={search}", "model.net.sequence.top_k=2"]
-    trained = log.trained("din", "sequence@model.net.sequence=searched_attention", *chosen)
+def test_a_bundle_that_would_lose_digits_is_refused(log: Log, tmp_path: Path) -> None:
+    trained = log.trained(LOSES_DIGITS)
+    with pytest.raises(DataError, match="does not score its golden requests as the checkpoint did"):
+        write_bundle(trained, tmp_path / "bundle", ONNX_ALONE)
+
+
+@pytest.mark.slow
+def test_searched_sequences_too(log: Log, tmp_path: Path) -> None:
+    """By inner products; hard search wants a key of the candidate for each sequence, and the words have none."""
+    trained = log.trained("din", "sequence@model.net.sequence=searched_attention", "model.net.sequence.top_k=2")
     check_raw_rows(log, trained, write_bundle(trained, tmp_path / "bundle", ONNX_ALONE))
+    with pytest.raises(ConfigError, match="No candidate has a key to search sequence words by"):
+        log.trained("din", "sequence@model.net.sequence=searched_attention", "model.net.sequence.search=hard")
 
 
 @pytest.fixture(scope="module")
