@@ -94,7 +94,7 @@ def _nothing(module: RankingModule, batch: Batch, step: int) -> LossReport:
 class _Idle:
     """Records functions, and does nothing to replay them."""
 
-    def run(self, function: Callable[[], T]) -> T:
+    def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """See `Recorder.run`."""
         return function()
 

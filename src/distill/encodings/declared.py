@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from distill.encodings.arrow import explode, family, from_lengths, is_list, map_values, null_mask, plain_type, to_plain
 from distill.encodings.place import Place
-from distill.encodings.text import DECLARED, convert_declared, first_failing
+from distill.encodings.text import DECLARED, convert_declared, converted
 from distill.errors import DataError
 from distill.schema import RawColumns
 
@@ -103,6 +103,8 @@ def _as_declared(array: pa.Array, kind: pa.DataType, place: Place) -> pa.Array:
     def change(values: pa.Array) -> pa.Array:
         if found == "string":
             return convert_declared(values, kind)
+        if found not in exact.get(wanted, ("int", "float", "bool")):
+            raise pa.ArrowInvalid(f"the file holds {found}")
         if wanted == "boolean":
             if len(wrong := values.filter(pc.invert(pc.is_in(values, value_set=pa.array([0, 1, None], values.type))))):
                 raise pa.ArrowInvalid(f"{wrong[0]} is neither 0 nor 1")
@@ -111,15 +113,13 @@ def _as_declared(array: pa.Array, kind: pa.DataType, place: Place) -> pa.Array:
 
     if found == "null":
         return pa.nulls(len(array), kind)
-    try:
-        if found != "string" and found not in exact.get(wanted, ("int", "float", "bool")):
-            raise pa.ArrowInvalid(f"the file holds {found}")
-        return change(array)
-    except pa.ArrowInvalid as error:
-        position = first_failing(len(array), lambda low, high: change(array.slice(low, high - low)))
-        raise DataError(
+
+    def unfit(position: int, error: pa.ArrowInvalid) -> DataError:
+        return DataError(
             f"A value cannot be taken as {wanted}, which the schema declares.",
             where=place.at(position),
             found=f"{array[position].as_py()!r:.200}: {str(error).splitlines()[0]:.200}",
             remedy=f"Correct the value, or `raw.columns` in the schema: {place.column} is stored as {found}.",
-        ) from error
+        )
+
+    return converted(array, change, unfit)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from distill.encodings.arrow import Bool, Int64, family, null_mask, to_microseconds
 from distill.encodings.place import Place
-from distill.encodings.text import first_failing
+from distill.encodings.text import converted
 from distill.encodings.times import parse_times
 from distill.encodings.values import first, to_numbers
 from distill.errors import DataError
@@ -93,11 +93,7 @@ def _in_range(times: Int64, place: Place) -> Int64:
 
 
 def _checked(array: pa.Array, place: Place, convert: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    try:
-        return convert(array)
-    except pa.ArrowInvalid as error:
-        position = first_failing(len(array), lambda low, high: convert(array.slice(low, high - low)))
-        raise _out_of_range(place, position, str(array[position])) from error
+    return converted(array, convert, lambda position, _: _out_of_range(place, position, str(array[position])))
 
 
 def _out_of_range(place: Place, position: int, found: str) -> DataError:

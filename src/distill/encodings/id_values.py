@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from distill.encodings.arrow import Bool, Int64, family, is_text, null_mask, to_int64_bits
 from distill.encodings.hashing import hash_strings
 from distill.encodings.place import Place
-from distill.encodings.text import first_failing
+from distill.encodings.text import converted
 from distill.encodings.values import EXACT, first, to_numbers
 from distill.errors import DataError
 
@@ -50,17 +50,16 @@ def to_id_values(array: pa.Array, place: Place, nan: Literal["error", "missing"]
 
 
 def _to_int64(array: pa.Array, place: Place) -> pa.Array:
-    try:
-        return to_int64_bits(array)
-    except pa.ArrowInvalid as error:
-        position = first_failing(len(array), lambda low, high: to_int64_bits(array.slice(low, high - low)))
-        raise DataError(
+    def too_long(position: int, _: pa.ArrowInvalid) -> DataError:
+        return DataError(
             "An id has more than 64 bits.",
             where=place.at(position),
             expected="whole numbers of 64 bits, signed or unsigned",
             found=str(array[position].as_py()),
             remedy=f"Take the column as text: `raw.columns: {{{place.column}: text}}` in the schema.",
-        ) from error
+        )
+
+    return converted(array, to_int64_bits, too_long)
 
 
 def text_of_key(array: pa.Array) -> pa.Array:

@@ -113,6 +113,17 @@ def first_failing(length: int, works: Callable[[int, int], object]) -> int:
     return low
 
 
+def converted(
+    array: pa.Array, convert: Callable[[pa.Array], pa.Array], failed: Callable[[int, pa.ArrowInvalid], Exception]
+) -> pa.Array:
+    """Converts values `[n]`, or raises what `failed` makes of the first one that cannot be converted, and of why."""
+    try:
+        return convert(array)
+    except pa.ArrowInvalid as error:
+        position = first_failing(len(array), lambda low, high: convert(array.slice(low, high - low)))
+        raise failed(position, error) from error
+
+
 class Evidence:
     """Which types fit all the text of a column that was seen so far.
 

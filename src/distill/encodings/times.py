@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from distill.encodings.arrow import Int64, family, null_mask, to_microseconds
 from distill.encodings.place import Place
-from distill.encodings.text import first_failing, to_instants
+from distill.encodings.text import converted, to_instants
 from distill.encodings.values import first, to_numbers
 from distill.errors import DataError
 
@@ -50,16 +50,15 @@ def _counted(array: pa.Array, kind: str, place: Place) -> pa.Array:
             values = values.cast(pa.int32())
         return values.cast(pa.int64())
 
-    try:
-        return count(array)
-    except pa.ArrowInvalid as error:
-        position = first_failing(len(array), lambda low, high: count(array.slice(low, high - low)))
-        raise DataError(
+    def out_of_range(position: int, error: pa.ArrowInvalid) -> DataError:
+        return DataError(
             "A time is out of range.",
             where=place.at(position),
             expected="a number below 2**63, or a time within 292,000 years of 1970",
             found=str(error).splitlines()[0],
-        ) from error
+        )
+
+    return converted(array, count, out_of_range)
 
 
 def parse_times(array: pa.Array, place: Place) -> pa.Array:
@@ -68,14 +67,14 @@ def parse_times(array: pa.Array, place: Place) -> pa.Array:
     Raises:
         DataError: A value is no such text.
     """
-    try:
-        return to_instants(array)
-    except pa.ArrowInvalid as error:
-        position = first_failing(len(array), lambda low, high: to_instants(array.slice(low, high - low)))
-        raise DataError(
+
+    def unreadable(position: int, _: pa.ArrowInvalid) -> DataError:
+        return DataError(
             "A time cannot be read.",
             where=place.at(position),
             expected="number, timestamp, date or ISO 8601 text, with a zone (Z, +08:00) or without",
             found=f"{array[position].as_py()!r:.200}",
             remedy="Correct the value; other notations must be converted before.",
-        ) from error
+        )
+
+    return converted(array, to_instants, unreadable)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, Origin, Stage
-from distill.errors import ConfigError
+from distill.errors import ConfigError, SignalError
 from distill.losses.setting import LossSetting, TaskInfo
 
 
@@ -97,6 +97,23 @@ class Sampler(nn.Module, ABC):
     def unlabelled(self, batch: Batch) -> Tensor:
         """Returns which rows may get a label of which of the rule's tasks `[N, K']` bool: real rows without one."""
         return ~batch.observed[:, self.columns] & (batch.weight > 0).unsqueeze(1)
+
+    def teachable(self, batch: Batch, unexposed: bool) -> tuple[Tensor, Tensor]:
+        """Returns the teacher's logits of the rule's tasks `[N, K']` float32, and which rows may get a label of which.
+
+        Args:
+            batch: With signals.
+            unexposed: Whether exposed rows may not.
+
+        Raises:
+            SignalError: The batch came without signals.
+        """
+        if batch.signals is None:
+            raise SignalError("Pseudo-labels come from the teacher, but the batch came without signals.")
+        eligible = self.unlabelled(batch) & batch.signals.valid.unsqueeze(1)
+        if unexposed:
+            eligible &= (batch.stage != Stage.EXPOSED).unsqueeze(1)
+        return batch.signals.logits.detach()[:, self.columns].float(), eligible
 
     def labelled(
         self,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from distill.arguments import Bundle
-from distill.batch import Batch, Origin, Stage
-from distill.errors import ConfigError, SignalError
+from distill.batch import Batch, Origin
+from distill.errors import ConfigError
 from distill.ops.segment import segment_count, segment_mean, segment_rank
 from distill.sampling.base import Sampler
 
@@ -97,13 +97,7 @@ class PseudoLabels(Sampler):
         Raises:
             SignalError: The batch came without signals.
         """
-        signals = batch.signals
-        if signals is None:
-            raise SignalError("Pseudo-labels come from the teacher, but the batch came without signals.")
-        logits = signals.logits.detach()[:, self.columns].float()
-        eligible = self.unlabelled(batch) & signals.valid.unsqueeze(1)
-        if self.unexposed:
-            eligible &= (batch.stage != Stage.EXPOSED).unsqueeze(1)
+        logits, eligible = self.teachable(batch, self.unexposed)
         positive, negative = self._ends(batch, logits, eligible)
         labels = logits.sigmoid() if self.label == "soft" else positive.to(logits.dtype)
         origin = torch.where(positive.any(dim=1), int(Origin.PSEUDO_POSITIVE), int(Origin.PSEUDO_NEGATIVE))

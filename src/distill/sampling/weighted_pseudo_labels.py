@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distill.batch import Batch, Origin, Stage
-from distill.errors import ConfigError, SignalError
+from distill.batch import Batch, Origin
+from distill.errors import ConfigError
 from distill.ops.segment import segment_mean
 from distill.sampling.base import Sampler
 
@@ -72,13 +72,7 @@ class WeightedPseudoLabels(Sampler):
         Raises:
             SignalError: The batch came without signals.
         """
-        signals = batch.signals
-        if signals is None:
-            raise SignalError("Pseudo-labels come from the teacher, but the batch came without signals.")
-        logits = signals.logits.detach()[:, self.columns].float()
-        eligible = self.unlabelled(batch) & signals.valid.unsqueeze(1)
-        if self.unexposed:
-            eligible &= (batch.stage != Stage.EXPOSED).unsqueeze(1)
+        logits, eligible = self.teachable(batch, self.unexposed)
         sure = self._sure(batch, logits, eligible)
         chosen = eligible & (sure > self.min_confidence)
         labels = logits.sigmoid()

@@ -60,7 +60,7 @@ class TapeRecorder:
         self.recorded = self.replays = 0
         self.found: list[str] = []
 
-    def run(self, function: Callable[[], T]) -> T:
+    def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """See `Recorder.run`."""
         with waits() as found:
             result = function()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from distill.training.capture.recorder import waits_noticed
+from distill.errors import ConfigError
+from distill.training.capture.recorder import CannotRecord, GraphRecorder, waits_noticed
 
 
 class Mode:
@@ -55,3 +57,49 @@ def test_where_waits_are_errors_they_stay_errors(monkeypatch: pytest.MonkeyPatch
     mode = Mode(monkeypatch, 2)
     with waits_noticed([]):
         assert mode.now == 2
+
+
+class NoStream:
+    """Stands for a stream of a GPU."""
+
+    def wait_stream(self, other: object) -> None:
+        """Nothing to wait for."""
+
+
+def recorder(monkeypatch: pytest.MonkeyPatch) -> GraphRecorder:
+    for name in ("Stream", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: NoStream())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    return GraphRecorder(torch.device("cpu"))
+
+
+def test_what_waited_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    Mode(monkeypatch, 0)
+    waits = recorder(monkeypatch)
+    waits.run(wait)
+    with pytest.raises(CannotRecord, match="waits for the device"):
+        waits.record(wait)
+
+
+def test_where_nothing_will_be_recorded_nothing_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = Mode(monkeypatch, 0)
+    modes: list[int] = []
+    recorder(monkeypatch).run(lambda: modes.append(mode.now), watched=False)
+    assert modes == [0]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_failed_recording_says_whether_training_can_go_on(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("Offset increment outside graph capture")
+
+    def function() -> None:
+        raise RuntimeError("operation not permitted")
+
+    fresh = recorder(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **_: nullcontext())
+    if broken:
+        monkeypatch.setattr(torch, "rand", fails)
+    with pytest.raises(ConfigError if broken else CannotRecord, match="operation not permitted"):
+        fresh.record(function)

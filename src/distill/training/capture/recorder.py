@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -41,8 +41,8 @@ class Recording(Generic[T]):
 class Recorder(Protocol):
     """Runs and records functions of the same device, whose shapes do not depend on values."""
 
-    def run(self, function: Callable[[], T]) -> T:
-        """Runs a function as it would be recorded; a function must have run once before it is recorded."""
+    def run(self, function: Callable[[], T], watched: bool = True) -> T:
+        """Runs a function as it would be recorded; a function must have run once, watched, before it is recorded."""
 
     def record(self, function: Callable[[], T]) -> Recording[T]:
         """Records a function. What it asks the device for happens at the first replay, what it does beside now.
@@ -69,11 +69,11 @@ class GraphRecorder:
         self._pool: Any = None
         self._waited: list[str] = []
 
-    def run(self, function: Callable[[], T]) -> T:
+    def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """See `Recorder.run`; on the stream that records."""
         present = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(present)
-        with torch.cuda.stream(self._stream), waits_noticed(self._waited):
+        with torch.cuda.stream(self._stream), waits_noticed(self._waited) if watched else nullcontext():
             result = function()
         present.wait_stream(self._stream)
         return result

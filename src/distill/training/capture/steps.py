@@ -72,7 +72,10 @@ class StaticSteps:
         found = _Leaves.of(batch)
         key = (*found.key, *(term.weight.is_zero(step) for term in self._module.loss.terms_and_adapter().values()))
         shape = self._shapes.get(key) or self._recorded(key, batch, found, step)
-        outcome = self._recorder.run(partial(self._step, batch, step)) if shape is None else shape.again(found)
+        if shape is None:
+            outcome = self._recorder.run(partial(self._step, batch, step), watched=self._records)
+        else:
+            outcome = shape.again(found)
         self._numbers.count()
         return outcome.copied()
 
