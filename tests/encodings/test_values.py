@@ -141,3 +141,10 @@ def test_plain_types(kind: pa.DataType, expected: pa.DataType) -> None:
 )
 def test_differs(left: list[object], right: list[object], expected: list[bool]) -> None:
     assert differs(pa.array(left), pa.array(right)).tolist() == expected
+
+
+def test_the_first_value_that_cannot_be_converted_is_named() -> None:
+    times = pa.array(["2025-01-01", None, "soon", "2025-01-02", "later"])
+    with pytest.raises(DataError, match="'soon'") as caught:
+        to_times(times.fill_null("2025-01-01"), Place("t", "keys.time"))
+    assert str(caught.value.where).startswith("row 2,")

@@ -59,6 +59,7 @@ def test_vectors(two_tower: Trained, tmp_path: Path, kind: str) -> None:
     on, engine = workers(tmp_path)
     assert exported(two_tower, tmp_path / "there", ItemOptions(source, CPU, kind, workers=on)) == wanted
     assert len(engine.tasks) == -(-len(catalogue()) // 20) > 1
+    assert len(list(on.scratch.iterdir())) == len(engine.tasks)  # of the runs of a task whose result nobody took
 
 
 def test_a_delta(two_tower: Trained, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from distill.errors import ConfigError
 from distill.models.cost.random_batch import random_batch
 from distill.models.head_bias import start_heads_at
 from distill.models.rankers.interaction import InteractionRanker
+from distill.models.task_order import ConditionalTasks
+from distill.schema import Task
 from distill.training.second_head import SecondHead, with_second_head
 from tests.batches import make_schema
 from tests.marks import some_fast
@@ -69,3 +71,12 @@ def test_models_without_such_a_bias_are_refused() -> None:
     model.similarity.register_buffer("bias", torch.zeros(2))  # type: ignore[operator, union-attr]
     with pytest.raises(ConfigError, match="added to the logit"):
         start_heads_at(model, LOGITS, batch, WHERE)
+
+
+@pytest.mark.parametrize("later", [0.3, 0.5])
+def test_a_later_task_must_be_the_rarer_one(later: float) -> None:
+    order = ConditionalTasks([Task(name="click"), Task(name="buy")], "in_order")
+    rates = torch.tensor([0.3, later]).logit()
+    with pytest.raises(ConfigError, match="its share of the earlier one"):
+        order.head_logits(rates)
+    assert order.head_logits(torch.tensor([0.3, 0.15]).logit()).sigmoid().tolist() == pytest.approx([0.3, 0.5])

@@ -159,11 +159,11 @@ def _groups(runs: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
 
 def _data_follow_runs(runs: Sequence[Summary]) -> bool:
     """Whether each seed, or each fold, has data of its own; of summaries that do not tell, if none has two datasets."""
-    of_seed, of_fold = (all(run.data_of_seed is not False for run in runs), all(run.fold is not None for run in runs))
+    of_seed = all(run.data_of_seed is not False for run in runs)
     datasets: dict[tuple[int | None, int | None], set[str]] = {}
     for run in runs:
         datasets.setdefault((run.seed if of_seed else None, run.fold), set()).add(run.dataset)
-    return (of_seed or of_fold) and all(len(own) == 1 for own in datasets.values())
+    return all(len(own) == 1 for own in datasets.values())
 
 
 def changes(run: Summary) -> list[str]:

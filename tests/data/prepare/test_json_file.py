@@ -215,3 +215,17 @@ def test_a_dataset_of_json_lines_is_that_of_parquet(tmp_path: Path, nested: bool
     )
     assert one.fingerprint == other.fingerprint
     assert len(rows(other, "train")) == 2
+
+
+@pytest.mark.parametrize("block", [1, 1 << 24])
+def test_the_least_integer_beyond_63_bits_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(json_file, "_BLOCK_BYTES", block)
+    path = lines(tmp_path / "x.jsonl", [{"o": {"u": [2**63]}}, {"o": {"u": [2**63 + 1]}}])
+    assert [row["o"]["u"] for row in read(path, ["o"])] == [[2**63], [2**63 + 1]]
+
+
+def test_a_key_of_several_kinds_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_file, "_BLOCK_BYTES", 1)
+    path = lines(tmp_path / "x.jsonl", [{"o": {"x": 1}}, {"o": {"x": "a"}}])
+    with pytest.raises(DataError, match="column 'o'"):
+        JsonFile(path, ["o"])

@@ -54,17 +54,20 @@ class TapeRecorder:
         recorded: How many functions were.
         replays: How often one was replayed.
         found: What would wait, of functions that ran.
+        watched: Of each function that ran, whether it was watched.
     """
 
     def __init__(self) -> None:
         self.recorded = self.replays = 0
         self.found: list[str] = []
+        self.watched: list[bool] = []
 
     def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """See `Recorder.run`."""
         with waits() as found:
             result = function()
         self.found += found
+        self.watched.append(watched)
         return result
 
     def record(self, function: Callable[[], T]) -> Recording[T]:

@@ -162,6 +162,8 @@ def test_what_cannot_be_recorded_says_so_once_and_goes_on(caplog: pytest.LogCapt
     said = [record.message for record in caplog.records if "captured" in record.message]
     assert said == ["Steps on further shapes of batches are not captured: _local_scalar_dense"]
     assert run.steps.num_recorded == 0
+    assert run.recorder.watched[0]
+    assert not run.recorder.watched[-1]
     wanted = Run(module_of("two_tower", {"hard": terms.HardBCE()})).captured()
     assert [float(loss) for loss in found[0]] == [float(loss) for loss in wanted[0]]
 
