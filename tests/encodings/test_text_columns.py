@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distill.data.prepare.accumulate import ValueCounter
 from distill.data.prepare.source import RawFiles
+from distill.data.prepare.value_counter import ValueCounter
 from distill.encodings.place import Place
 from distill.encodings.tables import FittedHash, vocabulary_from_counts
 from distill.errors import DataError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -52,14 +53,15 @@ class FileChecksums:
         metadata = pq.read_metadata(pa.BufferReader(footer))
         found = np.zeros((metadata.num_row_groups, metadata.num_columns, 2), np.uint64)
         start = len(MAGIC)
-        with path.open("rb") as file:
+        with ThreadPoolExecutor(1) as beside, path.open("rb") as file:
+            whole = beside.submit(hash_file, path)
             for group in range(metadata.num_row_groups):
                 for column in range(metadata.num_columns):
                     size = _size(metadata.row_group(group).column(column), start, path)
                     file.seek(start - start % 8)
                     found[group, column] = size, digest(memoryview(file.read(size + start % 8))[start % 8 :], start)
                     start += size
-        return cls(hash_file(path), hash_bytes(footer), base64.b64encode(found.astype("<u8").tobytes()).decode())
+        return cls(whole.result(), hash_bytes(footer), base64.b64encode(found.astype("<u8").tobytes()).decode())
 
     def table(self, groups: int, columns: int) -> UInt64:
         """Returns size and checksum of the column chunks `[G, C, 2]`.

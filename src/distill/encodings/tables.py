@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distill.encodings.arrow import Int64, combine, is_text, null_mask
+from distill.encodings.found_before import FoundBefore
 from distill.encodings.groups import FittedGroups
 from distill.encodings.hashing import hash_values
 from distill.encodings.id_values import to_id_values
@@ -74,11 +75,13 @@ class FittedVocabulary:
         values: int64 or string array; the value of id 2 first.
         counts: How often each was seen in the training split.
         groups: What stands for values that are not known; their ids lie behind those of the values.
+        found: Knows where lists of values stand, where they were counted in this process.
     """
 
     values: pa.Array
     counts: Int64
     groups: FittedGroups | None = None
+    found: FoundBefore | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -107,8 +110,13 @@ class FittedVocabulary:
         if len(self.values) == 0:
             return np.where(null_mask(values), MISSING_ID, OOV_ID).astype(np.int32)
         distinct = values.dictionary_encode()
-        found = self._table.find(distinct.dictionary)
+        found = self._places(distinct.dictionary)
         return _through_unique(distinct, np.where(found >= 0, found + NUM_RESERVED, OOV_ID))
+
+    def _places(self, values: pa.Array) -> Int64:
+        """Returns the place of each value `[n]`, -1 of one that is not known."""
+        before = self.found.find(values) if self.found is not None else None
+        return self._table.find(values) if before is None else before
 
 
 @dataclass(frozen=True)
@@ -178,16 +186,22 @@ class FittedQuantiles:
         return np.where(missing, MISSING_ID, ids).astype(np.int32)
 
 
-def vocabulary_from_counts(table: pa.Table, min_count: int, max_size: int | None) -> FittedVocabulary:
+def vocabulary_from_counts(
+    table: pa.Table, min_count: int, max_size: int | None, found: FoundBefore | None = None
+) -> FittedVocabulary:
     """Orders counted values by descending count, then value, and drops the rare ones.
 
     Args:
-        table: Columns `value` (distinct) and `count`.
+        table: Columns `value` (distinct) and `count`; with `found` also `number`.
         min_count: Rarer values are left out.
         max_size: Keep at most so many values.
+        found: Knows values by their number, and is told where they stand.
     """
     kept = table.filter(pc.greater_equal(table["count"], min_count))
     kept = kept.take(pc.sort_indices(kept, sort_keys=[("count", "descending"), ("value", "ascending")]))
     kept = kept.slice(0, max_size)
     counts = combine(kept["count"]).to_numpy(zero_copy_only=False).astype(np.int64)
-    return FittedVocabulary(combine(kept["value"]), counts)
+    if found is not None:
+        numbers = combine(kept["number"]).to_numpy(zero_copy_only=False)
+        found.settle(numbers)
+    return FittedVocabulary(combine(kept["value"]), counts, found=found)

@@ -3,72 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from distill.encodings.arrow import Bool, Int64
 from distill.encodings.hashing import UInt64, mix64
 from distill.encodings.values import Float64
 
 _BLOCK = 1 << 16
 SAMPLE_SIZE = 1_000_000
-
-
-class ValueCounter:
-    """Counts distinct values; memory is bounded by their number."""
-
-    def __init__(self) -> None:
-        self._merged: pa.Table | None = None
-        self._pending: list[pa.Table] = []
-        self._pending_rows = 0
-
-    def add(self, values: pa.Array, keep: Bool) -> None:
-        """Counts the values of an array of int64 or text `[n]` where `keep [n]`; nulls are left out."""
-        if values.null_count == len(values):
-            return
-        distinct = values.dictionary_encode()
-        size = len(distinct.dictionary)
-        numbers = pc.fill_null(distinct.indices, size).to_numpy(zero_copy_only=False)
-        kept = numbers if keep.all() else numbers.take(np.flatnonzero(keep))
-        self._add(distinct.dictionary, np.bincount(kept, minlength=size + 1)[:size])
-
-    def add_counted(self, values: pa.Array, counts: Int64) -> None:
-        """Counts values of text without nulls `[n]`, each so many times `[n]`."""
-        distinct = values.dictionary_encode()
-        numbers = distinct.indices.to_numpy(zero_copy_only=False)
-        summed = np.bincount(numbers, weights=counts, minlength=len(distinct.dictionary))  # exact up to 2⁵³
-        self._add(distinct.dictionary, summed.astype(np.int64))
-
-    def _add(self, values: pa.Array, counts: Int64) -> None:
-        self._append(pa.table({"value": values, "count": pa.array(counts)}))
-
-    def _append(self, table: pa.Table) -> None:
-        if len(table) == 0:  # of values of no type
-            return
-        self._pending.append(table)
-        self._pending_rows += len(table)
-        if self._pending_rows > max(1 << 20, 2 * len(self._merged or ())):
-            self._merge()
-
-    def absorb(self, other: ValueCounter) -> None:
-        """Counts what another one counted."""
-        self._append(other.result())
-
-    def result(self) -> pa.Table:
-        """Returns columns `value` and `count`, in no particular order; int64 values if there were none."""
-        self._merge()
-        if self._merged is None:
-            return pa.table({"value": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
-        return self._merged
-
-    def _merge(self) -> None:
-        tables = [*([self._merged] if self._merged is not None else []), *self._pending]
-        if not self._pending:
-            return
-        grouped = pa.concat_tables(tables).group_by("value", use_threads=False).aggregate([("count", "sum")])
-        counted = grouped.rename_columns({"count_sum": "count"}).select(["value", "count"])
-        self._merged = counted.filter(pc.greater(counted["count"], 0)).combine_chunks()
-        self._pending, self._pending_rows = [], 0
 
 
 class Moments:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from distill.data.format import SPLITS
-from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, ValueCounter, quantile_boundaries
+from distill.data.prepare.accumulate import Extremes, Moments, Reservoir, quantile_boundaries
 from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.membership import PairCounter, with_members
 from distill.data.prepare.streams import Streams, absorb_stream, as_they_come
 from distill.data.prepare.threads import threads
+from distill.data.prepare.value_counter import NUMBER, ValueCounter
 from distill.encodings.arrow import Bool
 from distill.encodings.fitted import FittedEncodings
+from distill.encodings.found_before import FoundBefore
 from distill.encodings.id_values import to_id_values
 from distill.encodings.lists import to_ragged
 from distill.encodings.numbers import FittedNumber, number_from_moments, piecewise_number, signed_log
@@ -71,6 +74,7 @@ class Fitter:
         kinds: Table name to the type of its values.
         texts: Table name to how the text of its fields is cut.
         streams: How numbers are taken whose order counts.
+        scratch: An empty folder for where values are found in vocabularies, if the same process encodes the chunks.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Fitter:
         kinds: Mapping[str, ValueKind],
         texts: Mapping[str, FittedText],
         streams: Streams = as_they_come,
+        scratch: Path | None = None,
     ) -> None:
         self._schema = schema
         self._kinds = kinds
@@ -88,7 +93,11 @@ class Fitter:
             if spec.encoding.makes_ids:
                 self._tables.setdefault(spec.table, []).append(spec)
         self._numbers = [f for f in schema.fields if f.is_number]
-        self._counters = {t: ValueCounter() for t, f in self._tables.items() if isinstance(f[0].encoding, Vocabulary)}
+        counted = [table for table, fields in self._tables.items() if isinstance(fields[0].encoding, Vocabulary)]
+        self._counters = {
+            table: ValueCounter(FoundBefore(scratch / str(i)) if scratch is not None else None)
+            for i, table in enumerate(counted)
+        }
         self._reservoirs = {
             f.name: streams(Reservoir(seed=zlib.crc32(f.name.encode())))
             for f in schema.fields
@@ -200,8 +209,9 @@ class Fitter:
         counted = self._counters[table].result()
         if len(counted) == 0:
             value_type = pa.string() if self._kinds.get(table, "int") == "string" else pa.int64()
-            counted = pa.table({"value": pa.array([], value_type), "count": pa.array([], pa.int64())})
-        return vocabulary_from_counts(counted, encoding.min_count, encoding.max_size)
+            nothing = pa.array([], pa.int64())
+            counted = pa.table({"value": pa.array([], value_type), "count": nothing, NUMBER: nothing})
+        return vocabulary_from_counts(counted, encoding.min_count, encoding.max_size, self._counters[table].found)
 
     def _finish_number(self, spec: FieldSpec) -> FittedNumber:
         extremes = self._extremes[spec.name]

@@ -31,6 +31,7 @@ from distill.encodings.fitted import FittedEncodings
 from distill.encodings.tables import ValueKind
 from distill.encodings.tokens import FittedText
 from distill.engines import Advance
+from distill.files import own_folder
 from distill.schema import Schema
 
 
@@ -50,9 +51,9 @@ class Fitting:
     kinds: Mapping[str, ValueKind]
     texts: Mapping[str, FittedText]
 
-    def fitter(self, streams: Streams = as_they_come) -> Fitter:
-        """Returns a fitter that has seen nothing."""
-        return Fitter(self.schema, self.kinds, self.texts, streams)
+    def fitter(self, streams: Streams = as_they_come, scratch: Path | None = None) -> Fitter:
+        """Returns a fitter that has seen nothing; see there."""
+        return Fitter(self.schema, self.kinds, self.texts, streams, scratch)
 
     def add(self, fitter: Fitter, chunks: Iterator[Chunk], advance: Advance) -> Int64:
         """Gives chunks to a fitter; returns how many requests of each split there were `[3]`."""
@@ -136,12 +137,19 @@ class Passes(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class PassesHere:
-    """Does the passes in this process: chunk after chunk."""
+    """Does the passes in this process: chunk after chunk.
+
+    Attributes:
+        scratch: Folder for what the first pass leaves to the second.
+    """
+
+    scratch: Path
 
     def fit(self, fitting: Fitting, advance: Advance) -> tuple[Fitter, Int64]:
         """Returns a fitter that has seen all chunks, and how many requests of each split there are `[3]`."""
-        fitter = fitting.fitter()
+        fitter = fitting.fitter(scratch=own_folder(self.scratch))
         return fitter, fitting.add(fitter, fitting.source.chunks(), advance)
 
     def write(self, encoding: Encoding, root: Path, advance: Advance) -> tuple[Splits, Found]:
@@ -155,6 +163,8 @@ class PassesHere:
                 for name, rows, counts in split_rows(chunk, batch):
                     writers[name].add(rows, counts)
                 advance(raw_rows)
+            for writer in writers.values():
+                writer.end()
             return {name: writer.close() for name, writer in writers.items()}, found
 
 

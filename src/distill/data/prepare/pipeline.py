@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.data.contents import Contents
 from distill.data.dataset import load_dataset, write_manifest
 from distill.data.format import (
     SCHEMA_FILE,
@@ -25,7 +24,6 @@ from distill.data.prepare.counts import Counts
 from distill.data.prepare.gather import Grouping
 from distill.data.prepare.items import ITEMS, Catalogue, open_items, write_items
 from distill.data.prepare.known import KnownEncodings
-from distill.data.prepare.meter import TeacherMeter
 from distill.data.prepare.passes import Encoding, Fitting, Passes, PassesHere
 from distill.data.prepare.passes_on_engine import PassesOnEngine
 from distill.data.prepare.plan import open_checked, table_kinds
@@ -33,6 +31,7 @@ from distill.data.prepare.progress import PassProgress
 from distill.data.prepare.raw_keys import RawKeys
 from distill.data.prepare.source import BATCH_BYTES, RawFiles
 from distill.data.prepare.stream import ChunkSource, StraightSource
+from distill.data.prepare.threads import meanwhile
 from distill.data.raw import RawDataset
 from distill.data.raw_identity import described
 from distill.data.split import ColumnSplit, DateSplit, FileSplit, SplitRule
@@ -41,7 +40,7 @@ from distill.encodings.tokens import FittedText, read_text
 from distill.engines import Engine, LocalEngine
 from distill.errors import DataError
 from distill.files import atomic_directory, own_folder
-from distill.schema import Kind, Schema, dump_schema, save_schema
+from distill.schema import Kind, dump_schema, save_schema
 
 DEFAULT_MEMORY_BYTES = 2 << 30
 _BATCHES_IN_MEMORY = 16
@@ -124,16 +123,43 @@ class _Preparation:
         fitted, ranges = self._encodings(fitting, files)
         sized = fitted.sized(schema)
         encoding = Encoding(source, sized, fitted, RawKeys.of(sized, files, shape == "requests"), events)
+        self._write(encoding, files, items, ranges, counts)
+
+    def _write(
+        self,
+        encoding: Encoding,
+        files: RawFiles,
+        items: RawFiles | None,
+        ranges: dict[str, tuple[float, float]],
+        counts: Counts,
+    ) -> None:
+        schema, fitted = encoding.schema, encoding.fitted
         bar = self.bars.begin("write splits", files.num_rows)
-        splits, found = self._passes.write(encoding, self.root, bar.advance)
-        counts.absorb(found.counts)
-        catalogue = self._write_items(Catalogue(items, sized, fitted), counts) if items is not None else ()
-        contents = found.survey.result(files, self.raw.found)
-        self._finish(sized, fitted, ranges, splits, catalogue, counts, contents, found.meters)
+        with meanwhile() as saving, meanwhile() as hashing:
+            saved = saving.submit(fitted.save, self.root)
+            hashes = self._described(hashing)
+            splits, found = self._passes.write(encoding, self.root, bar.advance)
+            counts.absorb(found.counts)
+            catalogue = self._write_items(Catalogue(items, schema, fitted), counts) if items is not None else ()
+            save_schema(schema, self.root / SCHEMA_FILE)
+            encodings = saved.result()
+            parts: dict[str, tuple[PartFile, ...]] = {**dict(splits.items()), "items": catalogue}
+            manifest = Manifest(
+                fingerprint=content_fingerprint(dump_schema(schema), encodings, parts),
+                source=self._source([file.result() for file in hashes]),
+                splits=splits,
+                items=catalogue,
+                encodings=encodings,
+                ranges=ranges,
+                counts=counts.result(),
+                teacher={task: meter.result() for task, meter in found.meters.items()},
+                contents=found.survey.result(files, self.raw.found),
+            )
+        write_manifest(self.root, manifest)
 
     @property
     def _passes(self) -> Passes:
-        return PassesHere() if self.engine.is_local else PassesOnEngine(self.engine, self.scratch)
+        return PassesHere(self.scratch) if self.engine.is_local else PassesOnEngine(self.engine, self.scratch)
 
     def _write_items(self, catalogue: Catalogue, counts: Counts) -> tuple[PartFile, ...]:
         """Writes the catalogue, which is one file, by one task."""
@@ -177,40 +203,16 @@ class _Preparation:
                     remedy=_split_remedy(self.raw.rule),
                 )
 
-    def _finish(
-        self,
-        schema: Schema,
-        fitted: FittedEncodings,
-        ranges: dict[str, tuple[float, float]],
-        splits: dict[Split, tuple[PartFile, ...]],
-        items: tuple[PartFile, ...],
-        counts: Counts,
-        contents: Contents,
-        meters: Mapping[str, TeacherMeter],
-    ) -> None:
-        save_schema(schema, self.root / SCHEMA_FILE)
-        encodings = fitted.save(self.root)
-        parts: dict[str, tuple[PartFile, ...]] = {**dict(splits.items()), "items": items}
-        manifest = Manifest(
-            fingerprint=content_fingerprint(dump_schema(schema), encodings, parts),
-            source=self._source(),
-            splits=splits,
-            items=items,
-            encodings=encodings,
-            ranges=ranges,
-            counts=counts.result(),
-            teacher={task: meter.result() for task, meter in meters.items()},
-            contents=contents,
-        )
-        write_manifest(self.root, manifest)
-
-    def _source(self) -> dict[str, Any]:
+    def _described(self, pool: ThreadPoolExecutor) -> list[Future[dict[str, Any]]]:
         """Describes raw files by name, size and hash, tables by their version: moving them changes nothing."""
         paths = [*self.raw.all_files, *([self.raw.items] if self.raw.items is not None else [])]
         paths += [path for files in self.raw.events.values() for path in files]
+        return [pool.submit(described, path) for path in paths]
+
+    def _source(self, files: list[dict[str, Any]]) -> dict[str, Any]:
         rule, apart = self.raw.rule, self.raw.apart
         split = {"rule": None} if rule is None else {"rule": type(rule).__name__, **asdict(rule)}
-        source: dict[str, Any] = {"files": list(map(described, paths)), "split": split}
+        source: dict[str, Any] = {"files": files, "split": split}
         if apart:
             source["apart"] = {name: len(paths) for name, paths in apart.items()}
         if self.known is not None:

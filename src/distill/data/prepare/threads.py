@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 _MAX_THREADS = 8
 
@@ -11,3 +13,13 @@ _MAX_THREADS = 8
 def threads() -> ThreadPoolExecutor:
     """Returns as many threads as there are cores, at most 8."""
     return ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1)))
+
+
+@contextmanager
+def meanwhile() -> Iterator[ThreadPoolExecutor]:
+    """Yields a thread for what can be done beside the block; if that raises, what has not begun is dropped."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        yield thread
+    finally:
+        thread.shutdown(cancel_futures=True)

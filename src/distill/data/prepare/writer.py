@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from distill.data.checksums import FileChecksums, write_checksums
 from distill.data.format import PartFile
 from distill.encodings.arrow import Int64
+from distill.files import fsync_path
 
 ROW_GROUP_CANDIDATES = 1 << 16
 PART_CANDIDATES = 1 << 20
@@ -73,7 +75,8 @@ class PartWriter:
         self._cuts = Cuts()
         self._pending: list[pa.RecordBatch] = []
         self._file: OnePartWriter | None = None
-        self._written: list[WrittenPart] = []
+        self._behind = ThreadPoolExecutor(1)
+        self._written: list[Future[WrittenPart]] = []
         (root / folder).mkdir()
 
     def add(self, batch: pa.RecordBatch, counts: Int64) -> None:
@@ -88,15 +91,22 @@ class PartWriter:
         if begin < batch.num_rows:
             self._pending.append(batch.slice(begin))
 
-    def close(self) -> tuple[PartFile, ...]:
-        """Writes what is left and the checksums, and returns all part files."""
+    def end(self) -> None:
+        """Writes what is left; the last part file is closed meanwhile."""
         if self._pending:
             self._write(self._cuts.held)
         self._finish_part()
-        return finish_parts(self._root / self._folder, self._written)
+
+    def close(self) -> tuple[PartFile, ...]:
+        """Ends, writes the checksums, and returns all part files."""
+        self.end()
+        written = [part.result() for part in self._written]
+        self._behind.shutdown(wait=False)
+        return finish_parts(self._root / self._folder, written)
 
     def abort(self) -> None:
         """Closes the open file; what was written is worth nothing."""
+        self._behind.shutdown(wait=False, cancel_futures=True)
         if self._file is not None:
             self._file.abort()
 
@@ -108,8 +118,10 @@ class PartWriter:
         self._pending = []
 
     def _finish_part(self) -> None:
+        """Has the part file closed and hashed on a thread, while the next one is written."""
         if self._file is not None:
-            self._written.append(self._file.close(part_path(self._folder, len(self._written))))
+            name = part_path(self._folder, len(self._written))
+            self._written.append(self._behind.submit(self._file.close, name))
             self._file = None
 
 
@@ -152,8 +164,9 @@ class OnePartWriter:
         self._candidates += candidates
 
     def close(self, name: str) -> WrittenPart:
-        """Ends the file, whose path below the dataset is `name`."""
+        """Ends the file, whose path below the dataset is `name`, and forces it to disk."""
         self._writer.close()
+        fsync_path(self._path)
         checksums, size = FileChecksums.of(self._path), self._path.stat().st_size
         part = PartFile(path=name, rows=self._rows, candidates=self._candidates, bytes=size, blake2b=checksums.blake2b)
         return WrittenPart(part, checksums)
