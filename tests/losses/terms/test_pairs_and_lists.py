@@ -24,6 +24,7 @@ from distill.losses.terms import (
     MarginMSE,
     MultiPositiveSoftmax,
     NeuralSort,
+    RankFlow,
     RankNet,
     RelaxedTopK,
     SoftCE,
@@ -52,6 +53,7 @@ TAUGHT = [
     lambda **a: RelaxedTopK(top=2, form="arf", **a),
     lambda **a: JointTopK(top=1, **a),
     lambda **a: UnKD(groups=2, **a),
+    lambda **a: RankFlow(passed=3, best=1, worst=1, **a),
 ]
 OTHERS = [StageOrder, MultiPositiveSoftmax, lambda **a: MultiPositiveSoftmax(positives="exposed", **a)]
 ALL = [*LABELLED, *TAUGHT, *OTHERS]
@@ -160,6 +162,29 @@ def test_unkd_compares_items_that_are_about_as_popular(make_inputs):
     expected = ((np.mean(popular) + np.mean(others)) / 2 + np.mean(second)) / 2
     term = _ready(UnKD, [TaskInfo("click", 1.0)], groups=2)
     np.testing.assert_allclose(term(given).mean().item(), expected, rtol=1e-9)
+
+
+def test_rank_flow_teaches_what_the_student_passes_on(make_inputs):
+    """Of five candidates the student passes on three (0, 2, 4); the teacher's best of these is 4, its worst 2. Of the
+    second request it passes on both, the best 1, and the last is not scored."""
+    student = torch.tensor([[0.9], [0.1], [0.7], [0.2], [0.4], [0.3], [0.6], [9.0]], dtype=torch.float64)
+    teacher = torch.tensor([[2.0], [9.0], [1.0], [8.0], [3.0], [1.0], [2.0], [np.nan]], dtype=torch.float64)
+    valid = torch.tensor([True] * 7 + [False])
+    given = make_inputs(student.requires_grad_(), [5, 3], teacher=teacher, valid=valid)
+    first = np.mean(np.square([0.9 - 2, 0.7 - 1, 0.4 - 3])) - np.log(expit(0.4 - 0.7))
+    second = np.mean(np.square([0.3 - 1, 0.6 - 2])) - np.log(expit(0.6 - 0.3))
+    term = _ready(RankFlow, [TaskInfo("click", 1.0)], passed=3, best=1, worst=1)
+    loss = term(given).mean()
+    np.testing.assert_allclose(loss.item(), (first + second) / 2, rtol=1e-9)
+    loss.backward()
+    assert (student.grad[:, 0] != 0).tolist() == [True, False, True, False, True, True, True, False]
+
+
+def test_rank_flow_without_a_rest_compares_scores_alone(make_inputs):
+    student, teacher = torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0], [3.0]])
+    for best, expected in ((2, 5.0), (1, 5.0 - np.log(expit(-1.0)))):
+        term = _ready(RankFlow, [TaskInfo("click", 1.0)], passed=None, best=best)
+        np.testing.assert_allclose(term(make_inputs(student, [2], teacher=teacher)).mean().item(), expected, rtol=1e-6)
 
 
 def test_clid_compares_shares_of_probabilities(make_inputs):
@@ -281,6 +306,9 @@ def test_terms_on_labels_and_stages_want_no_teacher(make, two_tasks):
         (lambda: JRC(alpha=1.5), "JRC.alpha"),
         (lambda: ListNet(temperature=0.0), "ListNet.temperature"),
         (lambda: UnKD(groups=1), "UnKD.groups"),
+        (lambda: RankFlow(passed=20), "RankFlow.best"),
+        (lambda: RankFlow(worst=0), "RankFlow.worst"),
+        (lambda: RankFlow(passed=0), "RankFlow.passed"),
     ],
 )
 def test_impossible_options_are_refused(make, where):

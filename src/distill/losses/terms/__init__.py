@@ -17,6 +17,7 @@ from distill.losses.terms.listnet import ListNet
 from distill.losses.terms.margin_mse import MarginMSE
 from distill.losses.terms.mse import LogitMSE, ProbMSE
 from distill.losses.terms.multi_positive_softmax import MultiPositiveSoftmax
+from distill.losses.terms.rank_flow import RankFlow
 from distill.losses.terms.ranknet import RankNet, TeacherRankNet
 from distill.losses.terms.relational import Relational
 from distill.losses.terms.relaxed_top_k import JointTopK, NeuralSort, RelaxedTopK
@@ -50,6 +51,7 @@ __all__ = [
     "MultiPositiveSoftmax",
     "NeuralSort",
     "ProbMSE",
+    "RankFlow",
     "RankNet",
     "Relational",
     "RelaxedTopK",
