@@ -28,6 +28,7 @@ TITLES = {
     "new": "share of exposures of new items",
     "new_lift": "exposures of a new candidate over any's",
 }
+_ON_SCREEN = ("chance", "gini", "top_1_percent", "coverage", "tail", "new_lift")
 _PANELS = ("chance", "gini", "top_1_percent", "coverage", "tail", "new_lift")
 
 
@@ -87,11 +88,12 @@ def print_feedback(found: Feedback, console: Console) -> None:
     """Prints the last round."""
     title = f"Round {found.rounds - 1}, mean ± deviation over {len(found.seeds)} worlds"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
+    for name in _ON_SCREEN:
+        table.add_column(name.replace("_percent", " %").replace("_", " "), justify="right")
     for arm in found.values:
-        table.add_column(arm.replace("+", "\n+"), justify="right", overflow="fold")
-    for name in TITLES:
-        table.add_row(name, *(_cell(found.at(arm, name, found.rounds - 1)) for arm in found.values))
+        cells = [_cell(found.at(arm, name, found.rounds - 1)).replace(" ± ", "\n±") for name in _ON_SCREEN]
+        table.add_row(arm.replace("+", "\n+"), *cells)
     console.print(table)
 
 
@@ -118,9 +120,13 @@ def _draw(found: Feedback, path: Path) -> None:
                 x, [mean for mean, _ in points], errors, label=arm, color=own, linestyle=look, capsize=2, marker="."
             )
         panel.set_title(TITLES[measure], fontsize="medium")
+        panel.set_xticks(range(found.rounds))
         panel.grid(visible=True, alpha=0.3)
-    panels[0].legend(fontsize="x-small")
-    figure.supxlabel(f"round (0: production decides); mean ± deviation over {len(found.seeds)} worlds")
+    figure.supxlabel(
+        f"round (0: production decides); mean ± deviation over {len(found.seeds)} worlds", fontsize="medium"
+    )
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(families), handlelength=4, frameon=False)
     figure.savefig(path, dpi=130)
 
 
