@@ -125,7 +125,7 @@ def test_a_teacher_of_a_sampled_log_teaches_a_student_of_a_whole_one(root: Path,
     prepared = root / f"day-{signals}"
     encodings = f"encodings={run_of(root) / 'checkpoints' / 'best.ckpt'}"
     run_script("scripts/prepare.py", *data(root, "whole"), *path_arguments(root), f"out={prepared}", encodings)
-    teacher = ["teacher=checkpoint", f"teacher.path={run_of(root) / 'checkpoints' / 'best.ckpt'}"]
+    teacher = ["teacher=checkpoint", f"teacher.path={run_of(root)}"]
     own = ["data=prepared", f"data.root={prepared}", f"teacher.signals={signals}", "control.enabled=false"]
     train(*own, *teacher, *SMALL, *path_arguments(root), "model=two_tower", "loss=pointwise", f"name={signals}")
     metrics = load_summary(run_dirs(root, signals)[0]).metrics

@@ -87,6 +87,11 @@ def test_checkpoint_of_something_else(tmp_path: Path) -> None:
         load_model(save(tmp_path / "x.ckpt", NET, distill=None))
 
 
+def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="A folder is not a checkpoint"):
+        load_model(tmp_path)
+
+
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="do not fit"):
         load_model(save(tmp_path / "x.ckpt", {**NET, "vector_dim": 8}))

@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("teachers")
     for name, model in (("one", "dcn_v2"), ("two", "dnn")):
         train("+experiment=funnel/teacher_dcn_v2", *tiny(root), f"model={model}", f"name={name}", "seed=0")
-    arguments = ["data=funnel_tiny", f"teacher.path={checkpoint(root, 'two')}", "trainer=cpu", *path_arguments(root)]
+    arguments = ["data=funnel_tiny", f"teacher.path={run_dirs(root, 'two')[0]}", "trainer=cpu", *path_arguments(root)]
     run_script("scripts/score.py", *arguments, f"out={root / 'signals'}")
     return root
 
@@ -117,7 +117,7 @@ def test_a_calibrated_teacher_says_other_probabilities_in_the_same_order(root: P
 @pytest.mark.slow
 def test_two_processes_write_an_ensemble_once_and_calibrate_it_alike(root: Path, tmp_path: Path) -> None:
     """Weights of their own, so that no other test has written it."""
-    members = f"teacher.members=[{checkpoint(root, 'one')},{root / 'signals'}]"
+    members = f"teacher.members=[{run_dirs(root, 'one')[0]},{root / 'signals'}]"
     said = ["teacher=ensemble", members, "teacher.calibration=isotonic", "control.enabled=false"]
     alone = distil(root, "alone", *said, "teacher.weights=[2,5]", "trainer.limit_train_batches=2")
     arguments = [a for a in tiny(root) if a != "trainer=cpu"] + ["metrics=funnel", "loss=pointwise", *said]

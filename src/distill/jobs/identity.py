@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from distill.files import hash_once
+from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.content_key import content_key
 from distill.jobs.machine import processes
 from distill.jobs.node import plain
@@ -108,7 +109,7 @@ def teacher_files(teacher: DictConfig) -> dict[str, str]:
     """Hashes the teachers that a run is given as files: key of the config to the hash of what it names."""
     named = {"teacher.path": teacher.get("path")}
     named |= {f"teacher.members[{i}]": member for i, member in enumerate(teacher.get("members") or ())}
-    paths = {key: Path(str(path)) for key, path in named.items() if path is not None}
+    paths = {key: checkpoint_of(Path(str(path))) for key, path in named.items() if path is not None}
     files = {key: path / PROVENANCE_FILE if path.is_dir() else path for key, path in paths.items()}
     return {key: hash_once(file) if file.is_file() else ABSENT for key, file in files.items()}
 

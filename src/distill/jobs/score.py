@@ -21,6 +21,7 @@ from distill.errors import ConfigError, SignalError
 from distill.files import hash_file, hash_once, remove_leftovers_below
 from distill.in_use import use
 from distill.jobs.cache import exclusive
+from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.datasets import open_dataset, warn_of_contents
 from distill.jobs.encoded import check_encodings
 from distill.jobs.engine import engine_of
@@ -57,7 +58,7 @@ def run(cfg: DictConfig) -> Scored:
     with job_ranks(cfg, Path(HydraConfig.get().runtime.output_dir)) as (cfg, _), engine_of(cfg) as engine:
         dataset = warn_of_contents(open_dataset(cfg))
         scored = score_dataset(
-            SentModel.of(Path(cfg.teacher.path), cfg),
+            SentModel.of(checkpoint_of(Path(cfg.teacher.path)), cfg),
             dataset,
             Path(cfg.paths.cache),
             cfg.get("out"),

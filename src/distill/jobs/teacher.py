@@ -12,6 +12,7 @@ from distill.data.coverage import teacher_numbers
 from distill.data.format import Dataset, teacher_column
 from distill.errors import ConfigError, SignalError
 from distill.jobs.calibrate import calibrated
+from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.ensemble import ensemble_signals
 from distill.jobs.fit_plan import FitPlan, Signals
 from distill.jobs.machine import device
@@ -55,7 +56,9 @@ def teacher_signals(cfg: DictConfig, dataset: Dataset, train: Callable[[], Path]
     elif teacher.source == "ensemble":
         signals = _ensemble(cfg, dataset, hidden)
     else:
-        signals = _model(cfg, dataset, train() if teacher.source == "trained" else Path(teacher.path), hidden)
+        signals = _model(
+            cfg, dataset, train() if teacher.source == "trained" else checkpoint_of(Path(teacher.path)), hidden
+        )
     method = str(teacher.get("calibration", "none"))
     if method != "none":
         signals = calibrated(signals, method, dataset, plain(cfg.data.loader))
@@ -134,8 +137,8 @@ def _scored(cfg: DictConfig, dataset: Dataset, checkpoint: Path, hidden: Sequenc
 
 
 def _ensemble(cfg: DictConfig, dataset: Dataset, hidden: Sequence[str]) -> Signals:
-    """Members are checkpoints, which are scored, or folders of signals."""
-    members = [Path(str(member)) for member in plain(cfg.teacher.members)]
+    """Members are checkpoints or run folders, which are scored, or folders of signals."""
+    members = [checkpoint_of(Path(str(member))) for member in plain(cfg.teacher.members)]
     folders = [m if m.is_dir() else _scored(cfg, dataset, m, hidden) for m in members]
     weights = plain(cfg.teacher.weights)
     return _written(ensemble_signals(folders, weights, cfg.teacher.mean, dataset, Path(cfg.paths.cache)), dataset)

@@ -58,6 +58,14 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> Mapping[str, Any]:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except FileNotFoundError as error:
         raise DataError("The checkpoint does not exist.", where=str(path), remedy="Check the path.") from error
+    except IsADirectoryError as error:
+        raise DataError(
+            "A folder is not a checkpoint.",
+            where=str(path),
+            expected="a file, or a run folder, which has checkpoints/best.ckpt",
+            found="a folder without one",
+            remedy="Check the path, or whether the run ended.",
+        ) from error
     except Exception as error:  # torch raises anything from UnpicklingError to EOFError on damaged files
         raise DataError(
             "The checkpoint is damaged or holds more than tensors and plain data.",
