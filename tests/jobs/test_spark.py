@@ -54,13 +54,12 @@ def _candidates() -> pa.Table:
     return pa.table({**rows, "position": np.tile(np.arange(CANDIDATES), log.num_rows)})
 
 
-def _prepared(root: Path, source: Path, out: Path) -> dict[str, bytes]:
-    """The part files and vocabularies that are prepared of a log."""
+def _prepared(root: Path, source: Path, out: Path) -> dict[str, pa.Table]:
+    """What is prepared of a log: requests in the order of their ids, and vocabularies."""
     run_script("scripts/prepare.py", "data=parquet", "split@data.adapter.split=random", f"data.source={source}",
                f"data.schema={root / 'schema.yaml'}", f"out={out}", *path_arguments(root))  # fmt: skip
-    paths = [path for path in out.rglob("*.parquet") if not path.name.startswith(".")]
-    assert len(paths) > 2
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in paths}
+    tables = {path.relative_to(out).as_posix(): pq.read_table(path) for path in out.glob("*/*.parquet")}
+    return {name: t.sort_by("raw_request") if "raw_request" in t.column_names else t for name, t in tables.items()}
 
 
 @pytest.mark.slow
@@ -81,9 +80,10 @@ def test_rows_of_requests_of_spark_are_prepared_as_the_log_is(tmp_path: Path) ->
     nested = pa.concat_tables([pq.read_table(path) for path in written])
     assert nested.num_rows == 180
     assert nested["search"].to_pylist() == sorted(nested["search"].to_pylist())
-    assert _prepared(tmp_path, target, tmp_path / "of-spark") == _prepared(
-        tmp_path, tmp_path / "sorted.parquet", tmp_path / "of-rows"
-    )
+    found = _prepared(tmp_path, target, tmp_path / "of-spark")
+    assert found.keys() == {*(f"{split}/part-00000.parquet" for split in ("train", "val", "test")),
+                            "encodings/item.parquet", "encodings/user.parquet"}  # fmt: skip
+    assert found == _prepared(tmp_path, tmp_path / "sorted.parquet", tmp_path / "of-rows")
 
 
 @pytest.mark.slow
