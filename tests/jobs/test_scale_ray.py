@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -17,18 +17,19 @@ from omegaconf import OmegaConf
 
 from distill.errors import ConfigError
 from distill.jobs import ray_sweep
+from distill.jobs.app import register_resolvers
 from distill.jobs.ray_sweep import RaySweep
 from distill.reports.summary import Summary, load_summary
 from hydra_plugins.distill_ray.launcher import RayLauncher
-from tests.jobs.entry import path_arguments, tiny_arguments
+from tests.jobs.entry import ROOT, path_arguments, tiny_arguments
 from tests.jobs.processes import Done, run_python
-from tests.models.composing import composing
 
 FEW = ["trainer.limit_train_batches=2", "logger=none", "threads=1"]
 
 
 def test_the_launcher_is_one_of_hydras() -> None:
-    with composing():
+    register_resolvers()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         found = compose(
             "config", ["hydra/launcher=distill_ray", "hydra.launcher.cpus_per_job=3"], return_hydra_config=True
         ).hydra.launcher

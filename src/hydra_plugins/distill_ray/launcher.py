@@ -37,9 +37,6 @@ class RayLauncher(Launcher):
         from distill.jobs.ray_sweep import RaySweep
 
         if self.sweep is None:
-            assert self.hydra_context is not None
-            assert self.config is not None
-            assert self.task_function is not None
             self.sweep = RaySweep(self.hydra_context, self.config, self.task_function)
             self.sweep.start(*self.sizes, self.address, self.object_store_bytes)
         return self.sweep.run(job_overrides, initial_job_idx)
