@@ -222,8 +222,8 @@ def _failure(ray: ModuleType, reference: Any, rank: int) -> tuple[int, Exception
         )
     if found is None:
         return None
-    error = found.error()
-    return (2 if isinstance(error, RankError) else 0), error
+    failed = found.error()
+    return (2 if isinstance(failed, RankError) else 0), failed
 
 
 def _ended_badly(rank: int, how: str) -> RankError:
