@@ -27,6 +27,8 @@ WORDS = {
     "--token-file",
     "--host",
     "--port",
+    "--nnodes",
+    "--nproc-per-node",
     "URI",
     "DISTILL_LOCAL_BYTES",
     "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL",

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from distill.engines.base import Advance, Task
-from distill.engines.ray_start import start_here
+from distill.engines.ray_cluster import RayOptions, connected, give_up
 from distill.engines.worker import Failed, run_task
-from distill.errors import ConfigError, RankError
+from distill.errors import RankError
 
 _Shared = TypeVar("_Shared")
 _Part = TypeVar("_Part")
@@ -25,32 +23,6 @@ _Result = TypeVar("_Result")
 _TRIES = 4
 _WAITING = 2
 """Tasks that are asked for at once, for each processor: one runs, the others wait for it."""
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """Where Ray runs.
-
-    Attributes:
-        address: Of a cluster that is there; None starts Ray on this machine, and ends it with the job.
-        workers: Processors of this machine that it uses; None is all.
-        object_store_bytes: Memory in which its processes share data on this machine; None leaves it to Ray.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    object_store_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("workers", "object_store_bytes") if getattr(self, name) is not None]
-        if self.address is not None and given:
-            raise ConfigError(
-                "A cluster that is there has its size already.",
-                where=", ".join(f"ray.{name}" for name in given),
-                expected="null with ray.address",
-                found=f"ray.address={self.address}",
-                remedy="Leave ray.address out to start Ray on this machine, or the others.",
-            )
 
 
 class RayEngine:
@@ -77,14 +49,8 @@ class RayEngine:
             ConfigError: Ray is not installed, runs in this process already, or the cluster does not answer.
             RankError: It does not start.
         """
-        ray = _ray()
-        if ray.is_initialized():
-            raise ConfigError("Ray runs in this process already.", where="engine", remedy="End it before.")
-        _connect(ray, options)
-        try:
+        with connected(options) as ray:
             yield cls(ray)
-        finally:
-            ray.shutdown()
 
     def map(
         self, task: Task[_Shared, _Part, _Result], shared: _Shared, parts: Sequence[_Part], advance: Advance
@@ -109,8 +75,7 @@ class RayEngine:
                 advance(rows)
                 yield result
         finally:
-            for left in coming:
-                self._ray.cancel(left, force=True)
+            give_up(self._ray, coming, 0)
 
     def portions(self, parts: Sequence[_Part]) -> list[Sequence[_Part]]:
         """Gives each part a task of its own."""
@@ -132,38 +97,3 @@ class RayEngine:
             raise result.error()
         done: tuple[int, Any] = result
         return done
-
-
-def _ray() -> ModuleType:
-    """Imports Ray.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it tells its makers of each start
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks without a GPU leave its variables alone
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            "engine=ray runs on Ray, which is not installed.",
-            where="engine",
-            remedy="Install it: pip install 'distill-ranker[ray]', or leave engine=local.",
-        ) from error
-    found: ModuleType = ray
-    return found
-
-
-def _connect(ray: ModuleType, options: RayOptions) -> None:
-    if options.address is None:
-        start_here(ray, options.workers, options.object_store_bytes)
-        return
-    try:
-        ray.init(address=options.address, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            "The Ray cluster does not answer.",
-            where="ray.address",
-            expected="HOST:PORT of its head, or auto",
-            found=f"{options.address}: {str(error).splitlines()[0][:300]}",
-        ) from error

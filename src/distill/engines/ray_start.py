@@ -57,10 +57,10 @@ def start_here(ray: ModuleType, workers: int | None, object_store_bytes: int | N
         ray.shutdown()
         raise RankError(
             "Ray did not start on this machine.",
-            where="engine=ray",
+            where="Ray",
             found=str(error).splitlines()[0][:300] if str(error) else type(error).__name__,
             remedy="Mostly the machine is too busy, or has too little memory: try again later, give it fewer "
-            "ray.workers, or start Ray by hand (ray start --head) and add ray.address=auto. Its logs are in "
+            "workers, or start Ray by hand (ray start --head) and give auto as its address. Its logs are in "
             "/tmp/ray/session_latest/logs.",
         ) from error
 

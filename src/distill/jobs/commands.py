@@ -45,6 +45,12 @@ COMMANDS = {
         ),
         Command("prepare", "turns raw logs into a prepared dataset", "distill.jobs.prepare", "prepare"),
         Command("train", "trains a ranker, or distils one into a pre-ranker", "distill.jobs.train", "config"),
+        Command(
+            "launch",
+            "starts the ranks of a command on Ray, as torchrun does",
+            "distill.jobs.launch",
+            options="distill.jobs.launch_options",
+        ),
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
         Command("predict", "scores raw files, labelled or not", "distill.jobs.predict", "predict"),
         Command("export", "makes a bundle that a server uses without torch", "distill.jobs.export", "export"),
