@@ -42,7 +42,7 @@ def test_shares_fit_a_column() -> None:
 
 def test_a_diverged_loss_does_not_wreck_the_table() -> None:
     metrics = {role: {"click/auc": 0.7, "click/logloss": 7.123456e27} for role in ("teacher", "control", "distilled")}
-    differences = {"click/logloss": Difference(-6.123456e27, 1.23456e27, 10)}
+    differences = {"click/logloss": Difference(-6.123456e27, 1.23456e27, 40)}
     run = run_of(metrics, differences=differences, gap_recovered={"click/logloss": -159.96})
     text = printed(run)
     assert "7.1e+27" in text
@@ -94,6 +94,35 @@ def test_how_many_requests_count_is_said_where_not_all_do() -> None:
     console = Console(width=160, record=True)
     console.print(comparison_table(compare([run]), ["click/recall@20", "teacher_recall@20_10"], "runs"))
     assert "click/recall@20 1,488 of 2,000" in console.export_text()
+
+
+def test_a_metric_and_a_cost_that_no_model_has_are_left_out() -> None:
+    values = {"click/auc": 0.7, "like/auc": math.nan}
+    run = run_of({"model": values}, cost={"model": {"item_bytes": 64.0}})
+    lines = printed(run).splitlines()
+    assert not [line for line in lines if line.startswith("like/auc") or "–" in line]
+    assert "Not defined on these rows, and left out: like/auc." in " ".join(lines)
+    assert [line.split() for line in lines if line.startswith("bytes/item")] == [["bytes/item", "64"]]
+    assert not [line for line in lines if line.startswith("ms for")]
+    some = printed(run_of({"control": values, "distilled": {**values, "like/auc": 0.6}}))
+    assert [line.split()[1] for line in some.splitlines() if line.startswith("like/auc")] == ["–"]
+
+
+def test_few_requests_make_neither_a_star_nor_a_share() -> None:
+    metrics = {role: {"click/auc": 0.7, "buy/auc": 0.7} for role in ("teacher", "control", "distilled")}
+    differences = {"click/auc": Difference(0.1, 0.01, 30), "buy/auc": Difference(0.1, 0.01, 29)}
+    run = run_of(
+        metrics, differences=differences, teacher_lead=differences, gap_recovered={"click/auc": 0.5}, requests=30
+    )
+    text = printed(run)
+    rows = {line.split()[0]: line.split()[4:] for line in text.splitlines() if "/auc" in line}
+    assert rows["click/auc"] == ["50%", "+0.1000±0.0100*"]
+    assert rows["buy/auc"] == ["too", "few", "+0.1000±0.0100"]
+    assert "Where fewer than 30 requests count, there are too few" in " ".join(text.split())
+    few = dict.fromkeys(("click/auc", "buy/auc"), Difference(0.1, 0.01, 9))
+    none = printed(run_of(metrics, differences=few, teacher_lead=few, requests=9))
+    assert "*" not in none.replace("for a *", "").replace(", * where", "")
+    assert "No gap: too few requests to tell" in " ".join(none.split())
 
 
 def test_a_difference_is_shown_where_no_gap_is() -> None:

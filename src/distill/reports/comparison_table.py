@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from distill.reports.compare import Row, Statistic
-from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text
+from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text, valued
 
 # What a column of costs shows: its name, a factor, and digits.
 COSTS = {
@@ -20,7 +20,8 @@ COSTS = {
 
 
 def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) -> Table:
-    """Builds the table; the best of each metric among distilled (or plain) models is bold."""
+    """Builds the table: bold for the best of the distilled (or plain) models; metrics without a value are not shown."""
+    said, metrics = notes(rows, metrics), valued(rows, metrics)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("configuration", overflow="fold", min_width=20)
     for name in ("model", "seeds"):
@@ -30,7 +31,7 @@ def comparison_table(rows: Sequence[Row], metrics: Sequence[str], title: str) ->
     costs = [label for label in COSTS if any(row.cost for row in rows)]
     for label in costs:
         table.add_column(label, justify="right")
-    table.caption = "\n".join(notes(rows, metrics))
+    table.caption = "\n".join(said)
     table.caption_justify = "left"
     best = {name: best_rows(rows, name) for name in metrics}
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+NONE = "–"  # of a number that is not defined
 _LARGEST = 1e4
 _LARGEST_SHARE = 9.995  # 999 %
 
@@ -16,7 +17,7 @@ def number(value: float, sign: str = "-") -> str:
         sign: `+` to write it also of positive numbers.
     """
     if math.isnan(value):
-        return "–"
+        return NONE
     return f"{value:{sign}.4f}" if abs(value) < _LARGEST else f"{value:{sign}.1e}"
 
 
