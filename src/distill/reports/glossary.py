@@ -47,7 +47,7 @@ ENTRIES = (
         "<task>/gauc, <task>/uauc",
         _TASK + "(request_)?[gu]auc",
         "AUC within each user (`request_`: each request), then the mean over users: weighted by impressions (gauc), or "
-        "each alike (uauc). Groups of one class are left out.",
+        "equally (uauc). Groups of one class are left out.",
         "Σ_g w_g · AUC_g / Σ_g w_g",
         "up",
     ),
@@ -222,7 +222,7 @@ ENTRIES = (
     Entry(
         "seconds",
         "seconds",
-        "Seconds of training, including validation; `*` marks a model from the cache, with the seconds when it was trained.",
+        "Seconds of training, including validation; `*` marks a model from the cache, with its earlier seconds.",
         "wall clock",
         "down",
     ),
