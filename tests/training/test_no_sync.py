@@ -277,4 +277,6 @@ def test_the_tool_finds_what_would_wait() -> None:
 def test_the_docs_list_the_terms_that_wait() -> None:
     text = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     (names,) = re.findall(r"the loss terms ([\w,\s]+);", text)
-    assert set(re.findall(r"\w+", names)) == WAITING_TERMS == {name for name, kind in TERMS.items() if kind.needs_shapes}
+    assert (
+        set(re.findall(r"\w+", names)) == WAITING_TERMS == {name for name, kind in TERMS.items() if kind.needs_shapes}
+    )

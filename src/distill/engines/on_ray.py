@@ -45,7 +45,7 @@ class RayOptions:
         given = [name for name in ("workers", "object_store_bytes") if getattr(self, name) is not None]
         if self.address is not None and given:
             raise ConfigError(
-                "A cluster that is there has its size already.",
+                "The size of an existing cluster cannot be set.",
                 where=", ".join(f"ray.{name}" for name in given),
                 expected="null with ray.address",
                 found=f"ray.address={self.address}",
@@ -79,7 +79,7 @@ class RayEngine:
         """
         ray = _ray()
         if ray.is_initialized():
-            raise ConfigError("Ray runs in this process already.", where="engine", remedy="End it before.")
+            raise ConfigError("Ray is already running in this process.", where="engine", remedy="End it before.")
         _connect(ray, options)
         try:
             yield cls(ray)

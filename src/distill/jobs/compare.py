@@ -75,7 +75,7 @@ def refuse_different_data(rows: Sequence[Row]) -> None:
         groups.setdefault(data, []).append(f"{row.configuration} (seed {row.over})")
     found = "; ".join(f"data {' '.join(data)}: {', '.join(dict.fromkeys(of))}" for data, of in groups.items())
     raise ConfigError(
-        "The runs are of different data: what is better on one is not comparable with what is on another.",
+        "The runs use different data, so their results are not comparable.",
         where="runs",
         expected="runs on the same datasets, with the same seeds and folds where each has data of its own",
         found=found,
