@@ -157,6 +157,9 @@ def instant(text: str, where: str) -> int:
 
     Raises:
         ConfigError: It is not such text.
+
+    >>> instant("1970-01-02T00:00:00Z", "data.adapter.split.test")
+    86400000000
     """
     try:
         return int(to_instants(pa.array([text])).cast(pa.int64())[0].as_py())

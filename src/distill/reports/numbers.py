@@ -15,6 +15,9 @@ def number(value: float, sign: str = "-") -> str:
     Args:
         value: The number.
         sign: `+` to write it also of positive numbers.
+
+    >>> number(0.5), number(0.25, "+"), number(math.nan)
+    ('0.5000', '+0.2500', '–')
     """
     if math.isnan(value):
         return NONE
@@ -22,7 +25,11 @@ def number(value: float, sign: str = "-") -> str:
 
 
 def percent(share: float) -> str:
-    """Writes a share in percent; beyond ten times the whole it says only that."""
+    """Writes a share in percent; beyond ten times the whole it says only that.
+
+    >>> percent(0.756), percent(12.0)
+    ('76%', '>999%')
+    """
     if abs(share) < _LARGEST_SHARE:
         return f"{share:.0%}"
     return ">999%" if share > 0 else "<−999%"
