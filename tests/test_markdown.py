@@ -35,6 +35,7 @@ def test_a_page_is_wrapped(path: Path) -> None:
         ("```\n" + "x " * 80 + "\n```", "```\n" + "x " * 80 + "\n```"),
         ("a\n\n    " + "x " * 80 + "\n\nb", "a\n\n    " + "x " * 80 + "\n\nb"),
         ("1. a\n   b\n\n   c\n   d", "1. a b\n\n   c d"),
+        ("::: a.b\n    options:\n      c: d", "::: a.b\n    options:\n      c: d"),
     ],
 )
 def test_prose_is_wrapped_and_nothing_else(text: str, expected: str) -> None:

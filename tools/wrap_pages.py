@@ -13,7 +13,7 @@ from pathlib import Path
 WIDTH = 120
 _FENCE = re.compile(r"\s*(```|~~~)")
 _ITEM = re.compile(r"(\s*)([-*]|\d+\.) +")
-_KEPT = re.compile(r"\s*(\||#|<|>|!!!|\?\?\?|!\[|---)")
+_KEPT = re.compile(r"\s*(\||#|<|>|!!!|:::|\?\?\?|!\[|---)")
 _WORD = re.compile(r"(?:`+[^`]*`+|\]\([^)]*\)|\S)+")
 _STARTS = re.compile(r"[-*+]$|[#>|]|\d+[.)]$")  # a word that would begin something else at the start of a line
 

@@ -170,7 +170,7 @@ def test_a_delta_from_the_command_line(root: Path) -> None:
         (["what=items", "items=nowhere.parquet"], "nowhere.parquet"),
         (["item_type=int4"], "item_type"),
         (["item_type=int8"], "have no effect"),
-        (["in_parts=false"], "in_parts has no effect"),
+        (["in_parts=false"], "the option has no effect"),
         (["base=somewhere"], "have no effect"),
         (["what=items", "items=nowhere.parquet", "whole_catalogue=true"], "whole_catalogue"),
         (["what=items", "items=nowhere.parquet", "compile_for=[cpu]"], "compile_for"),

@@ -125,6 +125,28 @@ def test_few_requests_make_neither_a_star_nor_a_share() -> None:
     assert "No gap: too few requests to tell" in " ".join(none.split())
 
 
+@pytest.mark.parametrize(("width", "shown"), [(60, 1), (80, 2), (120, 5), (None, 8)])
+def test_a_narrow_terminal_leaves_out_the_last_columns_and_names_them(width: int | None, shown: int) -> None:
+    metrics = ["click/auc", "click/recall@20", "stage_recall@20_exposed", "teacher_recall@20_10", "best_recall@20_10"]
+    roles = ("teacher", "control", "distilled")
+    run = run_of(
+        {role: dict.fromkeys(metrics, 0.61592) for role in roles},
+        cost={role: {"candidate_flops": 405660.0} for role in roles},
+        gap_recovered=dict.fromkeys(metrics, 0.89),
+    )
+    console = Console(width=width or 200, record=True)
+    table = comparison_table(compare([run]), metrics, "1 run", width)
+    console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= (width or 200)
+    heads = [str(column.header).replace("\n", "") for column in table.columns[3:]]
+    assert heads == [*metrics, "kFLOPs/cand.", "bytes/item", "ms for1,000"][: len(heads)]
+    assert len(heads) >= shown
+    assert all(name.replace("/", "/") in " ".join(text.split()) for name in metrics[len(heads) :])
+    assert text.count("0.6159") == 3 * min(len(heads), len(metrics))
+
+
 def test_a_difference_is_shown_where_no_gap_is() -> None:
     metrics = {role: {"click/auc": 0.7} for role in ("teacher", "control", "distilled")}
     assert "+0.0010±0.0010" in printed(run_of(metrics, differences={"click/auc": Difference(0.001, 0.001, 9)}))

@@ -93,7 +93,7 @@ def test_files_may_order_their_columns_as_they_like() -> None:
         ("says it a second time", {"c1": {"name": "c1", **CANDIDATE}}, {}),
         ("A field must be a mapping", {"c1": "id"}, {}),
         ("not a pattern of columns", [{"match": [], **CANDIDATE}], {}),
-        ("A pattern matches no column", [{"match": "c*", "except": "zz", **CANDIDATE}], {}),
+        ("A pattern matches no unused column", [{"match": "c*", "except": "zz", **CANDIDATE}], {}),
         ("must be text", {1: CANDIDATE}, {}),
         ("Defaults must be given by kind", {"c*": CANDIDATE}, {"defaults": {"ids": {}}}),
         ("not a default of fields", {"c*": CANDIDATE}, {"defaults": {"id": {"table": "c"}}}),

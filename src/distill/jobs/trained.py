@@ -45,7 +45,7 @@ def load_trained(path: Path, in_parts: bool = True) -> Trained:
     parts = whole.in_parts()
     if not in_parts and parts is whole:
         raise ConfigError(
-            "This model is not split for serving, so in_parts has no effect.",
+            "This model is not split for serving, so the option has no effect.",
             where="in_parts",
             expected="true, or a model such as cold or fscd",
             found=f"false of {whole.name}",

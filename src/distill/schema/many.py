@@ -44,7 +44,7 @@ def _named(key: object, spec: object, where: str) -> dict[str, Any]:
     """One entry of a mapping: its key is a name, or a pattern if it holds a wildcard."""
     place = f"{where}: fields.{str(key)[:100]}"
     if not isinstance(key, str):
-        raise SchemaError("The name of a field is not text.", where=place, remedy="Quote it.")
+        raise SchemaError("The name of a field must be text.", where=place, remedy="Quote it.")
     if not isinstance(spec, dict):
         raise SchemaError(
             "A field must be a mapping.", where=place, expected="{side: …, kind: …}", found=repr(spec)[:100] or None
