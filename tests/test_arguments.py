@@ -58,7 +58,7 @@ def test_a_model_gets_its_schema_and_tables_from_the_run_alone() -> None:
     model = build_model(composed_net("dnn"), schema, "model.net", tables)
     assert [model.encoder.tables] == made  # type: ignore[union-attr]
     for name in ("schema", "tables"):
-        with pytest.raises(ConfigError, match="not an option of a model") as caught:
+        with pytest.raises(ConfigError, match="cannot be set: the run supplies it") as caught:
             build_model({**composed_net("dnn"), name: None}, schema, "model.net")
         assert caught.value.where == f"model.net.{name}"
 

@@ -98,7 +98,7 @@ def exercises(guide: Path) -> dict[str, list[str]]:
     found = {}
     for section in re.split(r"^### ", guide.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         shown = re.findall(r"^```\w+\n# (\S+)$", section, flags=re.MULTILINE)
-        found[section.partition(":")[0]] = [*shown, *re.findall(r"a row in \[(\S+?)\]", section)]
+        found[section.partition(":")[0]] = [*shown, *re.findall(r"a row (?:in|on)\s+\[(\S+?)\]", section)]
     return {title: files for title, files in found.items() if files}
 
 

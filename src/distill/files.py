@@ -109,10 +109,10 @@ def no_room(path: Path, error: Exception) -> DataError:
     """Says that a file or folder cannot be written, and how many bytes are free where it should go."""
     folder = next(parent for parent in path.absolute().parents if parent.is_dir())
     return DataError(
-        "There is no room to write; nothing half-written is left.",
+        "There is no room to write; no incomplete file is left.",
         where=str(path),
         found=f"{str(error).splitlines()[0][:200]}; {shutil.disk_usage(folder).free:,} bytes are free in {folder}",
-        remedy="Make room or choose another folder (paths.data, paths.cache, paths.runs), then start again.",
+        remedy="Free some space or choose another folder (paths.data, paths.cache, paths.runs), then start again.",
     )
 
 
@@ -205,7 +205,7 @@ def _hash_of(path: Path, size: int, mtime_ns: int, inode: int) -> str:
 def _refuse_existing(path: Path) -> None:
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise DataError(
-            "There is something at the output folder already; nothing was overwritten.",
+            "The output folder already exists; nothing was overwritten.",
             where=str(path),
             remedy="Give another folder, or delete this one.",
         )

@@ -38,7 +38,7 @@ class _Copy:
         self._values += 1
         if depth > MAX_DEPTH or self._values > MAX_VALUES:
             raise DataError(
-                "A file holds more values than any of ours.",
+                "A file holds more values than distill ever writes.",
                 where=self._source,
                 expected=f"at most {MAX_VALUES:,} values, nested at most {MAX_DEPTH} deep",
                 found="more" if self._values > MAX_VALUES else "deeper ones",
@@ -54,7 +54,7 @@ class _Copy:
         if isinstance(value, (list, tuple)):
             return [self.of(item, f"{where}[{i}]"[:500], depth + 1) for i, item in enumerate(value)]
         raise DataError(
-            "A file holds something else than plain data.",
+            "A file contains something other than plain data.",
             where=where,
             expected="text, numbers, true, false, null, lists and mappings",
             found=type(value).__name__,

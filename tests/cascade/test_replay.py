@@ -81,5 +81,5 @@ def test_what_is_no_propensity_is_refused(propensity: list[float]) -> None:
     passed = run_stages(torch.zeros(6), judged, Cuts(2, 2, 2), by_rank(2))
     with pytest.raises(DataError, match="propensities"):
         estimate(passed, judged, torch.tensor(propensity), torch.zeros(6), YES, 10.0)
-    with pytest.raises(ConfigError, match="least there is"):
+    with pytest.raises(ConfigError, match="must be at least 1"):
         estimate(passed, judged, torch.ones(6), torch.zeros(6), YES, 0.5)

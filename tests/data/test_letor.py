@@ -57,7 +57,7 @@ def test_queries_by_qid(tmp_path: Path) -> None:
         ("1 0:1:3\n", "1\n", "rank.train:1"),
         ("1 -1:3\n", "1\n", "negative index"),
         ("1 0:1\n0 1:1\n", "3\n", "do not add up"),
-        ("1 0:1\n0 1:1\n", None, "not known which query"),
+        ("1 0:1\n0 1:1\n", None, "do not say which query"),
         ("1 qid:1 0:1\n0 qid:2 1:1\n0 qid:1 1:1\n", None, "not together"),
         ("1 0:1\n", "x\n", "not a number"),
     ],
@@ -116,7 +116,7 @@ def test_a_file_of_validation_and_a_teacher_s_scores(tmp_path: Path) -> None:
     assert raw.schema.teacher.columns == {"relevance": "teacher_score"}
     (tmp_path / "vali.txt.scores").write_text("1 2 4")
     assert source.fingerprint() != before
-    with pytest.raises(ConfigError, match="Folds are cut from the training file alone"):
+    with pytest.raises(ConfigError, match="Folds are cut only from the training file"):
         LetorSource(str(tmp_path), val="vali.txt", folds=3)
 
 

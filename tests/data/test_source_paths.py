@@ -164,7 +164,7 @@ def test_folds_are_cut_from_train(days: Path) -> None:
     [(ColumnSplit("user"), "val"), (WholeSplit(), "test"), (KFoldSplit(), "test")],
 )
 def test_rules_that_cannot_cut_are_refused(days: Path, rule: SplitRule, apart: str) -> None:
-    with pytest.raises(ConfigError, match="cannot cut") as caught:
+    with pytest.raises(ConfigError, match="cannot split off") as caught:
         make(days, {"train": "logs/day=0", apart: "logs/day=1"}, rule)
     assert caught.value.where == "data.adapter.split"
 
@@ -208,7 +208,7 @@ def test_what_names_no_files_is_refused(days: Path, source: Any, problem: str) -
 
 
 def test_a_file_is_of_one_split(days: Path) -> None:
-    with pytest.raises(DataError, match="A file is of two splits") as caught:
+    with pytest.raises(DataError, match="A file is in two splits") as caught:
         make(days, {"train": "logs", "test": "logs/day=3"}).write_raw(days)
     assert "day=3" in str(caught.value.found)
 

@@ -157,7 +157,7 @@ def test_differences_of_times(a: Any, b: Any, more: dict[str, Any], wanted: floa
         (("match", (False, False)), ([["a"]], ["a"]), "cannot be ids"),
         (("ratio", (False, False)), (["a"], [1]), "no numbers"),
         (("ratio", (False, False)), ([float("nan")], [1.0]), "not finite"),
-        (("difference", (False, False), "hours"), ([1], ["2024-01-01"]), "what it counts"),
+        (("difference", (False, False), "hours"), ([1], ["2024-01-01"]), "without a unit"),
         (("difference", (False, False), "hours"), ([True], ["2024-01-01"]), "no times"),
         (("difference", (False, False), "hours"), (["soon"], ["2024-01-01"]), "cannot be read"),
         (("difference", (False, False), "hours", "seconds"), ([2**62], ["2024-01-01"]), "out of range"),

@@ -85,7 +85,7 @@ def ray_engine() -> Iterator[RayEngine]:
 def test_on_ray(ray_engine: RayEngine) -> None:
     check(ray_engine)
     assert ray_engine.portions([3, 4]) == [[3], [4]]
-    with pytest.raises(ConfigError, match="in this process already"), RayEngine.started(SMALL):
+    with pytest.raises(ConfigError, match="already running in this process"), RayEngine.started(SMALL):
         pass
 
 

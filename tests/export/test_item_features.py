@@ -149,7 +149,7 @@ def test_an_empty_catalogue_and_what_has_no_vectors(log: Log, tmp_path: Path) ->
         export_items(trained, tmp_path / "empty", empty, None, False, bars)
         assert len(ItemFeatures.load(tmp_path / "empty")) == 0
         assert ItemFeatures.load(tmp_path / "empty").positions(["i1"]).tolist() == [-1]
-        with pytest.raises(ConfigError, match="have no deltas"):
+        with pytest.raises(ConfigError, match="cannot have deltas"):
             export_items(trained, tmp_path / "delta", empty, tmp_path / "empty", False, bars)
         for option in ({"kind": "int8"}, {"key_value": True}, {"index": "flat"}):
             with pytest.raises(ConfigError, match="reads request and item together"):

@@ -234,7 +234,7 @@ def test_made_fields_are_those_of_the_best_on_a_device(first_days: Days, model: 
         (0, {"codes": ["x"]}, r"two types(.|\n)*candidates, row 0, column 'code'(.|\n)*text, as in column 'codes'"),
         (0, {"budget": float("nan")}, r"not finite(.|\n)*column 'budget'"),
         (1, {"seen": ["2024-01-01"]}, None),
-        (1, {"added": [7.5]}, r"what it counts(.|\n)*candidates, row 0, column 'added'(.|\n)*epoch"),
+        (1, {"added": [7.5]}, r"without a unit(.|\n)*candidates, row 0, column 'added'(.|\n)*epoch"),
         (1, {"tags": None}, r"raw column is missing(.|\n)*candidates, column 'tags'"),
         (0, {"born": None}, r"raw column is missing(.|\n)*request, column 'born'"),
     ],

@@ -80,7 +80,7 @@ def test_seeds_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     before = content["seconds"]
     run_script("scripts/backtest.py", *command)
     assert json.loads((out / "backtest.json").read_text())["seconds"] == before  # not those of looking at what is there
-    assert "named once" in message_of(capsys, "scripts/backtest.py", *command, "seed=3")
+    assert "given once" in message_of(capsys, "scripts/backtest.py", *command, "seed=3")
 
 
 @pytest.mark.slow

@@ -116,10 +116,10 @@ def test_what_no_data_could_make_right_is_refused_without_any(overrides: list[st
     ("overrides", "where", "says"),
     [
         (["callbacks.weight_average=0.9"], "callbacks.weight_average", "have no average"),
-        (["model.init_from=FOLDER/old.ckpt"], "model.init_from", "rows of elsewhere"),
-        (["+model.vectors.item.path=FOLDER/old.ckpt"], "model.vectors.item", "rows of elsewhere"),
+        (["model.init_from=FOLDER/old.ckpt"], "model.init_from", "rows from elsewhere"),
+        (["+model.vectors.item.path=FOLDER/old.ckpt"], "model.vectors.item", "rows from elsewhere"),
         (["teacher=trained", "teacher.model.init_from=FOLDER/old.ckpt"], "teacher.model.init_from", "elsewhere"),
-        (["teacher=cotrained", "loss=pfd"], "embedding.sharding", "whole embedding tables only"),
+        (["teacher=cotrained", "loss=pfd"], "embedding.sharding", "need whole embedding tables"),
     ],
 )
 def test_what_sharded_tables_cannot_do_is_refused(overrides: list[str], where: str, says: str, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_runs_on_different_data_are_refused_unless_told(runs: Path, capsys: pyte
         run_script("scripts/compare.py", *places)
     assert stop.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "The runs are of different data" in said
+    assert "The runs use different data" in said
     assert "data yester: alone (seed 5)" in said
     assert "--different-data" in said
     run_script("scripts/compare.py", *places, "--different-data", "--sort", "click/auc", "--out", str(runs / "out"))

@@ -107,9 +107,9 @@ def test_two_processes_learn_what_one_does(root: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (["loss=hard"], "does not listen"),
+        (["loss=hard"], "learn from the cotrained teacher"),
         (["model=dcn_v2"], "Only a pre-ranker"),
-        (["teacher.share_embeddings=false"], "all of them are the models' own"),
+        (["teacher.share_embeddings=false"], "every table is already separate"),
         (["teacher.own_embeddings=[nobody]"], "nobody"),
         (["model.net.embedding_dim=8"], "different widths"),
         (["embedding.sharding=row_wise"], "whole embedding tables"),

@@ -174,7 +174,7 @@ def test_logged_positions_are_an_order_and_no_probability(root: Path, tmp_path: 
                 "data.schema={root}/schema.yaml",
                 "data.source={train:'{root}/days/2.parquet',val:'{root}/days/3.parquet'}",
             ],
-            ["whatever split they are of", "files of train, val"],
+            ["have no splits", "files of train, val"],
         ),
         (
             ["data=parquet", "data.schema=a", "data.source={train:a}", "each=true"],

@@ -169,9 +169,9 @@ def test_a_delta_from_the_command_line(root: Path) -> None:
         (["what=items"], "Name the files of the catalogue"),
         (["what=items", "items=nowhere.parquet"], "nowhere.parquet"),
         (["item_type=int4"], "item_type"),
-        (["item_type=int8"], "change nothing"),
-        (["in_parts=false"], "nothing to leave together"),
-        (["base=somewhere"], "change nothing"),
+        (["item_type=int8"], "have no effect"),
+        (["in_parts=false"], "the option has no effect"),
+        (["base=somewhere"], "have no effect"),
         (["what=items", "items=nowhere.parquet", "whole_catalogue=true"], "whole_catalogue"),
         (["what=items", "items=nowhere.parquet", "compile_for=[cpu]"], "compile_for"),
         (["items=ITEMS", "index=flat", "compile_for=[tpu]"], "compile_for"),
@@ -207,7 +207,7 @@ def test_a_bundle_is_not_made_of_a_bundle(root: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         run_script("scripts/export.py", "trainer=cpu", f"path={root / 'bundle'}", f"out={root / 'again'}",
                    *path_arguments(root))  # fmt: skip
-    assert "is made of a checkpoint" in capsys.readouterr().err
+    assert "made from a checkpoint" in capsys.readouterr().err
 
 
 @pytest.mark.slow

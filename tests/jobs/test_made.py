@@ -120,7 +120,7 @@ CASES = [
     ({"type": "match", "of": [{"column": "ts", "side": "request"}, "brand"]},
      ["two types", "expected: numbers, as in column 'ts'", "column 'brand' (field 'made')"]),
     ({"type": "difference", "of": [{"column": "ts", "side": "request"}, "age"], "unit": "hours"},
-     ["what it counts", "column 'ts' (field 'made')", "row 0"]),
+     ["without a unit", "column 'ts' (field 'made')", "row 0"]),
     ({"type": "match", "of": [{"column": "user", "side": "candidate"}, "brand"]},
      ["wrong type", "column 'user' (field 'made', made.of)"]),
 ]  # fmt: skip

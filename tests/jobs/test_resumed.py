@@ -72,7 +72,7 @@ def test_another_command_is_refused_and_leaves_every_file_as_it_was(
     (folder,) = run_dirs(root, "done")
     before = _contents(folder)
     message = _refused(capsys, *_arguments(root, "done"), *changes, "resume=last")
-    assert "another run than the one that it is to go on with" in message
+    assert "differs from that of the run that it should resume" in message
     first, second = message.split("found: now:")
     assert then in first
     assert now in second
@@ -101,7 +101,7 @@ def test_a_folder_that_does_not_say_what_its_run_was_is_refused(
         (folder / name).write_text(content)
     before = _contents(folder)
     message = _refused(capsys, *_arguments(root, "done"), f"resume={folder}")
-    assert "does not say what its run was" in message
+    assert "does not contain the record of its run" in message
     assert str(folder / name) in message
     assert _contents(folder) == before
 

@@ -203,14 +203,14 @@ def test_what_does_not_fit_the_model(root: Path, tmp_path: Path) -> None:  # noq
     file = write(tmp_path / "v.parquet", ["i10", "i11"], drawn(2, 5))
     with pytest.raises(ConfigError, match="narrower"):
         start(root, model, file)
-    with pytest.raises(ConfigError, match="rows are of raw values"):
+    with pytest.raises(ConfigError, match="rows for raw values"):
         start(root, model, file, "brand")
     with pytest.raises(DataError, match="too few"):
         start(root, built(root, 4)[0], file)
     write(tmp_path / "w.parquet", ["i10"], [[1.0]], vector="v")
     with pytest.raises(DataError, match="column 'vector'"):
         start(root, model, VectorFile(tmp_path / "w.parquet"))
-    with pytest.raises(ConfigError, match="can begin with vectors"):
+    with pytest.raises(ConfigError, match="can start with vectors"):
         start(root, torch.nn.Linear(1, 1), file)
 
 
@@ -218,8 +218,8 @@ def test_what_does_not_fit_the_model(root: Path, tmp_path: Path) -> None:  # noq
     ("value", "says"),
     [
         ("{path: nowhere.parquet}", "The file of start vectors does not exist."),
-        ("{path: 5}", "Start vectors are a file of a table."),
-        ("{path: x.parquet, freeze: true}", "Start vectors are a file of a table."),
+        ("{path: 5}", "The start vectors of a table must be a file."),
+        ("{path: x.parquet, freeze: true}", "The start vectors of a table must be a file."),
     ],
 )
 def test_a_config_that_names_no_file(

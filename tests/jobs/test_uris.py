@@ -83,7 +83,7 @@ seed: ${{oc.select:nothing,3}}
     ("config", "where", "words"),
     [
         ("{data: {source: 'ftp://host/x'}}", "data.source", "scheme"),
-        (f"{{step: {STORE}/x}}", "step", "takes no URI"),
+        (f"{{step: {STORE}/x}}", "step", "does not accept a URI"),
         (f"{{data: {{schema: {STORE}/none.yaml}}}}", "data.schema", "no such file"),
         ("{out: 's3://shop/../x'}", "out", "lacks a name"),
     ],

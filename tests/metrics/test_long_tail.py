@@ -43,7 +43,7 @@ def test_bands_hold_their_shares_and_keep_equal_items_together() -> None:
 
 @pytest.mark.parametrize("shares", [(0.8, 0.5), (0.0, 0.5), (0.5, 1.0)])
 def test_bad_shares_are_refused(shares: tuple[float, float]) -> None:
-    with pytest.raises(ConfigError, match="Bands of popularity"):
+    with pytest.raises(ConfigError, match="popularity bands"):
         exposures(1, 2).bands(shares)
 
 

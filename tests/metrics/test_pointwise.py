@@ -87,7 +87,7 @@ def test_wrong_configuration_is_refused(table: Table) -> None:
         AUC(tasks=["like"])(Evaluation(table([2]), TASKS))
     with pytest.raises(ConfigError, match="do not match the logits"):
         AUC()(Evaluation(table([2]), ["click"]))
-    with pytest.raises(ConfigError, match="unknown group"):
+    with pytest.raises(ConfigError, match="cannot group by this"):
         GroupedAUC(by="item")  # type: ignore[arg-type]
 
 

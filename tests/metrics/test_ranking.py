@@ -77,5 +77,5 @@ def test_unusable_cutoffs_are_refused(ks: list[int]) -> None:
 
 
 def test_unknown_order_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown number"):
+    with pytest.raises(ConfigError, match="cannot be ordered by this"):
         NDCG(by="prob")  # type: ignore[arg-type]

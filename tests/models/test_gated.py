@@ -74,8 +74,8 @@ def test_groups_have_one_weight() -> None:
     [
         ("model.net.fields=[nothing]", "cannot be selected"),
         ("model.net.fields=[]", "cannot be selected"),
-        ("model.net.groups={a: [user], b: [user]}", "do not share out"),
-        ("model.net.groups={user: [age]}", "do not share out"),
+        ("model.net.groups={a: [user], b: [user]}", "do not cover"),
+        ("model.net.groups={user: [age]}", "do not cover"),
     ],
 )
 def test_what_cannot_be_selected_is_refused(option: str, message: str) -> None:

@@ -179,7 +179,7 @@ def test_a_fixed_temperature_is_not_learned() -> None:
     assert not [n for n, _ in model.named_parameters() if "log_scale" in n]
     logits = model(make_batch(_schema())).logits
     assert bool((logits.abs() <= 10.0 + 1e-4).all())
-    with pytest.raises(ConfigError, match="temperature is positive"):
+    with pytest.raises(ConfigError, match="temperature must be positive"):
         build("two_tower", _schema(), "model.net.temperature=0")
 
 

@@ -206,7 +206,7 @@ def test_a_sequence_of_a_table_that_no_candidate_has_is_queried_by_all_its_field
 
 def test_what_does_not_fit_is_refused() -> None:
     schema = make_schema()
-    with pytest.raises(ConfigError, match="behind a trunk"):
+    with pytest.raises(ConfigError, match="need a trunk"):
         build("dnn", schema, "model.net.tower_units=[8]")
     with pytest.raises(ConfigError, match="two gates"):
         build("final_mlp", schema, "model.net.body.contexts=[[item]]")

@@ -33,7 +33,7 @@ def test_what_is_no_similarity_is_refused() -> None:
     with pytest.raises(ConfigError, match="Unknown similarity"):
         Similarity("euclid", 1, 4, None)  # type: ignore[arg-type]
     for wrong in (0.0, -1.0):
-        with pytest.raises(ConfigError, match="temperature is positive"):
+        with pytest.raises(ConfigError, match="temperature must be positive"):
             Similarity("dot", 1, 4, wrong)
     Similarity("dot", 1, 4, 0.5)
 

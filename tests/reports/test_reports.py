@@ -134,6 +134,35 @@ def test_seeds_that_share_their_test_requests_do_not_count_as_independent() -> N
     assert PairedTest(-1.959964, 1.0, 9).p == pytest.approx(0.05, abs=1e-6)
     assert not PairedTest(-1.959964, 1.0, 9).significant
     assert PairedTest(-2.1, 1.0, 9).significant
+    assert not PairedTest(-2.1, 1.0, 9, few=True).significant
+
+
+def test_seeds_that_share_their_test_requests_are_few_together() -> None:
+    """Three seeds of 12 requests: the same 12, or 36."""
+    seeds = [replace(SUMMARY, seed=s, differences={"best@1": Difference(0.03, 0.003, 12)}) for s in range(3)]
+    assert paired_tests(seeds)["best@1"].few
+    own = [replace(run, dataset=str(run.seed)) for run in seeds]
+    assert not paired_tests(own)["best@1"].few
+    assert paired_tests(own)["best@1"].significant
+    text = comparison_markdown(compare(seeds), ["best@1"])
+    assert "Fewer than 30 requests count" in text
+    assert "*" not in text
+
+
+def test_a_metric_that_no_row_has_is_left_out_and_named(tmp_path: Path) -> None:
+    values = {role: {**of, "like/auc": math.nan} for role, of in SUMMARY.metrics.items()}
+    rows = compare([replace(SUMMARY, metrics=values)])
+    lines = comparison_markdown(rows, ["click/auc", "like/auc"]).splitlines()
+    assert "like/auc" not in lines[0]
+    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
+    assert "Not defined in any row, and left out: like/auc." in lines[-1]
+    assert "like/auc" in comparison_markdown(compare([SUMMARY]), ["like/auc"]).splitlines()[0]  # the control has it
+    console = Console(width=160, record=True)
+    table = comparison_table(rows, ["click/auc", "like/auc"], "runs")
+    console.print(table)
+    assert "like" not in console.export_text().split("left out")[0]
+    draw_comparison(rows, ["like/auc"], tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000
     flat = replace(SUMMARY, differences={"best@1": Difference(0.0, 0.0, 9)})
     assert paired_tests([flat]) == {}
 

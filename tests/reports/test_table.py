@@ -42,7 +42,7 @@ def test_shares_fit_a_column() -> None:
 
 def test_a_diverged_loss_does_not_wreck_the_table() -> None:
     metrics = {role: {"click/auc": 0.7, "click/logloss": 7.123456e27} for role in ("teacher", "control", "distilled")}
-    differences = {"click/logloss": Difference(-6.123456e27, 1.23456e27, 10)}
+    differences = {"click/logloss": Difference(-6.123456e27, 1.23456e27, 40)}
     run = run_of(metrics, differences=differences, gap_recovered={"click/logloss": -159.96})
     text = printed(run)
     assert "7.1e+27" in text
@@ -94,6 +94,57 @@ def test_how_many_requests_count_is_said_where_not_all_do() -> None:
     console = Console(width=160, record=True)
     console.print(comparison_table(compare([run]), ["click/recall@20", "teacher_recall@20_10"], "runs"))
     assert "click/recall@20 1,488 of 2,000" in console.export_text()
+
+
+def test_a_metric_and_a_cost_that_no_model_has_are_left_out() -> None:
+    values = {"click/auc": 0.7, "like/auc": math.nan}
+    run = run_of({"model": values}, cost={"model": {"item_bytes": 64.0}})
+    lines = printed(run).splitlines()
+    assert not [line for line in lines if line.startswith("like/auc") or "–" in line]
+    assert "Not defined on these rows, and left out: like/auc." in " ".join(lines)
+    assert [line.split() for line in lines if line.startswith("bytes/item")] == [["bytes/item", "64"]]
+    assert not [line for line in lines if line.startswith("ms for")]
+    some = printed(run_of({"control": values, "distilled": {**values, "like/auc": 0.6}}))
+    assert [line.split()[1] for line in some.splitlines() if line.startswith("like/auc")] == ["–"]
+
+
+def test_few_requests_make_neither_a_star_nor_a_share() -> None:
+    metrics = {role: {"click/auc": 0.7, "buy/auc": 0.7} for role in ("teacher", "control", "distilled")}
+    differences = {"click/auc": Difference(0.1, 0.01, 30), "buy/auc": Difference(0.1, 0.01, 29)}
+    run = run_of(
+        metrics, differences=differences, teacher_lead=differences, gap_recovered={"click/auc": 0.5}, requests=30
+    )
+    text = printed(run)
+    rows = {line.split()[0]: line.split()[4:] for line in text.splitlines() if "/auc" in line}
+    assert rows["click/auc"] == ["50%", "+0.1000±0.0100*"]
+    assert rows["buy/auc"] == ["too", "few", "+0.1000±0.0100"]
+    assert "Where fewer than 30 requests count, there are too few" in " ".join(text.split())
+    few = dict.fromkeys(("click/auc", "buy/auc"), Difference(0.1, 0.01, 9))
+    none = printed(run_of(metrics, differences=few, teacher_lead=few, requests=9))
+    assert "*" not in none.replace("for a *", "").replace(", * where", "")
+    assert "No gap: too few requests to tell" in " ".join(none.split())
+
+
+@pytest.mark.parametrize(("width", "shown"), [(60, 1), (80, 2), (120, 5), (None, 8)])
+def test_a_narrow_terminal_leaves_out_the_last_columns_and_names_them(width: int | None, shown: int) -> None:
+    metrics = ["click/auc", "click/recall@20", "stage_recall@20_exposed", "teacher_recall@20_10", "best_recall@20_10"]
+    roles = ("teacher", "control", "distilled")
+    run = run_of(
+        {role: dict.fromkeys(metrics, 0.61592) for role in roles},
+        cost={role: {"candidate_flops": 405660.0} for role in roles},
+        gap_recovered=dict.fromkeys(metrics, 0.89),
+    )
+    console = Console(width=width or 200, record=True)
+    table = comparison_table(compare([run]), metrics, "1 run", width)
+    console.print(table)
+    text = console.export_text()
+    assert "…" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= (width or 200)
+    heads = [str(column.header).replace("\n", "") for column in table.columns[3:]]
+    assert heads == [*metrics, "kFLOPs/cand.", "bytes/item", "ms for1,000"][: len(heads)]
+    assert len(heads) >= shown
+    assert all(name.replace("/", "/") in " ".join(text.split()) for name in metrics[len(heads) :])
+    assert text.count("0.6159") == 3 * min(len(heads), len(metrics))
 
 
 def test_a_difference_is_shown_where_no_gap_is() -> None:

@@ -164,7 +164,7 @@ def test_not_a_schema(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"cannot be read as YAML(.|\n)*bad\.yaml"):
         load_schema(path)
     path.write_text("- 1")
-    with pytest.raises(SchemaError, match=r"is a mapping(.|\n)*list"):
+    with pytest.raises(SchemaError, match=r"must be a mapping(.|\n)*list"):
         load_schema(path)
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(SchemaError, match=r"bad\.yaml"):

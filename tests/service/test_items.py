@@ -59,7 +59,7 @@ def test_an_item_is_replaced_and_their_number_bounded(b0: Any) -> None:
         ({k: v for k, v in NEW.items() if k != "item"}, "no keys"),
         ({**NEW, "item": ["i60"] * 6}, "twice"),
         ({**NEW, "item": [1, 2, 3, 4, 5, 6]}, "type"),
-        ({**NEW, "item": [None, "a", "b", "c", "d", "e"]}, "texts, or integers"),
+        ({**NEW, "item": [None, "a", "b", "c", "d", "e"]}, "all text or all integers"),
         ({k: v for k, v in NEW.items() if k != "brand"}, "missing"),
         (None, "kind"),
     ],

@@ -31,7 +31,7 @@ def test_a_failed_write_keeps_the_previous_file_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match=r"No space left.*\n.*Make room"):
+    with pytest.raises(DataError, match=r"No space left.*\n.*Free some space"):
         AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "epoch": 2}, path)
     monkeypatch.undo()
     assert read_checkpoint(path)["epoch"] == 1

@@ -83,7 +83,7 @@ def test_a_chain_by_name_leaves_the_second_head_alone(schema: Schema) -> None:
 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_models_whose_heads_cannot_be_told_apart_are_refused(name: str, schema: Schema) -> None:
-    with pytest.raises(ConfigError, match="head of its own") as error:
+    with pytest.raises(ConfigError, match="separate head") as error:
         _built(name, schema)
     assert error.value.where == "model.head"
 

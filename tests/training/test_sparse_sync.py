@@ -108,5 +108,5 @@ def test_the_bytes_are_those_of_the_formula(found: Found, case: str) -> None:
 
 def test_nodes_of_different_sizes_are_refused(found: Found) -> None:
     for rank in found["uneven"]:
-        assert "Every node must run as many ranks." in rank["refused"]
+        assert "Every node must run the same number of ranks." in rank["refused"]
         assert "3, 1" in rank["refused"]

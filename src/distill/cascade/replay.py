@@ -87,13 +87,15 @@ def estimate(
         KDD 2018, arXiv:1804.10488. Effective sample size: Kish, Survey Sampling, 1965.
     """
     if not clip >= 1:
-        raise ConfigError("A weight of 1 is the least there is.", where="clip", expected="1 or more", found=f"{clip:g}")
+        raise ConfigError(
+            "The clip of weights must be at least 1.", where="clip", expected="1 or more", found=f"{clip:g}"
+        )
     known = ~propensity.isnan()
     if not bool(known.any()) or bool(((propensity <= 0) | (propensity > 1)).any()):
         raise DataError(
-            "The propensities are none.",
+            "The values are not propensities.",
             where="propensity",
-            expected="numbers in (0, 1], null where they are not known",
+            expected="numbers in (0, 1], null where unknown",
             found="only nulls" if not bool(known.any()) else f"{float(propensity[known].min())} among them",
         )
     index, num_requests = judged.index, judged.num_requests

@@ -96,4 +96,6 @@ def _require(path: Path, digest: str) -> None:
     except OSError as error:
         found = str(error)
     if found != digest:
-        raise DataError("A file is not what was written.", where=str(path), expected=f"blake2b {digest}", found=found)
+        raise DataError(
+            "A file has changed since it was written.", where=str(path), expected=f"blake2b {digest}", found=found
+        )

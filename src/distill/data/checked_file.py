@@ -224,7 +224,7 @@ def _runs(chunks: Sequence[_Chunk]) -> list[list[_Chunk]]:
 
 def _changed(where: str, expected: str, found: str) -> DataError:
     return DataError(
-        "A Parquet file cannot be read: it is not what was written.",
+        "A Parquet file cannot be read: it has changed since it was written.",
         where=where,
         expected=f"checksum {expected}",
         found=f"checksum {found}",

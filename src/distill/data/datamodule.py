@@ -276,7 +276,7 @@ class RankingDataModule(LightningDataModule):
         changed = [name for name in now if now[name] != then.get(name)]
         if changed:
             raise ConfigError(
-                "The checkpoint is from the middle of an epoch that was read in another way.",
+                "The checkpoint is from the middle of an epoch that was read with other settings.",
                 where=", ".join(_KEYS.get(name, f"data.loader.{name}") for name in changed),
                 expected=", ".join(f"{name}={then.get(name)}" for name in changed),
                 found=", ".join(f"{name}={now[name]}" for name in changed),
@@ -321,7 +321,7 @@ def _check_reload(trainer: Trainer) -> None:
     every = _setting(trainer, "reload_dataloaders_every_n_epochs")
     if every != 1 and trainer.max_epochs != 1:
         raise ConfigError(
-            "Every epoch would see the order of the first.",
+            "Every epoch would repeat the order of the first.",
             where="reload_dataloaders_every_n_epochs",
             expected="1",
             found=str(every),

@@ -90,7 +90,7 @@ def _read_schema(root: Path, manifest: Manifest) -> Schema:
     found = content_fingerprint(text, manifest.encodings, {**dict(manifest.splits.items()), "items": manifest.items})
     if found != manifest.fingerprint:
         raise DataError(
-            "The schema is not the one that the data was prepared with.",
+            "The schema differs from the one that the data was prepared with.",
             where=str(path),
             expected=f"the text that makes the fingerprint {manifest.fingerprint}",
             found=f"one that makes {found}",
@@ -107,7 +107,7 @@ def _check_sizes(schema: Schema, encodings: SavedEncodings, root: Path) -> None:
         size = encodings.size_of(field) if encodings.knows(field) else None
         if size is None or field.size != size:
             raise DataError(
-                "The number of ids or bins of a field is not that of its encoding.",
+                "A field has another number of ids or bins than its encoding.",
                 where=f"{root / SCHEMA_FILE}, field {field.name!r}",
                 expected="an encoding of it in the manifest" if size is None else f"size: {size}",
                 found=f"size: {field.size}",

@@ -252,7 +252,7 @@ class Dataset:
         found = self._checksums[path.parent].get(path.name)
         if found is None or found.blake2b != part.blake2b:
             raise DataError(
-                "The checksums are not those of the part files.",
+                "The checksums do not match the part files.",
                 where=f"{path.parent / CHECKSUMS_FILE}, {path.name}",
                 expected=f"of the file with blake2b {part.blake2b}, which {MANIFEST_FILE} names",
                 found="none" if found is None else f"of one with {found.blake2b}",

@@ -198,7 +198,7 @@ def _check_whole(top: Path) -> None:
     table = next(filter(None, map(table_named, top.absolute().parents)), None)
     if table is not None:
         raise DataError(
-            f"A part of a table of {table.format} is named.",
+            f"The path names only a part of a {table.format} table.",
             where=str(top),
             expected="the whole table: its folder also holds files whose rows are deleted or replaced",
             found=f"a file or folder in {table.path}",

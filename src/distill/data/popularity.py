@@ -53,7 +53,7 @@ class ItemExposures:
         """
         if any(not low < high for low, high in zip((0.0, *shares), (*shares, 1.0), strict=True)):
             raise ConfigError(
-                "Bands of popularity are not divided like this.",
+                "The bounds of the popularity bands are wrong.",
                 where="metrics.metrics.*.shares",
                 expected="ascending shares between 0 and 1, such as [0.5, 0.8]",
                 found=str(list(shares)),

@@ -123,7 +123,7 @@ class DateSplit:
             and val >= test
         ):
             raise ConfigError(
-                "Val begins before test.",
+                "Val must begin before test.",
                 where="data.adapter.split.val",
                 expected=f"a date before that of test, {self.test}",
                 found=str(self.val),
@@ -157,6 +157,9 @@ def instant(text: str, where: str) -> int:
 
     Raises:
         ConfigError: It is not such text.
+
+    >>> instant("1970-01-02T00:00:00Z", "data.adapter.split.test")
+    86400000000
     """
     try:
         return int(to_instants(pa.array([text])).cast(pa.int64())[0].as_py())
@@ -232,7 +235,7 @@ class KFoldSplit:
         require_integer("data.adapter.split.seed", self.seed, least=0, most=2**62)
         if self.by not in ("request", "user"):
             raise ConfigError(
-                "Folds are not cut by this.",
+                "Folds cannot be cut by this.",
                 where="data.adapter.split.by",
                 expected="request or user",
                 found=str(self.by),
@@ -267,7 +270,7 @@ def check_cuts(rule: SplitRule, given: Collection[str]) -> None:
         and (isinstance(rule, ColumnSplit | WholeSplit) or (isinstance(rule, KFoldSplit) and "test" in given))
     ):
         raise ConfigError(
-            f"This rule cannot cut {' and '.join(wanted)} from the training files.",
+            f"This rule cannot split off {' and '.join(wanted)} from the training files.",
             where="data.adapter.split",
             expected="time, user_time, random, dates or files; k_fold where test has no files of its own",
             found=type(rule).__name__,

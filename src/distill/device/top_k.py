@@ -110,7 +110,7 @@ class DeviceTopK:
                 where="trusted",
                 expected="true, for a bundle of your own",
                 found="false",
-                remedy="Say trusted=True, or use distill.serving.Bundle, which runs no code of a bundle.",
+                remedy="Pass trusted=True, or use distill.serving.Bundle, which runs no code from a bundle.",
             )
         place, program, items = device_of(device), bundle.manifest.top_k, bundle.items
         if program is None:

@@ -50,7 +50,7 @@ class DeclaredColumns:
             place: Of the array.
 
         Raises:
-            DataError: A value cannot be taken as what the column is declared to be.
+            DataError: A value cannot be read as what the column is declared to be.
         """
         if name in self._delimiters and _may_be_text(array.type):
             array = split_text(self._with_nulls(array.cast(pa.string())), self._delimiters[name])
@@ -116,7 +116,7 @@ def _as_declared(array: pa.Array, kind: pa.DataType, place: Place) -> pa.Array:
 
     def unfit(position: int, error: pa.ArrowInvalid) -> DataError:
         return DataError(
-            f"A value cannot be taken as {wanted}, which the schema declares.",
+            f"A value cannot be read as {wanted}, which the schema declares.",
             where=place.at(position),
             found=f"{array[position].as_py()!r:.200}: {str(error).splitlines()[0]:.200}",
             remedy=f"Correct the value, or `raw.columns` in the schema: {place.column} is stored as {found}.",

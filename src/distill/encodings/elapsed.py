@@ -62,7 +62,7 @@ def _of_numbers(array: pa.Array, place: Place, epoch: Epoch | None, nan_is_missi
         if not len(known := np.flatnonzero(~null_mask(array))):
             return np.zeros(len(array), np.int64), null_mask(array)
         raise DataError(
-            "A time is a number, and nothing says what it counts.",
+            "A time is a number without a unit.",
             where=place.at(int(known[0])),
             expected="timestamps, dates or ISO 8601 text, or `made.epoch` on the field",
             found=repr(array[int(known[0])].as_py()),

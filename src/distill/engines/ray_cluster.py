@@ -37,7 +37,7 @@ class RayOptions:
         given = [name for name in ("workers", "object_store_bytes") if getattr(self, name) is not None]
         if self.address is not None and given:
             raise ConfigError(
-                "A cluster that is there has its size already.",
+                "The size of an existing cluster cannot be set.",
                 where=", ".join(f"{self.prefix}{name}" for name in given),
                 expected=f"null with {self.prefix}address",
                 found=f"{self.prefix}address={self.address}",
@@ -68,7 +68,7 @@ def connected(options: RayOptions) -> Iterator[ModuleType]:
     """
     ray = _ray(options.asked_by)
     if ray.is_initialized():
-        raise ConfigError("Ray runs in this process already.", where=options.asked_by, remedy="End it before.")
+        raise ConfigError("Ray is already running in this process.", where=options.asked_by, remedy="End it before.")
     _connect(ray, options)
     try:
         yield ray

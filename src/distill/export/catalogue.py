@@ -74,7 +74,7 @@ class Catalogue:
         key = self.trained.schema.keys.item
         if key is None:
             raise ConfigError(
-                "Nothing says which column names an item.",
+                "The schema does not say which column holds the item.",
                 where="items",
                 expected="`keys.item` in the schema that the model was trained with",
             )
@@ -202,7 +202,7 @@ def check_distinct(keys: pa.ChunkedArray, source: str, column: str) -> None:
     if len(twice) == 0:
         return
     raise DataError(
-        "An item stands in the catalogue more than once.",
+        "An item occurs in the catalogue more than once.",
         where=f"{source}, column {column!r}",
         expected="each item once",
         found=f"{twice[0]['values'].as_py()!r}, {twice[0]['counts'].as_py()} times; {len(twice):,} such items",

@@ -35,7 +35,7 @@ def read_rerank(given: Mapping[str, Any] | None) -> Rerank | None:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(
-            "The options of re-ranking are not right.",
+            "The options of re-ranking are wrong.",
             where=".".join(["rerank", *map(str, first["loc"])]),
             expected="type mmr or dpp with a trade_off, or quotas with quotas; window, vectors, quotas if wanted",
             found=first["msg"].removeprefix("Value error, "),

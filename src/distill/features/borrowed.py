@@ -98,7 +98,7 @@ def _tables_of(schema: Schema, fields: Collection[str]) -> frozenset[str]:
     unknown = sorted(set(fields) - known.keys())
     if unknown:
         raise ConfigError(
-            "Fields that are to have embeddings of their own are not there.",
+            "Some fields that should have their own embeddings do not exist.",
             where="teacher.own_embeddings",
             expected=f"embedded fields: {', '.join(known)}",
             found=", ".join(unknown),

@@ -127,7 +127,7 @@ class SearchedAttentionEncoding(TargetAttentionEncoding):
     def __post_init__(self) -> None:
         if self.top_k < 1 or self.search not in ("soft", "hard") or (self.keys and self.search == "soft"):
             raise ConfigError(
-                "A sequence cannot be searched like this.",
+                "The options of the sequence search are wrong.",
                 where="top_k, search, keys",
                 expected="top_k ≥ 1, search=soft without keys, or search=hard",
                 found=f"top_k={self.top_k}, search={self.search}, keys={dict(self.keys)}",

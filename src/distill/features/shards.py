@@ -65,7 +65,7 @@ class ShardedTable:
     def __init__(self, count: int, width: int, kind: str, index: int) -> None:
         if width % 4:
             raise ConfigError(
-                "TorchRec wants widths that are multiples of 4.",
+                "TorchRec needs widths that are multiples of 4.",
                 where="model.net.embedding_dim",
                 expected=str(-(-width // 4) * 4),
                 found=str(width),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import logging
 import os
 import sys
@@ -32,6 +31,7 @@ from distill.jobs.sweep_job import speaking_as_job
 from distill.jobs.trust import trusting
 from distill.jobs.uris import on_this_machine
 from distill.places.mirror import named_error
+from distill.screen.loading import load
 from distill.training.rendezvous import agreed_name
 
 FAILED = 2  # the exit status after an error of the user's making
@@ -118,7 +118,7 @@ def _run(module: str, cfg: DictConfig) -> object:
     packages = cfg.get("trusted")
     with trusting([str(name) for name in packages] if isinstance(packages, ListConfig) else []):
         check_values(cfg)
-        run: Callable[[DictConfig], object] = importlib.import_module(module).run
+        run: Callable[[DictConfig], object] = load(module).run
         _quiet_libraries()  # once they are there: Lightning sets the levels of its loggers when it is imported
         with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
             hydra = HydraConfig.get()

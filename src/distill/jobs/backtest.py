@@ -57,7 +57,7 @@ def _seeds(options: argparse.Namespace) -> list[int | None]:
     given = [o for o in options.overrides if o.startswith("seed=")]
     if len(set(seeds)) < len(seeds) or (options.seeds and given):
         raise ConfigError(
-            "The seeds of a backtest are different, and named once.",
+            "The seeds of a backtest must be different and given once.",
             where="--seeds",
             expected="such as --seeds 0 1 2, without seed=",
             found=" ".join([*map(str, seeds), *given]),
@@ -73,7 +73,7 @@ def _of_seed(options: argparse.Namespace, seed: int | None) -> Backtest:
     options = own
     if not 1 <= options.first < log.num_days:
         raise ConfigError(
-            "A backtest wants days to train on, and days after them.",
+            "A backtest needs days to train on and later days to measure.",
             where="--first",
             expected=f"1 to {log.num_days - 1}",
             found=str(options.first),

@@ -138,7 +138,7 @@ def check_terms(plan: FitPlan, schema: Schema, taught: Sequence[str], has_signal
     added = [f"sampling.{name}" for name, rule in plan.samplers.items() if isinstance(rule, AddedNegatives)]
     if added and schema.keys.item is None:
         raise ConfigError(
-            "Without item keys the items that a request lacks cannot be found.",
+            "Without item keys, the items that a request lacks are unknown.",
             where=", ".join(added),
             expected="keys.item in the schema",
             found="none",

@@ -198,7 +198,7 @@ def _sweep(given: Mapping[str, Any] | None) -> Sweep | None:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(
-            "The ways to fill a page are not right.",
+            "The options for filling a page are wrong.",
             where=".".join(["diversity", *map(str, first["loc"])]),
             expected="category, and trade_offs, most and window if wanted",
             found=first["msg"].removeprefix("Value error, "),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from distill.screen.loading import load
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,6 @@ def job(module: str) -> Callable[[Any], Any]:
     """Returns `run` of a module that is imported when it is called: reading a command line needs none of it."""
 
     def run(options: Any) -> Any:
-        return importlib.import_module(module).run(options)
+        return load(module).run(options)
 
     return run

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     if options.sort:
         goal = goal_of(rows, options.sort)
         rows = sorted(rows, key=lambda row: _place(row, options.sort, goal if goal.ranks else UP))
-    console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
+    console.print(comparison_table(rows, metrics, counted_runs(runs), console.width))
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         save_all(runs, rows, metrics, options.out)
@@ -75,7 +75,7 @@ def refuse_different_data(rows: Sequence[Row]) -> None:
         groups.setdefault(data, []).append(f"{row.configuration} (seed {row.over})")
     found = "; ".join(f"data {' '.join(data)}: {', '.join(dict.fromkeys(of))}" for data, of in groups.items())
     raise ConfigError(
-        "The runs are of different data: what is better on one is not comparable with what is on another.",
+        "The runs use different data, so their results are not comparable.",
         where="runs",
         expected="runs on the same datasets, with the same seeds and folds where each has data of its own",
         found=found,
@@ -108,6 +108,11 @@ def save_all(runs: Sequence[Summary], rows: Sequence[Row], metrics: Sequence[str
     write_text_atomic(folder / f"{COMPARISON}.md", comparison_markdown(rows, metrics))
     draw_comparison(rows, metrics, folder / f"{COMPARISON}.png")
     write_report(runs, rows, metrics, folder)
+
+
+def counted_runs(runs: Sequence[Summary]) -> str:
+    """Says how many runs a table is of."""
+    return f"{len(runs)} run{'s' * (len(runs) > 1)}"
 
 
 def _place(row: Row, metric: str, goal: Goal) -> float:

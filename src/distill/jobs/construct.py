@@ -60,14 +60,14 @@ def _check_options(node: Mapping[str, Any], where: str) -> None:
             )
     if node.get(_CONVERT, "all") != "all":
         raise ConfigError(
-            "Arguments are plain lists and dicts.",
+            "Arguments must be plain lists and dicts.",
             where=f"{where}.{_CONVERT}",
             expected="all",
             found=str(node[_CONVERT]),
         )
     if not isinstance(node.get(_PARTIAL, False), bool):
         raise ConfigError(
-            "A node is built whole or in part.",
+            "A node must be built completely or partially.",
             where=f"{where}.{_PARTIAL}",
             expected="true or false",
             found=str(node[_PARTIAL]),

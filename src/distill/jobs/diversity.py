@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> Ways:
     """
     if len(set(options.seeds)) < len(options.seeds) or any(o.startswith("seed=") for o in options.overrides):
         raise ConfigError(
-            "The seeds of a study are different, and named once.",
+            "The seeds of a study must be different and given once.",
             where="--seeds",
             expected="such as --seeds 0 1 2, without seed=",
             found=" ".join(map(str, [*options.seeds, *options.overrides])),
@@ -79,7 +79,7 @@ def _only(folder: Path, name: str) -> Path:
     found = sorted(folder.rglob(name))
     if len(found) != 1:
         raise DataError(
-            "A world has one dataset and one teacher.",
+            "A study needs one dataset and one teacher.",
             where=str(folder),
             expected=name,
             found=f"{len(found)} files",

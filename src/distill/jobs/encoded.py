@@ -37,7 +37,7 @@ def check_encodings(loaded: LoadedModel, path: Path, dataset: Dataset) -> None:
         known = {f.name for f in schema.fields}
         missing = [name for name in others if name not in known]
         raise SignalError(
-            "The model reads fields that the dataset does not have."
+            "The model reads fields that the dataset lacks."
             if missing
             else "The dataset is encoded in another way than the model's: its ids and numbers mean other things.",
             where=f"{path}, {dataset.root}",

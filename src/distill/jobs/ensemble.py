@@ -104,7 +104,7 @@ def _shares(members: Sequence[Path], weights: Sequence[float] | None) -> NDArray
     given = np.ones(len(members)) if weights is None else np.asarray(weights, np.float64)
     if len(members) < 2 or given.shape != (len(members),) or not (given > 0).all():
         raise ConfigError(
-            "The ensemble is not described.",
+            "The ensemble is incomplete.",
             where="teacher.members, teacher.weights",
             expected="two members or more, and a positive weight for each (or null)",
             found=f"{len(members)} members, weights {weights}",

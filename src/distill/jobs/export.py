@@ -130,7 +130,7 @@ def _check_options(cfg: DictConfig) -> None:
         idle |= {"top_k": cfg.top_k is not None, "rerank": cfg.rerank is not None}
     if given := [name for name, is_given in idle.items() if is_given]:
         raise ConfigError(
-            "These options change nothing here.",
+            "These options have no effect here.",
             where=", ".join(given),
             expected="item_type, key_value, index, top_k, engine with items; base with what=items; whole_catalogue "
             "with base; exported, compile_for, top_k, rerank with what=bundle; top_k_type with top_k",
@@ -204,7 +204,7 @@ def export_items(
     _check_items(trained, items)
     if base is not None and not isinstance(trained.model, SplitPreRanker):
         raise ConfigError(
-            "Stored features of items have no deltas, as their vectors have.",
+            "Stored item features cannot have deltas; only item vectors can.",
             where="base",
             expected="null",
             found=str(base),
@@ -213,7 +213,7 @@ def export_items(
     before = None if base is None else ItemVectors.load(_items_of(base), trained.version)
     if before is not None and (items.key_value or items.index is not None):
         raise ConfigError(
-            "A delta is item vectors alone.",
+            "A delta contains only item vectors.",
             where="key_value, index",
             remedy="Export the whole catalogue for these.",
         )

@@ -187,7 +187,7 @@ def _of_world(overrides: Sequence[str]) -> dict[str, Any]:
         default = {field.name: field.default for field in fields(FunnelSource)}.get(name)
         if name in ("requests", "days", "seed", "only_days") or type(value) is not type(default):
             raise ConfigError(
-                "The world of a study takes no such value.",
+                "The world of a study does not accept this value.",
                 where="overrides",
                 expected="data.adapter.KEY=NUMBER of conf/data/funnel.yaml but requests, days, seed and only_days",
                 found=f"{_ADAPTER}{name}={value}",

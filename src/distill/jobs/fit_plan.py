@@ -97,7 +97,7 @@ class FitPlan:
             plan = replace(plan, decoupled=cfg.model.head == "decoupled")
         if plan.init_optimizer and plan.init_from is None:
             raise ConfigError(
-                "The optimiser can only begin with the state of a checkpoint.",
+                "The optimiser state can only come from a checkpoint.",
                 where=plan.key("model.init_optimizer"),
                 expected=f"false, or a checkpoint in {plan.key('model.init_from')}",
                 found="true",
@@ -180,7 +180,7 @@ class FitPlan:
         tasks, (loss, sampling) = task_infos(schema, taught), self._parts
         if self.decoupled and not any(term.reads_scores for term in self.terms.values()):
             raise ConfigError(
-                "No term would train the head that the teacher's terms have for themselves.",
+                "No term would train the separate head of the teacher's terms.",
                 where="model.head",
                 expected="shared, or a loss with a term on the teacher's scores",
                 found="decoupled, with " + ", ".join(self.terms),
@@ -233,7 +233,7 @@ class FitPlan:
     def _must_listen(self) -> None:
         if not self.taught:
             raise ConfigError(
-                "The student does not listen to the teacher that learns beside it.",
+                "No term lets the student learn from the cotrained teacher.",
                 where="loss.terms",
                 expected="a term that reads the teacher's signals",
                 found=", ".join(self.terms),
@@ -272,7 +272,7 @@ class Cotraining:
         own, share = plain(cfg.teacher.own_embeddings), bool(cfg.teacher.share_embeddings)
         if own and not share:
             raise ConfigError(
-                "Without shared embeddings all of them are the models' own.",
+                "Without shared embeddings, every table is already separate.",
                 where="teacher.own_embeddings",
                 expected="[] with teacher.share_embeddings=false",
                 found=str(own),

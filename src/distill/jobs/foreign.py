@@ -54,7 +54,7 @@ def _raised_within(error: BaseException, package: str) -> bool:
 
 def _grammar(error: OverrideParseException) -> ConfigError:
     return ConfigError(
-        "An argument cannot be read: it is not in the grammar of overrides.",
+        "An argument cannot be parsed as an override.",
         where=error.override,
         expected="group=NAME, key=VALUE, +new.key=VALUE or ~key",
         found=_short(str(error).partition("\nSee https")[0]),
@@ -121,7 +121,7 @@ def _disk(error: OSError) -> DataError | None:
         return None
     problem, remedy = "A file or folder cannot be used.", "Check the path, and the disk that it is on."
     if error.errno in _NO_ROOM:
-        problem, remedy = "There is no room to write.", f"Make room or choose another folder ({_PLACES})."
+        problem, remedy = "There is no room to write.", f"Free some space or choose another folder ({_PLACES})."
     elif error.errno in _NO_RIGHT:
         problem = "A file or folder may not be read or written."
         remedy = f"Change its permissions, or choose another folder ({_PLACES})."

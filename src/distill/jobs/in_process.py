@@ -75,7 +75,7 @@ def _run(command: Command, overrides: list[str], config_dir: Path | None) -> Any
         if hydra.get_mode(command.config, overrides) != RunMode.MULTIRUN:
             raise
     raise ConfigError(
-        "A sweep is started from the command line.",
+        "A sweep must be started from the command line.",
         where="overrides",
         found="hydra.mode=MULTIRUN",
         remedy=f"Type distill {command.name} -m and the overrides.",

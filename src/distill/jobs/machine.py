@@ -116,7 +116,7 @@ def _check_ranks(cfg: DictConfig) -> None:
         local, world = int(os.environ.get("LOCAL_WORLD_SIZE", here)), int(os.environ["WORLD_SIZE"])
         if (local, world) != (here, here * nodes):
             raise ConfigError(
-                "The config asks for other ranks than were started.",
+                "The config asks for another number of ranks than were started.",
                 where="trainer.devices, trainer.num_nodes",
                 expected=f"trainer.devices={local} trainer.num_nodes={max(world // local, 1)}, as they were started",
                 found=f"trainer.devices={here} trainer.num_nodes={nodes}",

@@ -161,7 +161,7 @@ def _read(path: Path, parse: Any) -> Mapping[str, Any]:
 
 def _unusable(path: Path, found: str) -> DataError:
     return DataError(
-        "The folder does not say what its run was.",
+        "The folder does not contain the record of its run.",
         where=str(path),
         expected="the file that a run of train.py wrote when it began",
         found=found,

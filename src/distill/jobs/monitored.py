@@ -46,7 +46,7 @@ def check_measured(cfg: DictConfig, schema: Schema) -> None:
     parts = monitor.split("/")
     if len(parts) >= 3 and parts[-2] not in tasks:
         raise ConfigError(
-            "The monitored metric is of an unknown task.",
+            "The monitored metric belongs to an unknown task.",
             where="callbacks.monitor",
             expected=f"a task of the dataset: {', '.join(tasks)}",
             found=monitor,

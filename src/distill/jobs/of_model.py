@@ -44,7 +44,7 @@ class _OfModel:
         raw = self.source.write_raw(directory)
         if raw.apart:
             raise ConfigError(
-                "All rows of raw files are measured, whatever split they are of.",
+                "Raw files are measured completely and have no splits.",
                 where="data.source",
                 expected="the files to measure",
                 found=f"files of {', '.join(('train', *raw.apart))}",

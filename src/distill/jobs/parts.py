@@ -147,7 +147,7 @@ def build_model(
     """
     found: Callable[..., nn.Module] = model_class(net, where)
     for name in sorted(OF_BUILDER & net.keys()):
-        raise ConfigError("This is not an option of a model: the run gives it.", where=f"{where}.{name}")
+        raise ConfigError("This option cannot be set: the run supplies it.", where=f"{where}.{name}")
     given = {"schema": schema, "tables": tables} if "tables" in parameters(found) else {"schema": schema}
     model: nn.Module = construct(net, where, _model_part, **given)
     return model

@@ -35,7 +35,7 @@ def begin(root: Path, plan: Mapping[str, Any], what: str) -> None:
         )
     if found is None and root.is_dir() and any(root.iterdir()):
         raise DataError(
-            f"The folder holds something else than {what}.",
+            f"The folder contains something other than {what}.",
             where=str(root),
             expected="an empty folder, or none",
             remedy="Choose another folder (out=DIR).",

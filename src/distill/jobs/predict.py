@@ -150,10 +150,10 @@ class _Prediction:
         made = {RANK, *self._tables(()).made}
         clash = sorted(made & {*plain(self.cfg.keep), self._schema.keys.request, self._schema.keys.item} - {None})
         if clash:
-            raise ConfigError("A raw column has the name of one that is made.", where="keep", found=", ".join(clash))
+            raise ConfigError("A raw column has the name of an output column.", where="keep", found=", ".join(clash))
         if flat and self.cfg.top_k is not None:
             raise ConfigError(
-                "Rows of a flat layout are in no request, so none is the best of one.",
+                "Rows of a flat layout have no request, so there are no best rows per request.",
                 where="top_k",
                 expected="null",
                 found=str(self.cfg.top_k),

@@ -40,7 +40,7 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
 
     Raises:
         ConfigError: There is no run, or the config differs in more than may differ.
-        DataError: The folder does not say what its run was.
+        DataError: The folder does not contain the record of its run.
     """
     if not (folder / MANIFEST_FILE).exists():
         raise ConfigError(
@@ -73,7 +73,7 @@ def check_same_dataset(record: RunRecord, dataset: Dataset) -> None:
     """
     if record.dataset != dataset.fingerprint:
         raise DataError(
-            "The run was on another dataset, so it cannot go on with this one.",
+            "The run used another dataset, so it cannot be resumed with this one.",
             where=str(dataset.root),
             expected=f"fingerprint {record.dataset}, then in {record.manifest['dataset'].get('root')}",
             found=f"fingerprint {dataset.fingerprint}",
@@ -106,7 +106,7 @@ def check_command(config: DictConfig) -> None:
 
 def _another(found: Mapping[str, tuple[Any, Any]], folder: Path, remedy: str) -> ConfigError:
     return ConfigError(
-        "The command asks for another run than the one that it is to go on with; nothing was changed.",
+        "The command differs from that of the run that it should resume; nothing was changed.",
         where=", ".join(found),
         expected=f"as then, in {folder}: " + ", ".join(f"{key}={_text(then)}" for key, (then, _) in found.items()),
         found="now: " + ", ".join(f"{key}={_text(now)}" for key, (_, now) in found.items()),

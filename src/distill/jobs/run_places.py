@@ -59,11 +59,11 @@ def run_published(folder: Path, is_sweep: bool) -> Iterator[None]:
         return
     if is_sweep:
         raise ConfigError(
-            "The runs of a sweep are on this machine.",
+            "The runs of a sweep must be on this machine.",
             where="paths.runs",
             expected="a path of this machine",
             found=named(str(folder)),
-            remedy="Publish the runs that are worth it: distill publish FOLDER URI.",
+            remedy="Publish the runs that you want to keep: distill publish FOLDER URI.",
         )
     from distill.places.staged import push
 

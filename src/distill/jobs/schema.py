@@ -170,7 +170,7 @@ def _sources(given: Sequence[str], files: Sequence[Path]) -> list[str]:
 def _check_out(path: Path, force: bool) -> None:
     if path.exists() and not force:
         raise ConfigError(
-            "The schema is there already.",
+            "The schema file already exists.",
             where="--out",
             found=str(path),
             remedy="Give another file, or --force to overwrite it.",

@@ -57,7 +57,9 @@ def with_scores(rows: ScoredRows, path: Path, dataset: Dataset) -> ScoredRows:
         raise DataError("A score is null.", where=f"{path}, column {SCORE}", found=f"{int(missing.sum())} nulls")
     order = np.argsort(own, kind="stable")
     if (own[order][1:] == own[order][:-1]).any():
-        raise DataError("A candidate is twice in a file of scores.", where=str(path), expected="an item once a request")
+        raise DataError(
+            "A candidate occurs twice in a file of scores.", where=str(path), expected="an item once a request"
+        )
     wanted = _pairs(rows.request_id.numpy(), rows.item_id.numpy())
     place = np.searchsorted(own[order], wanted).clip(max=max(len(own) - 1, 0))
     found = own[order][place] == wanted if len(own) else np.zeros(len(wanted), bool)

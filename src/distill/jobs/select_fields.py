@@ -214,7 +214,7 @@ class _Selection:
 
 def _name(experiment: str) -> str:
     if not re.fullmatch(r"[\w./-]+", experiment):
-        raise DataError("The run was of no experiment that can be named.", where=SUMMARY_FILE, found=experiment[:200])
+        raise DataError("The run's experiment has no name.", where=SUMMARY_FILE, found=experiment[:200])
     return experiment
 
 

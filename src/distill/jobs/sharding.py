@@ -30,7 +30,7 @@ def check_sharding(cfg: DictConfig, plans: Sequence[FitPlan]) -> None:
         return
     if cfg.teacher.source == "cotrained":
         raise ConfigError(
-            "A cotrained teacher and its student have whole embedding tables only.",
+            "A cotrained teacher and its student need whole embedding tables.",
             where=_WHERE,
             expected="null",
             found=str(cfg.embedding.sharding),
@@ -48,7 +48,7 @@ def check_sharding(cfg: DictConfig, plans: Sequence[FitPlan]) -> None:
         )
     for where, found in (begun for plan in plans for begun in _begun(plan, cfg.resume is not None)):
         raise ConfigError(
-            "Tables that are divided over ranks cannot begin with rows of elsewhere.",
+            "Sharded tables cannot start with rows from elsewhere.",
             where=where,
             expected="nothing, or embedding=default",
             found=found,

@@ -58,7 +58,7 @@ class VectorFile:
         kinds = {"id": str, "vector": str, "frozen": bool}
         if not fits or any(name in node and not isinstance(node[name], kind) for name, kind in kinds.items()):
             raise ConfigError(
-                "Start vectors are a file of a table.",
+                "The start vectors of a table must be a file.",
                 where=where,
                 expected="{path: FILE.parquet}, and if they differ id: COLUMN, vector: COLUMN, frozen: true",
                 found=str(node),
@@ -221,7 +221,7 @@ def _encoder(encoders: Mapping[str, TableEncoder], table: str, where: str) -> Ta
     fitting = [name for name, e in encoders.items() if isinstance(e, FittedVocabulary | FittedIds)]
     if table not in fitting:
         raise ConfigError(
-            "There is no table whose rows are of raw values.",
+            "No table has rows for raw values.",
             where=where,
             expected=f"a table with a vocabulary or plain ids: {', '.join(fitting)}",
             found=table,
@@ -233,7 +233,7 @@ def _tables(model: nn.Module, table: str, where: str) -> list[EmbeddingTables]:
     found = [m for m in model.modules() if isinstance(m, EmbeddingTables) and table in m.places and m.init_std > 0]
     if not found:
         raise ConfigError(
-            "The model has no table that can begin with vectors.",
+            "The model has no table that can start with vectors.",
             where=where,
             expected="a model that embeds the field",
             found=type(model).__name__,

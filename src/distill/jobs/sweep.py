@@ -42,7 +42,7 @@ class CompareAtEnd(Callback):
 
 def _show(runs: Sequence[Summary], folder: Path) -> None:
     from distill.console import report_console
-    from distill.jobs.compare import COMPARISON, save_all
+    from distill.jobs.compare import COMPARISON, counted_runs, save_all
     from distill.reports.compare import compare
     from distill.reports.comparison_table import comparison_table
     from distill.reports.main_metrics import shown_metrics
@@ -51,6 +51,6 @@ def _show(runs: Sequence[Summary], folder: Path) -> None:
     console = report_console()
     rows = compare(runs)
     metrics = shown_metrics(rows)
-    console.print(comparison_table(rows, metrics, f"{len(runs)} runs"))
+    console.print(comparison_table(rows, metrics, counted_runs(runs), console.width))
     save_all(runs, rows, metrics, folder)
     console.print(f"All metrics: {folder / REPORT_FILE} and {COMPARISON}.json; also .md and .png", soft_wrap=True)

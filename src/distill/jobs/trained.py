@@ -35,7 +35,7 @@ def load_trained(path: Path, in_parts: bool = True) -> Trained:
     loaded.fitted(checkpoint)
     if isinstance(loaded.model, BundleModel):
         raise ConfigError(
-            "A bundle is made of a checkpoint, and so are item vectors.",
+            "Bundles and item vectors are made from a checkpoint.",
             where="path",
             expected="the checkpoint that the bundle was made of",
             found=str(path),
@@ -45,7 +45,7 @@ def load_trained(path: Path, in_parts: bool = True) -> Trained:
     parts = whole.in_parts()
     if not in_parts and parts is whole:
         raise ConfigError(
-            "This model is not taken apart to be served, so that there is nothing to leave together.",
+            "This model is not split for serving, so the option has no effect.",
             where="in_parts",
             expected="true, or a model such as cold or fscd",
             found=f"false of {whole.name}",

@@ -88,7 +88,7 @@ def _local(value: Any, key: str) -> Any:
     if (reads := _reader(key)) is not None:
         return str(reads(place_of(value, key), key))
     if value.partition("://")[0].lower() in SCHEMES and any(fnmatchcase(key, pattern) for pattern in KEYS):
-        raise ConfigError("This key takes no URI.", where=key, expected="a path of this machine", found=value)
+        raise ConfigError("This key does not accept a URI.", where=key, expected="a path of this machine", found=value)
     return value
 
 

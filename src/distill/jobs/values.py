@@ -228,7 +228,7 @@ def _check(where: str, value: Any, kind: Any, adapter: TypeAdapter[Any] | None) 
 
 
 def _wrong_kind(where: str, value: Any, kind: Any) -> ConfigError:
-    return ConfigError("A value is of the wrong kind.", where=where, expected=in_words(kind), found=_shown(value))
+    return ConfigError("A value has the wrong type.", where=where, expected=in_words(kind), found=_shown(value))
 
 
 def _check_bound(where: str, value: Any, bound: Bound | None) -> None:

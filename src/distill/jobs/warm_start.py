@@ -96,7 +96,7 @@ def warm_start(
     """
     if isinstance(model, FittedPreRanker):
         raise ConfigError(
-            "A model that is fitted in one pass has no use for weights to begin with.",
+            "A model that is fitted in one pass cannot start from given weights.",
             where=where,
             expected="null",
             found=str(checkpoint),
@@ -117,7 +117,7 @@ def warm_start(
     dense, fresh = _take_dense(state, source, in_tables)
     if not dense and not any(taken > 0 for taken, _ in taking.rows.values()):
         raise ConfigError(
-            "Nothing of this checkpoint fits the model.",
+            "No weight of this checkpoint fits the model.",
             where=where,
             expected="a checkpoint of such a model",
             found=f"{checkpoint}: {type(old.model).__name__}",

@@ -34,7 +34,7 @@ class BilinearFusion(nn.Module):
         check_sizes("BilinearFusion", {"num_heads": num_heads, "first": first_features, "second": second_features})
         if first_features % num_heads or second_features % num_heads:
             raise ConfigError(
-                "The heads of a bilinear fusion are equal parts of both vectors.",
+                "The number of heads of a bilinear fusion must divide both vectors.",
                 where="num_heads",
                 expected=f"a divisor of {first_features} and of {second_features}",
                 found=str(num_heads),

@@ -18,6 +18,9 @@ class CrossNetV2(nn.Module):
     Mixtures of low-rank matrices: `CrossNetV2Mixture`.
 
     Reference: Wang et al., "DCN V2", 2021, arXiv:2008.13535, eq. 1 and 2.
+
+    >>> CrossNetV2(8, num_layers=2)(torch.zeros(4, 8)).shape
+    torch.Size([4, 8])
     """
 
     def __init__(self, in_features: int, num_layers: int, rank: int | None = None) -> None:

@@ -19,6 +19,9 @@ class DotInteraction(nn.Module):
         widths: Field name to width; all D.
 
     Reference: Naumov et al., "Deep Learning Recommendation Model", 2019, arXiv:1906.00091, section 2.1.
+
+    >>> DotInteraction({"user": 2, "item": 2})(torch.tensor([[1.0, 2.0, 3.0, 4.0]]))
+    tensor([[11.]])
     """
 
     def __init__(self, widths: Mapping[str, int]) -> None:

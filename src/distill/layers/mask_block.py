@@ -30,7 +30,9 @@ class MaskBlock(nn.Module):
         super().__init__()
         check_sizes("MaskBlock", {"in_features": in_features, "row": row_features, "out_features": out_features})
         if not mask_ratio > 0:
-            raise ConfigError("A mask has hidden units.", where="mask_ratio", expected="above 0", found=str(mask_ratio))
+            raise ConfigError(
+                "A mask needs hidden units.", where="mask_ratio", expected="above 0", found=str(mask_ratio)
+            )
         self.out_features = out_features
         hidden = max(1, int(mask_ratio * in_features))
         self.mask = nn.Sequential(nn.Linear(row_features, hidden), nn.ReLU(), nn.Linear(hidden, in_features))

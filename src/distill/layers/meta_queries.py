@@ -43,7 +43,7 @@ class MetaQueries(nn.Module):
         check_sizes("The meta matrix", {"num_queries": num_queries, "query_dim": query_dim})
         if assignment not in get_args(Assignment) or not temperature > 0:
             raise ConfigError(
-                "Items cannot take queries like this.",
+                "The options of the item queries are wrong.",
                 where="model.net.assignment, model.net.query_temperature",
                 expected=f"assignment: {' or '.join(get_args(Assignment))}; query_temperature > 0",
                 found=f"assignment: {assignment}, query_temperature: {temperature}",

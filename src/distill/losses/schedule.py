@@ -132,6 +132,9 @@ class Linear(_Ramp):
 
     Raises:
         ConfigError: If a value is not finite, `steps` is below 1 or `begin` below 0.
+
+    >>> Linear(start=0.0, end=1.0, steps=100).value(25)
+    0.25
     """
 
     def value(self, step: int) -> float:
@@ -176,6 +179,9 @@ class Warmup(Schedule):
     Reference:
         Xu et al., "Privileged Features Distillation at Taobao Recommendations", 2020, arXiv 1907.05171
         (λ is 0 at first, then constant).
+
+    >>> Warmup(target=2.0, steps=10).value(9), Warmup(target=2.0, steps=10).value(10)
+    (0.0, 2.0)
     """
 
     target: float

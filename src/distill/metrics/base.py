@@ -174,7 +174,7 @@ def cutoffs(values: Sequence[int], where: str) -> tuple[int, ...]:
     found = tuple(values)
     if not found or len(set(found)) < len(found) or any(not isinstance(k, int) or k < 1 for k in found):
         raise ConfigError(
-            "The cut-offs of a ranking metric are not usable.",
+            "The cut-offs of a ranking metric are wrong.",
             where=where,
             expected="distinct positive integers",
             found=str(list(found)),

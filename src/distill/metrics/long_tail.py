@@ -50,7 +50,7 @@ class PopularityBands:
     ) -> None:
         if len(shares) != len(BANDS) - 1:
             raise ConfigError(
-                "There are three bands of popularity.",
+                "Popularity needs exactly three bands.",
                 where="metrics.metrics.*.shares",
                 expected="two shares",
                 found=str(list(shares)),

@@ -54,7 +54,7 @@ class GroupedAUC(PointwiseMetric):
     ) -> None:
         super().__init__(tasks, weighted)
         if by not in ("user", "request"):
-            raise ConfigError("GAUC is asked for by an unknown group.", expected="user or request", found=str(by))
+            raise ConfigError("GAUC cannot group by this.", expected="user or request", found=str(by))
         self.by = by
         self._prefix = "" if by == "user" else "request_"
 

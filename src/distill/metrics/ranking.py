@@ -30,7 +30,7 @@ class TaskRanker:
 
     def __init__(self, by: By, tasks: Sequence[str] | None) -> None:
         if by not in ("logit", "score"):
-            raise ConfigError("Candidates are to be ordered by an unknown number.", expected="logit or score", found=by)
+            raise ConfigError("Candidates cannot be ordered by this.", expected="logit or score", found=by)
         self.by = by
         self.tasks = None if tasks is None else tuple(tasks)
 

@@ -35,7 +35,7 @@ class MetricSuite:
     ) -> None:
         if device not in PLACES:
             raise ConfigError(
-                "Metrics have no such place.", where="metrics.device", expected="auto or host", found=device
+                "Metrics cannot be computed there.", where="metrics.device", expected="auto or host", found=device
             )
         self.metrics = dict(metrics)
         self.counts = counts

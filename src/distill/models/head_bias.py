@@ -87,7 +87,7 @@ def _logits(output: RankerOutput) -> Tensor:
 
 def _cannot(model: nn.Module, where: str, found: str) -> ConfigError:
     return ConfigError(
-        "The heads of this model cannot begin at the rates of the labels.",
+        "The heads of this model cannot start at the rates of the labels.",
         where=where,
         expected="a model of which a bias is added to the logit of each task",
         found=f"{type(model).__name__}: {found}",

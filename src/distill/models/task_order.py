@@ -81,7 +81,7 @@ class ConditionalTasks(TaskOrder):
     def _usable(self, pairs: Mapping[str, str], apart: Collection[str]) -> dict[str, str]:
         if apart:
             raise ConfigError(
-                "The probability of a later task is one of all rows, and so must be its label.",
+                "The later task predicts all rows, so all rows must have its label.",
                 where=_WHERE,
                 expected=f"observed: all of {', '.join(apart)}",
                 found="; ".join(f"{name} is observed where {pairs[name]} is 1" for name in apart),
@@ -100,7 +100,7 @@ class ConditionalTasks(TaskOrder):
             share = rates[later] / rates[earlier]
             if not share < 1:
                 raise ConfigError(
-                    "The head of a later task cannot begin at its share of the earlier one.",
+                    "The head of a later task cannot start at its share of the earlier one.",
                     where=_WHERE,
                     expected="a task that is rarer than the one that it happens after",
                     found=f"tasks {later} and {earlier}: rates {float(rates[later]):.4g}, {float(rates[earlier]):.4g}",
@@ -165,7 +165,7 @@ def _checked(after: Mapping[str, str], binary: Sequence[str]) -> dict[str, str]:
     pairs = {str(later): str(earlier) for later, earlier in dict(after).items()}
     if unknown := [name for pair in pairs.items() for name in pair if name not in binary]:
         raise ConfigError(
-            "The order of the tasks names what is not a binary task of this data.",
+            "The order of the tasks names something that is not a binary task of this data.",
             where=_WHERE,
             expected=", ".join(binary) or "a binary task",
             found=", ".join(unknown),
@@ -180,7 +180,7 @@ def _ordered(pairs: Mapping[str, str]) -> list[str]:
         ready = [later for later, earlier in pairs.items() if later not in done and earlier not in set(pairs) - {*done}]
         if not ready:
             raise ConfigError(
-                "The tasks happen after one another in a circle.",
+                "The order of the tasks is circular.",
                 where=_WHERE,
                 expected="a first task",
                 found=", ".join(f"{later} after {earlier}" for later, earlier in pairs.items()),

@@ -48,7 +48,7 @@ class Nodes:
         members = [[r for r, its in enumerate(node_of) if its == one] for one in sorted(set(node_of))]
         if len(members) != num_nodes or len({len(ranks) for ranks in members}) != 1:
             raise ConfigError(
-                "Every node must run as many ranks.",
+                "Every node must run the same number of ranks.",
                 where="trainer.num_nodes, trainer.devices",
                 expected=f"{world_size()} ranks on {num_nodes} nodes, equally many on each",
                 found=", ".join(str(len(ranks)) for ranks in members),

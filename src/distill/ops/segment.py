@@ -35,6 +35,9 @@ def segment_sum(values: Tensor, index: Tensor, num_segments: int) -> Tensor:
 
     Returns:
         `[R, ...]`; 0 for empty segments.
+
+    >>> segment_sum(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 0, 1]), num_segments=3)
+    tensor([3., 3., 0.])
     """
     out = values.new_zeros((num_segments, *values.shape[1:]))
     return out.index_add(0, index, values)
@@ -75,6 +78,9 @@ def segment_rank(scores: Tensor, index: Tensor, num_segments: int) -> Tensor:
 
     Returns:
         `[N]` int64; 0 is the best.
+
+    >>> segment_rank(torch.tensor([0.1, 0.9, 0.5]), torch.tensor([0, 0, 1]), num_segments=2)
+    tensor([1, 0, 0])
     """
     order = segment_argsort(scores, index)
     position = torch.arange(index.shape[0], device=index.device) - segment_start(index, num_segments)[index]

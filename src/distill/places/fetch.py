@@ -208,7 +208,7 @@ def _download(path: Path, place: Place, found: Found, digest: str | None) -> Non
 
 def _changed(place: Place) -> DataError:
     return DataError(
-        "A file is not what was published, or changed while it was fetched.",
+        "A file differs from the published one, or changed while it was fetched.",
         where=str(place),
         remedy="Start again when nobody writes there; if it stays, publish the folder again.",
     )

@@ -80,7 +80,7 @@ def refuse_others(place: Place, there: Mapping[str, Found], replaces: bool) -> N
     ours = STARTED in there or (replaces and MANIFEST in there)
     if there and not (ours and (replaces or MANIFEST not in there)):
         raise DataError(
-            "There is something at the output folder already; nothing was overwritten.",
+            "The output folder already exists; nothing was overwritten.",
             where=str(place),
             found=f"{len(there):,} files, such as {min(there)}",
             remedy="Give another folder, or delete this one.",
@@ -99,7 +99,7 @@ def _check(place: Place, entries: Mapping[str, Entry], mark: str) -> None:
         )
     if found != {name: entry.bytes for name, entry in entries.items()}:
         raise DataError(
-            "The store does not hold what was sent; nothing is published.",
+            "The store does not have the files that were sent; nothing is published.",
             where=str(place),
             expected=f"{len(entries):,} files of {sum(entry.bytes for entry in entries.values()):,} bytes",
             found=f"{len(found):,} files of {sum(found.values()):,} bytes",

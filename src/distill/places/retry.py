@@ -92,7 +92,7 @@ def _failed(place: Place, doing: str, attempts: int, error: Exception) -> DataEr
         where=str(place),
         found=f"after {tries}: {_line(error)}",
         remedy="Check the URI, the credentials (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS, …), the address of "
-        "the server (AWS_ENDPOINT_URL) and the network. What is done already is kept: start again.",
+        "the server (AWS_ENDPOINT_URL) and the network. Finished parts are kept, so you can start again.",
     )
 
 

@@ -113,7 +113,7 @@ def make_room(needed: int, where: str) -> None:
                 taken -= size
     if taken + needed > room:
         raise DataError(
-            "What is to be fetched does not fit into the local cache.",
+            "The files to fetch do not fit into the local cache.",
             where=where,
             expected=f"room for {needed:,} bytes beside {taken:,} that are in use",
             found=f"{room:,} bytes in {root}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from distill.reports.compare import Row, RowRun, Statistic
-from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text
+from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text, valued
 from distill.reports.comparison_table import COSTS, cost_text
 from distill.reports.glossary import PAGE
 
@@ -16,6 +16,7 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
 
     The best of each metric is bold; what the marks mean stands below.
     """
+    explained, metrics = " ".join(notes(rows, metrics)).replace("*", "\\*"), valued(rows, metrics)
     costs = [label for label in COSTS if any(row.cost for row in rows)]
     head = ["configuration", "model", "seeds", *metrics, *(label.replace("\n", " ") for label in costs)]
     lines = [_line(head), _line(["---"] * 3 + ["---:"] * (len(head) - 3))]
@@ -27,7 +28,6 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
         lines.append(_line(cells))
     lines += ["", *_places(rows)]
     lines += ["", f"What the metrics mean: {PAGE}, and the last part of report.html."]
-    explained = " ".join(notes(rows, metrics)).replace("*", "\\*")
     return "\n".join([*lines, *["", explained] * bool(explained)]) + "\n"
 
 

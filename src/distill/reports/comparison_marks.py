@@ -9,6 +9,7 @@ from distill.metrics.goal import Goal
 from distill.reports.compare import Row, Statistic, agreed
 from distill.reports.numbers import number, percent
 from distill.reports.paired import PAIRED_NOTE
+from distill.reports.summary import FEW
 
 _RANKED = ("distilled", "model")
 _OVER_FOLDS = "seeds and folds; the training data of folds overlap, so it understates that of independent samples."
@@ -40,8 +41,18 @@ def gap_text(row: Row, metric: str) -> str:
     return f"{percent(share.mean)}{deviation} of gap{seeds}"
 
 
+def valued(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    """Leaves the metrics that some row has a value of: a table shows no others."""
+    return [name for name in metrics if any(not math.isnan(_mean(row, name)) for row in rows)]
+
+
 def notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-    """Explains the marks that a table of these rows has, what is not ranked, and how many requests count."""
+    """Explains the marks that a table of these rows has, what is not ranked or left out, and how many requests count.
+
+    Args:
+        rows: Of the table.
+        metrics: That it was asked for; see `valued`.
+    """
     found = ["Bold: the best."] if any(best_rows(rows, name) for name in metrics) else []
     if different_data(rows):
         found.append("Not all rows are of the same data: none is ranked with rows of other data.")
@@ -50,12 +61,16 @@ def notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
         found.append("± sample deviation over " + (_OVER_FOLDS if folds else "seeds."))
     if any(star(row, name) for row in rows for name in metrics):
         found.append(PAIRED_NOTE + ".")
+    elif any(row.tests[name].few for row in rows for name in metrics if name in row.tests):
+        found.append(f"Fewer than {FEW} requests count: too few to test a difference from the control.")
     if any(name in row.elsewhere for row in rows for name in metrics):
         found.append(
             "† of the candidates that the teacher scored only: not comparable with the other rows (the gap is)."
         )
     if any(name in row.validation for row in rows for name in metrics):
         found.append("val: on validation, at the best checkpoint.")
+    if undefined := [name for name in metrics if name not in valued(rows, metrics)]:
+        found.append(f"Not defined in any row, and left out: {', '.join(undefined)}.")
     few = {name: text for name in metrics if (text := _few_requests(rows, name))}
     if few:
         listed = "; ".join(f"{name} {text}" for name, text in few.items())

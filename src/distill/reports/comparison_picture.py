@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.reports.compare import Row
-from distill.reports.comparison_marks import best_rows, notes, star
+from distill.reports.comparison_marks import best_rows, notes, star, valued
 from distill.reports.comparison_places import names_of, places_line
 
 _LABEL_WIDTH = 36  # characters
@@ -28,6 +28,7 @@ def draw_comparison(rows: Sequence[Row], metrics: Sequence[str], path: Path) -> 
     from matplotlib.figure import Figure
 
     said = " ".join(notes(rows, metrics)).replace("Bold:", "Ring:").replace("val:", "Upright bar:")
+    metrics = valued(rows, metrics)
     explained = textwrap.wrap(" ".join([said, places_line(rows)]), 32 * len(metrics) + 40)
     labels = [_label(row, names_of(row, rows)) for row in rows]
     height = 1.5 + sum(max(0.3, 0.15 * len(label)) for label in labels) + 0.17 * len(explained)

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from distill.files import write_text_atomic
 from distill.reports.numbers import number
-from distill.reports.summary import Difference
+from distill.reports.summary import FEW, Difference
 from distill.reports.table import labelled
 
 EVALUATION_FILE = "evaluation.json"
@@ -72,7 +72,9 @@ def print_evaluation(found: Evaluation, console: Console) -> None:
     first = next(iter(found.models))
     for other in found.differences:
         table.add_column(f"{first}\n− {other}", justify="right", overflow="fold")
-    metrics = dict.fromkeys(metric for values in found.metrics.values() for metric in values)
+    metrics = dict.fromkeys(
+        metric for values in found.metrics.values() for metric, value in values.items() if not math.isnan(value)
+    )
     for metric, label in labelled(list(metrics)):
         cells = [number(found.metrics[name].get(metric, math.nan)) for name in names]
         cells += [_difference(differences.get(metric)) for differences in found.differences.values()]
@@ -81,6 +83,8 @@ def print_evaluation(found: Evaluation, console: Console) -> None:
     console.print(f"{found.requests:,} requests, {found.candidates:,} candidates.", style="dim")
     if found.differences:
         console.print("± standard error over requests, * where the difference is more than two of them.", style="dim")
+        if any(difference.few for others in found.differences.values() for difference in others.values()):
+            console.print(f"Where fewer than {FEW} requests count, there are too few for a *.", style="dim")
     if found.unknown:
         shares = ", ".join(f"{name} {share:.1%}" for name, share in found.unknown.items())
         console.print(f"Values that the encodings do not know: {shares}.", style="dim", soft_wrap=True)

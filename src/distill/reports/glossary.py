@@ -47,7 +47,7 @@ ENTRIES = (
         "<task>/gauc, <task>/uauc",
         _TASK + "(request_)?[gu]auc",
         "AUC within each user (`request_`: each request), then the mean over users: weighted by impressions (gauc), or "
-        "each alike (uauc). Groups of one class are left out.",
+        "equally (uauc). Groups of one class are left out.",
         "Σ_g w_g · AUC_g / Σ_g w_g",
         "up",
     ),
@@ -69,7 +69,7 @@ ENTRIES = (
     Entry(
         "<task>/pcoc",
         _TASK + "pcoc",
-        "Predicted over observed positives: above 1 the model promises too much.",
+        "Predicted over observed positives: above 1 the model predicts too much.",
         "Σ p / Σ y",
         "1",
     ),
@@ -105,7 +105,7 @@ ENTRIES = (
     Entry(
         "<task>/ndcg@k",
         _TASK + "ndcg(_by_score)?@[0-9]+",
-        "Discounted gain of the first k places, of the best order's; the mean over requests.",
+        "Discounted gain of the first k places, divided by that of the best order; the mean over requests.",
         "DCG@k / IDCG@k, DCG = Σ_i (2^y_i − 1) / log₂(i + 1)",
         "up",
     ),
@@ -142,7 +142,7 @@ ENTRIES = (
     Entry(
         "best_recall@k_m",
         "best_recall@([0-9]+|k)_[0-9]+" + _BAND,
-        "The same of the m truly best, which a synthetic world knows. Any `OverlapWithColumn` is read so.",
+        "The same for the m truly best, which a synthetic world knows. Any `OverlapWithColumn` is read this way.",
         "|top_m(column) ∩ top_k(model)| / m",
         "up",
     ),
@@ -178,28 +178,28 @@ ENTRIES = (
     Entry(
         "gini@k",
         "gini@[0-9]+",
-        "How unevenly items are passed on: 0 all alike, towards 1 only a few.",
+        "How unevenly items are passed on: 0 if all equally, near 1 if only a few.",
         "Σ_i Σ_j |n_i − n_j| / (2 |items|² n̄)",
         "neither",
     ),
     Entry(
         "…_skipped",
         ".*_skipped",
-        "Groups that a metric leaves out, since their order says nothing (`metrics.counts`).",
+        "Number of groups that a metric leaves out because their order says nothing (`metrics.counts`).",
         "a count",
         "neither",
     ),
     Entry(
         "gap recovered",
         "gap_recovered.*|gap recovered",
-        "How much of the teacher's lead over the control the student has, where that lead is more than chance.",
+        "Share of the teacher's lead over the control that the student recovers, where that lead is more than chance.",
         "(distilled − control) / (teacher − control)",
         "up",
     ),
     Entry(
         "distilled − control",
         "distilled − control",
-        "Difference on the same requests, ± standard error; * more than two of them.",
+        "Difference on the same requests, ± standard error; * marks more than two of them, over 30 requests or more.",
         "mean_r(distilled_r − control_r)",
         "the metric's",
     ),
@@ -222,7 +222,7 @@ ENTRIES = (
     Entry(
         "seconds",
         "seconds",
-        "Of training, validation included; `*` of a model from the cache, when it was trained.",
+        "Seconds of training, including validation; `*` marks a model from the cache, with its earlier seconds.",
         "wall clock",
         "down",
     ),
@@ -248,7 +248,11 @@ ENTRIES = (
         "down",
     ),
     Entry(
-        "bytes/item", "bytes ?/item|item_bytes", "Size of what is stored of an item, its vector say.", "counted", "down"
+        "bytes/item",
+        "bytes ?/item|item_bytes",
+        "Size of the stored data of an item, such as its vector.",
+        "counted",
+        "down",
     ),
     Entry(
         "ms for 1,000",
@@ -282,7 +286,7 @@ ENTRIES = (
     Entry(
         "value kept",
         "value kept|value",
-        "Of a cascade: value of the page with the student, of the best page's.",
+        "Of a cascade: value of the page with the student, divided by that of the best page.",
         "Σ value(page) / Σ value(best page)",
         "up",
     ),
@@ -313,14 +317,14 @@ ENTRIES = (
     Entry(
         "true chance of a click on what is shown",
         "true chance of a click on what is shown",
-        "Of the feedback study: what a synthetic world knows of the items that a round showed.",
+        "Of the feedback study: the true click chance of the items that a round showed, which a synthetic world knows.",
         "mean p over what was shown",
         "up",
     ),
     Entry(
         "Gini of exposures",
         "Gini of exposures",
-        "How unevenly items were shown in a round: 0 all alike, towards 1 only a few.",
+        "How unevenly items were shown in a round: 0 if all equally, near 1 if only a few.",
         "as gini@k, of exposures",
         "neither",
     ),

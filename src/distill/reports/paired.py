@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from distill.reports.summary import SIGNIFICANT, Summary
+from distill.reports.summary import FEW, SIGNIFICANT, Difference, Summary
 
 PAIRED_NOTE = (
-    f"* more than {SIGNIFICANT:g} standard errors from the control, paired over requests (GAUC: users); seeds and "
-    "folds count equally; not corrected for the number of comparisons"
+    f"* more than {SIGNIFICANT:g} standard errors from the control, paired over {FEW} requests or more (GAUC: users); "
+    "seeds and folds count equally; not corrected for the number of comparisons"
 )
 
 
@@ -28,12 +28,14 @@ class PairedTest:
         requests: Number of paired requests, each seed's counted.
         deviation: Sample deviation of the difference over seeds and folds, each paired with its own control; NaN of a
             single run.
+        few: Whether it rests on fewer than `FEW` requests; seeds that share a dataset share its requests.
     """
 
     difference: float
     standard_error: float
     requests: int
     deviation: float = math.nan
+    few: bool = False
 
     @property
     def standard_errors(self) -> float:
@@ -47,8 +49,8 @@ class PairedTest:
 
     @property
     def significant(self) -> bool:
-        """Whether it is more than `SIGNIFICANT` standard errors."""
-        return abs(self.standard_errors) > SIGNIFICANT
+        """Whether it is more than `SIGNIFICANT` standard errors, of enough requests."""
+        return not self.few and abs(self.standard_errors) > SIGNIFICANT
 
 
 def paired_tests(runs: Sequence[Summary]) -> dict[str, PairedTest]:
@@ -68,5 +70,13 @@ def paired_tests(runs: Sequence[Summary]) -> dict[str, PairedTest]:
         if error > 0:
             mean = math.fsum(d.mean for _, d in own) / len(own)
             spread = statistics.stdev(d.mean for _, d in own) if len(own) > 1 else math.nan
-            found[name] = PairedTest(mean, error, sum(d.requests for _, d in own), spread)
+            found[name] = PairedTest(mean, error, sum(d.requests for _, d in own), spread, _few(own))
     return found
+
+
+def _few(own: Sequence[tuple[str, Difference]]) -> bool:
+    """Whether the differences of some seeds, each with its dataset, rest on fewer than `FEW` different requests."""
+    different: dict[str, int] = {}
+    for dataset, difference in own:
+        different[dataset] = max(difference.requests, different.get(dataset, 0))
+    return sum(different.values()) < FEW

@@ -110,7 +110,7 @@ def gap_recovered(sampled: Mapping[str, Mapping[str, Sampled]], goals: Mapping[s
     """Computes (distilled − control) / (teacher − control) where the teacher is better than chance would make it.
 
     Of metrics of which more or less is better, on the requests that all three have a value of, where the teacher beats
-    the control by more than two standard errors, paired over requests (or users, of GAUC).
+    the control by more than two standard errors, paired over no fewer than `FEW` requests (or users, of GAUC).
 
     Args:
         sampled: Role to metric name to what was measured, on the same rows.

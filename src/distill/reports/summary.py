@@ -17,6 +17,7 @@ from distill.reports.known_goals import known_goal
 SUMMARY_FILE = "summary.json"
 ROLES = ("teacher", "control", "distilled")
 SIGNIFICANT = 2.0  # standard errors
+FEW = 30  # requests (users): with fewer, a standard error is too uncertain for a test
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,14 @@ class Difference:
     requests: int
 
     @property
+    def few(self) -> bool:
+        """Whether it rests on fewer than `FEW` requests."""
+        return self.requests < FEW
+
+    @property
     def significant(self) -> bool:
-        """Whether it is more than `SIGNIFICANT` standard errors."""
-        return abs(self.mean) > SIGNIFICANT * self.standard_error
+        """Whether it is more than `SIGNIFICANT` standard errors, of no fewer than `FEW` requests."""
+        return not self.few and abs(self.mean) > SIGNIFICANT * self.standard_error
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class Summary:
             test: the teacher's on the candidates that it scored, the others' on all.
         gap_recovered: Metric name to (distilled − control) / (teacher − control), 1 being all of it, all three on the
             candidates that the teacher scored; where the teacher is better than the control by more than `SIGNIFICANT`
-            standard errors.
+            standard errors, of no fewer than `FEW` requests.
         differences: Metric name to the paired difference of distilled and control.
         parameters: Role to number of weights.
         seconds: Role to seconds of training; of a cached model, when it was trained.

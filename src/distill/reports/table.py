@@ -12,8 +12,8 @@ from rich.table import Table
 
 from distill.console import plain_console
 from distill.metrics.long_tail import BANDS
-from distill.reports.numbers import number, percent
-from distill.reports.summary import ROLES, Summary
+from distill.reports.numbers import NONE, number, percent
+from distill.reports.summary import FEW, ROLES, Summary
 
 _LOG_WIDTH = 120
 # What a row shows: its label, the name of the cost, a factor, and digits.
@@ -47,7 +47,7 @@ def summary_text(summary: Summary) -> str:
 
 
 def summary_table(summary: Summary) -> Table:
-    """Builds the table of a run."""
+    """Builds the table of a run; a metric that no model has is left out, and so is a cost."""
     roles = [role for role in (*ROLES, "model") if role in summary.metrics]
     paired = {"control", "distilled"} <= summary.metrics.keys()
     table = _empty(f"{summary.name}, seed {summary.seed}, test split", roles, bool(summary.gap_recovered))
@@ -77,7 +77,8 @@ def scored_table(summary: Summary) -> Table:
     names = dict.fromkeys(name for own in summary.on_scored.values() for name in own)
     for name, label in labelled(list(names)):
         cells = [number(own.get(name, math.nan)) for own in values.values()]
-        table.add_row(label, *cells, _share(summary, name))
+        if any(cell != NONE for cell in cells):
+            table.add_row(label, *cells, _share(summary, name))
     return table
 
 
@@ -86,6 +87,8 @@ def notes(summary: Summary) -> list[str]:
     found = []
     if summary.differences:
         found.append("± standard error over requests, * where the difference is more than two of them")
+        if any(difference.few for difference in summary.differences.values()):
+            found.append(f"Where fewer than {FEW} requests count, there are too few for a * or a share of the gap")
         found += _no_gap(summary)
     role = next((role for role in ("distilled", "model") if role in summary.metrics), "")
     few: dict[int, list[str]] = {}
@@ -95,6 +98,8 @@ def notes(summary: Summary) -> list[str]:
     if few:
         listed = "; ".join(f"{', '.join(names)}: {count:,}" for count, names in few.items())
         found.append(f"Of {summary.requests:,} requests, those count in which the order makes a difference: {listed}")
+    if undefined := [name for name in _names(summary) if name not in metric_names(summary)]:
+        found.append(f"Not defined on these rows, and left out: {', '.join(undefined)}")
     if summary.cached:
         found.append("seconds*: trained before, taken from the cache")
     return found
@@ -104,6 +109,8 @@ def _no_gap(summary: Summary) -> list[str]:
     """Says why no gap is shown, and what the teacher is worse at than the student alone."""
     if summary.gap_recovered or not summary.teacher_lead:
         return []
+    if all(lead.few for lead in summary.teacher_lead.values()):
+        return ["No gap: too few requests to tell whether the teacher is better than the control"]
     leads = {name: lead for name, lead in summary.teacher_lead.items() if name.endswith("/auc")}
     worse = [name for name, lead in leads.items() if lead.significant and lead.mean < 0]
     said = "No gap: the teacher is better than the control in no metric by more than two standard errors"
@@ -133,13 +140,18 @@ def _value(summary: Summary, role: str, name: str) -> str:
 
 def _share(summary: Summary, name: str) -> str:
     share = summary.gap_recovered.get(name)
-    return "" if share is None else percent(share)
+    if share is not None:
+        return percent(share)
+    lead = summary.teacher_lead.get(name)
+    return "too few" if lead is not None and lead.few and summary.goal(name).better in ("up", "down") else ""
 
 
 def _add_cost(table: Table, summary: Summary, roles: Sequence[str]) -> None:
     table.add_section()
     for label, name, scale, digits in COST_ROWS:
         values = [summary.cost.get(role, {}).get(name, math.nan) for role in roles]
+        if all(map(math.isnan, values)):
+            continue
         table.add_row(label, *("–" if math.isnan(value) else f"{value * scale:,.{digits}f}" for value in values))
 
 
@@ -155,7 +167,12 @@ def labelled(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def metric_names(summary: Summary) -> Sequence[str]:
-    """Returns the names of all metrics, in the order in which they were computed."""
+    """Returns the names of the metrics that some model has a value of, in the order in which they were computed."""
+    parts = [*summary.metrics.values(), *summary.on_scored.values()]
+    return [name for name in _names(summary) if any(not math.isnan(values.get(name, math.nan)) for values in parts)]
+
+
+def _names(summary: Summary) -> Sequence[str]:
     names: dict[str, None] = {}
     for values in summary.metrics.values():
         names |= dict.fromkeys(values)

@@ -102,7 +102,7 @@ class AddedNegatives(Sampler):
         super().__init__(tasks, weight)
         if per_request < 1:
             raise ConfigError(
-                "There is no negative to draw.",
+                "There must be at least one negative to draw.",
                 where=f"{type(self).__name__}.per_request",
                 expected="at least 1",
                 found=str(per_request),

@@ -36,7 +36,7 @@ class Sampler(nn.Module, ABC):
         super().__init__()
         if not weight > 0:
             raise ConfigError(
-                "Rows that weigh nothing are not learned from.",
+                "Rows of weight 0 teach nothing.",
                 where=f"{type(self).__name__}.weight",
                 expected="more than 0",
                 found=str(weight),

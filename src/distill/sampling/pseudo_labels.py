@@ -81,7 +81,7 @@ class PseudoLabels(Sampler):
         )
         if wrong:
             raise ConfigError(
-                "Pseudo-labels cannot be chosen like this.",
+                "The options of the pseudo-labels are wrong.",
                 where=", ".join(f"PseudoLabels.{name}" for name in wrong),
                 expected="top, bottom: whole numbers or shares in (0, 1), not both 0; label: hard or soft; "
                 "min_margin ≥ 0; probabilities in [0, 1]",

@@ -57,7 +57,7 @@ class RandomNegatives(AddedNegatives):
         super().__init__(tasks, weight, per_request, seed, taught)
         if distribution not in get_args(Distribution) or alpha < 0:
             raise ConfigError(
-                "Random negatives cannot be drawn like this.",
+                "The options of the random negatives are wrong.",
                 where="RandomNegatives",
                 expected=f"distribution: {', '.join(get_args(Distribution))}; alpha ≥ 0",
                 found=f"distribution={distribution}, alpha={alpha}",

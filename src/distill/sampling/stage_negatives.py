@@ -42,7 +42,7 @@ class StageNegatives(Sampler):
         self.stages = parse_stages(stages, "StageNegatives.stages")
         if per_request is not None and per_request < 1:
             raise ConfigError(
-                "There is no negative to draw.",
+                "There must be at least one negative to draw.",
                 where="StageNegatives.per_request",
                 expected="at least 1, or null for all",
                 found=str(per_request),

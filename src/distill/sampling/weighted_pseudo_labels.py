@@ -59,7 +59,7 @@ class WeightedPseudoLabels(Sampler):
         super().__init__(tasks, weight)
         if confidence not in get_args(Confidence) or not 0 <= min_confidence < 1:
             raise ConfigError(
-                "Pseudo-labels cannot be weighted like this.",
+                "The options of the weighted pseudo-labels are wrong.",
                 where="WeightedPseudoLabels",
                 expected=f"confidence: {', '.join(get_args(Confidence))}; 0 ≤ min_confidence < 1",
                 found=f"confidence={confidence}, min_confidence={min_confidence}",

@@ -103,7 +103,7 @@ def parse_schema(
     """
     if not isinstance(data, dict):
         raise SchemaError(
-            "A schema is a mapping.",
+            "A schema must be a mapping.",
             where=where,
             found=type(data).__name__,
             expected="keys such as name, layout, fields, tasks",

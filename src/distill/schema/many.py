@@ -44,10 +44,10 @@ def _named(key: object, spec: object, where: str) -> dict[str, Any]:
     """One entry of a mapping: its key is a name, or a pattern if it holds a wildcard."""
     place = f"{where}: fields.{str(key)[:100]}"
     if not isinstance(key, str):
-        raise SchemaError("The name of a field is not text.", where=place, remedy="Quote it.")
+        raise SchemaError("The name of a field must be text.", where=place, remedy="Quote it.")
     if not isinstance(spec, dict):
         raise SchemaError(
-            "A field is a mapping.", where=place, expected="{side: …, kind: …}", found=repr(spec)[:100] or None
+            "A field must be a mapping.", where=place, expected="{side: …, kind: …}", found=repr(spec)[:100] or None
         )
     twice = [name for name in ("name", "match") if name in spec]
     if twice:
@@ -63,12 +63,14 @@ def _checked_defaults(defaults: object, where: str) -> dict[str, dict[str, Any]]
     kinds = [kind.value for kind in Kind]
     example = "a mapping of kinds, such as {id: {encoding: {type: hash, buckets: 100000}}}"
     if not isinstance(defaults, dict):
-        raise SchemaError("Defaults go by kind.", where=f"{where}: defaults", expected=example)
+        raise SchemaError("Defaults must be given by kind.", where=f"{where}: defaults", expected=example)
     options = [name for name in FieldSpec.model_fields if name not in _OWN]
     for kind, spec in defaults.items():
         if kind not in kinds or not isinstance(spec, dict):
             found = f"{kind!r}"[:100]
-            raise SchemaError("Defaults go by kind.", where=f"{where}: defaults", expected=example, found=found)
+            raise SchemaError(
+                "Defaults must be given by kind.", where=f"{where}: defaults", expected=example, found=found
+            )
         for name in spec:
             if name not in options:
                 raise SchemaError(
@@ -188,7 +190,7 @@ class _Pattern:
         close = difflib.get_close_matches(_WILDCARDS.sub("", pattern), list(names), n=5, cutoff=0.3)
         shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
         raise SchemaError(
-            "A pattern matches no column that is free.",
+            "A pattern matches no unused column.",
             where=f"{self.where}: {pattern}",
             expected=f"columns of {file}: {shown}",
             found=f"only columns with a use of their own: {', '.join(used[:_SHOWN])}" if used else "no such column",

@@ -22,13 +22,13 @@ def answer(scores: Scores, fields: Sequence[str] | None, extra: dict[str, Any]) 
         extra: What is sent beside it.
 
     Raises:
-        DataError: A field is not known.
+        DataError: A field is unknown.
     """
     tasks = scores.schema.task_names
     wanted = [RANKING_SCORE, *tasks] if fields is None else fields
     if unknown := [name for name in wanted if name not in (RANKING_SCORE, LOGITS, *tasks)]:
         raise DataError(
-            "A field is not known.",
+            "A field is unknown.",
             where="body, fields",
             expected=", ".join((RANKING_SCORE, LOGITS, *tasks)),
             found=repr(unknown[0][:100]),

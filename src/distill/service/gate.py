@@ -89,13 +89,14 @@ class Gate:
         if self._token is None:
             if route == "/items":
                 raise Refusal(
-                    403, DataError("The route /items is open with a token only.", remedy="Start the service with one.")
+                    403,
+                    DataError("The route /items needs a service with a token.", remedy="Start the service with one."),
                 )
             return
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         is_bearer = given[: len(_SCHEME)].lower() == _SCHEME
         if not (hmac.compare_digest(given[len(_SCHEME) :].strip(), self._token) and is_bearer):
-            error = DataError("The request carries no token, or another one.", expected="Authorization: Bearer TOKEN")
+            error = DataError("The request has no token, or a wrong one.", expected="Authorization: Bearer TOKEN")
             raise Refusal(401, error, {"www-authenticate": "Bearer"})
 
 

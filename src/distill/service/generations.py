@@ -185,7 +185,7 @@ def _no_name(path: Path) -> DataError:
         "The file does not name a bundle.",
         where=str(path),
         expected='{"bundle": "NAME"}',
-        remedy="Write it whole: rename.",
+        remedy="Write a new file and rename it.",
     )
 
 

@@ -56,7 +56,9 @@ class Layer:
                 remedy="Export the catalogue again, and swap to it.",
             )
         if len({type(key) for key in rows}) > 1:
-            raise DataError("Item keys are texts, or integers.", where="body, items", expected="those of earlier items")
+            raise DataError(
+                "Item keys must be all text or all integers.", where="body, items", expected="those of earlier items"
+            )
         given, own = np.array([rows[key] for key in keys], np.int64), np.arange(len(self.rows))
         kept = np.setdiff1d(own, given)
         before = {name: array[kept] for name, array in self.arrays.items()}

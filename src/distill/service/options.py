@@ -74,7 +74,7 @@ class Options:
         """
         if (self.bundle is None) == (self.root is None):
             raise ConfigError(
-                "The service takes a bundle, or a folder of bundles.",
+                "The service needs a bundle or a folder of bundles.",
                 where="--bundle, --root",
                 expected="one of the two",
                 found="none" if self.bundle is None else "both",

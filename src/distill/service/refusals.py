@@ -43,5 +43,5 @@ def error_body(error: DistillError, hidden: str = "", shown: str = "") -> bytes:
 
 def shed(seconds: int = 1) -> Refusal:
     """Refuses a request since too many wait."""
-    error = DataError("The service has as many requests as it takes.", remedy="Try again, or another instance.")
+    error = DataError("The service is busy.", remedy="Try again, or another instance.")
     return Refusal(429, error, {"retry-after": str(seconds)})

@@ -105,7 +105,7 @@ def read_object(body: bytes, known: Sequence[str]) -> dict[str, Any]:
     unknown = [key for key in found if key not in known]
     if unknown:
         raise DataError(
-            "The body has a key that is not known.",
+            "The body has an unknown key.",
             where="body",
             expected=", ".join(known),
             found=repr(unknown[0][:100]),
@@ -126,7 +126,7 @@ def read_columns(given: Any, name: str, most: int) -> dict[str, list[Any]]:
         lengths.add(len(values))
     if len(lengths) > 1:
         raise DataError(
-            "Columns have several numbers of values.",
+            "Columns have different numbers of values.",
             where=f"body, {name}",
             expected="a value for each candidate",
             found=", ".join(f"{column[:100]}: {len(values)}" for column, values in _first(columns)),
@@ -142,7 +142,7 @@ def _first(columns: dict[str, list[Any]]) -> list[tuple[str, list[Any]]]:
 def _of_kind(value: Any, kind: type[Any], name: str, expected: str) -> Any:
     if type(value) is not kind:
         where = f"body, {name}" if name else "body"
-        raise DataError("A value is not of its kind.", where=where, expected=expected, found=_kind(value))
+        raise DataError("A value has the wrong type.", where=where, expected=expected, found=_kind(value))
     return value
 
 
@@ -154,7 +154,7 @@ def _kind(value: Any) -> str:
 def _check_count(count: int, most: int, name: str) -> None:
     if count > most:
         raise DataError(
-            "There are more candidates than the service takes.",
+            "There are more candidates than the service accepts.",
             where=f"body, {name}",
             expected=f"at most {most}",
             found=f"{count}",
@@ -179,7 +179,7 @@ def check_keys(keys: Sequence[Any]) -> None:
     kinds = set(map(type, keys))
     if not (kinds <= {int} or kinds <= {str}):
         raise DataError(
-            "Item keys are texts, or integers.",
+            "Item keys must be all text or all integers.",
             where="body, items",
             expected="one of the two for all",
             found=", ".join(sorted({_kind(key) for key in keys})),
@@ -207,4 +207,4 @@ def _missing(given: Any) -> Literal["error", "skip"]:
         return "error"
     if given == "skip":
         return "skip"
-    raise DataError("A value is not one of the choices.", where="body, missing", expected="error, skip")
+    raise DataError("A value is not one of the options.", where="body, missing", expected="error, skip")

@@ -267,5 +267,5 @@ def _item_keys(columns: Mapping[str, list[Any]], bundle: Bundle) -> list[Any]:
     keys = columns[name]
     check_keys(keys)
     if len(set(keys)) != len(keys):
-        raise DataError("An item is there twice.", where=f"body, candidates, column {name!r}")
+        raise DataError("An item occurs twice.", where=f"body, candidates, column {name!r}")
     return keys

@@ -187,7 +187,7 @@ def _fetched(options: Options) -> Options:
         return replace(options, bundle=str(folder_here(options.bundle, "--bundle")))
     if is_uri(options.root):
         raise ConfigError(
-            "A folder that is watched is on this machine.",
+            "A watched folder must be on this machine.",
             where="--root",
             expected="a path of this machine, or --bundle URI for a bundle that stays",
             found=options.root,

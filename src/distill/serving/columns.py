@@ -42,11 +42,11 @@ def as_mapping(values: object, owner: str) -> Mapping[str, Any]:
     if values is None or isinstance(values, Mapping):
         return values or {}
     raise DataError(
-        "Raw values are given by column.",
+        "Raw values must be given by column.",
         where=owner,
         expected="a mapping of column to values, or an Arrow table",
         found=type(values).__name__,
-        remedy="Of a data frame that is dict(frame).",
+        remedy="For a data frame, pass dict(frame).",
     )
 
 
@@ -57,7 +57,9 @@ def count_values(values: Values, where: str) -> int:
         DataError: It is not a list, or a text, which has a length too.
     """
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
-        raise DataError("A column is one value.", where=where, expected="a list of values", found=type(values).__name__)
+        raise DataError(
+            "A column must be a list of values.", where=where, expected="a list of values", found=type(values).__name__
+        )
     return len(values)
 
 
@@ -151,7 +153,7 @@ def as_array(values: Values, where: str) -> pa.Array:
         return to_plain(pa.array(values) if _is_numbers(values) else _array(list(values)))
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise DataError(
-            "The values of a column cannot be taken together.",
+            "The values of a column have different types.",
             where=where,
             expected="numbers of 64 bits, texts or lists of these, all of one type",
             found=" ".join(str(error).split())[:200],

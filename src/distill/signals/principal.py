@@ -49,7 +49,7 @@ class PrincipalComponents:
             squares.addmm_(exact.T, exact)
         if not 1 <= width < total.shape[0] or rows <= width:
             raise ConfigError(
-                "The hidden vector has no so many principal components to be reduced to.",
+                "The hidden vector has fewer principal components.",
                 where=where,
                 expected="from 1 to less than the vector's width and the number of candidates",
                 found=f"{width} of a vector [{total.shape[0]}], {rows} candidates",

@@ -32,7 +32,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 where=str(target),
                 expected=f"room for about {_bytes(checkpoint):,} bytes",
                 found=f"{str(error).splitlines()[0][:200]}; {free:,} bytes are free",
-                remedy="Make room or choose another folder (paths.runs, paths.cache), then resume.",
+                remedy="Free some space or choose another folder (paths.runs, paths.cache), then resume.",
             ) from error
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:

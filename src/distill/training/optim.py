@@ -77,14 +77,14 @@ class OptimizerFactory:
             require_number(f"optimizer.{name}", getattr(self, name), least, 1e12)
         if not isinstance(self.betas, (list, tuple)) or len(self.betas) != 2:
             raise ConfigError(
-                "AdamW wants two betas.", where="optimizer.betas", expected="[beta1, beta2]", found=repr(self.betas)
+                "AdamW needs two betas.", where="optimizer.betas", expected="[beta1, beta2]", found=repr(self.betas)
             )
         for beta in self.betas:
             require_number("optimizer.betas", beta, 0.0, 1.0 - 1e-9)
         require_integer("optimizer.embedding_dense_rows", self.embedding_dense_rows, 0)
         if self.embedding_dense_rows and self.embedding != "rowwise_adagrad":
             raise ConfigError(
-                "All tables learn by Adam, none is left to another optimiser.",
+                "All tables already use Adam.",
                 where="optimizer.embedding_dense_rows",
                 expected="0 with optimizer.embedding=sparse_adam",
                 found=str(self.embedding_dense_rows),
@@ -127,14 +127,14 @@ class OptimizerFactory:
     def _check_sharded(self) -> None:
         if self.embedding != "rowwise_adagrad" or self.embedding_dense_rows:
             raise ConfigError(
-                "Sharded embedding tables have row-wise Adagrad only.",
+                "Sharded embedding tables support only row-wise Adagrad.",
                 where="optimizer.embedding, optimizer.embedding_dense_rows",
                 expected="rowwise_adagrad and 0, or embedding=default",
                 found=f"{self.embedding} and {self.embedding_dense_rows}",
             )
         if not self.rows.is_none:
             raise ConfigError(
-                "Sharded embedding tables have neither L2 nor a greatest norm.",
+                "Sharded embedding tables support neither L2 nor a maximum norm.",
                 where="optimizer.embedding_l2, optimizer.embedding_max_norm",
                 expected="0 and null, or embedding=default",
                 found=f"{self.rows.embedding_l2:g} and {self.rows.embedding_max_norm}",

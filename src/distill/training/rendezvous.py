@@ -46,7 +46,7 @@ def _from_slurm(tasks: int) -> dict[str, str]:
     nodes = int(found.get("SLURM_STEP_NUM_NODES", found.get("SLURM_NNODES", "1")))
     if tasks % nodes:
         raise ConfigError(
-            "Every node must run as many ranks.",
+            "Every node must run the same number of ranks.",
             where="srun",
             expected="--ntasks-per-node=DEVICES --nodes=NODES",
             found=f"{tasks} tasks on {nodes} nodes",

@@ -64,7 +64,7 @@ class RowwiseAdagrad(TouchedRows):
         """See `TouchedRows.update`."""
         grad = param.grad
         if grad is None or not grad.is_sparse:
-            raise ConfigError("Row-wise Adagrad wants sparse gradients.", remedy="Use it for embedding tables only.")
+            raise ConfigError("Row-wise Adagrad needs sparse gradients.", remedy="Use it for embedding tables only.")
         grad = coalesced(grad)
         rows, values = grad.indices()[0], grad.values()
         if param in self.small:

@@ -131,7 +131,7 @@ class SecondHead:
             raise DataError(
                 "The checkpoint is of a model without a second head.",
                 where=SECOND_HEAD,
-                remedy="Train with model.head=shared, or begin anew.",
+                remedy="Train with model.head=shared, or start a new training.",
             )
         return {**state, **{prefix + name: value for name, value in both.items()}}
 
@@ -169,7 +169,7 @@ def _difference(some: Tensor, others: Tensor) -> float:
 
 def _cannot(model: nn.Module, where: str, why: str) -> ConfigError:
     return ConfigError(
-        "This model cannot have a head of its own for the teacher.",
+        "This model cannot have a separate head for the teacher.",
         where=where,
         expected="a model whose heads share the rest alone, such as two_tower, three_tower, int_tower or cold",
         found=f"{type(model).__name__}: {why}",

@@ -139,7 +139,7 @@ def test_pairs_need_a_request_id(tmp_path: Path) -> None:
 
 def test_circle_of_observed_tasks(tmp_path: Path) -> None:
     tasks = [{"name": "click", "observed": "buy"}, {"name": "buy", "observed": "click"}]
-    _fails(tmp_path, pairs(buy=[0] * 7), "in a circle", tasks=tasks)
+    _fails(tmp_path, pairs(buy=[0] * 7), "circular", tasks=tasks)
 
 
 def test_shared_table_of_two_types(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_no_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"does not exist(.|\n)*nothing\.parquet"):
         prepare_quietly(tmp_path / "nothing.parquet", tmp_path / "out")
     (tmp_path / "a.xlsx").touch()
-    with pytest.raises(DataError, match=r"not known(.|\n)*\.parquet"):
+    with pytest.raises(DataError, match=r"unknown kind(.|\n)*\.parquet"):
         prepare_quietly(tmp_path / "a.xlsx", tmp_path / "out")
 
 

@@ -181,7 +181,9 @@ def test_events_that_do_not_fit_into_memory_are_refused(tmp_path: Path) -> None:
 
 def test_tasks_and_files_belong_together(tmp_path: Path) -> None:
     shown, clicks = write(tmp_path / "shown.parquet", _shown()), write(tmp_path / "clicks.parquet", _clicks())
-    with pytest.raises(SchemaError, match=r"where the events of task 'click' are(.|\n)*data.events={click: FILES}"):
+    with pytest.raises(
+        SchemaError, match=r"No files are given for the events of task 'click'(.|\n)*data.events={click: FILES}"
+    ):
         prepare_quietly(shown, tmp_path / "out", _schema())
     with pytest.raises(SchemaError, match=r"given for 'like'"):
         _prepared(tmp_path, shown, _schema(), click=clicks, like=clicks)

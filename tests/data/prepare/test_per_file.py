@@ -62,7 +62,7 @@ def _parts(dataset: Dataset, name: Split) -> list[Path]:
 
 
 def test_without_it_they_are_one(files: tuple[Path, ...], tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="not constant within a request"):
+    with pytest.raises(Exception, match="several values within one request"):
         prepare(RawDataset(files, _schema(per_file=None), RandomSplit()), tmp_path / "out", progress=False)
 
 

@@ -166,13 +166,13 @@ def test_files_of_splits(rule: FileSplit, codes: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "problem", "where"),
     [
-        (FileSplit("*.orc", 1), "No file is of this pattern", ".val"),
-        (FileSplit("logs", 1), "No file is of this pattern", ".val"),
+        (FileSplit("*.orc", 1), "No file matches this pattern", ".val"),
+        (FileSplit("logs", 1), "No file matches this pattern", ".val"),
         (FileSplit("*.csv", 1), "too few files", ".test"),
         (FileSplit(1, 3), "too few files", ".test"),
         (FileSplit(2, 1), "too few files", ".val"),
         (FileSplit("a.csv", ["b.csv", "c.csv"]), "No file is left", ""),
-        (FileSplit("a.csv", "[ab].csv"), "of two splits", ".val"),
+        (FileSplit("a.csv", "[ab].csv"), "in two splits", ".val"),
     ],
 )
 def test_files_that_do_not_fit(rule: FileSplit, problem: str, where: str) -> None:

@@ -136,7 +136,7 @@ def test_what_is_no_weight_is_refused_with_its_place(tmp_path: Path, bad: float 
     assert "weight of a row" in text
     assert "raw.parquet, row group 0, row 2, column 'importance' (row weight)" in text
     assert found in text
-    assert "take `weight` out of the schema" in text
+    assert "remove `weight` from the schema" in text
 
 
 def test_a_missing_column_is_refused(tmp_path: Path) -> None:

@@ -147,5 +147,5 @@ def test_a_missing_key_is_no_key_that_there_is(tmp_path: Path, kind: str) -> Non
 def test_the_number_of_missing_keys_is_no_id(tmp_path: Path, column: str, purpose: str) -> None:
     columns = {**pairs(rid=[1, 1, 2, 2, 2, 3, 4])}
     columns[column] = [-(2**63), *columns[column][1:]]
-    with pytest.raises(DataError, match=rf"set aside(.|\n)*row 0, column '{column}' \(keys.{purpose}\)"):
+    with pytest.raises(DataError, match=rf"reserved(.|\n)*row 0, column '{column}' \(keys.{purpose}\)"):
         prepare_quietly(write(tmp_path / "a.parquet", columns), tmp_path / "out")

@@ -134,7 +134,7 @@ def test_rm_leaves_files_of_a_user(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train/notes\.txt is not a file that jobs write"):
         data.run(options(tmp_path, "rm", "noted"))
     for name in ("mine", "link", "../far/shop", str(tmp_path / "far" / "shop")):
-        with pytest.raises(DataError, match="nothing of this name"):
+        with pytest.raises(DataError, match="has this name"):
             data.run(options(tmp_path, "rm", name))
     assert (tmp_path / "elsewhere" / "log.csv").is_file()
     assert (tmp_path / "far" / "shop" / "schema.yaml").is_file()

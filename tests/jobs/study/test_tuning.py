@@ -121,7 +121,7 @@ def test_jobs_that_fail_leave_the_others_their_turn(tmp_path: Path) -> None:
 
 
 def test_a_study_of_failures_only_stops_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No trial came to a result"):
+    with pytest.raises(ConfigError, match="No trial has a result"):
         tune(tmp_path, lambda job: None)
     with pytest.raises(ConfigError, match="not measured"):
         tune(tmp_path / "b", lambda job: summary(1.0), objective="val/other")
@@ -184,7 +184,7 @@ def test_more_trials_with_the_same_settings_only(tmp_path: Path) -> None:
     launcher, trials = tune(tmp_path, lambda job: summary(0.5), "a=1", "threads=2", n_trials=2, storage=database)
     assert (len(launcher.batches), len(trials)) == (1, 2)
     for arguments, changed in ((["a=2"], {}), (["a=1"], {"seeds": [0, 1]})):
-        with pytest.raises(ConfigError, match="begun with other settings"):
+        with pytest.raises(ConfigError, match="started with other settings"):
             tune(tmp_path, lambda job: summary(0.5), *arguments, n_trials=3, storage=database, **changed)
 
 

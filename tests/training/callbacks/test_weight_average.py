@@ -83,7 +83,7 @@ def test_a_step_in_progress_is_not_forgotten(tmp_path: Path) -> None:
 def test_a_checkpoint_without_weights_of_training_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
     fit(tmp_path, SaveAt(path, 2), epochs=1)
-    with pytest.raises(DataError, match="go on with"):
+    with pytest.raises(DataError, match="continue with"):
         fit(tmp_path, WeightAverage(DECAY), resumed=path)
 
 

@@ -67,7 +67,7 @@ class LetorSource:
             require_number("data.adapter.val", self.val, 0, 1)
         elif self.folds is not None:
             raise ConfigError(
-                "Folds are cut from the training file alone.",
+                "Folds are cut only from the training file.",
                 where="data.adapter.val",
                 expected="a share of it",
                 found=self.val,
@@ -253,7 +253,7 @@ def _sizes(beside: list[Path], queries: list[str], lines: int, path: Path) -> ND
         return np.diff(np.concatenate([[0], changed, [lines]]))
     if queries or not beside:
         raise DataError(
-            "It is not known which query each document belongs to.",
+            "The files do not say which query each document belongs to.",
             where=str(path),
             expected=f"qid:QUERY in every line, or {path.name}.query with the documents of each query",
             found=f"qid in {len(queries)} of {lines} lines" if queries else "neither",

@@ -22,7 +22,7 @@ def scores_file(path: Path, suffix: str) -> Path:
             "The file of a ranker's scores does not exist.",
             where=str(file),
             expected=f"a number for each line of {path.name}",
-            remedy="Write it beside, or leave data.adapter.scores out.",
+            remedy="Write the file there, or leave out data.adapter.scores.",
         )
     return file
 
@@ -40,7 +40,7 @@ def read_scores(path: Path, suffix: str, lines: int) -> NDArray[np.float64]:
         raise DataError("A score is not a number.", where=str(file), found=str(error)) from error
     if len(scores) != lines:
         raise DataError(
-            "The scores are not those of the documents.",
+            "The number of scores differs from the number of documents.",
             where=str(file),
             expected=f"{lines} numbers, one for each line of {path.name}",
             found=str(len(scores)),

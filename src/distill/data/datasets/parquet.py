@@ -115,7 +115,7 @@ class ParquetSource:
             for file in of_split.read:
                 if owners.setdefault(os.path.realpath(file), name) != name:
                     raise DataError(
-                        "A file is of two splits.",
+                        "A file is in two splits.",
                         where=f"data.source.{name}",
                         expected="files that no other split names",
                         found=f"{file}, which is of {owners[os.path.realpath(file)]} too",

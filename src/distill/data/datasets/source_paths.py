@@ -38,7 +38,7 @@ def _listed(paths: object, where: str) -> tuple[str, ...]:
     listed = list(paths) if isinstance(paths, (list, tuple)) else [paths]
     if not listed or not all(isinstance(path, str) and path for path in listed):
         raise ConfigError(
-            "This names no files.",
+            "The source names no files.",
             where=where,
             expected="a file, a folder or a pattern, or a list of such",
             found=repr(paths)[:200],

@@ -26,13 +26,13 @@ def funnel_schema(name: str, max_history: int, cold: Sequence[str] = (), min_cou
     """Returns the schema of the synthetic log; see `FunnelSource`.
 
     Raises:
-        SchemaError: Items have no such groups.
+        SchemaError: The items cannot be grouped like this.
     """
     try:
         return _schema(name, max_history, cold, Vocabulary(min_count=min_count))
     except ValidationError as error:
         raise SchemaError(
-            "Items have no such groups.",
+            "The items cannot be grouped like this.",
             where="data.adapter.cold, data.adapter.min_count",
             expected="cold: [category, brand] or one of them; min_count of at least 1",
             found=f"cold: {list(cold)}, min_count: {min_count}",

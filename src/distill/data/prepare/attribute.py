@@ -95,7 +95,7 @@ def attribute_events(
     if wrong := sorted(set(tasks) ^ set(paths)):
         lacks = wrong[0] in tasks
         raise SchemaError(
-            f"Nothing says where the events of task {wrong[0]!r} are."
+            f"No files are given for the events of task {wrong[0]!r}."
             if lacks
             else f"Events are given for {wrong[0]!r}, which is not a task with `events` in the schema.",
             where="data.events",

@@ -55,7 +55,7 @@ def _take(codes: dict[Path, int], code: int, paths: Sequence[Path], name: str) -
     for path in paths:
         if codes.setdefault(path, code) != code:
             raise ConfigError(
-                "A file is of two splits.",
+                "A file is in two splits.",
                 where=f"data.adapter.split.{name}",
                 expected="patterns of val and test that have no file in common",
                 found=str(path),
@@ -68,7 +68,7 @@ def _matching(paths: Sequence[Path], pattern: str, where: str) -> list[Path]:
     found = [path for path in paths if any(part.match(pattern) for part in _below(path, shared))]
     if not found:
         raise ConfigError(
-            "No file is of this pattern.",
+            "No file matches this pattern.",
             where=where,
             expected="the end of the path of a file, or of a folder above it, such as 'day=11' or '*.val.csv'",
             found=repr(pattern),

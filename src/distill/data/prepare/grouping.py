@@ -127,7 +127,7 @@ def check_constant(table: pa.Table, uses: Sequence[Use], schema: Schema, files: 
         assert schema.keys.request is not None
         request = repr(table[schema.keys.request][position].as_py())
         raise DataError(
-            "A column that describes the request is not constant within a request.",
+            "A column of the request has several values within one request.",
             where=f"{files.locate(int(rows[position]))}, column {use.column!r} ({use.purpose}), request {request}",
             expected=f"{column[head].as_py()!r}, as in {files.locate(int(rows[head]))}",
             found=repr(column[position].as_py()),

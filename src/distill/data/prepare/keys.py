@@ -86,7 +86,7 @@ def keys_of(array: pa.Array, place: Place) -> tuple[Int64, Bool]:
     if (position := first(taken)) >= 0:
         if family(array.type) in ("int", "float", "bool"):
             raise DataError(
-                "An id is the number that is set aside for missing ids.",
+                "An id is the number that is reserved for missing ids.",
                 where=place.at(position),
                 found=str(array[position].as_py()),
                 expected="any other integer of 64 bits, or null",

@@ -68,13 +68,13 @@ class KnownEncodings:
                     where=f"{self.origin}, field {spec.name!r}",
                     expected=wanted,
                     found=found,
-                    remedy="Declare the field as it was then, leave it out of the schema, or fit encodings anew.",
+                    remedy="Declare the field as it was then, leave it out of the schema, or fit new encodings.",
                 )
 
     def _check_making(self, spec: FieldSpec) -> None:
         if self.making.get(spec.name, spec.making) != spec.making:
             raise DataError(
-                "The encodings are of a field that is made of raw columns in another way.",
+                "The field of the encodings is made of raw columns in another way.",
                 where=f"{self.origin}, field {spec.name!r}, made",
                 expected=self.making[spec.name] or "a column of its own",
                 found=spec.making or "a column of its own",

@@ -121,7 +121,7 @@ def raw_shape(schema: Schema, files: RawFiles) -> RawShape:
         return "flat"
     if not nested and schema.keys.request is None:
         raise SchemaError(
-            "Raw rows are (request, candidate) pairs, but nothing says which belong together.",
+            "Raw rows are (request, candidate) pairs, but no key says which rows form a request.",
             where=where,
             expected=f"`keys.request`, or columns of {what} that are lists",
             remedy="Declare `keys.request`, or `layout: flat`.",
@@ -142,7 +142,7 @@ def check_present(column: str, purpose: str, names: Counter[str], where: str) ->
         return
     if column in names:
         raise DataError(
-            "A raw column is there twice.",
+            "A raw column occurs twice.",
             where=f"{where}, column {column!r} ({purpose})",
             remedy="Rename one of the columns in the file.",
         )

@@ -95,7 +95,7 @@ class DeclaredFile:
             return self._declared.read(name, to_plain(array), place)
         except pa.ArrowInvalid as error:
             raise DataError(
-                "Values of this column cannot be taken.",
+                "Values of this column cannot be read.",
                 where=place.at(0),
                 found=str(error).splitlines()[0],
                 remedy="Integers must fit into 64 bits, text must be UTF-8.",

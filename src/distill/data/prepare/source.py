@@ -156,7 +156,7 @@ class RawFiles:
         except pa.ArrowInvalid as error:
             position = first_failing(len(column), lambda low, high: _taken(column.slice(low, high - low), kind, False))
             raise DataError(
-                "Values of this column cannot be taken.",
+                "Values of this column cannot be read.",
                 where=Place(name, "raw", lambda position: self.locate(row + position)).at(position),
                 found=f"{str(error).splitlines()[0]:.300}",
                 remedy="Integers must fit into 64 bits, text must be UTF-8, times within 292,000 years of 1970.",
@@ -275,7 +275,7 @@ def _kind(path: Path) -> FileKind:
     kind = file_kind(path)
     if kind is None:
         raise DataError(
-            "The kind of a raw file is not known.",
+            "A raw file has an unknown kind.",
             where=str(path),
             expected=KNOWN_FILES,
             found=path.suffix or "no suffix, and no known first bytes",

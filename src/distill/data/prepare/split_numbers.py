@@ -128,7 +128,7 @@ class FirstValues:
         if not self.columns:
             raise request_in_two_splits(files, row, other)
         raise DataError(
-            "The rows of one request differ in what places it in a split.",
+            "The rows of one request belong to different splits.",
             where=f"{files.locate(other)}, column {' or '.join(map(repr, self.columns))}",
             expected=f"the value of {files.locate(row)}, which is of the same request",
             remedy="Requests stay whole: give all their rows one value, or correct `keys.request`.",

@@ -46,7 +46,7 @@ def stages(chunk: Chunk, key: StageKey | None) -> Int8:
             codes[code] = known[str(value)]
         else:
             raise DataError(
-                "A value of the stage column means no stage.",
+                "A value of the stage column is not a known stage.",
                 where=place.at(int(np.argmax(indices == code))),
                 expected=" or ".join(known),
                 found="null" if value is None else f"{value!r:.200}",
@@ -94,7 +94,7 @@ def labels(
         ready = [t for t in waiting if t.observed in ("all", "exposed") or t.observed in observed]
         if not ready:
             raise SchemaError(
-                "Tasks are observed where each other is 1, in a circle.",
+                "Tasks are observed where each other is 1, which is circular.",
                 where=f"tasks {', '.join(task.name for task in waiting)}",
                 remedy="Let one of them be observed on `all` or `exposed` rows.",
             )
@@ -147,11 +147,11 @@ def check_weights(chunk: Chunk, column: str) -> None:
     numbers, missing = to_numbers(chunk.candidate[column], place, "missing", largest=np.inf)
     if (position := first(missing | (numbers < 0) | np.isinf(numbers))) >= 0:
         raise DataError(
-            "A value cannot be the weight of a row.",
+            "A value is not a valid weight of a row.",
             where=place.at(position),
             expected="a finite number of at least 0",
             found="null or NaN" if missing[position] else repr(float(numbers[position])),
-            remedy="Fill or correct the value, or take `weight` out of the schema: then all rows count alike.",
+            remedy="Fill or correct the value, or remove `weight` from the schema, so that all rows count equally.",
         )
 
 

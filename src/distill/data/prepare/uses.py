@@ -106,7 +106,7 @@ def raw_uses(schema: Schema, split: SplitRule | None) -> tuple[Use, ...]:
         uses += [Use(h.column, f"hidden vector {n!r} of the teacher", True, _NUMBERS, is_list=True) for n, h in hidden]
     for use in uses:
         if "\0" in use.column:  # the columns that grouping adds are named with it
-            raise SchemaError("The name of a column cannot hold NUL.", where=f"column {use.column!r} ({use.purpose})")
+            raise SchemaError("A column name contains NUL.", where=f"column {use.column!r} ({use.purpose})")
     return tuple(uses)
 
 

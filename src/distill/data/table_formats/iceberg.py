@@ -56,7 +56,7 @@ def _newest(name: TableName) -> Path:
     newest = numbered[max(numbered)]
     if len(newest) > 1:
         raise DataError(
-            "It is not known which metadata of the Iceberg table is the newest.",
+            "The newest metadata of the Iceberg table cannot be determined.",
             where=str(name.path),
             expected="one file with the highest number",
             found=", ".join(path.name for path in newest[:5]),

@@ -40,7 +40,7 @@ def shape_of(schema: Schema, files: RawFiles, uses: Sequence[Use]) -> RawShape:
         return "requests"
     if schema.keys.request is None:
         raise DataError(
-            "Raw rows are (request, candidate) pairs, but nothing says which belong together.",
+            "Raw rows are (request, candidate) pairs, but no key says which rows form a request.",
             where=f"{file.path}, column {use.column!r} ({use.purpose})",
             expected="lists, one row per request: the model's schema declares no `keys.request`",
             found="one value per row",

@@ -60,7 +60,7 @@ def chosen(entries: Sequence[Entry], names: Sequence[str], older: float | None) 
             there = [entry.name for entry in entries]
             close = difflib.get_close_matches(name, there, n=1)
             raise DataError(
-                "There is nothing of this name that a job wrote.",
+                "No entry of a job has this name.",
                 where="--folder",
                 expected=", ".join(there[:10]) + (" …" if len(there) > 10 else "")
                 if there
@@ -89,7 +89,7 @@ def _remove(entries: Sequence[Entry], options: argparse.Namespace) -> list[Entry
     if kept and options.names:
         entry, why = kept[0]
         raise ConfigError(
-            "Not all that was named can be deleted.",
+            "Some of the named entries cannot be deleted.",
             where=str(entry.path),
             found=why,
             remedy="Move files of your own elsewhere; wait until the job has ended, or stop it.",

@@ -39,7 +39,7 @@ def check_study(config: DictConfig) -> None:
     _check_mode(_goal(config, objective), objective, mode)
     if started_outside():
         raise ConfigError(
-            "Each rank would run a study of its own.",
+            "Each rank would run its own study.",
             where="torchrun or srun around a study",
             remedy="Start it without: trainer=ddp starts the processes of each job, hydra/launcher=distill_slurm too.",
         )
@@ -60,7 +60,7 @@ def _check_mode(goal: Goal, objective: str, mode: str) -> None:
         raise ConfigError("Larger values of the objective are better.", where="study.mode", expected="max", found=mode)
     if goal.better == "target":
         raise ConfigError(
-            f"The objective is best at {goal.target:g}: it can be neither maximised nor minimised.",
+            f"The objective is best at {goal.target:g}, so it can be neither maximised nor minimised.",
             where="study.objective",
             expected="a metric of which more or less is better",
             found=objective,
@@ -91,7 +91,7 @@ def check_same_settings(study: optuna.Study, fixed: Sequence[str], objective: st
         study.set_user_attr(_SETTINGS, settings)
     elif before != settings:
         raise ConfigError(
-            "The study was begun with other settings.",
+            "The study was started with other settings.",
             where="study.storage, study.name",
             expected=" ".join(before),
             found=f"{' '.join(settings)} (of the study {study.study_name})",

@@ -98,7 +98,7 @@ def read_space(params: Mapping[str, Any], arguments: Sequence[str], config: Mapp
     swept = {o.get_key_element(): o for o in overrides if o.is_sweep_override()}
     if "seed" in swept:
         raise ConfigError(
-            "A seed is nothing to tune.",
+            "A seed cannot be tuned.",
             where="seed",
             remedy="study.seeds=[0,1] takes the mean of the objective over seeds in each trial.",
         )

@@ -116,9 +116,9 @@ class Tuning:
         finished = self.study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
         if not finished:
             raise ConfigError(
-                "No trial came to a result, so the study is stopped.",
+                "No trial has a result, so the study stops.",
                 where=str(self.folder),
-                remedy="See the messages of its jobs above; mend the settings and begin a new study.",
+                remedy="See the messages of its jobs above; correct the settings and start a new study.",
             )
 
     def _tell(self, trial: FrozenTrial, results: Sequence[float | _Pruned | None]) -> None:

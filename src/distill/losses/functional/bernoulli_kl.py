@@ -55,6 +55,9 @@ def bernoulli_kl(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> 
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531, section 2, with
         one Bernoulli variable per task in place of the softmax over classes.
+
+    >>> bernoulli_kl(torch.tensor([2.0, -1.0]), torch.tensor([2.0, -1.0]))
+    tensor([0., 0.])
     """
     divergence: Tensor = _BernoulliKL.apply(student, teacher.detach(), temperature)  # type: ignore[no-untyped-call]
     return divergence

@@ -62,6 +62,10 @@ def softmax_kl(student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor, 
     Reference:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531, section 2, with
         the candidates of a request in place of the classes.
+
+    >>> index, counts = torch.tensor([0, 0, 0]), torch.tensor([3])
+    >>> softmax_kl(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([11.0, 12.0, 13.0]), index, counts)
+    tensor([0.])
     """
     divergence: Tensor = _SoftmaxKL.apply(  # type: ignore[no-untyped-call]
         student, teacher.detach(), index, counts, temperature

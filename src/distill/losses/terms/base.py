@@ -116,7 +116,7 @@ class LossTerm(nn.Module, ABC):
         self.weight = self.planned("weight", weight_schedule(weight, where=f"{kind}.weight"))
         self.rows = parse_rows(rows, where=f"{kind}.rows")
         if tasks is not None and (isinstance(tasks, str) or not all(isinstance(name, str) for name in tasks)):
-            raise ConfigError("Tasks are a list of names.", where=f"{kind}.tasks", found=repr(tasks))
+            raise ConfigError("Tasks must be a list of names.", where=f"{kind}.tasks", found=repr(tasks))
         self.tasks = None if tasks is None else tuple(tasks)
         self.names: tuple[str, ...] = ()  # of the tasks, once they are known
         self.columns: tuple[int, ...] = ()  # of its tasks, among the schema's
@@ -182,7 +182,7 @@ class LossTerm(nn.Module, ABC):
             )
         if untaught := [name for name in wanted if name not in usable]:
             raise ConfigError(
-                f"The loss term {kind} wants the teacher's word on a task that it does not score.",
+                f"The loss term {kind} needs the teacher's score of a task that it does not score.",
                 where=f"{kind}.tasks",
                 expected="some of " + ", ".join(usable) if usable else "a teacher that scores a task",
                 found=", ".join(untaught),

@@ -50,7 +50,7 @@ class Contrastive(LabelledTerm):
         super().__init__(weight, rows, tasks)
         if form not in ("hinge", "squared") or not margin > 0:
             raise ConfigError(
-                "Candidates cannot be drawn apart like this.",
+                "The options of the contrastive term are wrong.",
                 where="Contrastive",
                 expected="form: hinge or squared; margin > 0",
                 found=f"form={form}, margin={margin}",

@@ -49,7 +49,9 @@ class COPR(SoftTerm):
     ) -> None:
         super().__init__(weight, rows, tasks)
         if chunk < 1:
-            raise ConfigError("A chunk has candidates.", where="COPR.chunk", expected="at least 1", found=str(chunk))
+            raise ConfigError(
+                "A chunk needs at least one candidate.", where="COPR.chunk", expected="at least 1", found=str(chunk)
+            )
         self.chunk = chunk
 
     def forward(self, inputs: LossInputs) -> TermSums:

@@ -32,7 +32,7 @@ class DE(HiddenTerm):
         temperature: τ > 0, a number or a schedule.
 
     Raises:
-        ConfigError: There is no expert.
+        ConfigError: At least one expert is needed.
 
     Reference: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System", CIKM 2020, arXiv
     2012.04357, section 3.1. Deviation: the squared distance is averaged over columns.
@@ -50,7 +50,7 @@ class DE(HiddenTerm):
         super().__init__(weight, rows, student, teacher)
         if num_experts < 1:
             raise ConfigError(
-                "There is no expert.", where="DE.num_experts", expected="at least 1", found=str(num_experts)
+                "At least one expert is needed.", where="DE.num_experts", expected="at least 1", found=str(num_experts)
             )
         self.num_experts = num_experts
         self.temperature = self.planned("temperature", temperature_schedule(temperature, where="DE.temperature"))

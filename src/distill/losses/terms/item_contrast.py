@@ -78,14 +78,14 @@ class ItemContrast(LossTerm):
         )
         if items not in ("catalogue", "batch") or num_items < 1 or not (0 <= dropout < 1 and 0 <= id_dropout < 1):
             raise ConfigError(
-                "Items cannot be contrasted like this.",
+                "The options of the item contrast are wrong.",
                 where="ItemContrast",
                 expected="items: catalogue or batch; num_items ≥ 1; dropout and id_dropout from 0 to below 1",
                 found=f"items={items}, num_items={num_items}, dropout={dropout}, id_dropout={id_dropout}",
             )
         if items == "catalogue" and rows is not None:
             raise ConfigError(
-                "Items of the catalogue are on no rows.",
+                "Items of the catalogue have no rows to select.",
                 where="ItemContrast.rows",
                 expected="null",
                 found=str(rows),
@@ -127,7 +127,7 @@ class ItemContrast(LossTerm):
             )
         if num_fields(items.fields) < 2 or not items.fields.num_rows:
             raise ConfigError(
-                "There are no two halves of an item's fields to contrast.",
+                "An item has too few fields to divide into two views.",
                 where="ItemContrast",
                 expected="items with two or more candidate-side fields that the student sees",
                 found=f"{items.fields.num_rows} items with {num_fields(items.fields)} such fields",

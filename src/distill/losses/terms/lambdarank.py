@@ -60,7 +60,10 @@ class LambdaRank(LabelledTerm):
         super().__init__(weight, rows, tasks)
         if cutoff is not None and cutoff < 1:
             raise ConfigError(
-                "A cutoff keeps places.", where="LambdaRank.cutoff", expected="at least 1", found=str(cutoff)
+                "The cutoff must keep at least one place.",
+                where="LambdaRank.cutoff",
+                expected="at least 1",
+                found=str(cutoff),
             )
         self.normalise, self.cutoff = normalise, cutoff
 

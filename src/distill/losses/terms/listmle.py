@@ -62,5 +62,7 @@ class RRD(ListMLE):
     ) -> None:
         super().__init__(weight, rows, tasks)
         if top < 1:
-            raise ConfigError("RRD orders places.", where="RRD.top", expected="at least 1", found=str(top))
+            raise ConfigError(
+                "RRD must order at least one place.", where="RRD.top", expected="at least 1", found=str(top)
+            )
         self.top = top

@@ -55,7 +55,7 @@ class MultiPositiveSoftmax(LossTerm):
         known = positives in ("label", "exposed", "teacher")
         if not known or (positives == "teacher") != (top is not None) or (top is not None and top < 1):
             raise ConfigError(
-                "Positives cannot be chosen like this.",
+                "The options of the positives are wrong.",
                 where="MultiPositiveSoftmax",
                 expected="positives: label, exposed, or teacher with top ≥ 1",
                 found=f"positives={positives}, top={top}",

@@ -46,7 +46,7 @@ class ProbabilityTerm(SoftTerm):
         wanted = "above 0" if self.label_clip is not None else "above 0 and, without label_clip, at most 1"
         if not 0 < self.label_scale < float("inf") or (self.label_clip is None and self.label_scale > 1):
             raise ConfigError(
-                "The teacher's probabilities cannot be scaled like this.",
+                "The scale of the teacher's probabilities is wrong.",
                 where=f"{type(self).__name__}.label_scale",
                 expected=wanted,
                 found=str(label_scale),
@@ -90,7 +90,7 @@ def _clip(clip: Sequence[float] | str | None, where: str) -> tuple[float, float]
         return None
     if isinstance(clip, str) or len(clip) != 2 or not 0 <= float(clip[0]) < float(clip[1]) < 1:
         raise ConfigError(
-            "Labels are clipped to an interval of probabilities.",
+            "Labels must be clipped to an interval of probabilities.",
             where=where,
             expected="[low, high] with 0 <= low < high < 1",
             found=str(clip),

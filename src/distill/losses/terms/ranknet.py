@@ -72,7 +72,7 @@ class TeacherRankNet(TemperedTerm):
         super().__init__(weight, rows, tasks, temperature)
         if target not in ("order", "soft") or min_margin < 0:
             raise ConfigError(
-                "Pairs in the teacher's order cannot be compared like this.",
+                "The options of the teacher's pairs are wrong.",
                 where="TeacherRankNet",
                 expected="target: order or soft; min_margin ≥ 0",
                 found=f"target={target}, min_margin={min_margin}",

@@ -74,7 +74,7 @@ class _TopTerm(TemperedTerm):
         kept = top if keep is None else keep
         if not 1 <= top <= kept:
             raise ConfigError(
-                "The first candidates cannot be kept like this.",
+                "The options of the first candidates are wrong.",
                 where=type(self).__name__,
                 expected="1 ≤ top ≤ keep",
                 found=f"top={top}, keep={keep}",

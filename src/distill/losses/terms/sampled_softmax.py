@@ -57,7 +57,7 @@ class SampledSoftmax(LossTerm):
         super().__init__(weight, rows, None if task is None else [task])
         if not 0 < alpha <= 1 or buckets < 1:
             raise ConfigError(
-                "The frequency of items cannot be estimated like this.",
+                "The options of the item frequency are wrong.",
                 where="SampledSoftmax",
                 expected="0 < alpha ≤ 1, buckets ≥ 1",
                 found=f"alpha={alpha}, buckets={buckets}",
@@ -83,7 +83,7 @@ class SampledSoftmax(LossTerm):
         widths = [student.get(name, 0) for name in ("request", "candidate")]
         if not widths[0] or widths[0] != widths[1]:
             raise ConfigError(
-                "Negatives of other requests want towers whose vectors can be multiplied.",
+                "Negatives of other requests need towers with vectors of equal width.",
                 where="SampledSoftmax",
                 expected="a student with hidden vectors `request` and `candidate` of the same width, such as two_tower",
                 found=", ".join(f"{n} [{w}]" for n, w in student.items()) or "none",

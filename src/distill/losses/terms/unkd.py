@@ -58,7 +58,7 @@ class UnKD(SoftTerm):
         super().__init__(weight, rows, tasks)
         if groups < 2:
             raise ConfigError(
-                "Items are not divided by popularity like this.",
+                "The number of popularity groups is wrong.",
                 where="UnKD.groups",
                 expected="at least 2",
                 found=str(groups),

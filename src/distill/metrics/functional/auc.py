@@ -105,6 +105,9 @@ def auc(scores: Tensor, labels: Tensor, weight: Tensor | None = None, by_score: 
 
     Raises:
         DataError: If a score is NaN or a label is neither 0 nor 1.
+
+    >>> auc(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])).item()
+    0.75
     """
     require_binary(labels)
     return _count_pairs(labels, 1, weight, order_by(scores) if by_score is None else by_score).auc()[0]
@@ -133,6 +136,10 @@ def grouped_auc(
 
     Reference:
         Zhu et al., Optimized Cost per Click in Taobao Display Advertising, 2017, arXiv:1703.02091, section 5.1.
+
+    >>> users = torch.tensor([7, 7, 8, 8])
+    >>> grouped_auc(torch.tensor([0.9, 0.1, 0.3, 0.7]), torch.tensor([1, 0, 1, 0]), users).unweighted.item()
+    0.5
     """
     return mean_of_groups(*auc_of_groups(scores, labels, group, weight, by_score))
 

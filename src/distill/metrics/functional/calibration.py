@@ -22,6 +22,9 @@ def pcoc(probs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
 
     Returns:
         Scalar float64, 1 when calibrated on average; NaN without any positive.
+
+    >>> pcoc(torch.tensor([0.25, 0.5]), torch.tensor([0, 1])).item()
+    0.75
     """
     clicks, predicted = (
         total(values if weight is None else values.to(torch.float64) * weight) for values in (labels, probs)

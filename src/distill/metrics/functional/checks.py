@@ -16,7 +16,7 @@ def require_binary(labels: Tensor) -> None:
     """Raises `DataError` unless all labels are 0 or 1."""
     if not is_binary(labels):
         raise DataError(
-            "A metric of binary tasks was given other labels.",
+            "A metric for binary tasks got other labels.",
             expected="labels in {0, 1}",
             found=f"values from {float(labels.min())} to {float(labels.max())}",
             remedy="Use this metric for tasks of kind `binary` only.",

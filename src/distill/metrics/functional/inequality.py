@@ -22,6 +22,9 @@ def gini(amounts: Tensor) -> Tensor:
     Reference:
         Gini, Variabilità e mutabilità, 1912; of what a recommender passes on as in Fleder and Hosanagar, Management
         Science 2009.
+
+    >>> gini(torch.tensor([1, 1, 1, 1])).item(), gini(torch.tensor([0, 0, 0, 4])).item()
+    (0.0, 0.75)
     """
     ascending = amounts.to(torch.float64).sort().values
     n = ascending.numel()

@@ -25,6 +25,9 @@ def logloss(logits: Tensor, labels: Tensor, weight: Tensor | None = None) -> Ten
 
     Raises:
         DataError: If a label is neither 0 nor 1.
+
+    >>> round(logloss(torch.zeros(2), torch.tensor([0, 1])).item(), 4)
+    0.6931
     """
     return weighted_mean(row_losses(logits, labels), weight)
 

@@ -38,6 +38,10 @@ def precision_recall_f1(
 
     Raises:
         DataError: If a label is neither 0 nor 1.
+
+    >>> found = precision_recall_f1(torch.tensor([0.9, 0.6, 0.2]), torch.tensor([1, 0, 1]))
+    >>> [value.item() for value in found]
+    [0.5, 0.5, 0.5]
     """
     require_binary(labels)
     rows = torch.ones_like(probs, dtype=torch.float64) if weight is None else weight.to(torch.float64)

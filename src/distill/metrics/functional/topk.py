@@ -43,5 +43,8 @@ def topk_membership(scores: Tensor, index: Tensor, num_requests: int, k: int) ->
 
     Returns:
         `[N]` float64; see `membership`, which takes ranks that are already there.
+
+    >>> topk_membership(torch.tensor([3.0, 1.0, 1.0]), torch.tensor([0, 0, 0]), num_requests=1, k=2).tolist()
+    [1.0, 0.5, 0.5]
     """
     return membership(tied_ranks(scores, index, num_requests), k)

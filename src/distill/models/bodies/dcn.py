@@ -159,7 +159,7 @@ def _cross_net(width: int, num_layers: int, rank: int | None, num_experts: int |
         return CrossNetV2(width, num_layers, rank)
     if rank is None:
         raise ConfigError(
-            "The experts of a cross layer are matrices of low rank.",
+            "The experts of a cross layer need a low rank.",
             where="cross_rank",
             expected="a number",
             found="null",

@@ -48,7 +48,7 @@ class FinalMLP(Body):
         super().__init__()
         if contexts is not None and len(contexts) != 2:
             raise ConfigError(
-                "FinalMLP has two gates.",
+                "FinalMLP needs two gates.",
                 where="contexts",
                 expected="two lists of fields, each of which may be empty, or null for no gates",
                 found=str(contexts),

@@ -132,7 +132,7 @@ def _grouped(known: Sequence[str], kept: Sequence[str], groups: Groups) -> dict[
     clash = sorted(set(groups) & set(alone))
     if wrong or clash:
         raise ConfigError(
-            "The groups do not share out the fields.",
+            "The groups do not cover each field once.",
             where="model.net.groups",
             expected="each field once, and no group named as a field outside it: " + ", ".join(known),
             found=", ".join([*wrong, *clash]),

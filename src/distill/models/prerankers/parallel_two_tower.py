@@ -36,7 +36,7 @@ class ParallelTwoTower(SplitPreRanker):
     ) -> None:
         super().__init__()
         if not bodies:
-            raise ConfigError("A parallel two-tower has sub-towers.", where="model.net.bodies", found="none")
+            raise ConfigError("A parallel two-tower needs sub-towers.", where="model.net.bodies", found="none")
         request, candidate = side_encoders(features)
         self.request_towers = _SubTowers(request, bodies, vector_dim)
         self.candidate_towers = _SubTowers(candidate, bodies, vector_dim)

@@ -44,7 +44,7 @@ class Similarity(nn.Module):
         if kind not in ("cosine", "dot"):
             raise ConfigError("Unknown similarity.", expected="cosine or dot", found=str(kind))
         if temperature is not None and not temperature > 0:
-            raise ConfigError("A temperature is positive.", where="temperature", found=str(temperature))
+            raise ConfigError("The temperature must be positive.", where="temperature", found=str(temperature))
         self.kind = kind
         initial = _INITIAL_COSINE_SCALE if kind == "cosine" else 1.0 / math.sqrt(vector_dim)
         scale = initial if temperature is None else 1.0 / temperature

@@ -90,7 +90,7 @@ def _channels(schema: Schema, side: Side, given: Groups | None) -> dict[str, lis
     named, wrong = named_fields(known, given)
     if wrong:
         raise ConfigError(
-            f"The channels of the {side.value} side do not share out its fields.",
+            f"The channels of the {side.value} side do not cover each of its fields once.",
             where=f"model.net.{side.value}_channels",
             expected="each field once: " + ", ".join(known),
             found="unknown or named twice: " + ", ".join(wrong),

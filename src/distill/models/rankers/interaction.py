@@ -59,7 +59,7 @@ class InteractionRanker(Ranker):
             self.heads = TaskTowers(cast(int, self.trunk.out_features), num_tasks, tower_units)
         elif tower_units:
             raise ConfigError(
-                "Towers of tasks stand behind a trunk.",
+                "Towers of tasks need a trunk.",
                 where="model.net.tower_units",
                 expected="none without a trunk",
                 found=str(list(tower_units)),

@@ -137,7 +137,7 @@ def _result(models: Sequence[Model], metrics: Sequence[str], names: Sequence[str
     one = all(len(model.row.seeds) == 1 for model in models) and len({m.row.configuration for m in models}) == 1
     all_names = [*metrics, *(name for name in names if name not in metrics)]
     whole = tables.by_metric(models, all_names)
-    says = " ".join(notes(rows, metrics))
+    says = " ".join(notes(rows, all_names if one else metrics))
     return Section(
         "Result",
         tables=[whole] if one else [tables.by_model(models, metrics), replace(whole, title="All metrics")],

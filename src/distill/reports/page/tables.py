@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from distill.reports.comparison_marks import best_rows, gap_text, mark, validation_text
+from distill.reports.comparison_marks import best_rows, gap_text, mark, validation_text, valued
 from distill.reports.evidence import DataRead
 from distill.reports.numbers import number
 from distill.reports.page.models import Model
@@ -40,7 +40,8 @@ class Table:
 
 
 def by_metric(models: Sequence[Model], metrics: Sequence[str]) -> Table:
-    """Metrics as rows, models as columns; with the difference from the control where it was tested."""
+    """Metrics that have a value as rows, models as columns; with the difference from the control where tested."""
+    metrics = valued([model.row for model in models], metrics)
     tested = [model for model in models if model.row.tests]
     head = ("metric", *(model.label for model in models), *(f"{model.label} − control" for model in tested))
     best = {name: best_rows([model.row for model in models], name) for name in metrics}
@@ -52,7 +53,8 @@ def by_metric(models: Sequence[Model], metrics: Sequence[str]) -> Table:
 
 
 def by_model(models: Sequence[Model], metrics: Sequence[str]) -> Table:
-    """Models as rows, metrics and costs as columns."""
+    """Models as rows, metrics that have a value and costs as columns."""
+    metrics = valued([model.row for model in models], metrics)
     costs = [cost for cost in COST_ROWS if any(cost[1] in model.row.cost for model in models)]
     best = {name: best_rows([model.row for model in models], name) for name in metrics}
     head = ("model", "seeds", *metrics, *(label for label, *_ in costs))

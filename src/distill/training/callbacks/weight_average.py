@@ -123,10 +123,10 @@ class WeightAverage(pl.Callback):
         shapes = {name: weight.shape for name, weight in weights.items()}
         if not isinstance(found, Mapping) or {n: getattr(v, "shape", None) for n, v in found.items()} != shapes:
             raise DataError(
-                "The checkpoint does not hold the weights that this training would go on with.",
+                "The checkpoint lacks the weights that this training would continue with.",
                 where=TRAINING_WEIGHTS,
                 expected="those of a run with callbacks.weight_average",
-                remedy="Set callbacks.weight_average=null, or begin anew.",
+                remedy="Set callbacks.weight_average=null, or start a new training.",
             )
         self._training, self._exact = found, _exact(checkpoint.get(EXACT_AVERAGES, {}), weights)
 
@@ -151,7 +151,7 @@ def _exact(found: Any, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             "The checkpoint does not hold the exact averages of weights in bfloat16.",
             where=EXACT_AVERAGES,
             expected="those of a run with callbacks.weight_average and the same embedding.dtype",
-            remedy="Set callbacks.weight_average=null, or begin anew.",
+            remedy="Set callbacks.weight_average=null, or start a new training.",
         )
     return found
 

@@ -53,7 +53,10 @@ def _timed(path: Path) -> Iterator[pa.Table]:
             time = pc.strptime(pc.binary_join_element_wise("20", block["hour"], ""), "%Y%m%d%H", "s")
         except pa.ArrowInvalid as error:
             raise DataError(
-                "An hour is none.", where=str(path), expected="YYMMDDHH, such as 14102100", found=str(error)[:200]
+                "A value is not an hour.",
+                where=str(path),
+                expected="YYMMDDHH, such as 14102100",
+                found=str(error)[:200],
             ) from error
         made = {"time": time, "hour_of_day": pc.hour(time), "weekday": pc.day_of_week(time)}
         yield pa.table({**made, **{name: block[name] for name in ("click", *_IDS)}})

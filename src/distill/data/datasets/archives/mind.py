@@ -73,13 +73,15 @@ def _impressions(path: Path, news: Lookup) -> Iterator[pa.Table]:
         if found.null_count:
             text = shown.flatten().filter(pc.is_null(found))[0].as_py()
             expected = "NEWS-0 or NEWS-1; the published test set, which has no labels, cannot be read"
-            raise DataError("A news shown has no label.", where=str(path), expected=expected, found=repr(text)[:100])
+            raise DataError("A shown article has no label.", where=str(path), expected=expected, found=repr(text)[:100])
         ids = relisted(pc.struct_field(found, "news_id"), shown)
         try:
             time = pc.strptime(block["time"], _TIME, "s")
         except pa.ArrowInvalid as error:
             expected = "times such as 11/15/2019 8:55:22 AM"
-            raise DataError("A time is none.", where=str(path), expected=expected, found=str(error)[:200]) from error
+            raise DataError(
+                "A value is not a time.", where=str(path), expected=expected, found=str(error)[:200]
+            ) from error
         yield pa.table(
             {
                 "impression_id": block["impression_id"],

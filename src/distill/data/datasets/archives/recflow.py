@@ -72,7 +72,9 @@ def _blocks(path: Path) -> Iterator[pa.Table]:
         found = str(error).splitlines()[0]
     if found:
         expected = f"a feather file (version 2) of {_ARCHIVE}, with {', '.join(_READ)}"
-        raise DataError("A file is not as its archive has it.", where=str(path), expected=expected, found=found[:300])
+        raise DataError(
+            "A file differs from that of its archive.", where=str(path), expected=expected, found=found[:300]
+        )
 
 
 def _staged(block: pa.Table) -> pa.Table:

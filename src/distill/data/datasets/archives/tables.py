@@ -175,7 +175,7 @@ def _unfit(path: Path, columns: Iterable[str], archive: str, found: str) -> Data
     names = list(columns)
     shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
     return DataError(
-        "A file is not as its archive has it.",
+        "A file differs from that of its archive.",
         where=str(path),
         expected=f"the file of {archive}, with {len(names)} columns: {shown}",
         found=found[:300],
