@@ -68,7 +68,7 @@ def check_rerank(trained: Trained, rerank: Rerank) -> None:
             )
     known = {*source_columns(trained.schema.fields, of_request=False), *trained.schema.score.columns}
     for column in (name for name in rerank.columns if name not in known):
-        _log.warning("A quota reads column %r, which no field is made of: each request must give it.", column)
+        _log.warning("A quota reads column %r, which no field uses: each request must supply it.", column)
 
 
 def golden_places(

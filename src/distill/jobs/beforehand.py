@@ -152,7 +152,7 @@ def warn_of_equal_requests(job: FitJob) -> None:
     in_parts = issubclass(model_class(job.plan.net, job.plan.key("model.net")), SplitPreRanker)
     if rank() == 0 and in_parts and schema.layout == "requests" and not schema.side(Side.REQUEST):
         _log.warning(
-            "WARNING: No field has side: request in the schema, so that the %s tells requests apart by fields of the "
+            "WARNING: No field has side: request in the schema, so the %s tells requests apart by fields of the "
             "pair alone, if it reads any.",
             job.plan.role,
         )
@@ -169,9 +169,9 @@ def warn_of_few_steps(job: FitJob) -> None:
     epochs = math.ceil(_FEW_STEPS * job.plan.max_epochs / steps)
     batch = max(_SMALL_BATCH, int(job.cfg.data.loader.batch_candidates) * steps // _FEW_STEPS)
     _log.warning(
-        "WARNING: The %s will train for %d steps only, too few for most models. Take smaller batches or more epochs, "
-        "such as data.loader.batch_candidates=%d or trainer.max_epochs=%d; early stopping ends what has stopped to "
-        "get better.",
+        "WARNING: The %s will train for only %d steps, too few for most models. Take smaller batches or more epochs, "
+        "such as data.loader.batch_candidates=%d or trainer.max_epochs=%d; early stopping ends a "
+        "training that no longer improves.",
         job.plan.role,
         steps,
         2 ** int(math.log2(batch)),

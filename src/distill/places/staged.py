@@ -44,7 +44,7 @@ def pull(folder: Path) -> None:
         if there is None or _manifest(folder / STAGED) == there:
             return
         if (folder / STAGED).exists():
-            _log.warning("Another command has gone on with %s; what was begun on this machine is dropped.", place)
+            _log.warning("Another command has continued %s; the part that this machine started is dropped.", place)
         fetch_folder(place)
         (folder / MANIFEST).replace(folder / STAGED)
 

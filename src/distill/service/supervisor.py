@@ -57,7 +57,7 @@ def run(options: Options) -> None:
     listener = _listen(options)
     host, port = listener.getsockname()[:2]
     if options.host not in LOOPBACK and not has_token:
-        _log.warning("The service listens on %s without a token: anybody who reaches it may use it.", host)
+        _log.warning("The service listens on %s without a token: anybody who can reach it may use it.", host)
     with tempfile.TemporaryDirectory(prefix="distill-serve-", ignore_cleanup_errors=True) as folder, listener:
         supervisor = Supervisor(options, listener, Path(folder))
         _log.info("Listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)

@@ -18,6 +18,7 @@ from distill.errors import ConfigError
 from distill.ops.ranks import rank
 
 _RUN_TAG = "distill.run"
+_FIT_TAG = "distill.fit"  # a hash: MLflow's filters know no escapes, and a name may have quotes
 
 
 class FitCSV(CSVLogger):
@@ -42,7 +43,7 @@ class FitWandb(WandbLogger):
     def __init__(
         self, folder: Path, run: str, role: str, project: str, offline: bool = False, entity: str | None = None
     ) -> None:
-        identity = blake2b(f"{run}/{role}".encode(), digest_size=8).hexdigest()
+        identity = _digest(f"{run}/{role}")
         name = f"{role} {run}"
         try:
             super().__init__(
@@ -63,7 +64,7 @@ class FitMLflow(MLFlowLogger):
     """Logs to MLflow: a run for each fit, which a resumed fit goes on with.
 
     Args:
-        run: Name of the run of this program, its tag `distill.run`.
+        run: Name of the run of this program; with the role it is the tag `distill.run`.
         role: Which model is trained.
         experiment_name: Of MLflow.
         tracking_uri: Of the server, or `sqlite:///FILE`.
@@ -71,24 +72,24 @@ class FitMLflow(MLFlowLogger):
 
     def __init__(self, run: str, role: str, experiment_name: str, tracking_uri: str) -> None:
         fit = f"{run}/{role}"
+        digest = _digest(fit)
         try:
             super().__init__(
                 experiment_name=experiment_name,
                 run_name=f"{role} {run}",
                 tracking_uri=tracking_uri,
-                tags={_RUN_TAG: fit, "distill.role": role},
+                tags={_RUN_TAG: fit, _FIT_TAG: digest, "distill.role": role},
             )
         except ModuleNotFoundError as error:
             raise _missing("mlflow", "MLflow") from error
-        self._run_id = self._earlier(fit)
+        self._run_id = self._earlier(digest)
         self._goes_on = self._run_id is not None
 
-    def _earlier(self, fit: str) -> str | None:
+    def _earlier(self, digest: str) -> str | None:
         experiment = self._mlflow_client.get_experiment_by_name(self._experiment_name)
         if experiment is None or rank() != 0:
             return None
-        quoted = fit.replace("'", "\\'")
-        found = self._mlflow_client.search_runs([experiment.experiment_id], f"tags.`{_RUN_TAG}` = '{quoted}'")
+        found = self._mlflow_client.search_runs([experiment.experiment_id], f"tags.`{_FIT_TAG}` = '{digest}'")
         return found[0].info.run_id if found else None
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -99,6 +100,10 @@ class FitMLflow(MLFlowLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs them, under names that MLflow takes."""
         super().log_metrics({name.replace("@", "_at_"): value for name, value in metrics.items()}, step)
+
+
+def _digest(fit: str) -> str:
+    return blake2b(fit.encode(), digest_size=8).hexdigest()
 
 
 def _missing(package: str, name: str) -> ConfigError:

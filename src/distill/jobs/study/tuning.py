@@ -67,7 +67,7 @@ class Tuning:
             self.study = open_study(self.node)
             check_same_settings(self.study, self.space.fixed, str(self.node.objective), self.seeds)
             _log.info(
-                "Study in %s: after an interruption, go on with hydra.sweep.dir=%s", self.node.storage, self.folder
+                "Study in %s: after an interruption, continue with hydra.sweep.dir=%s", self.node.storage, self.folder
             )
             waiting = self._interrupted()
             while batch := waiting[: self.n_jobs] or self._ask():

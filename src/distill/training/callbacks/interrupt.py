@@ -96,7 +96,7 @@ class CheckpointOnInterrupt(pl.Callback):
         path = self.directory / "last.ckpt"
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            _log.warning("Interrupted at step %d: %s is written. Go on with %s", trainer.global_step, path, self.hint)
+            _log.warning("Interrupted at step %d: wrote %s. Continue with %s", trainer.global_step, path, self.hint)
         raise KeyboardInterrupt
 
 

@@ -39,7 +39,7 @@ class CheckMonitor(pl.Callback):
         if trainer.is_global_zero:
             at = (trainer.current_epoch + 1, trainer.global_step)
             _log.warning(
-                "WARNING: %s of the %s is %s after epoch %d (step %d): it counts neither as the best nor as an end.",
+                "WARNING: %s of the %s is %s after epoch %d (step %d): it is not the best, and does not end training.",
                 *(self.monitor, self.role, value, *at),
             )
 
