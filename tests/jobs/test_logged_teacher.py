@@ -108,7 +108,7 @@ def test_a_score_of_one_task_teaches_that_task(root: Path, capsys: pytest.Captur
     assert text.count("Teacher, task click: 864 of 960 training candidates scored (90.0%") == 1
     assert text.count("The teacher orders candidates by click: it does not score like, purchase.") == 1
     assert "task like:" not in text
-    assert "will train for 1 steps only" in text
+    assert "will train for only 1 steps" in text
     assert "trainer.max_epochs=500" in text
 
 
