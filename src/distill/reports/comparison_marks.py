@@ -71,10 +71,13 @@ def notes(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
         found.append("val: on validation, at the best checkpoint.")
     if undefined := [name for name in metrics if name not in valued(rows, metrics)]:
         found.append(f"Not defined in any row, and left out: {', '.join(undefined)}.")
-    few = {name: text for name in metrics if (text := _few_requests(rows, name))}
+    few: dict[str, list[str]] = {}
+    for name in metrics:
+        if text := _few_requests(rows, name):
+            few.setdefault(text, []).append(name)
     if few:
-        listed = "; ".join(f"{name} {text}" for name, text in few.items())
-        found.append(f"Requests that count, for the order can change them: {listed}.")
+        listed = "; ".join(f"{text} for {', '.join(names)}" for text, names in few.items())
+        found.append(f"Only requests whose order makes a difference count: {listed}.")
     return found
 
 
