@@ -12,8 +12,10 @@ _NARROWEST = 160  # characters, where there is no terminal to ask
 def plain_console(
     *, stderr: bool = False, soft_wrap: bool = False, width: int | None = None, file: IO[str] | None = None
 ) -> Console:
-    """Returns a console that takes `[…]` and `:…:` in text, tables and titles for what they are."""
-    return Console(file=file, stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False)
+    """Returns a console that shows `[…]` and `:…:` in text, tables and titles as they are, and colours no numbers."""
+    return Console(
+        file=file, stderr=stderr, soft_wrap=soft_wrap, width=width, markup=False, emoji=False, highlight=False
+    )
 
 
 def report_console() -> Console:

@@ -6,8 +6,10 @@ import io
 import logging
 
 import pytest
+from rich.color import ColorSystem
 from rich.console import Console
 
+from distill.console import plain_console
 from distill.screen import lines, meters
 from distill.screen.lines import FILE_ONLY, ScreenHandler, has_bars, job_name, show, speaking_as
 from distill.screen.meters import Meters
@@ -67,3 +69,11 @@ def test_jobs_side_by_side_draw_no_bars(screen: io.StringIO) -> None:
             shown.begin("write splits", 10).advance(10)
     assert ERASE not in screen.getvalue()
     assert screen.getvalue().startswith("[0] write splits: 10/10 rows")
+
+
+def test_numbers_within_a_text_have_its_colour_alone() -> None:
+    written = io.StringIO()
+    console = plain_console(file=written, width=60)
+    console._force_terminal, console._color_system = True, ColorSystem.STANDARD
+    console.print("of 30 requests", style="dim")
+    assert written.getvalue() == "\x1b[2mof 30 requests\x1b[0m\n"
