@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> Scaling:
             found=" ".join(map(str, [*options.seeds, *options.overrides])),
         )
     begin(options.out, {"overrides": options.overrides}, "studies of scaling")
-    arms = chosen(options.axes)
+    arms = chosen(options.arms)
     worlds = [_World(options.out / f"seed-{seed}", seed, tuple(options.overrides)) for seed in options.seeds]
     measured = [world.measured(arms) for world in worlds]
     found = Scaling(

@@ -89,9 +89,9 @@ ARMS = {
 }
 
 
-def chosen(axes: Sequence[str]) -> dict[str, Arm]:
-    """Returns the arms of some axes, the reference first."""
-    return {name: arm for name, arm in ARMS.items() if set(arm.axes) & set(axes)}
+def chosen(names: Sequence[str]) -> dict[str, Arm]:
+    """Returns the named arms in their order, behind the reference, which is a point of each curve."""
+    return {name: ARMS[name] for name in dict.fromkeys([REFERENCE, *names])}
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -104,7 +104,13 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         epilog=f"Students: {students}. Teachers: {teachers}. Everything else is an override: data.adapter.KEY=VALUE of "
         "the world (conf/data/funnel.yaml), others of every training but for the sizes of an arm.",
     )
-    parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="curves to draw; all by default")
+    parser.add_argument(
+        "--arms",
+        nargs="+",
+        choices=list(ARMS),
+        default=list(ARMS),
+        help="in this order, the reference first; all by default",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="worlds; mean ± deviation over several")
     parser.add_argument("--out", type=path_here, required=True, help="folder of the data, the runs and the pictures")
     return with_overrides(parser, given)
