@@ -237,3 +237,28 @@ def test_every_mlp_of_a_body_may_be_normalised(body: str) -> None:
 def test_a_norm_of_no_mlp_is_refused() -> None:
     with pytest.raises(ConfigError, match="norm"):
         build("autoint", make_schema(), "model.net.body.norm=batch")
+
+
+@pytest.mark.parametrize("name", ["dcn_v2", "din", "deepfm"])
+def test_a_ranker_reads_the_fields_that_are_named(name: str) -> None:
+    schema = make_schema().serving_view()
+    kept = "model.net.fields=[user, item, price]"
+    model = build(name, schema, kept, "model.net.linear=true").eval()
+    assert isinstance(model, InteractionRanker)
+    assert set(model.encoder.layout.widths) == {"user", "item", "price"}
+    batch = make_batch(schema)
+    history = replace(batch.request.sequences["history"], values=1 + batch.request.sequences["history"].values % 7)
+    other = replace(
+        batch,
+        request=replace(batch.request, sequences={"history": history}),
+        cross=replace(batch.cross, numbers=batch.cross.numbers + 1),
+    )
+    assert torch.equal(model(batch).logits, model(other).logits)
+    dearer = replace(batch, candidate=replace(batch.candidate, numbers=batch.candidate.numbers + 1))
+    assert not torch.equal(model(batch).logits, model(dearer).logits)
+
+
+@pytest.mark.parametrize(("fields", "found"), [("[user, colour]", "colour"), ("[]", "none")])
+def test_a_field_that_is_not_there_is_refused(fields: str, found: str) -> None:
+    with pytest.raises(ConfigError, match=found):
+        build("dcn_v2", make_schema(), f"model.net.fields={fields}")

@@ -17,7 +17,7 @@ from distill.features.sequence import (
     TargetTransformerEncoding,
     TransformerPooling,
 )
-from distill.features.serving import FieldSelection, ServingProjection
+from distill.features.serving import FieldSelection, ServingProjection, kept_fields
 from distill.features.sharded import ShardedTables, sharded_tables
 from distill.features.tables import EmbeddingTables
 
@@ -42,6 +42,7 @@ __all__ = [
     "TargetTransformerEncoding",
     "TransformerPooling",
     "distinct_rows",
+    "kept_fields",
     "sharded_tables",
     "table_factory",
 ]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.batch import Batch, FeatureBlock
+from distill.errors import ConfigError
 from distill.schema import FieldSpec, Kind, Schema, Side
 
 
@@ -30,6 +31,29 @@ class _SideSelection(nn.Module):
             vectors={name: block.vectors[name] for name in self._vectors},
             sequences={name: block.sequences[name] for name in self._sequences},
         )
+
+
+def kept_fields(schema: Schema, kept: Collection[str] | None) -> Schema:
+    """Returns a schema with some of its fields, in its order.
+
+    Args:
+        schema: The schema that batches are read with.
+        kept: Names of the fields that a model reads; all if not given.
+
+    Raises:
+        ConfigError: A name is unknown, or none is left.
+    """
+    known = [f.name for f in schema.fields]
+    fields = schema.fields if kept is None else tuple(f for f in schema.fields if f.name in kept)
+    unknown = sorted(set(kept or ()) - set(known))
+    if unknown or not fields:
+        raise ConfigError(
+            "These fields cannot be selected.",
+            where="model.net.fields",
+            expected="one or more of " + ", ".join(known),
+            found=", ".join(unknown) or "none",
+        )
+    return schema.model_copy(update={"fields": fields})
 
 
 class FieldSelection(nn.Module):

@@ -82,6 +82,12 @@ COMMANDS = {
             options="distill.jobs.diversity_options",
         ),
         Command(
+            "scaling",
+            "what larger students, more data and larger teachers bring",
+            "distill.jobs.scaling",
+            options="distill.jobs.scaling_options",
+        ),
+        Command(
             "publish",
             "puts a folder into an object store, where commands read it by its URI",
             "distill.jobs.publish",

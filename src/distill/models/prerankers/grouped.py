@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill.batch import Batch
 from distill.errors import ConfigError
-from distill.features import Features, FieldLayout, FieldSelection
+from distill.features import Features, FieldLayout, FieldSelection, kept_fields
 from distill.layers.linear_log import linear_log
 from distill.models.prerankers.base import PreRanker
 from distill.models.rankers.pair_encoder import PairEncoder
@@ -61,11 +61,10 @@ class GroupedFields(nn.Module):
     ) -> None:
         super().__init__()
         schema = features.schema
-        known = [f.name for f in schema.fields]
-        names = _kept(known, kept)
-        self.groups = _grouped(known, names, groups or {})
+        chosen = kept_fields(schema, kept)
+        names = [f.name for f in chosen.fields]
+        self.groups = _grouped([f.name for f in schema.fields], names, groups or {})
         self.selection = FieldSelection(schema, frozenset(names))
-        chosen = schema.model_copy(update={"fields": tuple(f for f in schema.fields if f.name in names)})
         self.encoder = PairEncoder(replace(features, schema=chosen))
         layout = self.encoder.layout
         self.widths = {name: sum(layout.widths[f] for f in members) for name, members in self.groups.items()}
@@ -105,19 +104,6 @@ class PickedColumns(nn.Module):
         if self._compress:  # of the few columns of numbers alone: a logarithm of all would cost more than the network
             x = torch.cat([x, linear_log(x.index_select(1, self.get_buffer("_dense")))], dim=1)
         return x.index_select(1, self.get_buffer("_columns"))
-
-
-def _kept(known: Sequence[str], kept: Sequence[str] | None) -> list[str]:
-    names = list(known) if kept is None else [name for name in known if name in kept]
-    unknown = sorted(set(kept or []) - set(known))
-    if unknown or not names:
-        raise ConfigError(
-            "These fields cannot be selected.",
-            where="model.net.fields",
-            expected="one or more of " + ", ".join(known),
-            found=", ".join(unknown) or "none",
-        )
-    return names
 
 
 def named_fields(known: Sequence[str], groups: Groups) -> tuple[list[str], list[str]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
 
 from distill.batch import Batch, RankerOutput
 from distill.errors import ConfigError
-from distill.features import Features
+from distill.features import Features, FieldSelection, kept_fields
 from distill.models.bodies.base import BodyFactory
 from distill.models.heads import TaskHeads, TaskTowers
 from distill.models.linear import LinearPart
@@ -35,9 +36,10 @@ class InteractionRanker(Ranker):
         tower_units: Widths of the MLP of each task behind the trunk.
         linear: Whether to add the linear part: one weight per id and task, and one per number.
         task_order: Builds, from the tasks, what the model makes of the order in which they happen; nothing by default.
+        fields: Names of the fields that are read; the others are not even looked up. All if not given.
 
     Raises:
-        ConfigError: There are towers without a trunk.
+        ConfigError: There are towers without a trunk, or a field is not known.
     """
 
     def __init__(
@@ -48,9 +50,15 @@ class InteractionRanker(Ranker):
         tower_units: Sequence[int] = (),
         linear: bool = False,
         task_order: OrderFactory | None = None,
+        fields: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         num_tasks = features.num_tasks
+        self.selection = None
+        if fields is not None:
+            kept = kept_fields(features.schema, fields)
+            self.selection = FieldSelection(features.schema, frozenset(f.name for f in kept.fields))
+            features = replace(features, schema=kept)
         self.encoder = PairEncoder(features)
         self.body = body(self.encoder.layout)
         self.trunk = None if trunk is None else trunk(self.body.out_features, num_tasks)
@@ -80,6 +88,7 @@ class InteractionRanker(Ranker):
 
         They are `body [N, W]`; behind a trunk also `tasks [N, K·H]`; with target attention also `zero_weight [N, S]`.
         """
+        batch = batch if self.selection is None else self.selection(batch)
         x, zero_weight = self.encoder(batch)
         vector: Tensor = self.body(x)
         hidden = {"body": vector}

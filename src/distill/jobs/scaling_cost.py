@@ -1,0 +1,54 @@
+"""What models cost online, measured in turns: a machine that is busy for a while slows all of them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+from distill.errors import DataError
+from distill.jobs.parts import load_model
+from distill.models.cost import measure_cost
+from distill.sealed import read_sealed, write_sealed
+
+_TURNS, _SECONDS = 5, 0.15
+
+Costs = Mapping[str, Mapping[str, float]]
+"""Model to what it costs by name (`distill.models.cost.Cost`)."""
+
+
+def costs_in_turns(models: Mapping[str, Path], path: Path) -> Costs:
+    """Measures what models cost, in an order that turns around each time, and keeps the median of the turns.
+
+    Args:
+        models: Name to checkpoint.
+        path: File of what is measured. If it holds the same models it is read instead.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    if path.exists():
+        found = _read(path)
+        if set(found) == set(models):
+            return found
+    loaded = {name: load_model(checkpoint) for name, checkpoint in models.items()}
+    turns: dict[str, list[Mapping[str, float]]] = {name: [] for name in models}
+    for turn in range(_TURNS):
+        for name in list(models)[:: -1 if turn % 2 else 1]:
+            turns[name].append(measure_cost(loaded[name].model, loaded[name].schema, _SECONDS).as_numbers())
+    costs = {name: {key: statistics.median(one[key] for one in own) for key in own[0]} for name, own in turns.items()}
+    write_sealed(path, {"models": costs})
+    return costs
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        content: Mapping[str, Mapping[str, float]] = read_sealed(path)["models"]
+        return {name: {key: float(value) for key, value in own.items()} for name, own in content.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise DataError(
+            "What models cost cannot be read.",
+            where=str(path),
+            found=" ".join(str(error).split())[:200],
+            remedy="Delete the file: costs are measured again then.",
+        ) from error
