@@ -74,19 +74,19 @@ def test_each_curve_has_the_reference_and_others(axis: str) -> None:
     assert list(chosen(arms[:0:-1])) == [REFERENCE, *arms[:0:-1]]
 
 
-def test_costs_are_medians_of_turns_that_turn_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_are_the_least_of_turns_that_turn_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
 
     def measure(model: str, schema: object, seconds: float) -> SimpleNamespace:
         order.append(model)
-        return SimpleNamespace(as_numbers=lambda: {"ms": float(len(order))})
+        return SimpleNamespace(as_numbers=lambda: {"ms": 20.0 - len(order)})
 
     monkeypatch.setattr(scaling_cost, "measure_cost", measure)
     monkeypatch.setattr(scaling_cost, "load_model", lambda path: SimpleNamespace(model=path.name, schema=None))
     models = {"a": tmp_path / "x", "b": tmp_path / "y"}
     found = scaling_cost.costs_in_turns(models, tmp_path / "costs.json")
     assert order == ["x", "y", "y", "x", "x", "y", "y", "x", "x", "y"]
-    assert found == {"a": {"ms": 5.0}, "b": {"ms": 6.0}}  # medians of 1, 4, 5, 8, 9 and 2, 3, 6, 7, 10
+    assert found == {"a": {"ms": 11.0}, "b": {"ms": 10.0}}
     assert scaling_cost.costs_in_turns(models, tmp_path / "costs.json") == found
     assert len(order) == 10
 

@@ -184,8 +184,10 @@ class _World:
 
     def _say_work(self, arms: Mapping[str, Arm]) -> None:
         """Says what is left to do, and about how long a core takes."""
-        everything = sum(part.candidates for parts in self.dataset.manifest.splits.values() for part in parts)
         left = {name: arm for name, arm in arms.items() if self._done(name) is None}
+        if not left:
+            return
+        everything = sum(part.candidates for parts in self.dataset.manifest.splits.values() for part in parts)
         teachers = {arm.teacher for arm in left.values()}
         untrained = [name for name in teachers if self._done(f"ranker-{name}") is None]
         read = sum(arm.share for arm in left.values()) * self.candidates

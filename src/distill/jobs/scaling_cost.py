@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,8 @@ Costs = Mapping[str, Mapping[str, float]]
 
 
 def costs_in_turns(models: Mapping[str, Path], path: Path) -> Costs:
-    """Measures what models cost, in an order that turns around each time, and keeps the median of the turns.
+    """Measures what models cost, in an order that turns around each time, and keeps the least of the turns: other
+    programs only add to a time.
 
     Args:
         models: Name to checkpoint.
@@ -36,7 +36,7 @@ def costs_in_turns(models: Mapping[str, Path], path: Path) -> Costs:
     for turn in range(_TURNS):
         for name in list(models)[:: -1 if turn % 2 else 1]:
             turns[name].append(measure_cost(loaded[name].model, loaded[name].schema, _SECONDS).as_numbers())
-    costs = {name: {key: statistics.median(one[key] for one in own) for key in own[0]} for name, own in turns.items()}
+    costs = {name: {key: min(one[key] for one in own) for key in own[0]} for name, own in turns.items()}
     write_sealed(path, {"models": costs})
     return costs
 

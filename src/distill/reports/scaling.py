@@ -136,7 +136,8 @@ def _quality(arm: ScalingArm) -> dict[str, str]:
 
 def _cost_table(found: Scaling) -> str:
     """One row for each model: a request has 1,000 candidates."""
-    return _table([{"model": name, **_cost_cells(cost)} for name, cost in found.costs.items()])
+    models = sorted(found.costs, key=lambda name: (name.split()[0], found.costs[name]["parameters"]))
+    return _table([{"model": name, **_cost_cells(found.costs[name])} for name in models])
 
 
 def _cost_cells(cost: Mapping[str, float]) -> dict[str, str]:

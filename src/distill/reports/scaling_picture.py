@@ -34,7 +34,7 @@ def draw_scaling(found: Scaling, path: Path) -> None:
     FigureCanvasAgg(figure)
     panels = figure.subplots(2, len(columns), sharey="row", sharex="col", squeeze=False)
     for (axis, title, scale, place), levels, gaps in zip(columns, *panels, strict=True):
-        arms = found.on(axis)
+        arms = sorted(found.on(axis), key=place)
         x = [place(arm) for arm in arms]
         for role in ROLES:
             _curve(levels, x, [arm.metric(role, _LEVELS) for arm in arms], role, _ROLE_COLOURS[role])
@@ -45,6 +45,7 @@ def draw_scaling(found: Scaling, path: Path) -> None:
                             textcoords="offset points", fontsize="x-small", ha="center")  # fmt: skip
         for panel in (levels, gaps):
             panel.set_xscale(scale)
+            panel.tick_params(axis="x", which="minor", labelbottom=False)
             panel.grid(visible=True, alpha=0.3)
         gaps.set_xlabel(title)
     panels[0][0].set_ylabel(f"{METRICS[_LEVELS]} @(20, 10)")
