@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -140,10 +141,11 @@ def test_a_narrow_terminal_leaves_out_the_last_columns_and_names_them(width: int
     text = console.export_text()
     assert "…" not in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= (width or 200)
-    heads = [str(column.header).replace("\n", "") for column in table.columns[3:]]
-    assert heads == [*metrics, "kFLOPs/cand.", "bytes/item", "ms for1,000"][: len(heads)]
+    heads = [re.sub(r"\W|_", "", str(column.header)) for column in table.columns[3:]]
+    names = [*metrics, "kFLOPs/cand.", "bytes/item", "ms for 1,000"]
+    assert heads == [re.sub(r"\W|_", "", name) for name in names[: len(heads)]]
     assert len(heads) >= shown
-    assert all(name.replace("/", "/") in " ".join(text.split()) for name in metrics[len(heads) :])
+    assert all(name in " ".join(text.split()) for name in names[len(heads) :])
     assert text.count("0.6159") == 3 * min(len(heads), len(metrics))
 
 
