@@ -77,7 +77,7 @@ def _on_ray(*given: str) -> Done:
 def _assert_same(root: Path, name: str) -> None:
     (one,), (other,) = run_dirs(root, "torchrun"), run_dirs(root, name)
     assert difference(checkpoint_state(one), checkpoint_state(other)) is None
-    assert difference(history(one, "model"), history(other, "model")) is None
+    assert difference(history(one, "student"), history(other, "student")) is None
     assert difference(summary_state(one), summary_state(other)) is None
     assert load_summary(other).metrics["model"]["click/auc"] > 0
 

@@ -212,3 +212,14 @@ def test_a_run_on_such_labels_trains_nothing_and_leaves_no_run(
     assert "288 labelled candidates, 0 positive and 288 negative" in message
     assert not (tmp_path / "cache").exists()
     assert not list((tmp_path / "runs").rglob("manifest.json"))  # so that resume=last does not take it for a run
+
+
+@pytest.mark.parametrize("layout", ["requests", "flat"])
+def test_terms_that_compare_candidates_of_flat_rows_are_told(
+    tmp_path: Path, layout: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = written(tmp_path, schema(layout=layout), {})
+    check_labels(config(dataset, "loss=hard", "+loss_term@loss.terms.list=ranknet"), dataset)
+    told = [record.getMessage() for record in caplog.records if "compare candidates" in record.getMessage()]
+    assert len(told) == (layout == "flat")
+    assert all("loss.terms.list compare" in text for text in told)

@@ -51,10 +51,23 @@ def _check_training(cfg: DictConfig, dataset: Dataset) -> None:
     counts, taught = label_counts(dataset, "train"), scored_tasks(cfg, dataset.schema)
     for plan, has_signals in plans:
         plan.check(dataset.schema, taught, has_signals)
+        _warn_of_comparisons(plan, dataset)
         for name, term in plan.terms.items():
             where = f"{plan.key('loss')}.terms.{name}"
             for task in (task for task in dataset.schema.tasks if task.name in term.label_tasks):
                 _check_labels_of(task, counts[task.name], term, list(plan.samplers.values()), where, dataset.root)
+
+
+def _warn_of_comparisons(plan: FitPlan, dataset: Dataset) -> None:
+    """Says which terms compare candidates of a request where each request has one."""
+    idle = [name for name, term in plan.terms.items() if term.compares]
+    if idle and dataset.schema.layout == "flat" and not plan.samplers:
+        _log.warning(
+            "WARNING: %s compare candidates of a request, and every request of flat rows has one: they teach nothing. "
+            "Group the rows into requests (layout: requests and keys.request in the schema), or use pointwise terms, "
+            "such as loss=pointwise.",
+            ", ".join(f"{plan.key('loss')}.terms.{name}" for name in idle),
+        )
 
 
 def _check_labels_of(

@@ -362,3 +362,13 @@ def test_lambdarank_refuses_tasks_of_any_value():
     with pytest.raises(ConfigError, match=r"binary or graded(.|\n)*expected: +click(.|\n)*found: +seconds"):
         LambdaRank().setup(LossSetting(tasks, has_signals=False))
     LambdaRank(tasks=["click"]).setup(LossSetting(tasks, has_signals=False))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_terms_that_compare_say_so(make, make_inputs, two_tasks):
+    """A request of one candidate teaches them nothing; the others have a value."""
+    given = make_inputs(
+        torch.randn(4, 2), [1] * 4, teacher=torch.randn(4, 2), labels=torch.tensor([[1, 0]] * 4), stage=[3] * 4
+    )
+    sums = _ready(make, two_tasks)(given)
+    assert make().compares == (sums.numerators.abs().sum() == 0)

@@ -103,6 +103,9 @@ class LossTerm(nn.Module, ABC):
     """Which of `item_id`, `request_id`, `user_id`, `row` and `columns` of a batch the formula computes with; those that
     no term names stay on the host where a batch is copied to a GPU."""
 
+    compares: ClassVar[bool] = False
+    """Whether the formula compares candidates of a request, so that one alone teaches nothing."""
+
     needs_both_classes: ClassVar[bool] = False
     """Whether the formula compares labels, so that those of one class teach it nothing."""
 

@@ -37,6 +37,7 @@ class Contrastive(LabelledTerm):
     Reference: Hadsell et al., "Dimensionality Reduction by Learning an Invariant Mapping", CVPR 2006, eq. 4.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
 
     def __init__(

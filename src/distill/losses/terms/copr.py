@@ -38,6 +38,7 @@ class COPR(SoftTerm):
     is random; pairs compare logits, not the products of bid and rate.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
 
     def __init__(

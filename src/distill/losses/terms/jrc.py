@@ -34,6 +34,8 @@ class JRC(LabelledTerm):
     arXiv 2208.06164. Deviation: one logit instead of two.
     """
 
+    compares: ClassVar[bool] = True
+
     takes: ClassVar[tuple[str, ...]] = ("binary",)
 
     def __init__(

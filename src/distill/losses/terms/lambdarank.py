@@ -45,6 +45,7 @@ class LambdaRank(LabelledTerm):
     Reference: Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", MSR-TR-2010-82, section 4.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
 
     takes: ClassVar[tuple[str, ...]] = ("binary", "graded")  # gains are 2^y - 1

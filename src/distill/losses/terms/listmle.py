@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from distill.errors import ConfigError
 from distill.losses.functional.listwise import plackett_luce
@@ -22,6 +23,8 @@ class ListMLE(SoftTerm):
 
     Reference: Xia et al., "Listwise Approach to Learning to Rank: Theory and Algorithm", ICML 2008.
     """
+
+    compares: ClassVar[bool] = True
 
     top: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -31,6 +32,8 @@ class ListNet(LabelledTerm):
     Reference: Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007. Its teacher's
     counterpart is `SoftmaxKL`.
     """
+
+    compares: ClassVar[bool] = True
 
     def __init__(
         self,

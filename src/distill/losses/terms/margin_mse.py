@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from distill.losses.functional.pairwise import margin_mse
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.lists import list_sums, lists_of
@@ -20,6 +22,8 @@ class MarginMSE(SoftTerm):
     Reference: Hofstätter et al., "Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge
     Distillation", 2020, arXiv 2010.02666.
     """
+
+    compares: ClassVar[bool] = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""

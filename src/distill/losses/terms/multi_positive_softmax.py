@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -41,6 +41,8 @@ class MultiPositiveSoftmax(LossTerm):
     Reference: Zhang et al., "Rethinking the Role of Pre-ranking in Large-scale E-Commerce Searching System" (ASMOL),
     2023, arXiv 2305.13647.
     """
+
+    compares: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -28,6 +28,7 @@ class RankNet(LabelledTerm):
     Reference: Burges et al., "Learning to Rank using Gradient Descent", ICML 2005.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
@@ -58,6 +59,7 @@ class TeacherRankNet(TemperedTerm):
     Reference: Burges et al., "Learning to Rank using Gradient Descent", ICML 2005, section 3.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
 
     def __init__(

@@ -34,6 +34,7 @@ class NeuralSort(TemperedTerm):
     1903.08850; Wang et al., "Adaptive Neural Ranking Framework" (ARF), WWW 2024, arXiv 2310.10462.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
@@ -121,6 +122,8 @@ class RelaxedTopK(_TopTerm):
     `loss.weighting=uncertainty`.
     """
 
+    compares: ClassVar[bool] = True
+
     def __init__(
         self,
         weight: float | Schedule = 1.0,
@@ -160,6 +163,8 @@ class JointTopK(_TopTerm):
     Reference: Wang et al., "Learning Cascade Ranking as One Network" (LCRON), ICML 2025, arXiv 2503.09492: the
     end-to-end loss of two stages.
     """
+
+    compares: ClassVar[bool] = True
 
     def row_values(self, lists: Lists, teacher: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Computes the loss of each row `[M]`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,6 +26,8 @@ class SoftmaxKL(TemperedTerm):
     The arguments are those of `TemperedTerm`.
     """
 
+    compares: ClassVar[bool] = True
+
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
         student, teacher = self.student_logits(inputs), self.teacher_logits(inputs)
@@ -44,6 +48,8 @@ class CLID(SoftTerm):
     Reference: Gui et al., "Calibration-compatible Listwise Distillation of Privileged Features for CTR Prediction"
     (CLID), WSDM 2024, arXiv 2312.08727; without the teacher's entropy, which has no gradient.
     """
+
+    compares: ClassVar[bool] = True
 
     needs_probabilities = True
 

@@ -33,6 +33,7 @@ class StageOrder(LossTerm):
     Dataset", ICLR 2025, arXiv 2410.20868.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
 
     def __init__(

@@ -41,6 +41,7 @@ class UnKD(SoftTerm):
     Deviation: the paper samples pairs by their places, here every pair of a group takes part, so nothing is random.
     """
 
+    compares: ClassVar[bool] = True
     needs_shapes: ClassVar[bool] = True
     reads: ClassVar[frozenset[str]] = frozenset({"item_id"})
 
