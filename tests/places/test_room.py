@@ -37,7 +37,7 @@ def test_the_longest_unused_go_first(store: Store, monkeypatch: pytest.MonkeyPat
     assert [path.exists() for path in (old, new, newest)] == [False, True, True]
     make_room(500, "x")
     assert [path.exists() for path in (new, newest)] == [True, True]
-    with pytest.raises(DataError, match="does not fit") as raised:
+    with pytest.raises(DataError, match="do not fit") as raised:
         make_room(1001, "s3://bucket/x")
     assert raised.value.where == "s3://bucket/x"
 

@@ -94,7 +94,7 @@ def test_how_many_requests_count_is_said_where_not_all_do() -> None:
     assert "teacher_recall@20_10:" not in text
     console = Console(width=160, record=True)
     console.print(comparison_table(compare([run]), ["click/recall@20", "teacher_recall@20_10"], "runs"))
-    assert "1,488 of 2,000 for click/recall@20" in console.export_text()
+    assert "1,488 of 2,000 for click/recall@20" in " ".join(console.export_text().split())
 
 
 def test_a_metric_and_a_cost_that_no_model_has_are_left_out() -> None:

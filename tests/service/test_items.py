@@ -61,7 +61,7 @@ def test_an_item_is_replaced_and_their_number_bounded(b0: Any) -> None:
         ({**NEW, "item": [1, 2, 3, 4, 5, 6]}, "type"),
         ({**NEW, "item": [None, "a", "b", "c", "d", "e"]}, "all text or all integers"),
         ({k: v for k, v in NEW.items() if k != "brand"}, "missing"),
-        (None, "kind"),
+        (None, "wrong type"),
     ],
 )
 def test_wrong_items_are_refused(b0: Any, candidates: Any, said: str) -> None:

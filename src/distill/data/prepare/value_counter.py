@@ -10,7 +10,7 @@ from distill.encodings.arrow import Bool, Int64, combine
 from distill.encodings.found_before import FoundBefore
 
 NUMBER = "number"
-_FEWEST = 1 << 20
+_FEWEST = 1 << 17
 
 
 class ValueCounter:
