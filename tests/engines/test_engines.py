@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from distill.engines import Advance, Engine, LocalEngine, RayEngine, RayOptions
+import distill.engines.processors
+from distill.data.prepare.ahead import ahead
+from distill.data.prepare.threads import threads
+from distill.engines import Advance, Engine, LocalEngine, RayEngine, RayOptions, worker
+from distill.engines.processors import keep_to, processors
 from distill.engines.worker import Failed, run_task
 from distill.errors import ConfigError, DataError, RankError
 from tests.engines.dying import kill_workers
@@ -113,7 +119,22 @@ def test_what_is_shared_is_read_once_a_job(monkeypatch: pytest.MonkeyPatch) -> N
             asked.append(reference)
             return reference
 
+    kept = []
     monkeypatch.setitem(sys.modules, "ray", Store)
+    monkeypatch.setattr(worker, "keep_to", kept.append)
     for token, reference in (("a", 1), ("a", 1), ("b", 2)):
         assert run_task(token, scaled, [".", reference], 4) == (4, 4 * reference)
     assert asked == [1, 2]
+    assert kept == [1, 1]
+
+
+def test_a_worker_keeps_to_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the pools of `prepare` nor its reading ahead, nor Arrow, take more."""
+    before = pa.cpu_count()
+    monkeypatch.setattr(distill.engines.processors, "_given", None)
+    try:
+        keep_to(1)
+        assert (processors(), pa.cpu_count(), threads()._max_workers) == (1, 1, 1)
+        assert list(ahead(threading.current_thread() for _ in range(3))) == [threading.current_thread()] * 3
+    finally:
+        pa.set_cpu_count(before)

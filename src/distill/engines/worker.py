@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill.engines.base import Task
+from distill.engines.processors import keep_to
 from distill.errors import DistillError
 
 _shared: dict[str, Any] = {}  # of the job that this process works for: its number, and what its tasks share
@@ -49,6 +50,7 @@ def run_task(token: str, task: Task[Any, Any, Any], sent: Sequence[Any], part: A
         import ray
 
         _shared.clear()
+        keep_to(1)  # other workers have the others
         folder, shared = sent
         with contextlib.suppress(FileNotFoundError):  # then no path is in it
             os.chdir(folder)

@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from distill.engines.processors import processors
+
 _T = TypeVar("_T")
 
 
 def ahead(items: Iterator[_T]) -> Iterator[_T]:
-    """Yields the items in order; the next one is made while the consumer works on the last.
+    """Yields the items in order; the next one is made while the consumer works on the last, if a processor is free.
 
     Args:
         items: Used on one thread at a time; errors reach the consumer.
     """
+    if processors() == 1:
+        yield from items
+        return
     end = object()
     thread = ThreadPoolExecutor(1)
     try:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+from distill.engines.processors import processors
 
 _MAX_THREADS = 8
 
 
 def threads() -> ThreadPoolExecutor:
-    """Returns as many threads as there are cores, at most 8."""
-    return ThreadPoolExecutor(max(1, min(_MAX_THREADS, os.cpu_count() or 1)))
+    """Returns as many threads as there are processors, at most 8."""
+    return ThreadPoolExecutor(max(1, min(_MAX_THREADS, processors())))
 
 
 @contextmanager
