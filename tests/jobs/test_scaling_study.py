@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from distill.errors import DataError
 from distill.jobs import scaling_cost
 from distill.jobs.scaling_options import ARMS, AXES, REFERENCE, STUDENTS, TEACHERS, arguments, chosen
 from tests.jobs.entry import run_script
@@ -94,5 +95,5 @@ def test_costs_are_the_least_of_turns_that_turn_around(tmp_path: Path, monkeypat
 def test_damaged_costs_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "costs.json"
     path.write_text("{}")
-    with pytest.raises(scaling_cost.DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         scaling_cost.costs_in_turns({}, path)

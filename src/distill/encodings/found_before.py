@@ -17,6 +17,7 @@ import pyarrow as pa
 from distill.encodings.arrow import Int64
 
 Int32 = npt.NDArray[np.int32]
+NUMBER = "number"  # column of the numbers in a table of counted values
 _BYTES = np.dtype(np.int32).itemsize
 
 

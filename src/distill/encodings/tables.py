@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distill.encodings.arrow import Int64, combine, is_text, null_mask
-from distill.encodings.found_before import FoundBefore
+from distill.encodings.found_before import NUMBER, FoundBefore
 from distill.encodings.groups import FittedGroups
 from distill.encodings.hashing import hash_values
 from distill.encodings.id_values import to_id_values
@@ -202,6 +202,6 @@ def vocabulary_from_counts(
     kept = kept.slice(0, max_size)
     counts = combine(kept["count"]).to_numpy(zero_copy_only=False).astype(np.int64)
     if found is not None:
-        numbers = combine(kept["number"]).to_numpy(zero_copy_only=False)
+        numbers = combine(kept[NUMBER]).to_numpy(zero_copy_only=False)
         found.settle(numbers)
     return FittedVocabulary(combine(kept["value"]), counts, found=found)

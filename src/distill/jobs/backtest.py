@@ -7,22 +7,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from distill.console import plain_console
 from distill.data.dataset import load_dataset
 from distill.data.found import each_match
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError
 from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
-from distill.jobs.planned_folder import begin
+from distill.jobs.planned_folder import begin, read_measured
 from distill.jobs.program import quoted
 from distill.jobs.uris import source_here
 from distill.reports.backtest import Backtest, print_backtests, save_backtests
 from distill.reports.evaluation import Evaluation, save_evaluations
-from distill.sealed import read_sealed, write_sealed
+from distill.sealed import write_sealed
 
 _GENERATED = "funnel_drift"
 _TIMES = "seconds.json"
@@ -145,16 +146,8 @@ class _Log:
         return f"day {day}" if not self.days else self.days[day].name
 
 
-def _read_times(path: Path) -> dict[str, float]:
-    try:
-        return {str(part): float(seconds) for part, seconds in read_sealed(path).items()}
-    except (ValueError, TypeError, OSError) as error:
-        raise DataError(
-            "The times of a backtest cannot be read.",
-            where=str(path),
-            found=" ".join(str(error).split())[:200],
-            remedy="Delete the file: parts that are there already count as 0 s then.",
-        ) from error
+def _seconds_of_parts(content: dict[str, Any]) -> dict[str, float]:
+    return {str(part): float(seconds) for part, seconds in content.items()}
 
 
 class _Times:
@@ -162,7 +155,10 @@ class _Times:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, float] = _read_times(path) if path.exists() else {}
+        self._known: dict[str, float] = {}
+        if path.exists():
+            then = "parts that are there already count as 0 s"
+            self._known = read_measured(path, _seconds_of_parts, "The times of a backtest", then)
 
     def of(self, part: str, seconds: float) -> float:
         """Returns the time of a part, which is that of now if it was not known."""

@@ -8,12 +8,12 @@ import math
 from pathlib import Path
 
 from distill.console import plain_console
-from distill.errors import ConfigError, DataError
+from distill.errors import DataError
 from distill.files import write_text_atomic
 from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
-from distill.jobs.planned_folder import begin
+from distill.jobs.planned_folder import begin, check_seeds
 from distill.jobs.program import quoted
 from distill.reports.backtest import spread
 from distill.reports.cascade import CascadeReport
@@ -30,13 +30,7 @@ def run(options: argparse.Namespace) -> Ways:
         ConfigError: Seeds are given twice, or the overrides name one.
         DataError: The folder holds another study.
     """
-    if len(set(options.seeds)) < len(options.seeds) or any(o.startswith("seed=") for o in options.overrides):
-        raise ConfigError(
-            "The seeds of a study must be different and given once.",
-            where="--seeds",
-            expected="such as --seeds 0 1 2, without seed=",
-            found=" ".join(map(str, [*options.seeds, *options.overrides])),
-        )
+    check_seeds(options.seeds, options.overrides)
     plan = {name: getattr(options, name) for name in ("k", "ranked", "shown", "most", "overrides")}
     begin(options.out, plan, "studies of diversity")
     worlds = [_measured(options, seed).ways for seed in options.seeds]

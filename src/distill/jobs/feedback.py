@@ -25,18 +25,18 @@ from distill.data.popularity import ItemExposures
 from distill.data.prepare import prepare
 from distill.data.raw import RawDataset
 from distill.data.split import TimeSplit
-from distill.errors import ConfigError, DataError
+from distill.errors import ConfigError
 from distill.export.golden import RawRequests, score_requests
 from distill.jobs.checkpoints import BEST
 from distill.jobs.commands import COMMANDS
 from distill.jobs.feedback_options import ARMS, Arm
 from distill.jobs.in_process import run_in_process
 from distill.jobs.parts import load_model
-from distill.jobs.planned_folder import begin
+from distill.jobs.planned_folder import begin, check_seeds, read_measured
 from distill.jobs.program import quoted
 from distill.models.score import RankingScore
 from distill.reports.feedback import Feedback, print_feedback, save_feedback
-from distill.sealed import read_sealed, write_sealed
+from distill.sealed import write_sealed
 
 _ADAPTER = "data.adapter."
 _WORLD: dict[str, Any] = {
@@ -89,12 +89,12 @@ def run(options: argparse.Namespace) -> Feedback:
 
 
 def _check(options: argparse.Namespace) -> None:
+    check_seeds(options.seeds, options.overrides)
     wrong = [
         (options.rounds < 1, "--rounds", "1 or more", options.rounds),
         (options.requests < 10, "--requests", "10 or more", options.requests),
         (options.window < 1, "--window", "1 or more", options.window),
         (not 0 < options.explore < 1, "--explore", "a share between 0 and 1", options.explore),
-        (len(set(options.seeds)) < len(options.seeds), "--seeds", "different ones", options.seeds),
     ]
     for is_wrong, where, expected, found in wrong:
         if is_wrong:
@@ -122,7 +122,7 @@ class _Loop:
         """Returns what each round measured, from the file of an earlier run if it is there."""
         done = self.folder / _DONE
         if done.exists():
-            return _read(done)
+            return read_measured(done, _rounds, "What an arm measured", "the arm is run again")
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         found = self._run()
@@ -221,14 +221,5 @@ def _tail(first: Round) -> torch.Tensor:
     return tail
 
 
-def _read(path: Path) -> list[dict[str, float]]:
-    try:
-        content: Sequence[Any] = read_sealed(path)["rounds"]
-        return [{str(name): float(value) for name, value in one.items()} for one in content]
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise DataError(
-            "What an arm measured cannot be read.",
-            where=str(path),
-            found=" ".join(str(error).split())[:200],
-            remedy="Delete the file: the arm is run again then.",
-        ) from error
+def _rounds(content: dict[str, Any]) -> list[dict[str, float]]:
+    return [{str(name): float(value) for name, value in one.items()} for one in content["rounds"]]

@@ -11,10 +11,9 @@ from pathlib import Path
 from distill.console import plain_console
 from distill.data.datamodule import Loading, RankingDataModule
 from distill.data.format import Dataset
-from distill.errors import ConfigError
 from distill.jobs.commands import COMMANDS
 from distill.jobs.in_process import run_in_process
-from distill.jobs.planned_folder import begin
+from distill.jobs.planned_folder import begin, check_seeds
 from distill.jobs.program import quoted
 from distill.jobs.scaling_cost import costs_in_turns
 from distill.jobs.scaling_options import STUDENTS, TEACHERS, Arm, chosen
@@ -69,13 +68,7 @@ def run(options: argparse.Namespace) -> Scaling:
         ConfigError: Seeds are given twice, or the overrides name one.
         DataError: The folder holds another study.
     """
-    if len(set(options.seeds)) < len(options.seeds) or any(o.startswith("seed=") for o in options.overrides):
-        raise ConfigError(
-            "The seeds of a study are different, and named once.",
-            where="--seeds",
-            expected="such as --seeds 0 1 2, without seed=",
-            found=" ".join(map(str, [*options.seeds, *options.overrides])),
-        )
+    check_seeds(options.seeds, options.overrides)
     begin(options.out, {"overrides": options.overrides}, "studies of scaling")
     arms = chosen(options.arms)
     worlds = [_World(options.out / f"seed-{seed}", seed, tuple(options.overrides)) for seed in options.seeds]

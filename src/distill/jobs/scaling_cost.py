@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from distill.errors import DataError
 from distill.jobs.parts import load_model
+from distill.jobs.planned_folder import read_measured
 from distill.models.cost import measure_cost
-from distill.sealed import read_sealed, write_sealed
+from distill.sealed import write_sealed
 
 _TURNS, _SECONDS = 5, 0.15
 
@@ -28,7 +29,7 @@ def costs_in_turns(models: Mapping[str, Path], path: Path) -> Costs:
         DataError: The file is damaged.
     """
     if path.exists():
-        found = _read(path)
+        found = read_measured(path, _models, "What models cost", "costs are measured again")
         if set(found) == set(models):
             return found
     loaded = {name: load_model(checkpoint) for name, checkpoint in models.items()}
@@ -41,14 +42,5 @@ def costs_in_turns(models: Mapping[str, Path], path: Path) -> Costs:
     return costs
 
 
-def _read(path: Path) -> dict[str, dict[str, float]]:
-    try:
-        content: Mapping[str, Mapping[str, float]] = read_sealed(path)["models"]
-        return {name: {key: float(value) for key, value in own.items()} for name, own in content.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise DataError(
-            "What models cost cannot be read.",
-            where=str(path),
-            found=" ".join(str(error).split())[:200],
-            remedy="Delete the file: costs are measured again then.",
-        ) from error
+def _models(content: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {name: {key: float(value) for key, value in own.items()} for name, own in content["models"].items()}

@@ -17,10 +17,10 @@ from distill.data.prepare.chunk import Chunk
 from distill.data.prepare.membership import PairCounter, with_members
 from distill.data.prepare.streams import Streams, absorb_stream, as_they_come
 from distill.data.prepare.threads import threads
-from distill.data.prepare.value_counter import NUMBER, ValueCounter
+from distill.data.prepare.value_counter import ValueCounter
 from distill.encodings.arrow import Bool
 from distill.encodings.fitted import FittedEncodings
-from distill.encodings.found_before import FoundBefore
+from distill.encodings.found_before import NUMBER, FoundBefore
 from distill.encodings.id_values import to_id_values
 from distill.encodings.lists import to_ragged
 from distill.encodings.numbers import FittedNumber, number_from_moments, piecewise_number, signed_log

@@ -7,9 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from distill.encodings.arrow import Bool, Int64, combine
-from distill.encodings.found_before import FoundBefore
+from distill.encodings.found_before import NUMBER, FoundBefore
 
-NUMBER = "number"
 _FEWEST = 1 << 17
 
 
