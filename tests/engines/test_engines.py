@@ -131,6 +131,7 @@ def test_what_is_shared_is_read_once_a_job(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_worker_keeps_to_its_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the pools of `prepare` nor its reading ahead, nor Arrow, take more."""
     before = pa.cpu_count()
+    pa.set_cpu_count(2)
     monkeypatch.setattr(distill.engines.processors, "_given", None)
     try:
         keep_to(1)

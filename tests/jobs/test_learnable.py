@@ -223,3 +223,7 @@ def test_terms_that_compare_candidates_of_flat_rows_are_told(
     told = [record.getMessage() for record in caplog.records if "compare candidates" in record.getMessage()]
     assert len(told) == (layout == "flat")
     assert all("loss.terms.list compare" in text for text in told)
+    caplog.clear()
+    added = config(dataset, "loss=hard", "+loss_term@loss.terms.list=ranknet", "sampling=random_negatives")
+    check_labels(added, dataset)  # which give each request others to compare with
+    assert not [record for record in caplog.records if "compare candidates" in record.getMessage()]

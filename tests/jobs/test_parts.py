@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from distill.errors import ConfigError, DataError, DistillError
+from distill.jobs.identity import ABSENT, teacher_files
 from distill.jobs.parts import build_model, load_model, model_card
 from distill.plain import MAX_DEPTH, MAX_VALUES, plain_data
 from tests.batches import make_batch, make_schema
@@ -188,3 +189,12 @@ def test_plain_data_is_a_copy_and_its_limits_are_exact() -> None:
     for value in ({1: 2}, {"${a}": 1}, {"a": {b"x"}}, b"x"):
         with pytest.raises(DataError):
             plain_data(value, "here")
+
+
+def test_a_run_folder_of_a_teacher_is_known_by_its_best_checkpoint(tmp_path: Path) -> None:
+    best = tmp_path / "checkpoints" / "best.ckpt"
+    best.parent.mkdir()
+    best.write_bytes(b"weights")
+    found = [teacher_files(OmegaConf.create({"path": str(path)})) for path in (tmp_path, best)]
+    assert found[0] == found[1]
+    assert set(found[0].values()) != {ABSENT}

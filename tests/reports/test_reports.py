@@ -141,6 +141,8 @@ def test_seeds_that_share_their_test_requests_are_few_together() -> None:
     """Three seeds of 12 requests: the same 12, or 36."""
     seeds = [replace(SUMMARY, seed=s, differences={"best@1": Difference(0.03, 0.003, 12)}) for s in range(3)]
     assert paired_tests(seeds)["best@1"].few
+    enough = [replace(run, dataset=str(run.seed), differences={"best@1": Difference(0.03, 0.003, 10)}) for run in seeds]
+    assert not paired_tests(enough)["best@1"].few  # 30 are no longer few
     own = [replace(run, dataset=str(run.seed)) for run in seeds]
     assert not paired_tests(own)["best@1"].few
     assert paired_tests(own)["best@1"].significant
