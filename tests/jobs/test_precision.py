@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from distill.jobs import machine
 from distill.jobs.manifest import read_record
+from distill.training import native
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
-from distill.training.native import computes_bfloat16
+from distill.training.native import bfloat16_pays
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.jobs.run_state import difference
 
@@ -21,8 +24,8 @@ def _arguments(root: Path, name: str, *more: str) -> list[str]:
     return ["model=two_tower", *tiny, f"name={name}", *more]
 
 
-def _says(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
-    monkeypatch.setattr(machine, "computes_bfloat16", lambda use_cuda: native)
+def _says(monkeypatch: pytest.MonkeyPatch, pays: bool) -> None:
+    monkeypatch.setattr(machine, "bfloat16_pays", lambda use_cuda: pays)
 
 
 @pytest.mark.parametrize(
@@ -39,13 +42,35 @@ def test_instructions_of_the_processor(
     monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert computes_bfloat16(use_cuda=False) is expected
+    monkeypatch.setattr(native, "_speedup", lambda: 2.0)
+    assert bfloat16_pays(use_cuda=False) is expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.5, True), (0.75, True), (0.8, False), (2.0, False)])
+def test_instructions_that_are_no_faster_are_not_taken(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, expected: bool
+) -> None:
+    """AVX512-BF16 without AMX took 1.9 times as long as float32 on a Xeon."""
+    clock = [0.0]
+
+    def product(left: torch.Tensor, right: torch.Tensor) -> None:
+        clock[0] += seconds if left.dtype is torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    monkeypatch.setattr(functional, "linear", product)
+    monkeypatch.setattr(time, "thread_time", lambda: clock[0])
+    native._speedup.cache_clear()
+    try:
+        assert bfloat16_pays(use_cuda=False) is expected
+    finally:
+        native._speedup.cache_clear()
 
 
 def test_older_torch_is_asked_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert computes_bfloat16(use_cuda=False)
+    monkeypatch.setattr(native, "_speedup", lambda: 2.0)
+    assert bfloat16_pays(use_cuda=False)
 
 
 @pytest.mark.slow

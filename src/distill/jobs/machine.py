@@ -15,7 +15,7 @@ from distill.errors import ConfigError
 from distill.jobs.program import another_process
 from distill.ops.ranks import rank
 from distill.training.launch import ranks
-from distill.training.native import computes_bfloat16
+from distill.training.native import bfloat16_pays
 from distill.training.rendezvous import started_outside, text_of_rank_zero
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def settled(cfg: DictConfig) -> DictConfig:
         return cfg
     own = cfg.copy()
     with read_write(own):
-        own.trainer.precision = "bf16-mixed" if computes_bfloat16(uses_cuda(cfg)) else "32-true"
+        own.trainer.precision = "bf16-mixed" if bfloat16_pays(uses_cuda(cfg)) else "32-true"
     return own
 
 
