@@ -7,16 +7,19 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 import distill.engines.processors
 from distill.data.prepare.ahead import ahead
 from distill.data.prepare.threads import threads
+from distill.data.prepare.value_counter import ValueCounter
 from distill.engines import Advance, Engine, LocalEngine, RayEngine, RayOptions, worker
+from distill.engines.merging import Merging
 from distill.engines.processors import keep_to, processors
 from distill.engines.worker import Failed, run_task
 from distill.errors import ConfigError, DataError, RankError
@@ -38,6 +41,18 @@ def failing(_: int, part: int, advance: Advance) -> int:
     return part
 
 
+def listed(factor: int, part: int, advance: Advance) -> list[int]:
+    return [scaled(factor, part, advance)]
+
+
+def joined(results: Sequence[list[int]]) -> list[int]:
+    return [one for result in results for one in result]
+
+
+def failing_list(_: int, part: int, advance: Advance) -> list[int]:
+    return [failing(_, part, advance)]
+
+
 def deadly(_: int, part: int, advance: Advance) -> int:
     os._exit(3)
 
@@ -56,10 +71,42 @@ def check(engine: Engine) -> None:
     assert list(engine.map(scaled, 2, [4], rows.append)) == [8]
 
 
+def check_merged(engine: Engine, parts: int, left: int) -> None:
+    rows: list[int] = []
+    found = list(engine.map_merged(listed, joined, 10, range(parts), rows.append))
+    assert joined(found) == [10 * part for part in range(parts)]
+    assert len(found) == left
+    assert sum(rows) == sum(range(parts))
+    with pytest.raises(DataError, match="Mend it"):
+        list(engine.map_merged(failing_list, joined, 0, range(50), rows.append))
+
+
 def test_in_this_process() -> None:
     check(LocalEngine())
+    check_merged(LocalEngine(), 20, 20)
     assert LocalEngine().portions([3, 4]) == [[3, 4]]
     assert LocalEngine().portions([]) == []
+
+
+@pytest.mark.parametrize(("parts", "left"), [(0, 0), (7, 7), (8, 1), (20, 6), (64, 1), (65, 2), (200, 3 + 1 + 0)])
+def test_merged_results_stay_in_order(parts: int, left: int) -> None:
+    """Groups of eight, and groups of these: what is left of 200 is 3 of 64 and one of 8."""
+    merging = Merging(joined)
+    for part in range(parts):
+        merging.add([part])
+    assert joined(merging.left()) == list(range(parts))
+    assert len(merging.left()) == left
+    assert len(merging.started) == parts // 8 + parts // 64
+
+
+def test_what_is_sent_is_merged_before() -> None:
+    counter = ValueCounter()
+    for _ in range(3):
+        counter.add(pa.array(["a", "b", "a"]), np.ones(3, bool))
+    assert len(counter._pending) == 3
+    there = pickle.loads(pickle.dumps(counter))
+    assert there._pending == []
+    assert sorted(there.result().select(["value", "count"]).to_pydict()["count"]) == [3, 6]
 
 
 def test_errors_travel_whole() -> None:
@@ -90,6 +137,7 @@ def ray_engine() -> Iterator[RayEngine]:
 @pytest.mark.slow
 def test_on_ray(ray_engine: RayEngine) -> None:
     check(ray_engine)
+    check_merged(ray_engine, 20, 6)
     assert ray_engine.portions([3, 4]) == [[3], [4]]
     with pytest.raises(ConfigError, match="already running in this process"), RayEngine.started(SMALL):
         pass
@@ -102,6 +150,8 @@ def test_a_part_whose_worker_was_killed_is_done_again(
     kill_workers(monkeypatch, tmp_path / "killed")
     assert list(ray_engine.map(scaled, 10, range(4), lambda _: None)) == [0, 10, 20, 30]
     assert len(list((tmp_path / "killed").iterdir())) == 4
+    check_merged(ray_engine, 16, 2)
+    assert (tmp_path / "killed" / "joined").exists()
 
 
 @pytest.mark.slow
@@ -124,6 +174,8 @@ def test_what_is_shared_is_read_once_a_job(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(worker, "keep_to", kept.append)
     for token, reference in (("a", 1), ("a", 1), ("b", 2)):
         assert run_task(token, scaled, [".", reference], 4) == (4, 4 * reference)
+    told, result = run_task("b", failing, [".", 2], 2)
+    assert (type(told), result) == (Failed, None)
     assert asked == [1, 2]
     assert kept == [1, 1]
 

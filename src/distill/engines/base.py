@@ -11,6 +11,8 @@ _Result = TypeVar("_Result")
 
 Advance = Callable[[int], None]
 """Told of rows that are done with."""
+Merge = Callable[[Sequence[_Result]], _Result]
+"""A function of a module: of the results of parts that follow one another, in their order; it may change the first."""
 Task = Callable[[_Shared, _Part, Advance], _Result]
 """A function of a module: of what all its parts share, of one part, and of whom to tell of rows.
 
@@ -46,6 +48,29 @@ class Engine(Protocol):
         """
         ...
 
+    def map_merged(
+        self,
+        task: Task[_Shared, _Part, _Result],
+        merge: Merge[_Result],
+        shared: _Shared,
+        parts: Sequence[_Part],
+        advance: Advance,
+    ) -> Iterator[_Result]:
+        """Runs a task for each part, and merges the results of parts that follow one another where tasks run.
+
+        Args:
+            task: See `Task`.
+            merge: Makes one result of several; merged ones are merged again.
+            shared: As of `map`, as are `parts` and `advance`.
+
+        Returns:
+            What is not merged, in the order of the parts: 7 results at most for each factor of 8 in their number.
+
+        Raises:
+            DistillError: As of `map`.
+        """
+        ...
+
     def portions(self, parts: Sequence[_Part]) -> list[Sequence[_Part]]:
         """Divides parts that follow one another into those that one task does."""
         ...
@@ -61,6 +86,17 @@ class LocalEngine:
     ) -> Iterator[_Result]:
         """Runs a task for each part, when its result is asked for."""
         return (task(shared, part, advance) for part in parts)
+
+    def map_merged(
+        self,
+        task: Task[_Shared, _Part, _Result],
+        merge: Merge[_Result],
+        shared: _Shared,
+        parts: Sequence[_Part],
+        advance: Advance,
+    ) -> Iterator[_Result]:
+        """Leaves results as they are: who asks is in the same process."""
+        return self.map(task, shared, parts, advance)
 
     def portions(self, parts: Sequence[_Part]) -> list[Sequence[_Part]]:
         """Leaves all parts to one task, which reads them in one go."""

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from distill.engines.base import Advance, Task
+from distill.engines.base import Advance, Merge, Task
+from distill.engines.merging import Merging
 from distill.engines.ray_cluster import RayOptions, connected, give_up
-from distill.engines.worker import Failed, run_task
+from distill.engines.worker import Failed, run_merge, run_task
 from distill.errors import RankError
 
 _Shared = TypeVar("_Shared")
@@ -37,7 +38,9 @@ class RayEngine:
     def __init__(self, ray: ModuleType) -> None:
         self._ray = ray
         self._numbers = itertools.count()
-        self._run = ray.remote(num_cpus=1, max_retries=_TRIES - 1)(run_task)
+        again = {"num_cpus": 1, "max_retries": _TRIES - 1}
+        self._run = ray.remote(num_returns=2, **again)(run_task)
+        self._merge = ray.remote(**again)(run_merge)
         self._at_once = _WAITING * max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     @classmethod
@@ -60,10 +63,43 @@ class RayEngine:
         Raises:
             RankError: The worker of a task died each time.
         """
+        for reference in self._done(task, shared, parts, advance):
+            yield self._got(reference)
+
+    def map_merged(
+        self,
+        task: Task[_Shared, _Part, _Result],
+        merge: Merge[_Result],
+        shared: _Shared,
+        parts: Sequence[_Part],
+        advance: Advance,
+    ) -> Iterator[_Result]:
+        """Runs a task for each part, and others that merge what they leave in Ray's memory; see `Engine`.
+
+        Raises:
+            RankError: The worker of a task died each time.
+        """
+        merging = Merging(lambda results: self._merge.remote(merge, *results))
+        try:
+            for reference in self._done(task, shared, parts, advance):
+                merging.add(reference)
+            for reference in merging.left():
+                yield self._got(reference)
+        finally:
+            give_up(self._ray, merging.started, 0)
+
+    def portions(self, parts: Sequence[_Part]) -> list[Sequence[_Part]]:
+        """Gives each part a task of its own."""
+        return [[part] for part in parts]
+
+    def _done(
+        self, task: Task[_Shared, _Part, _Result], shared: _Shared, parts: Sequence[_Part], advance: Advance
+    ) -> Iterator[Any]:
+        """Yields the reference to the result of each part, in their order, once it is there."""
         token = f"{os.getpid()}-{next(self._numbers)}"
         # In a list it comes as a reference: a process gets what is shared once, not once a task.
         sent = [str(Path.cwd()), self._ray.put(shared)]
-        coming: deque[Any] = deque()
+        coming: deque[tuple[Any, Any]] = deque()
         waiting = iter(parts)
         try:
             while True:
@@ -71,18 +107,14 @@ class RayEngine:
                     coming.append(self._run.remote(token, task, sent, part))
                 if not coming:
                     return
-                rows, result = self._done(coming.popleft())
-                advance(rows)
+                told, result = coming.popleft()
+                advance(self._got(told))
                 yield result
         finally:
-            give_up(self._ray, coming, 0)
+            give_up(self._ray, [told for told, _ in coming], 0)
 
-    def portions(self, parts: Sequence[_Part]) -> list[Sequence[_Part]]:
-        """Gives each part a task of its own."""
-        return [[part] for part in parts]
-
-    def _done(self, reference: Any) -> tuple[int, Any]:
-        """Waits for a task; returns the rows that it told of, and its result."""
+    def _got(self, reference: Any) -> Any:
+        """Waits for what a task returns."""
         try:
             result = self._ray.get(reference)
         except (self._ray.exceptions.WorkerCrashedError, self._ray.exceptions.OutOfMemoryError) as error:
@@ -95,5 +127,4 @@ class RayEngine:
             ) from error
         if isinstance(result, Failed):
             raise result.error()
-        done: tuple[int, Any] = result
-        return done
+        return result

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill.engines.base import Task
+from distill.engines.base import Merge, Task
 from distill.engines.processors import keep_to
 from distill.errors import DistillError
 
@@ -34,7 +34,7 @@ class Failed:
         return self.kind(self.problem, **self.texts)
 
 
-def run_task(token: str, task: Task[Any, Any, Any], sent: Sequence[Any], part: Any) -> tuple[int, Any] | Failed:
+def run_task(token: str, task: Task[Any, Any, Any], sent: Sequence[Any], part: Any) -> tuple[int | Failed, Any]:
     """Runs a task for a part.
 
     Args:
@@ -44,7 +44,7 @@ def run_task(token: str, task: Task[Any, Any, Any], sent: Sequence[Any], part: A
         part: The part.
 
     Returns:
-        The rows that the task told of and its result, or why it failed.
+        The rows that the task told of, or why it failed, and its result.
     """
     if token not in _shared:
         import ray
@@ -60,4 +60,10 @@ def run_task(token: str, task: Task[Any, Any, Any], sent: Sequence[Any], part: A
         result = task(_shared[token], part, rows.append)
         return sum(rows), result
     except DistillError as error:
-        return Failed.of(error)
+        return Failed.of(error), None
+
+
+def run_merge(merge: Merge[Any], *results: Any) -> Any:
+    """Makes one result of several."""
+    keep_to(1)
+    return merge(results)

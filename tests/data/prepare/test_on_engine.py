@@ -166,6 +166,19 @@ def test_the_bytes_are_those_of_one_process(tmp_path: Path, shape: str, memory_b
     assert engine.tasks.count("_fit") >= (3 if shape != "pairs" or memory_bytes < 1 << 20 else 1)
 
 
+def test_many_files_are_added_up_in_groups(tmp_path: Path) -> None:
+    """Of 19 files two groups of eight are merged by tasks; the bytes are those of one process."""
+    (tmp_path / "raw").mkdir()
+    paths = tuple(tmp_path / "raw" / f"{number:02d}.parquet" for number in range(19))
+    for number, path in enumerate(paths):
+        pq.write_table(rows_of(number, 4 + number % 5), path)
+    given = RawDataset(paths, schema_of("flat"), ColumnSplit("part"), None)
+    here, there, engine = both(given, tmp_path)
+    assert here == there
+    assert engine.tasks.count("_fit") == 19
+    assert engine.merges == 2
+
+
 @pytest.mark.parametrize(
     "rule", [RandomSplit(0.2, 0.2, seed=1), DateSplit(val="1970-01-15", test="1970-01-25"), FileSplit(val=1, test=1)]
 )

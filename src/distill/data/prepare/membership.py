@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +52,11 @@ class PairCounter:
         """Counts what another one counted."""
         other._merge()
         self._append(other._merged)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sends each row once: not what is still to be merged."""
+        self._merge()
+        return self.__dict__
 
     def result(self) -> pa.Table:
         """Returns `value`, `by_0`, …: each value once, with what it came with most often (of equals the least)."""

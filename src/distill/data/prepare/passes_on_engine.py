@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from distill.data.format import SPLITS, PartFile, Split
+from distill.data.format import SPLITS, Split
 from distill.data.prepare.fit import Fitter
 from distill.data.prepare.passes import Encoding, Fitting, Found, Splits, split_rows
 from distill.data.prepare.streams import Spills
@@ -44,8 +44,8 @@ class PassesOnEngine:
         spills, seen = Spills(own_folder(self.scratch)), np.zeros(len(SPLITS), np.int64)
         fitter = fitting.fitter(spills)
         parts = range(fitting.source.num_parts)
-        for of_part, requests in self.engine.map(_fit, (fitting, self.scratch), parts, advance):
-            fitter.absorb(of_part)
+        for of_parts, requests in self.engine.map_merged(_fit, _merged, (fitting, self.scratch), parts, advance):
+            fitter.absorb(of_parts)
             seen += requests
         spills.fold(self.engine)
         return fitter, seen
@@ -59,20 +59,22 @@ class PassesOnEngine:
             found.absorb(of_part)
             folders.append(folder)
         spills.fold(self.engine)
-        written = {name: self._write_split(encoding, root, name, folders) for name in SPLITS}
+        written = self._write_splits(encoding, root, [_EncodedRows.of(folders, name) for name in SPLITS])
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
         return written, found
 
-    def _write_split(
-        self, encoding: Encoding, root: Path, name: Split, folders: Sequence[Path]
-    ) -> tuple[PartFile, ...]:
-        rows = _EncodedRows.of(folders, name)
-        (root / name).mkdir()
-        writing = _Writing(rows, root, encoding.arrow_schema(name))
-        written = list(self.engine.map(_write, writing, list(enumerate(rows.part_files())), lambda _: None))
-        remove_leftovers_below(root / name)  # of workers that were lost
-        return finish_parts(root / name, written)
+    def _write_splits(self, encoding: Encoding, root: Path, splits: Sequence[_EncodedRows]) -> Splits:
+        for rows in splits:
+            (root / rows.name).mkdir()
+        writing = _Writing(splits, root, [encoding.arrow_schema(rows.name) for rows in splits])
+        parts = [_Part(number, *part) for number, rows in enumerate(splits) for part in enumerate(rows.part_files())]
+        written: dict[int, list[WrittenPart]] = {number: [] for number in range(len(splits))}
+        for part, one in zip(parts, self.engine.map(_write, writing, parts, lambda _: None), strict=True):
+            written[part.split].append(one)
+        for rows in splits:
+            remove_leftovers_below(root / rows.name)  # of workers that were lost
+        return {rows.name: finish_parts(root / rows.name, written[number]) for number, rows in enumerate(splits)}
 
 
 def _fit(shared: tuple[Fitting, Path], number: int, advance: Advance) -> tuple[Fitter, Int64]:
@@ -80,6 +82,15 @@ def _fit(shared: tuple[Fitting, Path], number: int, advance: Advance) -> tuple[F
     fitting, scratch = shared
     fitter = fitting.fitter(Spills(own_folder(scratch)))
     return fitter, fitting.add(fitter, fitting.source.chunks_of(number), advance)
+
+
+def _merged(found: Sequence[tuple[Fitter, Int64]]) -> tuple[Fitter, Int64]:
+    """Adds up what was found of parts that follow one another."""
+    (fitter, seen), *others = found
+    for other, requests in others:
+        fitter.absorb(other)
+        seen = seen + requests
+    return fitter, seen
 
 
 def _encode(shared: tuple[Encoding, Path], number: int, advance: Advance) -> tuple[Path, Found]:
@@ -164,23 +175,32 @@ class _EncodedRows:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """A part file: the number of its split, its own, and its row groups."""
+
+    split: int
+    number: int
+    groups: Sequence[_RowGroup]
+
+
+@dataclass(frozen=True)
 class _Writing:
-    """What the part files of a split share: its rows, the folder of the dataset and the columns."""
+    """What the part files share: the rows of each split, the folder of the dataset, and the columns of each split."""
 
-    rows: _EncodedRows
+    splits: Sequence[_EncodedRows]
     root: Path
-    schema: pa.Schema
+    schemas: Sequence[pa.Schema]
 
 
-def _write(writing: _Writing, part: tuple[int, Sequence[_RowGroup]], advance: Advance) -> WrittenPart:
+def _write(writing: _Writing, part: _Part, advance: Advance) -> WrittenPart:
     """Writes one part file, whole or not at all."""
-    number, groups = part
-    name = part_path(writing.rows.name, number)
+    rows, schema = writing.splits[part.split], writing.schemas[part.split]
+    name = part_path(rows.name, part.number)
     with atomic_file(writing.root / name) as beside, ExitStack() as stack:
-        file = OnePartWriter(beside, writing.schema)
+        file = OnePartWriter(beside, schema)
         stack.callback(file.abort)
-        for group in groups:
-            table = writing.rows.table(group.begin, group.end).select(writing.schema.names)
+        for group in part.groups:
+            table = rows.table(group.begin, group.end).select(schema.names)
             file.write(table, group.candidates)
             advance(len(table))
         return file.close(name)

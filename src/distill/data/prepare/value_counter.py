@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,6 +48,11 @@ class ValueCounter:
         """Counts what another one counted."""
         table = other.result()
         self._append(combine(table["value"]), combine(table["count"]).to_numpy(zero_copy_only=False))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Sends each value once: not what is still to be merged."""
+        self._merge()
+        return self.__dict__
 
     def result(self) -> pa.Table:
         """Returns columns `value`, `count` and `number` (the place of the value among all that came), in no particular
