@@ -102,7 +102,12 @@ class _Rows:
     def fitted(self, lightgbm: Any, settings: Mapping[str, Any], rounds: int) -> _Fitted:
         """Trains with some settings."""
         model = lightgbm.LGBMClassifier(
-            n_estimators=rounds, random_state=self._seed, deterministic=True, verbose=-1, **settings
+            n_estimators=rounds,
+            n_jobs=torch.get_num_threads(),
+            random_state=self._seed,
+            deterministic=True,
+            verbose=-1,
+            **settings,
         )
         model.fit(
             *self._splits["train"],

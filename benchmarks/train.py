@@ -33,7 +33,7 @@ class TrainBenchmark(Part):
     Attributes:
         rows: Rows of the flat data, and candidates of the request data.
         turns: How often each thing is measured.
-        parts: Which comparisons: dcn_v2, two_tower, requests, sequences, transformer, ranker, distinct,
+        parts: Which comparisons: dcn_v2, two_tower, resident, requests, sequences, transformer, ranker, distinct,
             teacher, cotrained.
     """
 
@@ -46,6 +46,9 @@ class TrainBenchmark(Part):
         known: dict[str, Callable[[DictConfig], list[BenchmarkRow]]] = {
             "dcn_v2": lambda p: self._against_bare("dcn_v2", [*self._flat(), *_DCN], "≥ 0.95", p),
             "two_tower": lambda p: self._against_bare("two_tower", self._flat(), "≥ 0.90", p),
+            "resident": lambda p: self._against_bare(
+                "two_tower, rows in memory", [*self._flat(), "data.loader.resident=host"], "≥ 0.90", p
+            ),
             "requests": lambda p: self._against_flat("two_tower", "no sequence", 0, [], "≥ 1.2", p),
             "sequences": lambda p: self._against_flat("two_tower", "mean of 50", 50, [], "≥ 1.9", p),
             "transformer": lambda p: self._against_flat(

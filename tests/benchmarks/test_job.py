@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -55,6 +57,41 @@ def test_runs(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> 
     assert rows[0]["name"].split("/")[0] in capsys.readouterr().out
 
 
+class _Trees:
+    """Stands in for LightGBM: says the first number that it reads, and is better with other settings."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.best_iteration_ = settings["n_estimators"]
+        self._scale = settings.get("scale", -1.0)
+
+    def fit(self, features: Any, labels: Any, **options: Any) -> None:
+        assert options["categorical_feature"] == list(range(options["eval_set"][0][0].shape[1] - 13))
+
+    def predict(self, features: Any, raw_score: bool) -> Any:
+        return self._scale * features[:, -13]
+
+
+def test_boosted_trees_choose_on_validation_and_are_measured_on_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = SimpleNamespace(LGBMClassifier=_Trees, early_stopping=lambda rounds, verbose: rounds)
+    monkeypatch.setitem(sys.modules, "lightgbm", library)
+    arguments = [
+        'benchmark.data=["data=benchmark_flat","data.adapter.rows=3000"]',
+        *(f"~benchmark.settings.{name}" for name in ("slow", "wide", "cautious")),
+        "+benchmark.settings.other={scale: 0.5}",
+        "benchmark.seeds=[0,1]",
+    ]
+    found = {row["name"]: row["value"] for row in _run(tmp_path, "boosted_trees", *arguments)}
+    plain, other = "boosted_trees/defaults", "boosted_trees/other (best on validation)"
+    assert found[f"{plain}/AUC"] == pytest.approx(1 - found[f"{other}/AUC"])
+    assert found[f"{plain}/logloss"] > found[f"{other}/logloss"]
+    assert found[f"{other}/trees"] == 1000
+    assert {name for name in found if name.startswith(other)} == {
+        f"{other}/{what}" for what in ("AUC", "AUC, deviation", "logloss", "logloss, deviation", "trees")
+    }
+
+
 @pytest.mark.slow
 def test_engines(tmp_path: Path) -> None:
     pytest.importorskip("ray")
@@ -74,7 +111,7 @@ def test_long_requests_are_measured_in_time_and_memory(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_comparison_of_training_runs(tmp_path: Path) -> None:
     rows = _run(tmp_path, "train", "benchmark.rows=50000", "benchmark.turns=1")
-    assert len(rows) == 2 * 3 + 4 * 2 + 1 + 6 + 4
+    assert len(rows) == 3 * 3 + 4 * 2 + 1 + 6 + 4
 
 
 @pytest.mark.slow
