@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import platform
 import shutil
@@ -77,11 +78,35 @@ def test_every_model_scores_raw_rows_as_the_checkpoint_scores_prepared_ones(
     assert bundle.manifest.difference <= 1e-5
 
 
-@pytest.mark.slow
-def test_a_bundle_that_would_lose_digits_is_refused(log: Log, tmp_path: Path) -> None:
+def test_what_the_checkpoint_loses_in_float32_a_bundle_may_lose_too(
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """WuKong multiplies fields in each layer: one golden candidate is 4e-5 from the checkpoint, which is 1.6e-5 from
+    double precision there. No other candidate may be as far."""
     trained = log.trained(LOSES_DIGITS)
-    with pytest.raises(DataError, match="does not score its golden requests as the checkpoint did"):
-        write_bundle(trained, tmp_path / "bundle", ONNX_ALONE)
+    bundle = write_bundle(trained, tmp_path / "bundle", ONNX_ALONE)
+    assert "the checkpoint itself loses digits" in caplog.text
+    assert 1e-5 < bundle.manifest.difference < 1e-4
+    _, wanted, allowed = golden_inputs(bundle)
+    assert np.median(allowed) == pytest.approx(1e-5)
+    assert 4e-5 < allowed.max() < 1e-4
+    row = int(allowed.argmin())
+    moved = copied(bundle, tmp_path)
+    rewrite_logit(moved / "golden.parquet", row, float(wanted[row, 0]) + 2e-5)
+    with pytest.raises(DataError, match=f"candidate {row}, task click") as raised:
+        check_golden(Bundle.assembled(moved, bundle.manifest))
+    assert "within 1e-05" in str(raised.value)
+
+
+def rewrite_logit(path: Path, row: int, logit: float) -> None:
+    """Puts another logit of the first task into golden requests."""
+    table = pq.read_table(path)
+    flat = [dict(candidate) for request in table["scores"].to_pylist() for candidate in request]
+    flat[row]["click"] = logit
+    counts = np.cumsum([0, *map(len, table["scores"].to_pylist())])
+    lists = [flat[first:last] for first, last in itertools.pairwise(counts)]
+    column = pa.array(lists, table["scores"].type)
+    pq.write_table(table.set_column(table.column_names.index("scores"), "scores", column), path)
 
 
 @pytest.mark.slow
@@ -141,7 +166,7 @@ except OSError as error:
 def test_compiled_programs_say_the_same_and_name_their_device(trained: Trained, tmp_path: Path) -> None:
     """AOTInductor with the C++ compiler of this machine; their inputs are those of the ONNX programs."""
     bundle = write_bundle(trained, tmp_path / "b", BundleOptions(exported=False, compile_for=("cpu",)))
-    inputs, _ = golden_inputs(bundle)
+    inputs, _, _ = golden_inputs(bundle)
     for part in ("request", "candidate"):
         program = bundle.manifest.programs[part]
         assert program.compiled == {"cpu": f"{part}.cpu-{platform.machine()}.pt2"}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -26,7 +28,16 @@ from distill.models.cost import random_batch
 from distill.models.prerankers.base import SplitPreRanker
 from distill.schema import FieldSpec, Kind, Schema, Side
 from distill.serving.columns import RequestColumns, encode_fields
-from distill.serving.proof import CANDIDATES, COUNT, PLACE, RANKING_SCORE, REQUEST, SCORES
+from distill.serving.proof import (
+    CANDIDATES,
+    COUNT,
+    PLACE,
+    RANKING_SCORE,
+    REQUEST,
+    ROUNDING,
+    SCORES,
+    relative_difference,
+)
 
 _REQUESTS, _MOST_CANDIDATES, _LONGEST = 32, 20, 24
 _CATEGORIES = 4
@@ -54,13 +65,20 @@ class RawRequests:
     counts: Int64
     delimiters: Mapping[str, str] = field(default_factory=dict)
 
-    def with_scores(self, logits: Mapping[str, Any], ranking: Any, places: Int64 | None = None) -> pa.Table:
+    def with_scores(
+        self,
+        logits: Mapping[str, Any],
+        ranking: Any,
+        places: Int64 | None = None,
+        rounding: npt.NDArray[np.float32] | None = None,
+    ) -> pa.Table:
         """Returns them as `golden.parquet` holds them: a row per request.
 
         Args:
             logits: Task to `[N]`.
             ranking: The ranking score `[N]`.
             places: Place of each candidate after re-ranking its request `[N]`, from 0 on; None without re-ranking.
+            rounding: What float32 loses of each candidate `[N]` (see `lost_digits`); None if it does not matter.
         """
         columns: dict[str, pa.Array] = {COUNT: pa.array(self.counts)}
         if self.request:
@@ -71,6 +89,8 @@ class RawRequests:
         scores = {**{name: pa.array(values) for name, values in logits.items()}, RANKING_SCORE: pa.array(ranking)}
         if places is not None:
             scores[PLACE] = pa.array(places)
+        if rounding is not None:
+            scores[ROUNDING] = pa.array(rounding)
         columns[SCORES] = pa.ListArray.from_arrays(offsets, _struct(scores))
         return pa.table(columns)
 
@@ -124,6 +144,17 @@ def score_requests(model: nn.Module, schema: Schema, fitted: FittedEncodings, ra
     """Returns the logits of a model for raw requests `[N, K]`."""
     logits: torch.Tensor = model(_batch(schema, fitted, raw)).logits.float()
     return logits
+
+
+@torch.no_grad()
+def lost_digits(model: nn.Module, schema: Schema, fitted: FittedEncodings, raw: RawRequests) -> npt.NDArray[np.float32]:
+    """Returns how far the logits of each candidate of raw requests are from those that the model has in double
+    precision, of the task where they are farthest `[N]`: absolute, or of a logit beyond 1 relative to it."""
+    batch = _batch(schema, fitted, raw)
+    exact = copy.deepcopy(model).double()(batch.map(lambda t: t.double() if t.is_floating_point() else t)).logits
+    difference = relative_difference(model(batch).logits.double().numpy(), exact.numpy())
+    lost: npt.NDArray[np.float32] = difference.max(axis=1, initial=0.0).astype(np.float32)
+    return lost
 
 
 @torch.no_grad()
