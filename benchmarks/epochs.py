@@ -23,6 +23,7 @@ from distill.data.format import Dataset
 from distill.jobs.datasets import open_dataset
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan, Signals
+from distill.jobs.monitor_choice import with_monitor
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_model
 from distill.jobs.sizes import assumed
@@ -81,6 +82,11 @@ class Case:
         return open_dataset(self.cfg)
 
     @property
+    def with_metric(self) -> DictConfig:
+        """The config with the metric that training goes by."""
+        return with_monitor(self.cfg, self.dataset.schema)[0]
+
+    @property
     def plan(self) -> FitPlan:
         """The plan that train.py would make of the config."""
         return FitPlan.of(self.cfg, "student")
@@ -101,7 +107,8 @@ class Case:
         with tempfile.TemporaryDirectory() as folder:
             checkpoints = Path(folder) / "checkpoints"
             checkpoints.mkdir()
-            FitJob(self.cfg, self.plan, self.dataset, self.signals, checkpoints, Path(folder), False, (clock,)).run()
+            data, callbacks = (self.dataset, self.signals), (clock,)
+            FitJob(self.with_metric, self.plan, *data, checkpoints, Path(folder), False, callbacks).run()
         self.waits.append(clock.wait)
         self.first_step = clock.first_step
         return clock.candidates / clock.seconds

@@ -71,7 +71,7 @@ class _Host:
             checkpoints = Path(folder) / "checkpoints"
             checkpoints.mkdir()
             case = self.case
-            _HostJob(case.cfg, case.plan, case.dataset, None, checkpoints, Path(folder), False, (clock,)).run()
+            _HostJob(case.with_metric, case.plan, case.dataset, None, checkpoints, Path(folder), False, (clock,)).run()
         return clock.seconds / clock.steps * 1e6
 
 

@@ -81,6 +81,7 @@ def _check(cfg: DictConfig) -> None:
             (["loss=listwise"], "needs teacher signals, but there is no teacher"),
             (["loss.terms.hard.tasks=[buy]"], "loss.terms.hard"),
             (["data.main_task=buy"], "Set data.main_task."),
+            (["data.main_task=buy", "callbacks.monitor=val/buy/auc"], "Set data.main_task."),
             (["callbacks.monitor=val/click/acu"], "The monitored metric is not measured."),
             (["callbacks.monitor=click/auc"], "The monitored metric is not measured."),
             (

@@ -174,7 +174,7 @@ def test_labels_that_teach_nothing_are_refused(
 def test_a_test_split_without_positives_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dataset = written(tmp_path, schema(), {"test": 0})
     with caplog.at_level(logging.WARNING):
-        check_labels(config(dataset), dataset)
+        check_labels(config(dataset, "callbacks.monitor=val/click/auc"), dataset)
     (message,) = caplog.messages
     assert "test has no positive of task click (288 labelled candidates, 0 positive and 288 negative)" in message
 

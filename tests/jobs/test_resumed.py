@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hydra import compose
 
+from distill.errors import ConfigError
+from distill.jobs.resumed import check_resumed
 from distill.reports.summary import load_summary
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.jobs.run_state import difference
 from tests.marks import some_fast
+from tests.models.composing import composing
 
 
 def _arguments(root: Path, name: str, *more: str) -> list[str]:
@@ -116,6 +121,34 @@ def test_nothing_in_the_folder_is_interpolated(root: Path, tmp_path: Path, capsy
     assert "text that a config would execute" in message
     assert f"{folder / 'config.yaml'}.callbacks.monitor" in message
     assert not (tmp_path / "trap").exists()
+
+
+@pytest.mark.parametrize(
+    ("then", "refused"),
+    [
+        ({"monitor": "val/click/auc", "mode": "max"}, False),  # the defaults of the version before
+        ({"monitor": "val/like/auc", "mode": "max"}, True),
+        ({"monitor": "val/click/auc", "mode": "min"}, True),
+    ],
+)
+def test_a_run_from_before_the_metric_was_chosen_goes_on(
+    root: Path, tmp_path: Path, then: dict[str, str], refused: bool
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(run_dirs(root, "done")[0], folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["auto"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "callbacks": {**config["callbacks"], **then}}))
+    numbers = ["callbacks.patience=2", "data.loader.batch_candidates=512", "scheduler=restarts"]
+    with composing():
+        now = compose("config", [*_arguments(root, "done"), *numbers, f"resume={folder}"])
+    if refused:
+        with pytest.raises(ConfigError, match=r"callbacks\.mo"):
+            check_resumed(folder, now)
+    else:
+        assert check_resumed(folder, now).text("callbacks.monitor") == "val/click/auc"
 
 
 def test_the_data_must_be_what_it_was(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,8 @@ def test_a_run_says_and_keeps_what_it_chose(tmp_path: Path, capsys: pytest.Captu
     (folder,) = run_dirs(tmp_path, "logistic")
     chosen = {"data.loader.batch_candidates": 256, "trainer.max_epochs": 31, "callbacks.patience": 2}
     chosen["optimizer.embedding_dense_rows"] = 256
-    assert json.loads((folder / "manifest.json").read_text())["auto"] == chosen
+    by = {"callbacks.monitor": "val/click/auc", "callbacks.mode": "max"}
+    assert json.loads((folder / "manifest.json").read_text())["auto"] == {**by, **chosen}
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["data"]["loader"]["batch_candidates"], config["callbacks"]["patience"]) == (256, 2)
     said = ", ".join(f"{key}={number}" for key, number in chosen.items())

@@ -19,12 +19,21 @@ from distill.metrics.long_tail import PassedOn
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
 from distill.metrics.positives import MAP, MRR
 from distill.metrics.ranking import NDCG, HitRate, Recall
+from distill.metrics.rmse import RMSE
 from distill.metrics.rows import canonical
 from distill.metrics.stage_recall import StageRecall
 
 Table = Callable[..., ScoredRows]
 TASKS = ("click", "buy")
-POINTWISE: list[Metric] = [AUC(), GroupedAUC(), GroupedAUC(by="request"), LogLoss(), Calibration(5), Threshold(0.4)]
+POINTWISE: list[Metric] = [
+    AUC(),
+    GroupedAUC(),
+    GroupedAUC(by="request"),
+    LogLoss(),
+    Calibration(5),
+    Threshold(0.4),
+    RMSE(tasks=TASKS),
+]
 
 
 def weighted(rows: ScoredRows, seed: int = 5) -> ScoredRows:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from distill.errors import ConfigError
 from distill.jobs.fit import FitJob
 from distill.jobs.fit_plan import FitPlan
+from distill.jobs.monitor_choice import with_monitor
 from distill.jobs.monitored import check_measured
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss, check_net, model_class
@@ -51,6 +52,7 @@ def check_config(cfg: DictConfig, schema: Schema | None) -> None:
     _check_vectors(cfg, plans)
     check_sharding(cfg, plans)
     if schema is not None:
+        cfg, _ = with_monitor(cfg, schema)
         check_measured(cfg, schema)
         check_reported(cfg, schema)
         if cfg.teacher.source == "column" and cfg.teacher.path is None and schema.teacher is None:

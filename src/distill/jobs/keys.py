@@ -84,7 +84,7 @@ KEYS: dict[str, Any] = {
     "loss.terms": Mapping[str, Any],
     # Callbacks.
     "callbacks.monitor": _Text,
-    "callbacks.mode": Literal["min", "max"],
+    "callbacks.mode": Literal["auto", "min", "max"],
     "callbacks.patience": Annotated[int, Field(ge=0)] | Literal["auto"] | None,
     "callbacks.min_delta": Annotated[float, Field(ge=0)],
     "callbacks.checkpoint_every_n_steps": _Count | None,
@@ -189,7 +189,7 @@ KEYS: dict[str, Any] = {
     "study.n_trials": _Count,
     "study.n_jobs": _Count | None,
     "study.objective": _Text,
-    "study.mode": Literal["min", "max"],
+    "study.mode": Literal["auto", "min", "max"],
     "study.seeds": list[_Seed] | None,
     "study.sampler_seed": _Seed,
     "study.storage": _Text | None,

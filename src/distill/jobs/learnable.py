@@ -102,7 +102,7 @@ def _check_monitored(cfg: DictConfig, dataset: Dataset) -> None:
         where=f"callbacks.monitor; {dataset.root / 'val'}",
         expected="validation labels on which the monitored metric has a value",
         found="; ".join(f"val, task {name}: {found}" for name, found in counts.items()),
-        remedy=f"{_OTHER_SPLIT}; or go by another metric: callbacks.monitor=val/TASK/logloss callbacks.mode=min",
+        remedy=f"{_OTHER_SPLIT}; or go by another metric: callbacks.monitor=val/TASK/logloss",
     )
 
 

@@ -72,10 +72,21 @@ class RunRecord:
         Raises:
             DataError: The config has none there.
         """
+        return int(self._of_kind(key, int))
+
+    def text(self, key: str) -> str:
+        """Returns a text of the config.
+
+        Raises:
+            DataError: The config has none there.
+        """
+        return str(self._of_kind(key, str))
+
+    def _of_kind(self, key: str, kind: type[int] | type[str]) -> Any:
         found: Any = self.config
         for name in key.split("."):
             found = found.get(name) if isinstance(found, Mapping) else None
-        if type(found) is not int:
+        if type(found) is not kind:
             raise _unusable(Path(CONFIG_FILE), f"{key}: {found!r}"[:200])
         return found
 
@@ -100,7 +111,7 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def write_record(
-    folder: Path, composed: DictConfig, cfg: DictConfig, dataset: Dataset, chosen: Mapping[str, int]
+    folder: Path, composed: DictConfig, cfg: DictConfig, dataset: Dataset, chosen: Mapping[str, int | str]
 ) -> None:
     """Writes the resolved `config.yaml` and `manifest.json` into a run folder. Of a run that goes on, how it began
     stays, and how it goes on is added under `resumed`.
@@ -108,9 +119,9 @@ def write_record(
     Args:
         folder: Of the run.
         composed: The config with its interpolations.
-        cfg: The same without, and with numbers in place of `auto`.
+        cfg: The same without, and with values in place of `auto`.
         dataset: What is trained on.
-        chosen: The keys that were `auto`, with their numbers.
+        chosen: The keys that were `auto`, with their values.
     """
     start = {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -32,7 +32,7 @@ _WITH_TEACHER = ("checkpoint", "column", "ensemble", "cotrained")  # `trained` v
 def monitored(cfg: DictConfig, schema: Schema) -> dict[str, Any]:
     """Returns the configs of the metrics that the monitored one comes from, as plain data; name to config."""
     nodes, monitor = plain(cfg.metrics.metrics), _metric(cfg)
-    known = measured_names(cfg, schema, _teacher(cfg, schema))
+    known = measured_names(cfg, schema, seen_of_teacher(cfg, schema))
     return {name: nodes[name] for name, names in known.items() if monitor in names and name in nodes}
 
 
@@ -52,7 +52,7 @@ def check_measured(cfg: DictConfig, schema: Schema) -> None:
             found=monitor,
             remedy="Set data.main_task.",
         )
-    found = measured_names(cfg, schema, _teacher(cfg, schema))
+    found = measured_names(cfg, schema, seen_of_teacher(cfg, schema))
     known = sorted({name for names in found.values() for name in names})
     if not monitor.startswith("val/") or _metric(cfg) not in known:
         raise ConfigError(
@@ -78,7 +78,7 @@ def value_on_validation(cfg: DictConfig, dataset: Dataset) -> float | None:
     draw, rows = torch.Generator().manual_seed(0), list[ScoredRows]()
     for number in range(len(dataset.parts("val"))):
         for batch in iterate_part(dataset, "val", number, view, 1 << 20):
-            rows.append(_scored(_of(batch), _teacher(cfg, dataset.schema), draw))
+            rows.append(_scored(_of(batch), seen_of_teacher(cfg, dataset.schema), draw))
     return suite.compute(canonical(concatenate(rows)).rows, dataset.schema.task_names).get(_metric(cfg))
 
 
@@ -104,8 +104,8 @@ def measured_names(cfg: DictConfig, schema: Schema, teacher: tuple[bool, bool]) 
     return {name: set(one.compute(rows, tasks)) for name, one in alone.items()}
 
 
-def _teacher(cfg: DictConfig, schema: Schema) -> tuple[bool, bool]:
-    """Whether validation sees a teacher's logits, and a ranking score by them."""
+def seen_of_teacher(cfg: DictConfig, schema: Schema) -> tuple[bool, bool]:
+    """Says whether validation sees a teacher's logits, and a ranking score by them."""
     scores = cfg.teacher.source in _WITH_TEACHER
     return scores, scores and bool(RankingScore(schema, scored_tasks(cfg, schema)).tasks)
 

@@ -16,6 +16,7 @@ from distill.errors import ConfigError, DataError
 from distill.jobs.identity import LENGTH, SHARDS, differences, given_files, shard_counts
 from distill.jobs.machine import AUTO, settled
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
+from distill.jobs.monitor_choice import former
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss
 from distill.jobs.uris import on_this_machine
@@ -52,7 +53,7 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
     record = read_record(folder)
     now: Mapping[str, Any] = read_yaml(named(OmegaConf.to_yaml(settled(cfg), resolve=True)))
     found = differences(record.config, now)
-    found = {key: pair for key, pair in found.items() if not (key in record.chosen and pair[1] == AUTO)}
+    found = {key: pair for key, pair in found.items() if not (pair[1] == AUTO and _as_then(key, pair[0], record))}
     length = {key: found.pop(key) for key in LENGTH if key in found}
     before, here = shard_counts(record.config, record.processes, cfg)
     if before != here:
@@ -63,6 +64,13 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
     if length:
         _check_longer(length, folder, cfg)
     return record
+
+
+def _as_then(key: str, value: Any, record: RunRecord) -> bool:
+    """Whether the value of then is what `auto` stood for, or what stood in its place by default before."""
+    if key in record.chosen:
+        return True
+    return key.startswith("callbacks.") and value in former(record.text("data.main_task")).values()
 
 
 def check_same_dataset(record: RunRecord, dataset: Dataset) -> None:

@@ -32,7 +32,7 @@ _STAND_INS |= dict.fromkeys(DENSE_ROWS, _MOST_BATCH)
 
 def assumed(cfg: DictConfig) -> DictConfig:
     """Returns a config with numbers in place of `auto`, for what is checked before there are data."""
-    return _with(cfg, {key: number for key, number in _STAND_INS.items() if _is_auto(cfg, key)})
+    return with_values(cfg, {key: number for key, number in _STAND_INS.items() if is_auto(cfg, key)})
 
 
 def sized(cfg: DictConfig, dataset: Dataset, record: RunRecord | None) -> tuple[DictConfig, dict[str, int]]:
@@ -51,10 +51,10 @@ def sized(cfg: DictConfig, dataset: Dataset, record: RunRecord | None) -> tuple[
     Returns:
         The config, and the keys that are `auto`, or were when the run began, with their numbers.
     """
-    wanted = [key for key in _STAND_INS if _is_auto(cfg, key)]
+    wanted = [key for key in _STAND_INS if is_auto(cfg, key)]
     if record is not None:
         numbers = {key: record.number(key) for key in wanted}
-        return _with(cfg, numbers), {**record.chosen, **numbers}
+        return with_values(cfg, numbers), {**record.chosen, **numbers}
     parts = dataset.manifest.splits.get("train", ())
     rows, requests = sum(part.candidates for part in parts), sum(part.rows for part in parts)
     divided = shards(cfg.data.loader, processes(cfg))
@@ -62,7 +62,7 @@ def sized(cfg: DictConfig, dataset: Dataset, record: RunRecord | None) -> tuple[
     steps = max(1, math.ceil(rows / (batch * divided * int(cfg.trainer.accumulate_grad_batches))))
     patience = _IN_CYCLES if cfg.scheduler.shape == RESTARTS else _OTHERWISE
     sizes = {BATCH: batch, PATIENCE: patience, **dict.fromkeys(DENSE_ROWS, batch * divided)}
-    found = _with(cfg, {key: sizes.get(key, epochs_of(steps)) for key in wanted})
+    found = with_values(cfg, {key: sizes.get(key, epochs_of(steps)) for key in wanted})
     numbers = _of(found, wanted)
     if numbers and rank() == 0:
         said = ", ".join(f"{key}={number}" for key, number in numbers.items())
@@ -88,17 +88,19 @@ def epochs_of(steps: int) -> int:
     return max([_CYCLES[0], *(epochs for epochs in _CYCLES if epochs * steps <= _STEPS)])
 
 
-def _is_auto(cfg: DictConfig, key: str) -> bool:
+def is_auto(cfg: DictConfig, key: str) -> bool:
+    """Whether a config leaves a key open."""
     return bool(OmegaConf.select(cfg, key) == AUTO)
 
 
-def _with(cfg: DictConfig, numbers: Mapping[str, int]) -> DictConfig:
-    if not numbers:
+def with_values(cfg: DictConfig, values: Mapping[str, int | str]) -> DictConfig:
+    """Returns a config with other values of some keys."""
+    if not values:
         return cfg
     own = cfg.copy()
     with read_write(own):
-        for key, number in numbers.items():
-            OmegaConf.update(own, key, number)
+        for key, value in values.items():
+            OmegaConf.update(own, key, value)
     return own
 
 

@@ -36,6 +36,7 @@ from distill.jobs.learnable import check_labels
 from distill.jobs.loggers import log_folder, log_test
 from distill.jobs.machine import device, job_ranks, processes
 from distill.jobs.manifest import RunRecord, write_record
+from distill.jobs.monitor_choice import with_monitor
 from distill.jobs.monitored import monitored
 from distill.jobs.node import plain
 from distill.jobs.parts import build_metrics, load_model
@@ -94,7 +95,9 @@ class _Run:
         if record is not None:
             check_same_dataset(record, self.dataset)
         warn_of_contents(self.dataset)
-        self.cfg, self.chosen = sized(cfg, self.dataset, record)
+        cfg, metric = with_monitor(cfg, self.dataset.schema, record, composed)
+        self.cfg, sizes = sized(cfg, self.dataset, record)
+        self.chosen: dict[str, int | str] = {**metric, **sizes}
         self.results: dict[str, FitResult] = {}
         self.cached: list[str] = []
 

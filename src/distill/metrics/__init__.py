@@ -11,6 +11,7 @@ from distill.metrics.new_items import NewItems, give_known_items
 from distill.metrics.pointwise import AUC, Calibration, GroupedAUC, LogLoss, Threshold
 from distill.metrics.positives import MAP, MRR
 from distill.metrics.ranking import NDCG, HitRate, Recall
+from distill.metrics.rmse import RMSE
 from distill.metrics.rows import (
     CanonicalRows,
     ScoredRows,
@@ -30,6 +31,7 @@ __all__ = [
     "MAP",
     "MRR",
     "NDCG",
+    "RMSE",
     "AUCAndLogLoss",
     "Calibration",
     "CanonicalRows",

@@ -50,7 +50,7 @@ class Metric(Protocol):
 
 
 class PointwiseMetric(ABC):
-    """Base of the metrics of binary tasks, each computed on the observed rows of its task.
+    """Base of the metrics of a task's observed rows, row by row; of binary tasks, unless `takes` says otherwise.
 
     Args:
         tasks: Tasks to measure; None for all that are binary.
@@ -58,6 +58,7 @@ class PointwiseMetric(ABC):
     """
 
     of_probabilities = False
+    lacking = "labels outside {0, 1}"
 
     def __init__(self, tasks: Sequence[str] | None = None, weighted: bool = True) -> None:
         self.tasks = None if tasks is None else tuple(tasks)
@@ -82,6 +83,10 @@ class PointwiseMetric(ABC):
     def goals(self) -> Mapping[str, Goal]:
         """What is better of each result, by its name without the task."""
 
+    def takes(self, rows: TaskRows) -> bool:
+        """Whether there is a value on the observed rows of a task: here, if all labels are 0 or 1."""
+        return rows.is_binary
+
     def weight(self, rows: TaskRows) -> Tensor | None:
         """Returns the weights to count rows by, None for alike."""
         return rows.weight if self.weighted else None
@@ -90,7 +95,7 @@ class PointwiseMetric(ABC):
         values: dict[str, float] = {}
         for task, column in evaluation.columns(self.tasks).items():
             rows = evaluation.observed_rows(column)
-            if rows.is_binary:
+            if self.takes(rows):
                 values |= {f"{task}/{name}": value for name, value in self.measure(rows).items()}
         return values
 
@@ -99,16 +104,16 @@ class PointwiseMetric(ABC):
         found: dict[str, Sampled] = {}
         for task, column in evaluation.columns(self.tasks).items():
             rows = evaluation.observed_rows(column)
-            if rows.is_binary:
+            if self.takes(rows):
                 own = self.influences(rows, *evaluation.units(column))
                 found |= {f"{task}/{name}": influence for name, influence in own.items()}
         return found
 
     def missing(self, evaluation: Evaluation) -> str | None:
-        """Names the tasks whose labels are not binary."""
+        """Names the tasks whose labels are not of the kind that is measured."""
         chosen = evaluation.columns(self.tasks)
-        graded = [task for task, column in chosen.items() if not evaluation.observed_rows(column).is_binary]
-        return f"labels outside {{0, 1}}: task {', '.join(graded)} left out" if graded else None
+        other = [task for task, column in chosen.items() if not self.takes(evaluation.observed_rows(column))]
+        return f"{self.lacking}: task {', '.join(other)} left out" if other else None
 
 
 class RequestMetric(ABC):

@@ -67,6 +67,13 @@ ENTRIES = (
         "up",
     ),
     Entry(
+        "<task>/rmse",
+        _TASK + "rmse",
+        "How far predicted numbers are from the labels, in the label's unit.",
+        "√mean((z − y)²)",
+        "down",
+    ),
+    Entry(
         "<task>/pcoc",
         _TASK + "pcoc",
         "Predicted over observed positives: above 1 the model predicts too much.",

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from distill.errors import ConfigError
+from distill.jobs.datasets import raw_schema
 from distill.jobs.identity import ASIDE
+from distill.jobs.machine import AUTO
+from distill.jobs.monitor_choice import with_monitor
 from distill.jobs.node import build
 from distill.metrics import Goal, MetricSuite
 from distill.reports.known_goals import known_goal
@@ -31,6 +34,7 @@ def check_study(config: DictConfig) -> None:
     """
     if config.study is None:
         raise ConfigError("The sweeper has no study.", where="study", remedy="Add +sweep=optuna.")
+    config = _settled(config)
     objective, mode = str(config.study.objective), str(config.study.mode)
     if not objective.startswith("val/"):
         raise ConfigError(
@@ -67,9 +71,29 @@ def _check_mode(goal: Goal, objective: str, mode: str) -> None:
         )
 
 
+def _settled(config: DictConfig) -> DictConfig:
+    """Returns the config of a sweep with what `auto` stands for in the objective and its mode.
+
+    Raises:
+        ConfigError: The tasks are not known yet.
+    """
+    if AUTO not in (str(config.study.objective), str(config.study.mode)):
+        return config
+    if (schema := raw_schema(config)) is None:
+        raise ConfigError(
+            "The tasks are not known before the data are prepared, and the objective follows from them.",
+            where="study.objective, study.mode",
+            expected="val/TASK/METRIC, and max or min",
+            found=f"{config.study.objective}, {config.study.mode}",
+        )
+    own = OmegaConf.masked_copy(config, [str(name) for name in config if name != "hydra"])
+    OmegaConf.resolve(own)  # the mode of another objective does not follow that of the monitored metric
+    return with_monitor(own, schema)[0]
+
+
 def resolved_study(config: DictConfig) -> DictConfig:
-    """Returns the study of a sweep's config with its storage, by default a file in the sweep's folder."""
-    node = OmegaConf.create({k: v for k, v in config.study.items() if k != "params"})
+    """Returns a sweep's study with its objective and its storage, by default a file in the sweep's folder."""
+    node = OmegaConf.create({k: v for k, v in _settled(config).study.items() if k != "params"})
     assert isinstance(node, DictConfig)
     if node.storage is None:
         node.storage = str(Path(config.hydra.sweep.dir).resolve() / "study.journal")
