@@ -47,7 +47,7 @@ def test_table_picture_and_files(runs: Path, capsys: pytest.CaptureFixture[str])
     rows = json.loads((out / "comparison.json").read_text())
     assert [(row["configuration"], row["seeds"]) for row in rows] == [("best", [0, 1]), ("a|b", [0, 1]), ("alone", [5])]
     lines = (out / "comparison.md").read_text().splitlines()
-    assert lines[0] == "| configuration | model | seeds | click/auc | kFLOPs /cand. | bytes /item | ms for 1,000 |"
+    assert lines[0] == "| configuration | model | seeds | click/auc | kFLOPs/cand. | bytes/item | ms for 1,000 |"
     assert lines[2] == "| best | model | 0, 1 | **0.7200 ± 0.0283**, val 0.7300 | 2.50 | 128 | 0.25 |"
     best = runs / "sweep" / "2"
     assert f"| best | model | 0 | `{best}` | `{best / 'checkpoints' / 'best.ckpt'}` |" in lines

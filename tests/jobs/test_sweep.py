@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from distill.training.module import RankingModule
 from tests.jobs.entry import tiny_arguments, train
 
 
@@ -91,3 +96,38 @@ def test_a_job_that_fails_leaves_the_others_their_turn(tmp_path: Path, capsys: p
     rows = json.loads((tmp_path / "sweep" / "comparison.json").read_text())
     assert [row["configuration"] for row in rows] == ["model.net.vector_dim=8", "model.net.vector_dim=4"]
     assert (tmp_path / "sweep" / "comparison.png").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_sweep_goes_on_as_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = [argument for argument in tiny_arguments(tmp_path) if not argument.startswith("teacher.")]
+    sweep = ["-m", "+experiment=funnel/two_tower", *tiny, "name=sweep", "seed=0,1"]
+    step = RankingModule.training_step
+
+    def interrupted(self: RankingModule, batch: Any, index: int) -> Any:
+        if index == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RankingModule, "training_step", interrupted)
+        with pytest.raises(SystemExit) as stop:
+            train(*sweep)
+    assert stop.value.code == 130
+    said = re.search(r"Continue with the same command and (hydra.sweep.dir=\S+) (resume=last)", capsys.readouterr().err)
+    assert said is not None
+    train(*sweep, *said.groups())  # the first job from its checkpoint, and the one that had not begun
+    folder = Path(said[1].partition("=")[2])
+    (row,) = json.loads((folder / "comparison.json").read_text())
+    assert row["seeds"] == [0, 1]
+    assert ["resumed" in json.loads((folder / name / "manifest.json").read_text()) for name in "01"] == [True, False]
+
+
+def test_a_sweep_goes_on_only_in_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        train("-m", "+experiment=quickstart", *tiny_arguments(tmp_path), "seed=0,1", "resume=last")
+    assert stop.value.code == 2
+    assert "Give hydra.sweep.dir=FOLDER resume=last" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 
 import pytest
 from rich.color import ColorSystem
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from distill.console import plain_console
 from distill.screen import lines, meters
-from distill.screen.lines import FILE_ONLY, ScreenHandler, has_bars, job_name, show, speaking_as
+from distill.screen.lines import FILE_ONLY, FileFormatter, ScreenHandler, has_bars, job_name, show, speaking_as
 from distill.screen.meters import Meters
 
 ERASE = "\x1b[2K"
@@ -47,10 +48,24 @@ def test_a_line_takes_the_place_of_the_bar_which_goes_below(screen: io.StringIO)
     assert "5/10 rows" in text
 
 
+def test_a_bar_leaves_room_for_the_sign_of_an_interrupt(screen: io.StringIO) -> None:
+    with Meters(True, "steps", keep=False) as shown:
+        shown.begin("fit", 20).reach(5, "loss 0.5")
+    drawn = [line for line in re.split(r"[\r\n]|\x1b\[[0-9?]*[A-Za-z]", screen.getvalue()) if "5/20" in line]
+    assert drawn
+    assert all(len(line + "^C") < 60 for line in drawn)
+
+
 def test_without_a_terminal_lines_are_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
     logger().info("one\ntwo")
     logger().info("not this", extra=FILE_ONLY)
     assert capsys.readouterr().err == "one\ntwo\n"
+
+
+def test_a_log_file_names_the_level_once() -> None:
+    record = logging.LogRecord("distill", logging.WARNING, "", 0, "WARNING: %s", ("few",), None)
+    assert FileFormatter("%(levelname)s %(name)s: %(message)s").format(record) == "WARNING distill: few"
+    assert logging.Formatter("%(message)s").format(record) == "WARNING: few"
 
 
 def test_each_line_of_a_sweep_carries_its_job(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
+from distill.errors import ConfigError
+from distill.jobs import app, values
 from distill.screen import loading
 from distill.screen.loading import SAID, load
 from tests.patience import patience
@@ -17,7 +20,7 @@ from tests.patience import patience
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is shown, in a process that has not loaded torch."""
     found: list[str] = []
-    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(loading, "show", found.append)
@@ -52,3 +55,20 @@ def test_other_ranks_what_is_loaded_and_what_is_quick_say_nothing(
     found = load(module(tmp_path, monkeypatch, f"job_{name}", "import time\ntime.sleep(0.1)\nrun = 3\n"))
     assert found.run == 3
     assert said == []
+
+
+def test_values_that_load_libraries_are_checked_below_the_line(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come = threading.Event()
+
+    def check(cfg: DictConfig) -> None:
+        assert come.wait(patience())
+        raise ConfigError("Wrong.")
+
+    monkeypatch.setattr(loading, "AFTER", 0.0)
+    monkeypatch.setattr(loading, "show", lambda text: (said.append(text), come.set()))
+    monkeypatch.setattr(values, "check_values", check)
+    with pytest.raises(ConfigError):
+        app._run("no_such_module", OmegaConf.create({}))
+    assert said == [SAID]

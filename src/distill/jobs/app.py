@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -31,9 +32,10 @@ from distill.jobs.sweep_job import speaking_as_job
 from distill.jobs.trust import trusting
 from distill.jobs.uris import on_this_machine
 from distill.places.mirror import named_error
-from distill.screen.loading import load
+from distill.screen.loading import said_if_slow
 from distill.training.rendezvous import agreed_name
 
+LAST = "last"  # value of `resume`: the newest run of that name, or in a sweep each job in its folder
 FAILED = 2  # the exit status after an error of the user's making
 _Options = TypeVar("_Options")
 _Result = TypeVar("_Result")
@@ -51,7 +53,7 @@ def _run_dir(runs: str, name: str, resume: str | None) -> str:
     new = Path(agreed_name(str(runs_here(runs) / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S_%f"))))
     if resume is None:
         return str(new)
-    if resume != "last":
+    if resume != LAST:
         return str(run_here(resume))
     from distill.jobs.manifest import MANIFEST_FILE
 
@@ -117,8 +119,9 @@ def _run(module: str, cfg: DictConfig) -> object:
 
     packages = cfg.get("trusted")
     with trusting([str(name) for name in packages] if isinstance(packages, ListConfig) else []):
-        check_values(cfg)
-        run: Callable[[DictConfig], object] = load(module).run
+        with said_if_slow():  # the values too: they are held against parts, which load libraries
+            check_values(cfg)
+            run: Callable[[DictConfig], object] = importlib.import_module(module).run
         _quiet_libraries()  # once they are there: Lightning sets the levels of its loggers when it is imported
         with _hydra_raises(_TRACEBACKS), _threads(cfg.get("threads")):  # processes that the job starts are told that
             hydra = HydraConfig.get()

@@ -19,7 +19,7 @@ from distill.reports.comparison_picture import draw_comparison
 from distill.reports.comparison_table import comparison_table
 from distill.reports.main_metrics import shown_metrics
 from distill.reports.page.page import REPORT_FILE
-from distill.reports.summary import SUMMARY_FILE, Summary, load_summary
+from distill.reports.summary import SUMMARY_FILE, Summary, load_summary, title_of
 
 COMPARISON = "comparison"
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> list[Row]:
     if options.sort:
         goal = goal_of(rows, options.sort)
         rows = sorted(rows, key=lambda row: _place(row, options.sort, goal if goal.ranks else UP))
-    console.print(comparison_table(rows, metrics, counted_runs(runs), console.width))
+    console.print(comparison_table(rows, metrics, title_of(runs), console.width))
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         save_all(runs, rows, metrics, options.out)
@@ -108,11 +108,6 @@ def save_all(runs: Sequence[Summary], rows: Sequence[Row], metrics: Sequence[str
     write_text_atomic(folder / f"{COMPARISON}.md", comparison_markdown(rows, metrics))
     draw_comparison(rows, metrics, folder / f"{COMPARISON}.png")
     write_report(runs, rows, metrics, folder)
-
-
-def counted_runs(runs: Sequence[Summary]) -> str:
-    """Says how many runs a table is of."""
-    return f"{len(runs)} run{'s' * (len(runs) > 1)}"
 
 
 def _place(row: Row, metric: str, goal: Goal) -> float:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LearningRateMonitor
 
+from distill.jobs.continued import continuation
 from distill.jobs.node import build
 from distill.ops.ranks import rank
 from distill.training.callbacks import (
@@ -63,7 +64,7 @@ def fit_callbacks(
         MetricHistory(str(log_dir / role)),
         RandomState(),
         *([KeptGradients()] if int(cfg.trainer.accumulate_grad_batches) > 1 else []),
-        CheckpointOnInterrupt(str(folder), "the same command with resume=last"),
+        CheckpointOnInterrupt(str(folder), continuation()),
         DataWait(),
         Validated(),
         Learning(monitor),

@@ -6,6 +6,7 @@ command, and no file does.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,12 @@ def command_line() -> list[str]:
     """Returns what was typed, by word."""
     command = _command()
     return list(sys.argv) if command is None else [_DISTILL, command, *sys.argv[1:]]
+
+
+def as_typed(command: Sequence[object]) -> str:
+    """Returns a kept `command_line` as a shell takes it."""
+    words = [str(word) for word in command]
+    return shlex.join(["python", *words] if words and words[0].endswith(".py") else words)
 
 
 def another_process() -> list[str]:

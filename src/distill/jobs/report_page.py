@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from distill.jobs.manifest import MANIFEST_FILE
+from distill.jobs.program import as_typed
 from distill.reports.compare import Row
 from distill.reports.evidence import load_evidence
 from distill.reports.page.page import REPORT_FILE, Source, write_page
-from distill.reports.summary import Summary
+from distill.reports.summary import Summary, title_of
 
 
 def write_report(runs: Sequence[Summary], rows: Sequence[Row], metrics: Sequence[str] | None, folder: Path) -> Path:
@@ -30,21 +30,25 @@ def write_report(runs: Sequence[Summary], rows: Sequence[Row], metrics: Sequence
         DataError: The curves of a run are damaged.
     """
     found = {run.folder: load_evidence(Path(run.folder)) for run in runs if run.folder}
-    (first, *others), path = runs, folder / REPORT_FILE
+    path = folder / REPORT_FILE
     source = Source(
-        title=f"{len(runs)} runs" if others else f"{first.name}, seed {first.seed}",
+        title=title_of(runs),
         rows=rows,
         evidence={folder: evidence for folder, evidence in found.items() if evidence is not None},
         commands=list(dict.fromkeys(command for run in runs if (command := _command(run)))),
         metrics=metrics,
-        facts={} if others else _facts(first),
+        facts=_facts(runs[0]) if len(runs) == 1 else {},
     )
     write_page(source, path)
     return path
 
 
 def _facts(run: Summary) -> dict[str, str]:
-    facts = {"test split": f"{run.requests:,} requests", "main task": run.main_task, "data": run.dataset}
+    facts = {
+        "test split": f"{run.requests:,} requests",
+        "main task": run.main_task,
+        "fingerprint of the data": run.dataset,
+    }
     if run.scored is not None and run.scored < 1:
         facts["scored by the teacher"] = f"{run.scored:.3g} of the candidates"
     if run.cached:
@@ -59,4 +63,4 @@ def _command(run: Summary) -> str:
     except (OSError, ValueError):
         return ""
     command = found.get("command") if isinstance(found, Mapping) else None
-    return shlex.join(map(str, command)) if isinstance(command, list) else ""
+    return as_typed(command) if isinstance(command, list) else ""

@@ -13,6 +13,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from distill.data.format import Dataset
 from distill.errors import ConfigError, DataError
+from distill.jobs.app import LAST
+from distill.jobs.continued import in_sweep
 from distill.jobs.identity import LENGTH, SHARDS, differences, given_files, shard_counts
 from distill.jobs.machine import AUTO, settled
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
@@ -29,7 +31,7 @@ from distill.training.lr_schedule import LRSchedule
 _NEW = "start a new run without resume"
 
 
-def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
+def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord | None:
     """Refuses to go on with a run under a config that would have made another one.
 
     Args:
@@ -37,16 +39,18 @@ def check_resumed(folder: Path, cfg: DictConfig) -> RunRecord:
         cfg: Of the command that is to go on with it.
 
     Returns:
-        What the run was.
+        What the run was; None for a job of a sweep that had not begun.
 
     Raises:
         ConfigError: There is no run, or the config differs in more than may differ.
         DataError: The folder does not contain the record of its run.
     """
     if not (folder / MANIFEST_FILE).exists():
+        if cfg.resume == LAST and in_sweep():
+            return None
         raise ConfigError(
             "There is no run to resume.",
-            where=str(folder.parent if cfg.resume == "last" else folder),
+            where=str(folder.parent if cfg.resume == LAST else folder),
             expected=f"a run folder with {MANIFEST_FILE}",
             remedy="Start the run without resume, or give resume=RUN_FOLDER.",
         )

@@ -42,15 +42,16 @@ class CompareAtEnd(Callback):
 
 def _show(runs: Sequence[Summary], folder: Path) -> None:
     from distill.console import report_console
-    from distill.jobs.compare import COMPARISON, counted_runs, save_all
+    from distill.jobs.compare import COMPARISON, save_all
     from distill.reports.compare import compare
     from distill.reports.comparison_table import comparison_table
     from distill.reports.main_metrics import shown_metrics
     from distill.reports.page.page import REPORT_FILE
+    from distill.reports.summary import title_of
 
     console = report_console()
     rows = compare(runs)
     metrics = shown_metrics(rows)
-    console.print(comparison_table(rows, metrics, counted_runs(runs), console.width))
+    console.print(comparison_table(rows, metrics, title_of(runs), console.width))
     save_all(runs, rows, metrics, folder)
     console.print(f"All metrics: {folder / REPORT_FILE} and {COMPARISON}.json; also .md and .png", soft_wrap=True)

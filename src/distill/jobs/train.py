@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
@@ -70,6 +71,8 @@ def run(cfg: DictConfig) -> Summary:
     """Trains and tests everything that a config asks for, in as many processes; a pruned trial is not tested."""
     job_dir = Path(HydraConfig.get().runtime.output_dir)
     record = None if cfg.resume is None else check_resumed(job_dir, cfg)
+    if record is None and cfg.resume is not None:  # a job of a sweep that had not begun
+        cfg = cast("DictConfig", OmegaConf.merge(cfg, {"resume": None}))
     with job_ranks(cfg, job_dir) as (agreed, shared_dir):
         try:
             with event_files_written():

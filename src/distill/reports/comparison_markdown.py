@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from distill.reports.compare import Row, RowRun, Statistic
 from distill.reports.comparison_marks import best_rows, gap_text, mark, notes, validation_text, valued
-from distill.reports.comparison_table import COSTS, cost_text
-from distill.reports.glossary import PAGE
+from distill.reports.comparison_table import COSTS, column_name, cost_text
 
 
 def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
@@ -18,7 +17,7 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
     """
     explained, metrics = " ".join(notes(rows, metrics)).replace("*", "\\*"), valued(rows, metrics)
     costs = [label for label in COSTS if any(row.cost for row in rows)]
-    head = ["configuration", "model", "seeds", *metrics, *(label.replace("\n", " ") for label in costs)]
+    head = ["configuration", "model", "seeds", *metrics, *(column_name(label) for label in costs)]
     lines = [_line(head), _line(["---"] * 3 + ["---:"] * (len(head) - 3))]
     best = {name: best_rows(rows, name) for name in metrics}
     for row in rows:
@@ -27,7 +26,7 @@ def comparison_markdown(rows: Sequence[Row], metrics: Sequence[str]) -> str:
         cells += [cost_text(row, label) for label in costs]
         lines.append(_line(cells))
     lines += ["", *_places(rows)]
-    lines += ["", f"What the metrics mean: {PAGE}, and the last part of report.html."]
+    lines += ["", "What the metrics mean: the last part of report.html, and the glossary of the pages."]
     return "\n".join([*lines, *["", explained] * bool(explained)]) + "\n"
 
 

@@ -73,6 +73,11 @@ def cost_text(row: Row, label: str) -> str:
     return f"{scale * row.cost[name].mean:,.{digits}f}" if name in row.cost else "–"
 
 
+def column_name(head: str) -> str:
+    """Returns the head of a column in one line."""
+    return head.replace("\n", " ").replace(" /", "/")
+
+
 def _that_fit(columns: Sequence[_Column], width: int | None, taken: int) -> Sequence[_Column]:
     """The first columns, at least one, that fit beside what is taken already."""
     if width is None:
@@ -87,7 +92,7 @@ def _that_fit(columns: Sequence[_Column], width: int | None, taken: int) -> Sequ
 
 
 def _column(head: str, rows: Sequence[Row], text: Callable[[Row], str]) -> _Column:
-    return _Column(head.replace("\n", " ").replace(" /", "/"), head, tuple(text(row) for row in rows))
+    return _Column(column_name(head), head, tuple(text(row) for row in rows))
 
 
 def _seeds(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,14 @@ class Summary:
         found = {name: value for name, value in _plain(self).items() if name != "folder"}
         text = json.dumps(_finite(found), indent=2, allow_nan=False)
         write_text_atomic(folder / SUMMARY_FILE, text + "\n")
+
+
+def title_of(runs: Sequence[Summary]) -> str:
+    """Returns what a table or a page of runs is called."""
+    if len(runs) == 1:
+        return f"{runs[0].name}, seed {runs[0].seed}"
+    names = {run.name for run in runs}
+    return f"{names.pop()}, {len(runs)} runs" if len(names) == 1 else f"{len(runs)} runs"
 
 
 def load_summary(folder: Path) -> Summary:

@@ -35,6 +35,15 @@ class ScreenHandler(logging.Handler):
             self.handleError(record)
 
 
+class FileFormatter(logging.Formatter):
+    """Formats records for a log file: their level stands once, where the message says it too."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Formats one whose message is ready."""
+        record.message = record.message.removeprefix(f"{record.levelname}: ")
+        return super().formatMessage(record)
+
+
 @contextmanager
 def speaking_as(job: str, alone: bool) -> Iterator[None]:
     """Within the block lines begin with the name of a job.

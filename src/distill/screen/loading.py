@@ -7,6 +7,8 @@ import importlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from distill.screen.lines import show
@@ -16,14 +18,23 @@ SAID = "Loading libraries …"
 
 
 def load(name: str) -> ModuleType:
-    """Imports the module of a job. A line says so if that takes longer than `AFTER`, once in a run of many ranks."""
-    if "torch" in sys.modules or _is_another_rank():
+    """Imports the module of a job; see `said_if_slow`."""
+    with said_if_slow():
         return importlib.import_module(name)
+
+
+@contextmanager
+def said_if_slow() -> Iterator[None]:
+    """Says that libraries are loaded if the block takes longer than `AFTER`, once in a run of many ranks; nothing where
+    torch is there already."""
+    if "torch" in sys.modules or _is_another_rank():
+        yield
+        return
     timer = threading.Timer(AFTER, show, [SAID])
     timer.daemon = True
     timer.start()
     try:
-        return importlib.import_module(name)
+        yield
     finally:
         timer.cancel()
 

@@ -6,14 +6,18 @@ import math
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
+from rich.console import RenderableType
+from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from distill.screen.lines import has_bars, show, terminal
 
 LINE_SECONDS = 30.0  # between two lines of a meter
+_ROOM = 3  # characters right of a bar
 _BAR_SECONDS = 0.1  # between two pictures of a bar
 
 
@@ -25,6 +29,14 @@ class _Done(ProgressColumn):
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{_rate(_speed(task))} {task.fields['unit']}/s", style="dim")
+
+
+class _Bars(Progress):
+    """Bars that leave room at the right for the `^C` that a terminal writes: a bar that it pushes onto a second line
+    would stay on the screen."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield Constrain(self.make_tasks_table(self.tasks), terminal().width - _ROOM)
 
 
 class Meters:
@@ -140,7 +152,7 @@ def _bars(keep: bool) -> Progress:
     )
     # What is printed to a stdout that is piped elsewhere must get there.
     options = {"console": terminal(), "auto_refresh": False, "redirect_stdout": sys.stdout.isatty()}
-    return Progress(*columns, **options, transient=not keep, expand=True)  # type: ignore[arg-type]
+    return _Bars(*columns, **options, transient=not keep, expand=True)  # type: ignore[arg-type]
 
 
 def _of(done: float, total: float | None) -> str:

@@ -33,7 +33,7 @@ def test_a_page_of_one_run_has_every_part() -> None:
         assert part in page.text
     assert page.names.count("svg") == 2 + 1 + 1 + 1 + 2 + 2
     assert "0.7600" in page.text
-    assert "60% of gap; val 0.7700" in page.text
+    assert "60% of gap val 0.7700" in page.text  # a line each
     assert "+0.0600 ± 0.0100 *" in page.text
     assert "python train.py seed=0" in page.text
     assert "/runs/one/checkpoints/best.ckpt" in page.text

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from distill.jobs.program import as_typed
 from distill.jobs.stored.datasets import read_manifest
 from distill.jobs.stored.entry import Entry, entry_of, folders
 from distill.sealed import read_sealed
@@ -56,7 +56,7 @@ def _trained(result: Mapping[str, Any], names: Mapping[str, str]) -> str:
     if not result:
         return "unfinished"
     dataset, command = str(result.get("dataset", "")), result.get("command")
-    typed = shlex.join(map(str, command)) if isinstance(command, list) else "its command was not kept"
+    typed = as_typed(command) if isinstance(command, list) else "its command was not kept"
     return f"{names.get(dataset, dataset[:12])}: {typed}" if dataset else typed
 
 

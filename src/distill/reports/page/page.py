@@ -148,11 +148,11 @@ def _result(models: Sequence[Model], metrics: Sequence[str], names: Sequence[str
 def _read(models: Sequence[Model]) -> Section:
     found: dict[str, DataRead] = {e.data.fingerprint: e.data for model in models for _, e in model.evidence}
     lines = [
-        f"{data.name} in {data.root}; fingerprint of the data {data.fingerprint}, of the encodings {data.encodings}."
+        f"{data.name} in {data.root}: fingerprint of the data {data.fingerprint}, of the encodings {data.encodings}."
         for data in found.values()
     ]
     lines += dict.fromkeys(note for data in found.values() for note in data.notes)
-    says = " ".join(lines)
+    says = "\n".join(lines)
     missing = "The runs do not say what they read: they are of an earlier version of distill."
     return Section("What was read", tables=[tables.splits(data) for data in found.values()], says=says, missing=missing)
 

@@ -15,10 +15,10 @@ from distill.reports.table import COST_ROWS
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with what stands below it."""
+    """A number with the lines that stand below it."""
 
     text: str
-    below: str = ""
+    below: tuple[str, ...] = ()
     best: bool = False
 
 
@@ -31,12 +31,14 @@ class Table:
         rows: Names with their cells.
         linked: Whether names are those of metrics, which lead to the glossary.
         title: Of a table that is closed at first; empty of one that is open.
+        prose: Whether cells are text, which is broken into lines, in place of numbers.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     linked: bool = False
     title: str = ""
+    prose: bool = False
 
 
 def by_metric(models: Sequence[Model], metrics: Sequence[str]) -> Table:
@@ -74,7 +76,7 @@ def places(models: Sequence[Model]) -> Table:
         for model in models
         for run in model.row.runs
     ]
-    return Table(("model", "seed", "run folder", "best checkpoint"), tuple(rows))
+    return Table(("model", "seed", "run folder", "best checkpoint"), tuple(rows), prose=True)
 
 
 def splits(data: DataRead) -> Table:
@@ -90,8 +92,8 @@ def _cell(model: Model, metric: str, best: bool) -> Cell:
     found = model.row.metrics.get(metric)
     if found is None:
         return Cell("–")
-    below = [text for text in (gap_text(model.row, metric), validation_text(model.row, metric)) if text]
-    return Cell(str(found) + mark(model.row, metric), "; ".join(below), best)
+    below = (gap_text(model.row, metric), validation_text(model.row, metric))
+    return Cell(str(found) + mark(model.row, metric), tuple(text for text in below if text), best)
 
 
 def _difference(model: Model, metric: str) -> Cell:

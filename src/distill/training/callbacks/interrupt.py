@@ -26,7 +26,7 @@ class CheckpointOnInterrupt(pl.Callback):
 
     Args:
         directory: Where the checkpoint is written.
-        hint: The command that resumes.
+        hint: A sentence with the command that resumes.
     """
 
     def __init__(self, directory: str, hint: str) -> None:
@@ -96,7 +96,7 @@ class CheckpointOnInterrupt(pl.Callback):
         path = self.directory / "last.ckpt"
         trainer.save_checkpoint(path)
         if trainer.is_global_zero:
-            _log.warning("Interrupted at step %d: wrote %s. Continue with %s", trainer.global_step, path, self.hint)
+            _log.warning("Interrupted at step %d: wrote %s. %s", trainer.global_step, path, self.hint)
         raise KeyboardInterrupt
 
 

@@ -48,7 +48,7 @@ class ValidationLine(pl.Callback):
         whole, validation = now - self._start, now - self._validation
         self._start = now
         _log.info(
-            "%-9s epoch %d/%s  step %5d  %s %.4f  best %s  %.1f s (%.1f)",
+            "%-9s epoch %d/%s  step %5d  %s %.4f  best %s  %.1f s (val %.1f)",
             *(self.role, trainer.current_epoch + 1, trainer.max_epochs, trainer.global_step),
             *(self.monitor.removeprefix("val/"), value, self._best(trainer, value), whole, validation),
         )
