@@ -72,10 +72,12 @@ class Ragged(TensorStruct):
     """Variable-length rows without padding.
 
     An exported model reads them padded instead, since the sizes of its tensors then follow from its inputs:
-    `values [B, L]`, each row from its first place on, and layers are given rows `[B, L, D]` of embeddings.
+    `values [B, L]` (of vectors `[B, L, W]`), each row from its first place on, and layers are given rows `[B, L, D]`
+    of embeddings.
 
     Attributes:
-        values: Ids of all rows, one row after the other `[sum(lengths)]` int64.
+        values: Of all rows, one row after the other: ids `[sum(lengths)]` int64, or vectors `[sum(lengths), W]`
+            float32.
         lengths: Length of each row `[B]` int64.
         longest: No row is longer, as far as the host knows; None if only the lengths tell.
     """

@@ -17,6 +17,7 @@ SCHEMA: dict[str, Any] = {
         {"name": "past", "side": "request", "kind": "sequence", "table": "item", "max_length": 4},
         {"name": "words", "side": "request", "kind": "sequence", "encoding": {"type": "hash", "buckets": 32}},
         {"name": "taste", "side": "request", "kind": "vector", "width": 3},
+        {"name": "felt", "side": "request", "kind": "vectors", "width": 2, "max_length": 3},
         {"name": "age", "side": "request", "kind": "number", "nan": "missing"},
         {"name": "years", "side": "request", "kind": "number", "column": "age", "nan": "missing",
          "encoding": {"type": "autodis", "buckets": 3}},
@@ -52,7 +53,7 @@ def draw_log(seed: int, requests: int = 40, new: bool = False) -> pa.Table:
     """
     rng = np.random.default_rng(seed)
     shift = 15 if new else 0
-    rows: dict[str, list[Any]] = {n: [] for n in ("search", "user", "city", "past", "words", "taste", "age")}
+    rows: dict[str, list[Any]] = {n: [] for n in ("search", "user", "city", "past", "words", "taste", "felt", "age")}
     names = ("item", "brand", "price", "tags", "image", "stock", "match", "reason", "dwell", "bid", *LABELS)
     lists: dict[str, list[Any]] = {name: [] for name in names}
 
@@ -82,7 +83,16 @@ def draw_log(seed: int, requests: int = 40, new: bool = False) -> pa.Table:
         lists["click"].append(rng.integers(0, 2, count).tolist())
         lists["buy"].append(rng.integers(0, 2, count).tolist())
         lists["stars"].append(rng.normal(size=count).tolist())
+    rows["felt"] = _vector_lists(np.random.default_rng((seed, 1)), requests)
     return pa.table({**rows, **lists})
+
+
+def _vector_lists(rng: np.random.Generator, rows: int) -> list[list[list[float] | None] | None]:
+    """Lists of up to 5 vectors of 2; some lists and some vectors are null."""
+    lists = [[rng.normal(size=2).tolist() for _ in range(rng.integers(0, 6))] for _ in range(rows)]
+    return [
+        None if rng.random() < 0.15 else [None if rng.random() < 0.15 else vector for vector in row] for row in lists
+    ]
 
 
 def catalogue(seed: int = 5, count: int = 50, shift: int = 0) -> pa.Table:

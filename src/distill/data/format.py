@@ -77,10 +77,11 @@ def hidden_type(spec: HiddenColumn) -> pa.DataType:
 
 def field_type(spec: FieldSpec) -> pa.DataType:
     """Arrow type of one value of an encoded field."""
+    if spec.has_vectors:
+        vector = pa.list_(pa.float32(), spec.width)
+        return vector if spec.kind is Kind.VECTOR else pa.list_(vector)
     if spec.is_sequence:
         return pa.list_(pa.int32())
-    if spec.kind is Kind.VECTOR:
-        return pa.list_(pa.float32(), spec.width)
     return pa.int32() if spec.encoding.makes_ids else pa.float32()
 
 

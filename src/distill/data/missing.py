@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from distill.batch import FeatureBlock, Ragged
 from distill.data.format import Dataset
@@ -24,9 +25,10 @@ def missing_row(dataset: Dataset, fields: Sequence[FieldSpec]) -> FeatureBlock:
         ids=torch.full((1, sum(f.is_id for f in fields)), MISSING_ID),
         numbers=torch.tensor([fill], dtype=torch.float32).view(1, len(fill)),
         vectors={f.name: torch.zeros(1, f.width or 0) for f in fields if f.kind is Kind.VECTOR},
-        sequences={
-            f.name: Ragged(torch.zeros(0, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-            for f in fields
-            if f.is_sequence
-        },
+        sequences={f.name: Ragged(_no_values(f), torch.zeros(1, dtype=torch.int64)) for f in fields if f.is_sequence},
     )
+
+
+def _no_values(spec: FieldSpec) -> Tensor:
+    """The values of an empty sequence."""
+    return torch.zeros(0, spec.width or 0) if spec.has_vectors else torch.zeros(0, dtype=torch.int64)

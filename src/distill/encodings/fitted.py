@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from distill.encodings.arrow import Int64, from_lengths, to_plain
 from distill.encodings.groups import FittedGroups, Int32
 from distill.encodings.hashing import hash_values
-from distill.encodings.lists import check_lists, to_ragged, to_vectors
+from distill.encodings.lists import check_lists, to_ragged, to_vector_lists, to_vectors
 from distill.encodings.made import read_field
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.packed import PackedEncodings
@@ -119,11 +119,14 @@ class FittedEncodings:
         if spec.kind is Kind.TEXT:
             text, table = self.texts[spec.table], self.tables[spec.table]
             return EncodedField(*encode_text(text, table, array, spec.max_length, place))
-        if spec.kind in (Kind.VECTOR, Kind.SEQUENCE):
+        if spec.kind is Kind.SEQUENCE or spec.has_vectors:
             check_lists(array, place)
         if spec.kind is Kind.VECTOR:
             vectors, missing = to_vectors(array, spec.width or 0, place, spec.nan)
             return EncodedField(vectors, missing, nothing)
+        if spec.kind is Kind.VECTORS:
+            lists, missing = to_vector_lists(array, spec.width or 0, spec.max_length, place, spec.nan)
+            return EncodedField(lists, missing, nothing)
         if spec.kind is Kind.SEQUENCE:
             values, lengths, missing = to_ragged(array, spec.max_length)
             ids = self.tables[spec.table].encode(values, place.nested(lengths), spec.nan)

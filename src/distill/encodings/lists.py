@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from distill.encodings.arrow import Int64, explode, family, null_mask
+from distill.encodings.arrow import Int64, explode, family, from_lengths, null_mask
 from distill.encodings.place import Place
 from distill.encodings.values import first, to_float32, to_numbers
 from distill.errors import DataError
@@ -39,6 +39,32 @@ def to_ragged(array: pa.Array, max_length: int | None) -> tuple[pa.Array, Int64,
         values = values.filter(pa.array(from_end <= max_length))
         lengths = np.minimum(lengths, max_length)
     return values, lengths, np.concatenate(missing)
+
+
+def to_vector_lists(
+    array: pa.Array, width: int, max_length: int | None, place: Place, nan: Literal["error", "missing"]
+) -> tuple[pa.Array, Int64]:
+    """Converts lists of vectors: nulls among the vectors are dropped, then the last `max_length` of each list are kept.
+
+    Args:
+        array: Lists of lists of numbers `[n]`.
+        width: Numbers of a vector.
+        max_length: Most vectors of a list; all if None.
+        place: Of the array.
+        nan: What a NaN or a null inside a vector means.
+
+    Returns:
+        Lists of fixed-size lists `[n]`, and the row of each missing value: null lists and vectors, numbers inside.
+
+    Raises:
+        DataError: A value of a list is no vector of this width, or a number does not fit or is missing.
+    """
+    values, lengths, missing = to_ragged(array, max_length)
+    inside = place.nested(lengths)
+    check_lists(values, inside)
+    vectors, wrong = to_vectors(values, width, inside, nan)
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    return from_lengths(vectors, lengths), np.concatenate([missing, rows[wrong]])
 
 
 def to_vectors(

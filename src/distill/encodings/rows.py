@@ -19,7 +19,7 @@ from distill.encodings.fitted import FittedEncodings
 from distill.encodings.hashing import hash_integer, hash_text
 from distill.encodings.key_table import KeyTable
 from distill.encodings.numbers import FittedNumber, signed_log
-from distill.encodings.side import SideArrays
+from distill.encodings.side import SequenceValues, SideArrays
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary, TableEncoder
 from distill.encodings.tokens import LONGEST, FittedText
 from distill.encodings.values import LARGEST, LARGEST_FLOAT32
@@ -68,6 +68,7 @@ class RowEncoder:
             if f.kind is Kind.TEXT
         ]
         self._vectors = [(f.name, f.column, f.width or 0) for f in fields if f.kind is Kind.VECTOR]
+        self._vector_lists = [(f.name, f.column, f.width or 0, f.max_length) for f in fields if f.kind is Kind.VECTORS]
         self._numbers = [(f.column, f.nan == "missing") for f in fields if f.is_number]
         numbers = [fitted.numbers[f.name] for f in fields if f.is_number]
         self._embedded = [(place, number) for place, number in enumerate(numbers) if number.embedded]
@@ -93,7 +94,11 @@ class RowEncoder:
             for column, kind in self._declared:
                 self._check_declared(values[column], kind)
             ids = np.array([[lookup(values[column]) for column, lookup in self._ids]], np.int64).reshape(1, -1)
-            sequences = {name: _sequence(values[column], look, most) for name, column, look, most in self._sequences}
+            sequences: dict[str, tuple[SequenceValues, npt.NDArray[np.int64]]] = {
+                name: _sequence(values[column], look, most) for name, column, look, most in self._sequences
+            }
+            for name, column, width, most in self._vector_lists:
+                sequences[name] = _vector_list(values[column], width, most)
             for name, column, look, most, text in self._texts:
                 sequences[name] = _tokens(values[column], look, most, text)
             vectors = {name: _vector(values[column], width) for name, column, width in self._vectors}
@@ -287,3 +292,13 @@ def _vector(value: Any, width: int) -> npt.NDArray[np.float32]:
     if not (np.abs(numbers) <= LARGEST_FLOAT32).all():  # null inside, or too large
         raise NotPlainError
     return numbers.astype(np.float32).reshape(1, width)
+
+
+def _vector_list(value: Any, width: int, most: int | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    if value is None:
+        value = ()
+    elif type(value) not in (list, tuple):
+        raise NotPlainError
+    there = [item for item in value if item is not None]
+    found = [_vector(item, width) for item in (there if most is None else there[-most:])]
+    return np.concatenate([np.zeros((0, width), np.float32), *found]), np.array([len(found)], np.int64)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from distill.encodings.arrow import Int64, explode
 from distill.encodings.fitted import EncodedField
 from distill.schema import FieldSpec, Kind
 
 Float32 = npt.NDArray[np.float32]
+SequenceValues = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,14 @@ class SideArrays:
         ids: `[B, F]`.
         numbers: `[B, M]`.
         vectors: Field name to `[B, W]`.
-        sequences: Field name to the ids of all rows, one row after the other `[sum(lengths)]`, and the lengths `[B]`.
+        sequences: Field name to the values of all rows, one row after the other, and the lengths `[B]`; ids
+            `[sum(lengths)]`, or vectors `[sum(lengths), W]`.
     """
 
     ids: Int64
     numbers: Float32
     vectors: Mapping[str, Float32]
-    sequences: Mapping[str, tuple[Int64, Int64]]
+    sequences: Mapping[str, tuple[SequenceValues, Int64]]
 
     @classmethod
     def of(cls, fields: Sequence[FieldSpec], encoded: Mapping[str, EncodedField], rows: int) -> SideArrays:
@@ -46,8 +49,8 @@ class SideArrays:
         return cls(
             _side_by_side(ids, rows, np.dtype(np.int64)),
             _side_by_side(numbers, rows, np.dtype(np.float32)),
-            {f.name: _vectors(encoded[f.name], f.width or 0) for f in fields if f.kind is Kind.VECTOR},
-            {f.name: _sequence(encoded[f.name]) for f in fields if f.is_sequence},
+            {f.name: _vectors(encoded[f.name].array, f.width or 0) for f in fields if f.kind is Kind.VECTOR},
+            {f.name: _sequence(encoded[f.name], f) for f in fields if f.is_sequence},
         )
 
 
@@ -60,11 +63,13 @@ def _side_by_side(
     return matrix
 
 
-def _vectors(field: EncodedField, width: int) -> Float32:
-    flat = np.array(field.array.flatten().to_numpy(zero_copy_only=False))
+def _vectors(array: pa.Array, width: int) -> Float32:
+    flat = np.array(array.flatten().to_numpy(zero_copy_only=False))
     return flat.reshape(-1, width)
 
 
-def _sequence(field: EncodedField) -> tuple[Int64, Int64]:
+def _sequence(field: EncodedField, spec: FieldSpec) -> tuple[SequenceValues, Int64]:
     flat, lengths = explode(field.array)
+    if spec.kind is Kind.VECTORS:
+        return _vectors(flat, spec.width or 0), lengths
     return flat.to_numpy(zero_copy_only=False).astype(np.int64), lengths

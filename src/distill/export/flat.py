@@ -188,5 +188,9 @@ def example_side(
         elif spec.is_sequence:
             most = next(longest)
             found[lengths_of(spec)] = torch.randint(0, most + 1, (rows,), generator=generator)
-            found[sequence_of(spec)] = torch.randint(0, spec.size or 1, (rows, most), generator=generator)
+            found[sequence_of(spec)] = (
+                torch.randn(rows, most, spec.width or 0, generator=generator)
+                if spec.has_vectors
+                else torch.randint(0, spec.size or 1, (rows, most), generator=generator)
+            )
     return found

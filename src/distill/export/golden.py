@@ -18,7 +18,7 @@ from torch import nn
 from distill.batch import Batch
 from distill.data.unlabelled.features import block_of
 from distill.encodings import FittedEncodings
-from distill.encodings.arrow import Int64, map_values
+from distill.encodings.arrow import Int64, from_lengths, map_values
 from distill.encodings.numbers import FittedNumber
 from distill.encodings.tables import FittedHash, FittedIds, FittedQuantiles, FittedVocabulary
 from distill.encodings.text import DECLARED
@@ -200,20 +200,32 @@ def _column(
     nan = all(spec.nan == "missing" for spec in specs)
     spec = min(specs, key=lambda s: _Values(s, fitted, nan, declared, rng).rank)
     values = _Values(spec, fitted, nan, declared, rng)
-    width = next((s.width for s in specs if s.kind is Kind.VECTOR), None)
+    width = next((s.width for s in specs if s.has_vectors), None)
+    if width is not None and spec.kind is not Kind.VECTORS:
+        return _vectors(values, rows, width, rng)
     if width is not None:
-        flat = iter(values.draw(rows * width, nulls=False).to_pylist())
-        vectors: list[Any] = [[next(flat) for _ in range(width)] for _ in range(rows)]
-        return pa.array([None if rng.random() < _RARE else row for row in vectors], pa.list_(values.type))
+        lengths = _lengths(spec, rows, rng)
+        vectors = _vectors(values, int(lengths.sum()), width, rng)
+        return from_lengths(vectors, lengths, rng.random(rows) < _RARE * (lengths == 0))
     if spec.kind is Kind.TEXT:
         return _texts(values, rows, rng)
     if spec.kind is Kind.SEQUENCE:
-        most = min(spec.max_length or _LONGEST, _LONGEST) + 2
-        lengths = rng.integers(0, most + 1, rows)
+        lengths = _lengths(spec, rows, rng)
         flat = iter(values.draw(int(lengths.sum())).to_pylist())
         lists: list[Any] = [[next(flat) for _ in range(length)] for length in lengths]
         return pa.array([None if rng.random() < _RARE else row for row in lists], pa.list_(values.type))
     return values.draw(rows)
+
+
+def _lengths(spec: FieldSpec, rows: int, rng: np.random.Generator) -> Int64:
+    """Lengths of sequences: some are empty, some longer than what is kept."""
+    return rng.integers(0, min(spec.max_length or _LONGEST, _LONGEST) + 3, rows)
+
+
+def _vectors(values: _Values, rows: int, width: int, rng: np.random.Generator) -> pa.Array:
+    flat = iter(values.draw(rows * width, nulls=False).to_pylist())
+    vectors: list[Any] = [[next(flat) for _ in range(width)] for _ in range(rows)]
+    return pa.array([None if rng.random() < _RARE else row for row in vectors], pa.list_(values.type))
 
 
 def _texts(values: _Values, rows: int, rng: np.random.Generator) -> pa.Array:

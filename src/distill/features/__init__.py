@@ -17,6 +17,7 @@ from distill.features.sequence import (
     TargetTransformerEncoding,
     TransformerPooling,
 )
+from distill.features.sequence_values import SequenceValues
 from distill.features.serving import FieldSelection, ServingProjection, kept_fields
 from distill.features.sharded import ShardedTables, sharded_tables
 from distill.features.tables import EmbeddingTables
@@ -31,6 +32,7 @@ __all__ = [
     "SearchedAttentionEncoding",
     "SequenceEncoding",
     "SequencePooling",
+    "SequenceValues",
     "ServingProjection",
     "ShardedTables",
     "SideEncoder",

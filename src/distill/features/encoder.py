@@ -13,6 +13,7 @@ from distill.errors import ConfigError
 from distill.features.layout import FieldLayout
 from distill.features.numbers import NumberEmbeddings
 from distill.features.sequence import SequenceEncoding, SequencePooling
+from distill.features.sequence_values import SequenceValues
 from distill.features.tables import EmbeddingTables
 from distill.schema import FieldSpec, Kind, Schema, Side
 
@@ -52,6 +53,7 @@ class SideEncoder(nn.Module):
         ids = [f for f in fields if f.is_id]
         self._groups = _group_by_width(ids, tables)
         self._sequences = [f for f in fields if f.is_sequence]
+        self.sequence_values = SequenceValues(self._sequences, tables)
         self.sequence_encoders = _sequence_encoders(self._sequences, tables, sequence)
         self._vectors = [f for f in fields if f.kind is Kind.VECTOR]
         self._plain_numbers = [f for f in fields if f.is_number and not f.is_embedded_number]
@@ -91,12 +93,10 @@ class SideEncoder(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _pooled(self, spec: FieldSpec, ragged: Ragged) -> Tensor:
-        values, width = ragged.values + self.tables.offset(spec), self.tables.width(spec)
         if spec.name not in self.sequence_encoders:
-            return self.tables.mean(width, values, ragged.lengths)
-        pooled: Tensor = self.sequence_encoders[spec.name](
-            self.tables.rows(width, values), ragged.lengths, ragged.longest
-        )
+            return self.sequence_values.mean(self.tables, spec, ragged)
+        values = self.sequence_values.rows(self.tables, spec, ragged)
+        pooled: Tensor = self.sequence_encoders[spec.name](values, ragged.lengths, ragged.longest)
         return pooled
 
 

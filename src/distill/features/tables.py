@@ -138,7 +138,9 @@ class EmbeddingTables(nn.Module):
         return torch.randn(count, width) * std
 
     def width(self, spec: FieldSpec) -> int:
-        """Width of a field's embedding."""
+        """Width of a field's embedding; vectors of a sequence, which have no table, are mapped to it."""
+        if spec.has_vectors:
+            return spec.embedding_dim or self.embedding_dim
         return self._places[spec.table].width
 
     def offset(self, spec: FieldSpec) -> int:

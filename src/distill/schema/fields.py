@@ -32,6 +32,7 @@ class Kind(str, Enum):
     NUMBER = "number"
     VECTOR = "vector"
     SEQUENCE = "sequence"
+    VECTORS = "vectors"
     TEXT = "text"
 
 
@@ -54,15 +55,17 @@ class FieldSpec(Model):
     Attributes:
         name: Unique name.
         side: Whom it describes.
-        kind: id | number | vector | sequence (of ids) | text (whose tokens are a sequence).
+        kind: id | number | vector | sequence (of ids) | vectors (a sequence of vectors, of the request alone) | text
+            (whose tokens are a sequence).
         column: Raw column; `name` if not given, empty of a field that is made.
         made: Of other raw columns, in place of `column`.
-        encoding: How it is encoded; vocabulary for ids, sequences, text, standardise for numbers, identity for vectors.
+        encoding: How it is encoded; vocabulary for ids, sequences, text, standardise for numbers, identity for
+            vectors.
         embedding_dim: Width of its embedding; the model's default if not given.
         table: Name of the embedding table and vocabulary, shared by all fields that name it; `name` if not given.
         privileged: Known at training time only.
         max_length: Of a sequence: only the last `max_length` values are kept; of text the first `max_length` tokens.
-        width: Of a vector.
+        width: Of a vector, or of each of a sequence of vectors.
         nan: What a NaN in a number means: an error, or a missing value.
         tokens: Of text: how it is cut into tokens; its `split` alone is enough.
         cold: Of an id with a vocabulary: groups that stand for unknown values; the names of their fields are enough.
@@ -115,14 +118,16 @@ class FieldSpec(Model):
             raise ValueError("`tokens` belongs to fields of kind text only")
         if self.kind in (Kind.ID, Kind.SEQUENCE) and not self.encoding.makes_ids:
             raise ValueError(f"kind {self.kind.value} wants an encoding that makes ids, not {self.encoding.type!r}")
-        if self.kind is Kind.VECTOR and not isinstance(self.encoding, Identity):
+        if self.has_vectors and not isinstance(self.encoding, Identity):
             raise ValueError(f"a vector is taken as it is: encoding must be identity, not {self.encoding.type!r}")
-        if self.kind is Kind.VECTOR and self.width is None:
+        if self.has_vectors and self.width is None:
             raise ValueError("a vector needs its `width`")
-        if self.width is not None and self.kind is not Kind.VECTOR:
+        if self.width is not None and not self.has_vectors:
             raise ValueError("`width` belongs to vectors only; of an embedding it is `embedding_dim`")
+        if self.kind is Kind.VECTORS and self.side is not Side.REQUEST:
+            raise ValueError(f"a sequence of vectors (kind vectors) must be of side request, not {self.side.value}")
         if self.max_length is not None and not self.is_sequence:
-            raise ValueError("`max_length` belongs to sequences and text only")
+            raise ValueError("`max_length` belongs to sequences, vectors and text only")
         if self.cold is not None and not (self.kind is Kind.ID and isinstance(self.encoding, Vocabulary)):
             raise ValueError("`cold` belongs to fields of kind id with a vocabulary: others know no unknown values")
         if self.made is not None:
@@ -136,7 +141,8 @@ class FieldSpec(Model):
         """The raw columns that it is read from."""
         if self.made is not None:
             return self.made.of
-        return (Source(column=self.column, side=self.side, list=self.kind in (Kind.SEQUENCE, Kind.VECTOR)),)
+        is_list = self.kind is Kind.SEQUENCE or self.has_vectors
+        return (Source(column=self.column, side=self.side, list=is_list),)
 
     @property
     def making(self) -> str:
@@ -155,8 +161,13 @@ class FieldSpec(Model):
 
     @property
     def is_sequence(self) -> bool:
-        """Whether the encoded field is any number of ids per row."""
-        return self.kind in (Kind.SEQUENCE, Kind.TEXT)
+        """Whether the encoded field is any number of values per row: ids, or of kind `vectors` vectors."""
+        return self.kind in (Kind.SEQUENCE, Kind.VECTORS, Kind.TEXT)
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether its values are vectors of its `width`: one per row, or any number."""
+        return self.kind in (Kind.VECTOR, Kind.VECTORS)
 
     @property
     def by_value(self) -> bool:

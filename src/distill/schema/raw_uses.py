@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distill.schema.events import Events
+from distill.schema.fields import Kind
 from distill.schema.keys import RawColumns
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def check_delimited(schema: Schema) -> None:
     """Raises ValueError if nothing says of which type the values of text are that is a list."""
     raw = schema.raw or RawColumns()
     ids, numbers = columns_of(schema)
+    of_vectors = {f.column for f in schema.fields if f.kind is Kind.VECTORS}
     for name in raw.delimiters or ():
+        if name in of_vectors:
+            raise ValueError(f"raw.delimiters: column {name!r} holds lists of vectors, which text cannot be taken for")
         if name in ids & numbers and name not in raw.columns:
             raise ValueError(
                 f"raw.delimiters: column {name!r} is used as ids and as numbers: say in `raw.columns` which they are"

@@ -159,13 +159,14 @@ def _list(value: dict[str, Any], most: int) -> dict[str, Any]:
 def _value(field: FieldSpec) -> dict[str, Any]:
     if field.kind is Kind.TEXT:
         return {"type": ["string", "null"], "description": "Text, which is cut into words as in training."}
-    if field.is_sequence:
-        return {"type": ["array", "null"], "items": _ID}
-    if field.kind is Kind.VECTOR:
-        return {
+    if field.has_vectors:
+        vector = {
             "type": ["array", "null"],
             "items": {"type": "number"},
             "minItems": field.width,
             "maxItems": field.width,
         }
+        return vector if field.kind is Kind.VECTOR else {"type": ["array", "null"], "items": vector}
+    if field.is_sequence:
+        return {"type": ["array", "null"], "items": _ID}
     return {"type": ["number", "null"]} if field.kind is Kind.NUMBER else _ID

@@ -36,7 +36,7 @@ def vectors_of(spec: FieldSpec) -> str:
 
 
 def sequence_of(spec: FieldSpec) -> str:
-    """Names the padded ids of a sequence field `[B, L]` int64."""
+    """Names the padded values of a sequence field: ids `[B, L]` int64, or vectors `[B, L, W]` float32."""
     return f"{spec.side.value}_sequence_{spec.name}"
 
 
@@ -99,19 +99,19 @@ class SideInputs:
         return found
 
 
-def padded(values: Int64, lengths: Int64) -> Int64:
+def padded(values: npt.NDArray[Any], lengths: Int64) -> npt.NDArray[Any]:
     """Pads sequences with zeros behind them.
 
     Args:
-        values: Of all rows, one row after the other `[sum(lengths)]`.
+        values: Of all rows, one row after the other `[sum(lengths)]`; of vectors `[sum(lengths), W]`.
         lengths: `[B]`.
 
     Returns:
-        `[B, L]`; L is at least 2.
+        `[B, L]`, of vectors `[B, L, W]`; L is at least 2.
     """
     if len(lengths) == 1 and len(values) >= LEAST_LENGTH:  # of a request: it is as long as itself
-        return values.reshape(1, -1)
+        return values[None]
     longest = max(int(lengths.max()) if len(lengths) else 0, LEAST_LENGTH)
-    out = np.zeros((len(lengths), longest), np.int64)
+    out = np.zeros((len(lengths), longest, *values.shape[1:]), values.dtype)
     out[np.arange(longest) < lengths[:, None]] = values
     return out

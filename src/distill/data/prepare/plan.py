@@ -185,7 +185,7 @@ def check_columns(files: RawFiles, uses: Iterable[Use], shape: RawShape) -> None
 
 
 def _check_family(found: str, use: Use, shape: RawShape, where: str) -> None:
-    depth = int(shape == "requests" and use.per_candidate) + int(use.is_list)
+    depth = int(shape == "requests" and use.per_candidate) + use.depth
     levels = found.count("list of ")
     leaf = found.replace("list of ", "")
     if (levels == depth or leaf == "null") and leaf in use.families:

@@ -29,7 +29,8 @@ class Use:
         purpose: Named in errors, such as `field 'price'`.
         per_candidate: Whether raw requests hold a list of it.
         families: Families of the type of one value that fit.
-        is_list: Whether one value is itself a list (sequence, vector).
+        depth: How many lists deep the numbers or ids of one value lie: 1 of a sequence or vector, 2 of a sequence of
+            vectors.
         makes_ids: Whether its values become ids of an embedding table.
         constant: Whether, if it is not of a candidate, all rows of a request must hold the same value.
     """
@@ -38,7 +39,7 @@ class Use:
     purpose: str
     per_candidate: bool
     families: tuple[str, ...]
-    is_list: bool = False
+    depth: int = 0
     makes_ids: bool = False
     constant: bool = True
 
@@ -56,16 +57,16 @@ def _made_uses(spec: FieldSpec) -> list[Use]:
 
 
 def _field_use(spec: FieldSpec) -> Use:
-    is_list = spec.kind in (Kind.SEQUENCE, Kind.VECTOR)
+    depth = {Kind.SEQUENCE: 1, Kind.VECTOR: 1, Kind.VECTORS: 2}.get(spec.kind, 0)
     families = _TEXT if spec.kind is Kind.TEXT else _IDS if spec.by_value else _NUMBERS
     return Use(
-        spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, is_list, makes_ids=spec.by_value
+        spec.column, f"field {spec.name!r}", spec.side is not Side.REQUEST, families, depth, makes_ids=spec.by_value
     )
 
 
 def _label_use(task: Task) -> Use:
     if task.chosen is not None:
-        return Use(task.chosen, label_purpose(task), False, KEYS, is_list=True)
+        return Use(task.chosen, label_purpose(task), False, KEYS, depth=1)
     return Use(task.column, label_purpose(task), True, _NUMBERS)
 
 
@@ -103,7 +104,7 @@ def raw_uses(schema: Schema, split: SplitRule | None) -> tuple[Use, ...]:
     if schema.teacher:
         uses += [Use(c, f"teacher of task {t!r}", True, _NUMBERS) for t, c in schema.teacher.columns.items()]
         hidden = (schema.teacher.hidden or {}).items()
-        uses += [Use(h.column, f"hidden vector {n!r} of the teacher", True, _NUMBERS, is_list=True) for n, h in hidden]
+        uses += [Use(h.column, f"hidden vector {n!r} of the teacher", True, _NUMBERS, depth=1) for n, h in hidden]
     for use in uses:
         if "\0" in use.column:  # the columns that grouping adds are named with it
             raise SchemaError("A column name contains NUL.", where=f"column {use.column!r} ({use.purpose})")

@@ -21,7 +21,8 @@ from distill.schema import Side
 
 @dataclass(frozen=True)
 class RaggedBlock:
-    """A sequence field of B rows: `values` int32 and `ends [B + 1]` int64, values before each row."""
+    """A sequence field of B rows: `values`, int32 or vectors `[…, W]` float32, and `ends [B + 1]` int64, values before
+    each row."""
 
     values: Values
     ends: Ints

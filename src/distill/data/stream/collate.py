@@ -177,7 +177,8 @@ def _side(name: Side, cells: Cells, side: SideBlock, rows: Values, places: Place
     for column, ragged in side.sequences.items():
         lengths, positions = places.sequences[name][column]
         longest = places.longest.get(name, {}).get(column)
-        sequences[column] = Ragged(widened(gather(ragged.values, positions)), tensor(lengths), longest)
+        values = gather(ragged.values, positions)
+        sequences[column] = Ragged(tensor(values) if values.ndim > 1 else widened(values), tensor(lengths), longest)
     return FeatureBlock(
         ids=widened(cells.ids(f"{name.value}.ids")),
         numbers=tensor(cells.numbers(f"{name.value}.numbers")),

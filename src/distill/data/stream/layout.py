@@ -26,13 +26,15 @@ from distill.schema import HiddenColumn, Kind, Schema, Side
 class SideLayout:
     """Fields of one side, in the order of `FeatureBlock`.
 
-    Ids and sequences come with the sizes of their tables (None if not known), vectors with their widths.
+    Ids and sequences come with the sizes of their tables (None if not known), vectors and sequences of vectors with
+    their widths.
     """
 
     ids: dict[str, int | None]
     numbers: tuple[str, ...]
     vectors: dict[str, int]
     sequences: dict[str, int | None]
+    vector_lists: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, schema: Schema, side: Side) -> SideLayout:
@@ -42,7 +44,8 @@ class SideLayout:
             ids={f.name: f.size for f in fields if f.is_id},
             numbers=tuple(f.name for f in fields if f.is_number),
             vectors={f.name: f.width or 0 for f in fields if f.kind is Kind.VECTOR},
-            sequences={f.name: f.size for f in fields if f.is_sequence},
+            sequences={f.name: f.size for f in fields if f.is_sequence and not f.has_vectors},
+            vector_lists={f.name: f.width or 0 for f in fields if f.kind is Kind.VECTORS},
         )
 
 

@@ -110,7 +110,7 @@ def check_values(table: pa.Table, layout: ReadLayout, where: str) -> None:
         for name, size in {**side.ids, **side.sequences}.items():
             column = field_column(name)
             check_ids(flat_values(table, column, where), size, f"{where}, column {column}")
-        for name in (*side.numbers, *side.vectors):
+        for name in (*side.numbers, *side.vectors, *side.vector_lists):
             column = field_column(name)
             check_finite(flat_values(table, column, where), f"{where}, column {column}")
 
@@ -124,7 +124,8 @@ class _SideBuffers:
         self.ids = cells.ids(f"{side.value}.ids")
         self.numbers = cells.numbers(f"{side.value}.numbers")
         self.vectors = {name: np.empty((rows, width), np.float32) for name, width in layout.vectors.items()}
-        self.sequences: dict[str, list[tuple[Ints, Array]]] = {name: [] for name in layout.sequences}
+        lists = (*layout.sequences, *layout.vector_lists)
+        self.sequences: dict[str, list[tuple[Ints, Array]]] = {name: [] for name in lists}
 
     def fill(self, rows: slice, get: Callable[[str], pa.Array], place: Callable[[str], str]) -> None:
         fill_matrix(self.ids[rows], [plain(get(field_column(name))) for name in self.layout.ids])
@@ -135,7 +136,8 @@ class _SideBuffers:
         for name, pieces in self.sequences.items():
             column = field_column(name)
             lengths, values = split_lists(get(column), place(column))
-            pieces.append((lengths, plain(values)))
+            wide = self.layout.vector_lists.get(name)
+            pieces.append((lengths, plain(values) if wide is None else vectors(values, wide, place(column))))
 
     def finish(self) -> SideBlock:
         sequences = {}

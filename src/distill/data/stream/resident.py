@@ -197,8 +197,9 @@ def held_bytes(index: SplitIndex, layout: ReadLayout) -> int:
     for side, fields in layout.sides.items():
         rows = requests if side is Side.REQUEST else candidates
         size += 4 * rows * (len(fields.ids) + len(fields.numbers) + sum(fields.vectors.values()))
-        size += 8 * rows * len(fields.sequences)
-        size += 4 * sum(_num_values(index, field_column(name)) for name in fields.sequences)
+        lists = (*fields.sequences, *fields.vector_lists)
+        size += 8 * rows * len(lists)
+        size += 4 * sum(_num_values(index, field_column(name)) for name in lists)
     return size
 
 

@@ -36,7 +36,7 @@ def shape_of(schema: Schema, files: RawFiles, uses: Sequence[Use]) -> RawShape:
     use = next(use for use in uses if use.per_candidate)
     check_present(use.column, use.purpose, Counter(file.schema.names), str(file.path))
     found = family(plain_type(file.schema.field(use.column).type)).count("list of ")
-    if found > int(use.is_list):
+    if found > use.depth:
         return "requests"
     if schema.keys.request is None:
         raise DataError(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, Origin, Ragged, Stage
-from distill.schema import FieldSpec, Schema, Side
+from distill.schema import FieldSpec, Kind, Schema, Side
 
 TYPICAL_LENGTH = 50
 
@@ -55,10 +55,12 @@ def random_block(fields: Sequence[FieldSpec], rows: int, generator: torch.Genera
     sequences = {}
     for spec in (f for f in fields if f.is_sequence):
         length = spec.max_length or TYPICAL_LENGTH
-        sequences[spec.name] = Ragged(ids(spec, rows * length), torch.full((rows,), length))
+        count, lengths = rows * length, torch.full((rows,), length)
+        values = torch.randn(count, spec.width or 0, generator=generator) if spec.has_vectors else ids(spec, count)
+        sequences[spec.name] = Ragged(values, lengths)
     return FeatureBlock(
         ids=torch.stack(columns, dim=1) if columns else torch.zeros(rows, 0, dtype=torch.int64),
         numbers=torch.randn(rows, sum(f.is_number for f in fields), generator=generator),
-        vectors={f.name: torch.randn(rows, f.width or 0, generator=generator) for f in fields if f.width is not None},
+        vectors={f.name: torch.randn(rows, f.width or 0, generator=generator) for f in fields if f.kind is Kind.VECTOR},
         sequences=sequences,
     )

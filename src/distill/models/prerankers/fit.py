@@ -12,7 +12,7 @@ from torch.nn import functional
 from distill.arguments import Bundle
 from distill.batch import FeatureBlock, Ragged, RankerOutput
 from distill.errors import ConfigError
-from distill.features import EmbeddingTables, Features, FieldLayout, MeanPooling, SideEncoder
+from distill.features import EmbeddingTables, Features, FieldLayout, MeanPooling, SequenceValues, SideEncoder
 from distill.layers.checks import check_sizes
 from distill.layers.meta_queries import Assignment, MetaQueries, QueryAttention
 from distill.layers.ragged import pad_values, present_values
@@ -169,6 +169,7 @@ class _AskedTower(nn.Module):
         super().__init__()
         self.encoder = SideEncoder(features.schema, Side.REQUEST, tables, None)
         self._sequences = [f for f in features.schema.side(Side.REQUEST) if f.is_sequence]
+        self.sequence_values = SequenceValues(self._sequences, tables)
         widths = {f.name: tables.width(f) for f in self._sequences}
         self.attention = nn.ModuleDict(
             {name: QueryAttention(queries.query_dim, width) for name, width in widths.items()}
@@ -186,8 +187,7 @@ class _AskedTower(nn.Module):
         return vectors.view(-1, count, vectors.shape[1])
 
     def _attended(self, spec: FieldSpec, ragged: Ragged, queries: Tensor) -> Tensor:
-        tables = self.encoder.tables
-        values = tables.rows(tables.width(spec), ragged.values + tables.offset(spec))
+        values = self.sequence_values.rows(self.encoder.tables, spec, ragged)
         padded = values if values.dim() == 3 else pad_values(values, ragged.lengths, ragged.longest)[0]
         attended: Tensor = self.attention[spec.name](queries, padded, present_values(padded, ragged.lengths))
         return attended

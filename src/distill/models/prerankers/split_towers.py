@@ -83,8 +83,8 @@ def _channels(schema: Schema, side: Side, given: Groups | None) -> dict[str, lis
     fields = schema.side(side)
     if given is None:
         by_kind = {"ids": [f.name for f in fields if f.is_id]}
-        by_kind["sequences"] = [f.name for f in fields if f.encoding.makes_ids and not f.is_id]
-        by_kind["dense"] = [f.name for f in fields if not f.encoding.makes_ids]
+        by_kind["sequences"] = [f.name for f in fields if f.is_sequence]
+        by_kind["dense"] = [f.name for f in fields if not f.is_sequence and not f.is_id]
         return {name: members for name, members in by_kind.items() if members}
     known = [f.name for f in fields]
     named, wrong = named_fields(known, given)

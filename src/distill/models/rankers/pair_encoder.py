@@ -14,6 +14,7 @@ from distill.features import (
     Features,
     FieldLayout,
     MeanPooling,
+    SequenceValues,
     SideEncoder,
     TargetEncoding,
 )
@@ -68,6 +69,7 @@ class PairEncoder(nn.Module):
             self._sequences = [f for f in schema.side(Side.REQUEST) if f.is_sequence]
             for spec in self._sequences:
                 self._add_interest(spec, schema, sequence)
+        self.sequence_values = SequenceValues(self._sequences, self.tables)
         seen = FieldLayout({f.name: self.tables.width(f) for f in self._sequences})
         self.layout = self.request.layout + self.candidate.layout + self.cross.layout + seen
 
@@ -80,7 +82,7 @@ class PairEncoder(nn.Module):
         width = self.tables.width(spec)
         self.interests[spec.name] = sequence.build(width)
         same = [f.name for f in schema.side(Side.CANDIDATE) if f.is_id and f.table == spec.table]
-        if same:
+        if same and not spec.has_vectors:
             self._query_starts[spec.name] = self.candidate.layout.start(same[0])
         else:
             self.queries[spec.name] = nn.Linear(self.candidate.out_features, width)
@@ -100,10 +102,10 @@ class PairEncoder(nn.Module):
         return EncodedPairs(torch.cat(parts, dim=1), zero_weight)
 
     def _interest(self, spec: FieldSpec, candidate: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        ragged, width = batch.request.sequences[spec.name], self.tables.width(spec)
-        values = self.tables.rows(width, ragged.values + self.tables.offset(spec))
+        ragged = batch.request.sequences[spec.name]
+        values = self.sequence_values.rows(self.tables, spec, ragged)
         if spec.name in self._query_starts:
-            query = candidate.narrow(1, self._query_starts[spec.name], width)
+            query = candidate.narrow(1, self._query_starts[spec.name], self.tables.width(spec))
         else:
             query = self.queries[spec.name](candidate)
         keys = (self._keys_of(spec.name, batch),) if spec.name in self._keys else ()
