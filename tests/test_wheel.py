@@ -23,8 +23,15 @@ from tests.patience import patience
 
 BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "src", "conf", "serving")
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
-REQUEST = {"user": 3, "city": 1, "past": ["i3", None], "words": ["w1"], "taste": [0.1, 0.2, 0.3],
-           "felt": [[0.1, 0.2]], "age": 30.0}
+REQUEST = {
+    "user": 3,
+    "city": 1,
+    "past": ["i3", None],
+    "words": ["w1"],
+    "taste": [0.1, 0.2, 0.3],
+    "felt": [[0.1, 0.2]],
+    "age": 30.0,
+}
 CANDIDATES = {
     "item": ["i3", "i99", None], "brand": [2**62, 1, None], "price": [4.0, None, 0.0], "tags": [[1], [], None],
     "image": [[1.0, 0.0, 0.0, 1.0], None, [0.0] * 4], "stock": [1.0, 2.0, None], "bid": [1.0, 2.0, 0.5],

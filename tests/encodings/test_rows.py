@@ -37,6 +37,7 @@ FIELDS = tuple(
         {"name": "mix", "kind": "number", "encoding": {"type": "autodis", "buckets": 4, "log": True}},
         {"name": "past", "kind": "sequence", "table": "word", "max_length": 3},
         {"name": "taste", "kind": "vector", "width": 2},
+        {"name": "felt", "kind": "vectors", "width": 2, "max_length": 3},
     )
 )
 FITTED = FittedEncodings(
@@ -59,10 +60,12 @@ FITTED = FittedEncodings(
 ROW: dict[str, Any] = {
     "word": "a", "number": 5, "hashed": "x", "mixed": 1, "code": 2, "band": 0.5, "age": 4.0, "price": 9.0,
     "plain": -1.5, "bins": 0.25, "mix": 4.0, "past": ["a", "b"], "taste": [0.5, 1.0],
+    "felt": [[0.5, 1.0], [2.0, 3.0]],
 }  # fmt: skip
 ANY = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**65), 2**65), st.floats(), st.text(max_size=40),
     st.lists(st.one_of(st.none(), st.text(max_size=3), st.floats(), st.integers()), max_size=5),
+    st.lists(st.one_of(st.none(), st.lists(st.one_of(st.none(), st.floats(), st.integers()), max_size=3)), max_size=5),
 )  # fmt: skip
 
 
@@ -78,8 +81,10 @@ def same(left: SideArrays, right: SideArrays) -> None:
     np.testing.assert_array_equal(left.ids, right.ids)
     np.testing.assert_array_equal(left.numbers, right.numbers)
     np.testing.assert_array_equal(left.vectors["taste"], right.vectors["taste"])
-    for one, other in zip(left.sequences["past"], right.sequences["past"], strict=True):
-        np.testing.assert_array_equal(one, other)
+    for name in ("past", "felt"):
+        for one, other in zip(left.sequences[name], right.sequences[name], strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
     assert left.ids.dtype == right.ids.dtype
     assert left.numbers.dtype == right.numbers.dtype
 
@@ -116,6 +121,7 @@ def test_a_list_of_two_types_is_left_to_the_column_also_where_one_is_cut_off(cut
         ("mix", [-3.0, 0, 1e99, None]),
         ("past", [None, [], ["a"], ["a", None, "b", "ü", ""], ["a"] * 9]),
         ("taste", [None, [1.0, 2], (-1e30, 0.0)]),
+        ("felt", [None, [], [None], [[1, 2]], [[1, 2.5], None, (0.0, 3.0)], [[float(i), 0.0] for i in range(9)]]),
     ],
 )
 def test_plain_values_are_not_left_to_the_column(name: str, values: list[Any]) -> None:
@@ -128,7 +134,9 @@ def test_plain_values_are_not_left_to_the_column(name: str, values: list[Any]) -
 @pytest.mark.parametrize(
     ("name", "value"),
     [("word", 3), ("number", "a"), ("number", 2**63), ("number", 5.0), ("age", math.inf), ("age", math.nan),
-     ("past", "a"), ("taste", [1.0]), ("taste", [1.0, None]), ("taste", [True, 1.0]), ("hashed", "\ud800"),
+     ("past", "a"), ("felt", [[1.0]]), ("felt", [1.0, 2.0]), ("felt", [["a", "b"], *[[0.0, 0.0]] * 3]),
+     ("felt", [[math.nan, 0.0]]),
+     ("taste", [1.0]), ("taste", [1.0, None]), ("taste", [True, 1.0]), ("hashed", "\ud800"),
      ("plain", 1e39), ("word", np.str_("a"))],
 )  # fmt: skip
 def test_other_values_are(name: str, value: Any) -> None:

@@ -40,7 +40,16 @@ def test_key_value_file_and_index_hold_the_same_vectors(trained: Trained, bundle
         stored.of(["i999"])
     stored.close()
     request = bundle.request_vectors(
-        {"user": [3], "city": [1], "past": [["i3"]], "words": [[]], "taste": [None], "felt": [[[0.5, 1.0]]], "age": [30.0]}, 1
+        {
+            "user": [3],
+            "city": [1],
+            "past": [["i3"]],
+            "words": [[]],
+            "taste": [None],
+            "felt": [[[0.5, 1.0]]],
+            "age": [30.0],
+        },
+        1,
     )
     k = trained.schema.task_names.index("buy")
     exact = (items.of(items.keys())[:, min(k, items.shape[0] - 1)] * request[0, k]).sum(1)

@@ -299,6 +299,6 @@ def _vector_list(value: Any, width: int, most: int | None) -> tuple[npt.NDArray[
         value = ()
     elif type(value) not in (list, tuple):
         raise NotPlainError
-    there = [item for item in value if item is not None]
-    found = [_vector(item, width) for item in (there if most is None else there[-most:])]
+    found = [_vector(item, width) for item in value if item is not None]  # also what is cut off: a list has one type
+    found = found if most is None else found[-most:]
     return np.concatenate([np.zeros((0, width), np.float32), *found]), np.array([len(found)], np.int64)

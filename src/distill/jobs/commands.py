@@ -53,6 +53,12 @@ COMMANDS = {
             options="distill.jobs.launch_options",
         ),
         Command("score", "writes a teacher's logits beside a dataset", "distill.jobs.score", "score"),
+        Command(
+            "past_vectors",
+            "writes a log with a teacher's vectors of each user's past",
+            "distill.jobs.past_vectors",
+            "past_vectors",
+        ),
         Command("predict", "scores raw files, labelled or not", "distill.jobs.predict", "predict"),
         Command("export", "makes a bundle that a server uses without torch", "distill.jobs.export", "export"),
         Command(

@@ -134,6 +134,15 @@ KEYS: dict[str, Any] = {
     "hidden": list[str],
     "hidden_type": _HiddenType,
     "hidden_width": _Count | None,
+    # scripts/past_vectors.py.
+    "signals": _Text,
+    "vector": _Text | None,
+    "task": _Text | None,
+    "most": _Count,
+    "delay": Annotated[int, Field(ge=0)] | _Text,
+    "field": Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")],
+    "scale": Annotated[float, Field(gt=0)],
+    "part_rows": _Count | None,
     # scripts/replay.py.
     "step": _Text,
     # scripts/predict.py.

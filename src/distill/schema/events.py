@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from distill.schema.duration import check_duration, ticks
 from distill.schema.keys import Model
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|m|h|d|w)")
-_MICROSECONDS = {"s": 1e6, "m": 6e7, "h": 3.6e9, "d": 8.64e10, "w": 6.048e11}
 
 
 class Events(Model):
@@ -41,11 +38,7 @@ class Events(Model):
     @field_validator("within")
     @classmethod
     def _check_within(cls, within: int | str) -> int | str:
-        if isinstance(within, bool) or (isinstance(within, int) and not 0 <= within < 2**62):
-            raise ValueError("a whole number from 0 on, or a time such as 30s, 15m, 2h, 7d, 1w")
-        if isinstance(within, str) and not _DURATION.fullmatch(within):
-            raise ValueError("a time is a number and s, m, h, d or w, such as 30m; in units of the log, a whole number")
-        return within
+        return check_duration(within)
 
     @property
     def is_duration(self) -> bool:
@@ -55,5 +48,4 @@ class Events(Model):
     @property
     def window(self) -> int:
         """`within` in microseconds, or in the unit of the logs."""
-        match = _DURATION.fullmatch(str(self.within))
-        return int(self.within) if match is None else round(float(match[1]) * _MICROSECONDS[match[2]])
+        return ticks(self.within)
