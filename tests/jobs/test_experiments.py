@@ -11,13 +11,14 @@ import yaml
 from distill.reports.summary import load_summary
 from tests.data.archives import WRITERS
 from tests.jobs.archives import write_letor, write_movielens_100k, write_mslr
-from tests.jobs.entry import ROOT, path_arguments, run_dirs, train
+from tests.jobs.entry import ROOT, path_arguments, run_dirs, run_script, train
 from tests.marks import slow_except
 
 FOLDER = ROOT / "conf" / "experiment"
 EXPERIMENTS = sorted(
     str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem not in ("base", "distilled")
 )
+WITH_PAST = "funnel/two_tower_from_dcn_v2-past_vectors"
 FAST = ("quickstart", "funnel/two_tower_from_dcn_v2-cotrained")
 FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false", "name=run"]
 
@@ -44,10 +45,26 @@ def data(root: Path) -> dict[str, list[str]]:
     }
 
 
+@pytest.fixture(scope="module")
+def with_past(root: Path) -> list[str]:
+    """A log with vectors of the past, and the teacher that they are of."""
+    funnel = ["data=funnel_tiny", *path_arguments(root)]
+    train("+experiment=funnel/teacher_dcn_v2", *funnel, *FEW_STEPS, "name=teacher_of_past")
+    teacher = f"teacher.path={run_dirs(root, 'teacher_of_past')[0]}"
+    run_script("scripts/score.py", *funnel, teacher, "hidden=[body]", "hidden_width=3", f"out={root / 'said'}")
+    run_script("scripts/past_vectors.py", *funnel, f"signals={root / 'said'}", f"out={root / 'past'}")
+    files = {"source": "log", "schema": "schema.yaml", "items": "items.parquet"}
+    small = ["data.loader.batch_candidates=64", "model.net.embedding_dim=4"]
+    return [teacher, *(f"data.{key}={root / 'past' / name}" for key, name in files.items()), *small]
+
+
 @pytest.mark.parametrize("experiment", slow_except(EXPERIMENTS, *FAST))
-def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]]) -> None:
+def test_runs_a_few_steps(
+    experiment: str, root: Path, data: dict[str, list[str]], request: pytest.FixtureRequest
+) -> None:
     folder = root / experiment.replace("/", "_")
-    arguments = [*data[experiment.split("/")[0]], *FEW_STEPS, *path_arguments(root)]
+    own = request.getfixturevalue("with_past") if experiment == WITH_PAST else data[experiment.split("/")[0]]
+    arguments = [*own, *FEW_STEPS, *path_arguments(root)]
     train(f"+experiment={experiment}", *arguments, f"paths.runs={folder / 'runs'}")
     summary = load_summary(run_dirs(folder, "run")[0])
     roles = _roles(experiment)
@@ -57,7 +74,7 @@ def test_runs_a_few_steps(experiment: str, root: Path, data: dict[str, list[str]
             math.isfinite(value) for name, value in summary.metrics[role].items() if name.endswith(("/auc", "/ndcg@10"))
         )
     fitted = {"model": 0} if experiment.endswith("/quality_score") else {}
-    trained = roles[1:] if experiment in ("recflow", "mslr") else roles  # the teacher is a column
+    trained = roles[1:] if experiment in ("recflow", "mslr", WITH_PAST) else roles  # the teacher is there
     assert summary.steps == {**dict.fromkeys(trained, 3), **fitted}
 
 

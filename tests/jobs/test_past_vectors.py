@@ -229,6 +229,7 @@ def test_mistakes_are_named(log: Callable[..., Log], capsys: pytest.CaptureFixtu
     assert "whole number" in said("delay=2h")
     assert "field or a column" in said("field=mark")
     assert "'wrong'" in said("keep=[wrong]")
+    assert not (made.root / "out").exists()
     made.write("most=3")
     assert "other vectors of the past" in said("most=4")
     (made.root / "signals" / "train" / "part-00000.parquet").write_bytes(b"")

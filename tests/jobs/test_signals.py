@@ -262,6 +262,33 @@ def test_hidden_vectors_reduced_to_principal_components(root: Path, capsys: pyte
         assert expected_error in _failure(capsys)
 
 
+@pytest.mark.slow
+def test_components_of_earlier_signals_give_the_same_numbers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On another log too: its vectors mean what those of the first one mean."""
+    first, later = root / "first", root / "later"
+    arguments = (*_score_arguments(root), "hidden=[body]")
+    run_script("scripts/score.py", *arguments, "hidden_width=3", f"out={first}")
+    encodings = next((root / "data").glob("funnel-*"))
+    of_day = ["data=funnel_tiny", "seed=1", f"encodings={encodings}", f"out={root / 'other'}", *path_arguments(root)]
+    run_script("scripts/prepare.py", *of_day)
+    other = [a for a in arguments if not a.startswith("data=")]
+    other += ["data=prepared", f"data.root={root / 'other'}", f"out={later}"]
+    run_script("scripts/score.py", *other, "hidden_width=3", f"hidden_components={first}")
+    (known,), (taken,) = (folder.glob("*.safetensors") for folder in (first, later))
+    for name in ("mean", "basis"):
+        assert torch.equal(*(getattr(PrincipalComponents.load(path), name) for path in (known, taken)))
+    capsys.readouterr()
+    run_script("scripts/score.py", *other, "hidden_width=3", f"hidden_components={first}")
+    assert "(0 scored now" in capsys.readouterr().out
+    run_script("scripts/score.py", *other, "hidden_width=3")
+    assert "(0 scored now" not in capsys.readouterr().out  # of its own components
+    for mistake, said in (("hidden_width=2", "no principal components to take"), ("", "Only vectors that are reduced")):
+        given = [mistake] if mistake else []
+        with pytest.raises(SystemExit):
+            run_script("scripts/score.py", *other, *given, f"hidden_components={first}")
+        assert said in _failure(capsys)
+
+
 def test_the_next_scoring_removes_what_a_killed_one_left(root: Path) -> None:
     folder = root / "signals"
     for split in ("train", "val"):

@@ -134,6 +134,7 @@ KEYS: dict[str, Any] = {
     "hidden": list[str],
     "hidden_type": _HiddenType,
     "hidden_width": _Count | None,
+    "hidden_components": _Text | None,
     # scripts/past_vectors.py.
     "signals": _Text,
     "vector": _Text | None,

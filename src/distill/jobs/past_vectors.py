@@ -29,9 +29,10 @@ from distill.jobs.cache import exclusive
 from distill.jobs.node import build, plain
 from distill.jobs.planned_folder import begin
 from distill.places.mirror import named
+from distill.places.staged import pull, push
 from distill.schema import FieldSpec, Kind, Side, dump_schema
 from distill.schema.duration import check_duration
-from distill.signals.provenance import check_parts, check_provenance
+from distill.signals.provenance import Provenance, check_parts, check_provenance
 
 LOG, ITEMS = Path("log"), Path("items.parquet")
 _PART_ROWS, _PART_REQUESTS = 1 << 20, 1 << 14  # a row of requests holds many candidates
@@ -77,9 +78,11 @@ def run(cfg: DictConfig) -> Written:
     out = Path(cfg.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(out.with_suffix(".lock")), raw_sibling(out) as scratch:
+        pull(out)
         with room_for(scratch):
             raw = source.write_raw(scratch)
         written = _Job(cfg, raw, dataset, out).run()
+        push(out)
     _say(written, raw)
     return written
 
@@ -102,9 +105,9 @@ class _Job:
         provenance = check_provenance(signals, self.dataset.fingerprint, ())
         check_parts(signals, provenance)
         vector = _vector(cfg.vector, provenance.hidden.names)
-        begin(self.out, self._plan(provenance.teacher, vector), "vectors of the past")
-        remove_leftovers_below(self.out)
         writer, shape = self._writer(read_chosen(self.dataset, signals, vector, cfg.task))
+        begin(self.out, self._plan(provenance, vector), "vectors of the past")  # mistakes leave no folder behind
+        remove_leftovers_below(self.out)
         for path, start, stop in self._parts(writer.files, shape):
             if not path.is_file():
                 writer.write(path, start, stop)
@@ -115,13 +118,14 @@ class _Job:
         )
         return Written(self.out, len(lengths), int((lengths > 0).sum()), len(writer.past.users), size)
 
-    def _plan(self, teacher: str, vector: str) -> dict[str, Any]:
+    def _plan(self, provenance: Provenance, vector: str) -> dict[str, Any]:
         """What makes the files what they are."""
         cfg = self.cfg
         return {
             "dataset": self.dataset.fingerprint,
-            "teacher": teacher,
+            "teacher": provenance.teacher,
             "vector": vector,
+            **{key: getattr(provenance.hidden, key) for key in ("type", "width", "components")},
             "field": str(cfg.field),
             **{key: cfg[key] for key in ("task", "most", "delay", "scale", "part_rows")},
             "keep": list(plain(cfg.keep)),

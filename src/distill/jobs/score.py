@@ -18,7 +18,7 @@ from distill.console import plain_console
 from distill.data.format import ITEM_KEY, REQUEST_KEY, SPLITS, Dataset, PartFile, Split, hidden_column
 from distill.engines import Engine, LocalEngine
 from distill.errors import ConfigError, SignalError
-from distill.files import hash_file, hash_once, remove_leftovers_below
+from distill.files import hash_bytes, hash_file, hash_once, remove_leftovers_below
 from distill.in_use import use
 from distill.jobs.cache import exclusive
 from distill.jobs.checkpoints import checkpoint_of
@@ -35,6 +35,7 @@ from distill.places.staged import pull, push
 from distill.signals.principal import PrincipalComponents
 from distill.signals.provenance import HiddenVectors, Provenance, finish_signals, read_provenance
 
+_COMPONENTS = ".safetensors"
 _log = logging.getLogger(__name__)
 
 
@@ -66,6 +67,7 @@ def run(cfg: DictConfig) -> Scored:
             HiddenVectors(tuple(cfg.hidden), cfg.hidden_type, cfg.hidden_width),
             _keys(dataset) if cfg["keys"] else (),
             engine,
+            None if cfg.hidden_components is None else Path(cfg.hidden_components),
         )
         if rank() == 0:
             console.print(
@@ -103,6 +105,7 @@ def score_dataset(
     hidden: HiddenVectors,
     keys: Sequence[str] = (),
     engine: Engine | None = None,
+    earlier: Path | None = None,
 ) -> Scored:
     """Scores every split with a checkpoint; parts that are there already are kept. All ranks call it together.
 
@@ -115,18 +118,21 @@ def score_dataset(
         hidden: The hidden vectors to write beside its logits.
         keys: `REQUEST_KEY` and `ITEM_KEY`, as far as they are written too, as they were in the raw data.
         engine: Where the parts are scored; in this process if not given.
+        earlier: Signals of the teacher whose principal components are taken; they are found anew if not given.
 
     Raises:
-        SignalError: The teacher belongs to another dataset, or a hidden vector does not fit into float16.
+        SignalError: The teacher belongs to another dataset, a hidden vector does not fit into float16, or the earlier
+            signals have no such components.
         ConfigError: The teacher has no such hidden vector, or they cannot be written like this.
     """
     start = time.perf_counter()
     loaded = teacher.loaded
     check_teacher(loaded, teacher.path, dataset)
     tasks, rates = loaded.schema.task_names, dict(loaded.schema.negative_sampling or {})
-    provenance = Provenance(
-        hash_file(teacher.path), dataset.fingerprint, tasks, _in_order(hidden), negative_sampling=rates
-    )
+    digest, hidden = hash_file(teacher.path), _in_order(hidden)
+    given = {} if earlier is None else earlier_components(earlier, digest, hidden)
+    hidden = replace(hidden, components=hash_bytes("".join(map(hash_file, given.values())).encode()) if given else "")
+    provenance = Provenance(digest, dataset.fingerprint, tasks, hidden, negative_sampling=rates)
     folder = Path(out) if out is not None else cache / "signals" / _folder_name(provenance, bool(keys))
     now = 0
     with exclusive(lock := folder.with_suffix(".lock")):
@@ -137,7 +143,7 @@ def score_dataset(
         known = _known_parts(folder, provenance)
         barrier()
         writer = SignalWriter(teacher, dataset, target, provenance, folder, tuple(keys))
-        writer = _with_components(writer)
+        writer = _with_components(writer, given)
         own = [one for i, one in enumerate(_parts(dataset)) if i % world_size() == rank()]
         missing = [one for one in own if not _is_scored(writer, one[-1], known.get(one[-1].path))]
         now = sum((engine or LocalEngine()).map(write_part, writer, missing, lambda _: None))
@@ -171,25 +177,65 @@ def _folder_name(provenance: Provenance, keys: bool) -> str:
     hidden = provenance.hidden
     half = ["float16"] if hidden.type == "float16" else []
     width = [] if hidden.width is None else [str(hidden.width)]
-    return "-".join(
-        [provenance.teacher[:12], provenance.dataset[:12], *hidden.names, *width, *half, *(["keys"] * keys)]
-    )
+    of_earlier = [hidden.components[:12]] if hidden.components else []
+    described = [*hidden.names, *width, *half, *of_earlier, *(["keys"] * keys)]
+    return "-".join([provenance.teacher[:12], provenance.dataset[:12], *described])
 
 
-def _with_components(writer: SignalWriter) -> SignalWriter:
-    """Finds the principal components once, on rank 0, or those of an earlier run that did not end."""
+def earlier_components(folder: Path, teacher: str, hidden: HiddenVectors) -> dict[str, Path]:
+    """Finds the files of the principal components that earlier signals of a teacher were written with.
+
+    Args:
+        folder: Of those signals.
+        teacher: Content hash of the teacher's checkpoint.
+        hidden: The vectors that are wanted.
+
+    Returns:
+        Name of a vector to its file.
+
+    Raises:
+        ConfigError: No vectors are reduced.
+        SignalError: There are no such components.
+    """
+    if hidden.width is None:
+        raise ConfigError(
+            "Only vectors that are reduced have principal components.",
+            where="hidden_components",
+            expected="hidden=[NAME] hidden_width=NUMBER beside it",
+            found=f"hidden={list(hidden.names)}, hidden_width=null",
+        )
+    found = {}
+    for name in hidden.names:
+        pattern = f"{hidden_column(name)}-{hidden.width}-{teacher[:12]}-*{_COMPONENTS}"
+        files = sorted(folder.glob(pattern))
+        if len(files) != 1:
+            raise SignalError(
+                "There are no principal components to take.",
+                where=str(folder),
+                expected=f"one file {pattern}, of the same teacher, vector and width",
+                found=", ".join(sorted(path.name for path in folder.glob(f"*{_COMPONENTS}"))) or "none",
+                remedy="Name the folder that the score job wrote for this teacher.",
+            )
+        found[name] = files[0]
+    return found
+
+
+def _with_components(writer: SignalWriter, given: Mapping[str, Path]) -> SignalWriter:
+    """Finds the principal components once, on rank 0, or takes those given, or of an earlier run that did not end."""
     hidden, provenance, folder = writer.provenance.hidden, writer.provenance, writer.folder
     if hidden.width is None:
         return writer
     key = f"{hidden.width}-{provenance.teacher[:12]}-{provenance.dataset[:12]}"
-    files = {name: folder / f"{hidden_column(name)}-{key}.safetensors" for name in hidden.names}
+    files = {name: folder / f"{hidden_column(name)}-{key}{_COMPONENTS}" for name in hidden.names}
     if rank() == 0 and not _are_readable(files.values()):
         folder.mkdir(parents=True, exist_ok=True)
         for _, _, part in _parts(writer.dataset):  # their vectors are of other components
             (folder / part.path).unlink(missing_ok=True)
-        for name, components in writer.scorer.fit_components().items():
+        loaded = {name: PrincipalComponents.load(path) for name, path in given.items()}
+        for name, components in (loaded or writer.scorer.fit_components()).items():
             components.save(files[name])
-            kept = f"{hidden.width} components of the vector {name} keep {components.kept:.1%} of its variance"
+            of = " where they were found" if given else ""
+            kept = f"{hidden.width} components of the vector {name} keep {components.kept:.1%} of its variance{of}"
             _log.info("%s.", kept)
     barrier()
     return replace(writer, components=files)

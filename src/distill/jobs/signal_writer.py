@@ -64,7 +64,8 @@ class SignalWriter:
     @property
     def marks(self) -> dict[bytes, bytes]:
         """What a file of signals says of itself, in case the job that wrote it did not end."""
-        hidden = json.dumps(asdict(self.provenance.hidden))
+        said = asdict(self.provenance.hidden).items()
+        hidden = json.dumps({key: value for key, value in said if key != "components" or value})
         return {
             _TEACHER_KEY: self.provenance.teacher.encode(),
             _DATASET_KEY: self.provenance.dataset.encode(),

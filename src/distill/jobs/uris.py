@@ -165,6 +165,8 @@ _KEYS: dict[str, Callable[[Place, str], Path]] = {
     "teacher.members": _made,
     "*init_from": _made,
     "encodings": _made,
+    "signals": _made,
+    "hidden_components": _made,
     "base": _made,
     "out": _here,
     "paths.data": _here,

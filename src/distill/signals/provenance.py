@@ -24,11 +24,13 @@ class HiddenVectors:
         names: Of the teacher's vectors.
         type: What their numbers are: float32 or float16.
         width: Principal components that are kept of each; None for the vectors as they are.
+        components: Hash of the components, if they are those of earlier signals; empty if they were found here.
     """
 
     names: tuple[str, ...] = ()
     type: str = "float32"
     width: int | None = None
+    components: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def read_provenance(folder: Path) -> Provenance:
         parts = {str(name): str(digest) for name, digest in data["parts"].items()}
         found = data["hidden"]
         width = None if found["width"] is None else int(found["width"])
-        hidden = HiddenVectors(tuple(str(name) for name in found["names"]), str(found["type"]), width)
+        names = tuple(str(name) for name in found["names"])
+        hidden = HiddenVectors(names, str(found["type"]), width, str(found.get("components", "")))
         rates = {str(task): float(rate) for task, rate in data.get("negative_sampling", {}).items()}
         return Provenance(str(data["teacher"]), str(data["dataset"]), tuple(data["tasks"]), hidden, parts, rates)
     except FileNotFoundError as error:
