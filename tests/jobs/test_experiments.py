@@ -18,7 +18,7 @@ FOLDER = ROOT / "conf" / "experiment"
 EXPERIMENTS = sorted(
     str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.rglob("*.yaml") if p.stem not in ("base", "distilled")
 )
-WITH_PAST = "funnel/two_tower_from_dcn_v2-past_vectors"
+WITH_PAST = "funnel/past_vectors"
 FAST = ("quickstart", "funnel/two_tower_from_dcn_v2-cotrained")
 FEW_STEPS = ["+debug=quick", "trainer=cpu", "callbacks.progress_bar=false", "cost.enabled=false", "name=run"]
 
@@ -79,7 +79,7 @@ def test_runs_a_few_steps(
 
 
 def _roles(experiment: str) -> list[str]:
-    if "_from_" in experiment or experiment == "quickstart" or experiment in (*WRITERS, "mslr"):
+    if "_from_" in experiment or experiment in ("quickstart", WITH_PAST, *WRITERS, "mslr"):
         return ["teacher", "control", "distilled"]
     measured_beside = ("/prerankers/", "funnel/two_tower-", "funnel/cold-", "funnel/interact_rank-")
     return ["teacher", "model"] if any(part in experiment for part in measured_beside) else ["model"]

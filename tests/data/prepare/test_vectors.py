@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ def test_they_are_prepared_and_read(tmp_path: Path, shape: str) -> None:
     assert dataset.manifest.counts["missing/train/felt"] == times[0]
     nothing = missing_row(dataset, dataset.schema.side(Side.REQUEST)).sequences["felt"]
     assert (nothing.values.shape, nothing.lengths.tolist()) == ((0, 2), [0])
+
+
+def test_json_lines_hold_them_too(tmp_path: Path) -> None:
+    """Also where one file holds whole numbers alone, and a list is empty."""
+    lines = pa.table(raw("pairs", [[[1, 2]], [[0.5, 1.5]], [], None])).to_pylist()
+    for name, part in (("a", lines[:2]), ("b", lines[2:])):
+        content = [json.dumps({**row, "felt": row["felt"] if name == "b" else [[1, 2]]}) for row in part]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(content), encoding="utf-8")
+    files = (tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    dataset = prepare_quietly(files, tmp_path / "out", schema_of(fields=FIELDS))
+    assert sorted(row["field_felt"] for row in rows(dataset, "train")) == [[[0.5, 1.5]], [[1.0, 2.0]]]
 
 
 @pytest.mark.parametrize("resident", [None, "host"])
