@@ -74,8 +74,8 @@ def _on_ray(*given: str) -> Done:
     return run_python("scripts/launch.py", *ON_RAY, *given)
 
 
-def _assert_same(root: Path, name: str) -> None:
-    (one,), (other,) = run_dirs(root, "torchrun"), run_dirs(root, name)
+def _assert_same(root: Path, name: str, wanted: str = "torchrun") -> None:
+    (one,), (other,) = run_dirs(root, wanted), run_dirs(root, name)
     assert difference(checkpoint_state(one), checkpoint_state(other)) is None
     assert difference(history(one, "student"), history(other, "student")) is None
     assert difference(summary_state(one), summary_state(other)) is None
@@ -105,6 +105,31 @@ def test_a_rank_that_is_killed_ends_the_job_which_goes_on_from_its_checkpoint(ro
     done = _on_ray(*_arguments(root, "killed"), "resume=last")
     assert done.status == 0, done.output[-2000:] + done.errors[-3000:]
     _assert_same(root, "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_ranks_with_a_checkpoint(root: Path, sent: signal.Signals) -> None:
+    """Ctrl-C goes to all processes of the terminal, SIGTERM to the one that was started."""
+    name, longer = sent.name.lower(), ["trainer.max_epochs=60", "callbacks.patience=null"]
+    arguments = [*_arguments(root, name), *longer]
+    with started("scripts/launch.py", *ON_RAY, *arguments) as process:
+        _wait_for_checkpoint(root / "runs" / name, process)
+        if sent is signal.SIGINT:
+            os.killpg(process.pid, sent)
+        else:
+            process.send_signal(sent)
+        output, _ = process.communicate(timeout=patience())
+    assert process.returncode not in (0, 2), output[-3000:]
+    assert "Traceback" not in output, output[-3000:]
+    assert "resume=last" in output, output[-3000:]
+    (folder,) = run_dirs(root, name)
+    assert not (folder / "summary.json").exists()
+    done = _on_ray(*arguments, "resume=last")
+    assert done.status == 0, done.output[-2000:] + done.errors[-3000:]
+    whole = torchrun("train.py", *_arguments(root, f"{name}-whole"), *longer)
+    assert whole.status == 0, whole.errors[-3000:]
+    _assert_same(root, name, f"{name}-whole")
 
 
 def _wait_for_checkpoint(runs: Path, process: subprocess.Popen[str]) -> None:
