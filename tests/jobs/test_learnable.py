@@ -72,7 +72,8 @@ def written(folder: Path, own: Schema, labels: Mapping[str, Any]) -> Dataset:
 
 def config(dataset: Dataset, *overrides: str) -> DictConfig:
     with composing():
-        return compose("config", ["data=prepared", f"data.root={dataset.root}", *overrides])
+        known = ["data=prepared", f"data.root={dataset.root}", "callbacks.monitor=val/click/auc"]
+        return compose("config", [*known, *overrides])
 
 
 @pytest.mark.parametrize("layout", ["requests", "flat"])

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from distill.files import hash_once
 from distill.jobs.checkpoints import checkpoint_of
 from distill.jobs.content_key import content_key
-from distill.jobs.machine import processes
+from distill.jobs.machine import AUTO, processes
 from distill.jobs.node import plain
 from distill.places.mirror import named_data
 from distill.signals.provenance import PROVENANCE_FILE
@@ -63,13 +63,24 @@ FOLD = "data.adapter.split.fold"
 """Which fold of a cross-validation is test (`split=k_fold`)."""
 
 
+def former_metric(main_task: str) -> dict[str, str]:
+    """What the keys of `callbacks` that say what training goes by were by default before they were `auto`."""
+    return {"monitor": f"val/{main_task}/auc", "mode": "max"}
+
+
 def config_hash(composed: DictConfig) -> str:
     """Hashes the config of a run without seed, fold, and what changes nothing of what it learns (24 hex digits).
+
+    Runs from before `callbacks.monitor` was `auto` are of one configuration with those of today.
 
     Args:
         composed: With its interpolations, so that what follows from the seed is found anew for another.
     """
-    return content_key(_without(named_data(plain(OmegaConf.merge(composed, {"seed": 0}))), (*ASIDE, "seed", FOLD)))
+    content = named_data(plain(OmegaConf.merge(composed, {"seed": 0})))
+    if "callbacks" in content:
+        former = former_metric(content["data"]["main_task"])
+        content["callbacks"] |= {key: then for key, then in former.items() if content["callbacks"].get(key) == AUTO}
+    return content_key(_without(content, (*ASIDE, "seed", FOLD)))
 
 
 def fitting(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,11 +60,6 @@ def with_monitor(
     return with_values(own, _of_study(own)), found
 
 
-def former(main_task: str) -> dict[str, str]:
-    """What the two keys were by default before they were `auto`."""
-    return {MONITOR: f"val/{main_task}/auc", MODE: "max"}
-
-
 def _chosen(cfg: DictConfig, schema: Schema) -> dict[str, str]:
     found = {}
     if (monitor := str(cfg.callbacks.monitor)) == AUTO:

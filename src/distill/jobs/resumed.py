@@ -15,10 +15,9 @@ from distill.data.format import Dataset
 from distill.errors import ConfigError, DataError
 from distill.jobs.app import LAST
 from distill.jobs.continued import in_sweep
-from distill.jobs.identity import LENGTH, SHARDS, differences, given_files, shard_counts
+from distill.jobs.identity import LENGTH, SHARDS, differences, former_metric, given_files, shard_counts
 from distill.jobs.machine import AUTO, settled
 from distill.jobs.manifest import MANIFEST_FILE, RunRecord, read_record
-from distill.jobs.monitor_choice import former
 from distill.jobs.node import build, plain
 from distill.jobs.parts import build_loss
 from distill.jobs.uris import on_this_machine
@@ -74,7 +73,7 @@ def _as_then(key: str, value: Any, record: RunRecord) -> bool:
     """Whether the value of then is what `auto` stood for, or what stood in its place by default before."""
     if key in record.chosen:
         return True
-    return key.startswith("callbacks.") and value in former(record.text("data.main_task")).values()
+    return key.startswith("callbacks.") and value in former_metric(record.text("data.main_task")).values()
 
 
 def check_same_dataset(record: RunRecord, dataset: Dataset) -> None:
