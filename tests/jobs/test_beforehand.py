@@ -165,7 +165,7 @@ def test_experiments_pass(experiment: str, tmp_path: Path) -> None:
     source = [] if experiment.startswith(("funnel", "quickstart")) else ["data.source=/nowhere"]
     if experiment == WITH_PAST:  # its schema is that of a log that a command writes
         save_schema(funnel_schema("funnel", 30), tmp_path / "schema.yaml")
-        source = ["data.source=/nowhere", f"data.schema={tmp_path / 'schema.yaml'}", "teacher.path=/nowhere"]
+        source = ["data.source=/nowhere", f"data.schema={tmp_path / 'schema.yaml'}", f"teacher.path={tmp_path}"]
     with composing():
         cfg = compose("config", [f"+experiment={experiment}", *source])
     check_values(cfg)
