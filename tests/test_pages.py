@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import markdown
 import pytest
 
 from tools.error_texts import ROOT, messages
-from tools.site import configs
+from tools.site import configs, hooks
 from tools.site import messages as messages_page
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
@@ -56,3 +57,24 @@ def test_a_search_for_an_error_finds_what_to_do() -> None:
         pieces = (piece for words in message.arguments["problem"] for piece in words.split("\0"))
         plain = [piece.strip() for piece in pieces if re.fullmatch(r"[\w ,.]{12,}", piece.strip())]
         assert all(piece in page for piece in plain), message.place
+
+
+def test_the_page_of_errors_shows_their_text_as_it_is() -> None:
+    shown = markdown.markdown(messages_page.page(), extensions=["tables"])
+    assert "1 &lt;= shown &lt;= ranked &lt;= each of ks" in shown
+    assert shown.count("<h4>") > 500  # a section each, which the search finds
+    assert "\\" not in shown.replace("\\n", "")
+
+
+def test_bars_in_code_of_tables_have_no_backslash() -> None:
+    text = "| a | b |\n|---|---|\n| `\\|x\\|` | c |\n\n`a\\|b`"
+    shown = hooks.on_page_content(markdown.markdown(text, extensions=["tables"]), *[None] * 3)  # type: ignore[arg-type]
+    assert "<code>|x|</code>" in shown
+    assert "<code>a\\|b</code>" in shown  # outside of tables it is what was written
+
+
+def test_the_site_fetches_nothing() -> None:
+    config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "polyfills: [iframe-worker.js]" in config  # without it the theme takes its own from the network
+    assert (ROOT / "docs" / "iframe-worker.js").is_file()
+    assert "https:" not in (ROOT / "docs" / "iframe-worker.js").read_text(encoding="utf-8")

@@ -58,6 +58,17 @@ def test_table_picture_and_files(runs: Path, capsys: pytest.CaptureFixture[str])
     assert load_summary(runs / "alone").seed == 5
 
 
+def test_folders_of_commands_that_train_nothing_are_not_missed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("prepare", "train"):
+        folder = write_run(runs / "more" / name, "", 0, 0.0, finished=False)
+        (folder / ".hydra" / "hydra.yaml").write_text(f"hydra:\n  job:\n    name: {name}\n")
+    run_script("scripts/compare.py", str(runs / "alone"), str(runs / "more"))
+    printed = "".join(capsys.readouterr().out.split())
+    assert f"leftout:{runs / 'more' / 'train'}" in printed
+    assert str(runs / "more" / "prepare") not in printed
+    assert "--outFOLDER" in printed
+
+
 def test_lower_is_better_sorts_the_other_way(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_script("scripts/compare.py", str(runs), "--sort", "click/logloss", "--metrics", "click/logloss")
     printed = capsys.readouterr().out

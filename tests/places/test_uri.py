@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import ConfigError
-from distill.places.mirror import local_of, named, place_of_local
+from distill.places.mirror import local_of, named, place_of_local, shown_path
 from distill.places.uri import Place, is_uri, local_text, place_of
 
 
@@ -46,3 +46,12 @@ def test_what_is_no_uri() -> None:
 def test_the_folder_before_a_pattern() -> None:
     assert place_of("s3://b/logs/day=*/x", "source").fixed == Place("s3", "b", "logs")
     assert place_of("s3://b/*", "source").fixed == Place("s3", "b", "")
+
+
+def test_a_path_is_told_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "runs" / "a") == str(Path("runs") / "a")
+    assert shown_path(tmp_path.parent) == str(tmp_path.parent)
+    monkeypatch.setenv("DISTILL_LOCAL", str(tmp_path / "local"))
+    place = Place("s3", "bucket", "models/1")
+    assert shown_path(local_of(place)) == "s3://bucket/models/1"

@@ -56,6 +56,21 @@ def test_a_diverged_loss_does_not_wreck_the_table() -> None:
     assert max(len(line.rstrip()) for line in console.export_text().splitlines()) < 90
 
 
+def test_a_teacher_that_ties_says_so() -> None:
+    metrics = {role: {"teacher_recall@20_10": value} for role, value in (("teacher", 0.74), ("distilled", 0.7))}
+    said = "gives candidates of a request equal scores"
+    assert said in " ".join(printed(run_of(metrics)).split())
+    metrics["teacher"]["teacher_recall@20_10"] = 1 - 1e-9
+    assert said not in " ".join(printed(run_of(metrics)).split())
+
+
+def test_a_metric_without_a_value_is_named_once() -> None:
+    run = run_of(
+        {"click/auc": 0.7, "click/recall@20": math.nan}, requests=40, counted={"model": {"click/recall@20": 0}}
+    )
+    assert printed(run).count("click/recall@20") == 1
+
+
 def test_a_partial_teacher_has_a_table_of_its_own() -> None:
     metrics = {
         "teacher": {"click/auc": 0.8, "click/recall@20": 0.91},

@@ -33,5 +33,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return re.sub(r"\]\((?:\.\./)+data/README\.md", f"]({_up(page)}{DATA}", markdown)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Takes the backslash from bars within code in tables: GitHub wants it, and Python's Markdown leaves it there."""
+    return re.sub(r"<t[dh][ >].*?</t[dh]>", lambda cell: cell[0].replace("\\|", "|"), html, flags=re.DOTALL)
+
+
 def _up(page: Page) -> str:
     return "../" * page.file.src_uri.count("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections import defaultdict
 
@@ -17,7 +18,7 @@ yours. The commands print it without a traceback and end with exit status 2; in 
 
 
 def page() -> str:
-    """Returns the page, in Markdown: a section for each package, a paragraph for each error."""
+    """Returns the page, in Markdown: a section for each package, and in it one for each error, which a search finds."""
     sections: dict[str, dict[str, None]] = defaultdict(dict)
     for message in messages():
         if said := _said(message):
@@ -31,7 +32,7 @@ def _package(message: Message) -> str:
 
 
 def _said(message: Message) -> str:
-    """One paragraph: the problem, then the lines that are known."""
+    """The problem as a title, which is too deep for the table of contents; then the lines that are known."""
     problem = " / ".join(_shown(words) for words in message.arguments["problem"])
     if not problem.strip("… ."):  # handed on from elsewhere, where it has words
         return ""
@@ -40,9 +41,9 @@ def _said(message: Message) -> str:
         for name, texts in message.arguments.items()
         if name != "problem" and texts and any(_shown(words).strip("… .") for words in texts)
     ]
-    return f"**{problem}**  \n{'  '.join(f'{line} ' + chr(10) for line in rest)}"
+    return f"#### {problem}\n\n" + "  \n".join(rest) + "\n" * bool(rest)
 
 
 def _shown(words: str) -> str:
     """A text with … for what is put in, and nothing in it that Markdown would read."""
-    return re.sub(r"([\\`*_{}\[\]<>|#$])", r"\\\1", words.replace(ANY, "…"))
+    return re.sub(r"([\\`*_{}\[\]#])", r"\\\1", html.escape(words.replace(ANY, "…"), quote=False))

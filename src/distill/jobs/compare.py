@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from distill.console import report_console
 from distill.errors import ConfigError, DataError
 from distill.files import write_text_atomic
@@ -20,6 +22,7 @@ from distill.reports.comparison_table import comparison_table
 from distill.reports.main_metrics import shown_metrics
 from distill.reports.page.page import REPORT_FILE
 from distill.reports.summary import SUMMARY_FILE, Summary, load_summary, title_of
+from distill.schema.plain_yaml import read_yaml
 
 COMPARISON = "comparison"
 
@@ -58,6 +61,8 @@ def run(options: argparse.Namespace) -> list[Row]:
         options.out.mkdir(parents=True, exist_ok=True)
         save_all(runs, rows, metrics, options.out)
         console.print(f"Files: {options.out / COMPARISON}.json, .md, .png, and {REPORT_FILE}", soft_wrap=True)
+    else:
+        console.print(f"All metrics, curves and costs: --out FOLDER writes {REPORT_FILE}.", soft_wrap=True)
     return rows
 
 
@@ -97,9 +102,18 @@ def find_runs(places: Sequence[Path]) -> tuple[list[Summary], list[Path]]:
         for folder in sorted(below, key=lambda path: [(not p.isdigit(), p.zfill(9)) for p in path.parts]):
             if (folder / SUMMARY_FILE).exists():
                 runs.append(load_summary(folder))
-            else:
+            elif _trains(folder):
                 unfinished.append(folder)
     return runs, unfinished
+
+
+def _trains(folder: Path) -> bool:
+    """Whether the command that made a folder trains: others, such as prepare, have no summary to wait for."""
+    try:
+        record = read_yaml((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))
+        return str(record["hydra"]["job"]["name"]) == "train"
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
+        return True  # nothing says that it is another's
 
 
 def save_all(runs: Sequence[Summary], rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,11 +27,12 @@ from distill.files import atomic_directory, raw_sibling, remove_leftovers
 from distill.jobs.engine import engine_of
 from distill.jobs.machine import device, job_ranks
 from distill.jobs.node import plain
+from distill.jobs.program import program_command
 from distill.jobs.trained import load_trained, sendable
 from distill.lock import locked
 from distill.models.prerankers.base import SplitPreRanker
 from distill.ops.ranks import rank
-from distill.places.mirror import named
+from distill.places.mirror import shown_path
 from distill.places.staged import begin_new, push
 from distill.serving import ItemVectors, Rerank
 from distill.serving.index import IndexType, faiss, write_index
@@ -295,7 +297,10 @@ def say(found: Exported) -> None:
     if found.difference is not None:
         parts.append(f"golden requests within {found.difference:.1e} of the checkpoint")
     console.print(
-        f"{'Bundle' if found.difference is not None else 'Items'} {named(str(found.folder))}: "
+        f"{'Bundle' if found.difference is not None else 'Items'} {shown_path(found.folder)}: "
         f"version {found.version[:12]}, {', '.join(parts)} ({found.seconds:.0f} s)",
         soft_wrap=True,
     )
+    if found.difference is not None:
+        serve = shlex.join([*program_command("serve"), f"bundle={shown_path(found.folder)}"])
+        console.print(f"Serve it with {serve}; README.md there has a request to send.", soft_wrap=True)

@@ -38,7 +38,7 @@ from distill.losses.setting import LossSetting, task_infos
 from distill.metrics import ScoredRows
 from distill.models.prerankers.fitted import FittedPreRanker
 from distill.ops.ranks import rank
-from distill.places.mirror import named
+from distill.places.mirror import shown_path
 from distill.signals import SignalSource
 from distill.training.callbacks import (
     FitProgress,
@@ -179,7 +179,7 @@ class FitJob:
         ending = ending_of(trainer, read_checkpoint(best, "meta"), str(self.cfg.callbacks.monitor), epochs)
         done = (trainer.current_epoch, trainer.global_step) if epochs else (1, 0)
         learning = next(callback.curve for callback in trainer.callbacks if isinstance(callback, Learning))  # type: ignore[attr-defined]
-        for line in ending.says(self.plan.role, *done, named(str(best))).splitlines():
+        for line in ending.says(self.plan.role, *done, shown_path(best)).splitlines():
             self._say("%s", line)
         return FitResult(best, parameters, seconds, *done, ending, learning)
 

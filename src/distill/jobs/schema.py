@@ -56,8 +56,9 @@ def run(options: argparse.Namespace) -> Proposal:
     console.print(table_of(proposal, f"{options.out}: {_said(sample)}"))
     console.print(f"Layout: {printable(proposal.layout.why)}.", soft_wrap=True, highlight=False)
     for key, line in proposal.keys.items():
-        state = line.column if line.used else f"{line.column or 'no column'}, not declared"
-        console.print(printable(f"keys.{key}: {state}; {line.why}"), soft_wrap=True, highlight=False)
+        state = line.column if line.used else f"{line.column}, not declared" if line.column else ""
+        told = "; ".join(filter(None, (state, line.why)))
+        console.print(printable(f"keys.{key}: {told}"), soft_wrap=True, highlight=False)
     missing = missing_parts(options.out)
     if missing:
         lacking = " and ".join(missing)

@@ -52,7 +52,7 @@ from distill.metrics import ScoredRows
 from distill.metrics.curves import Curves
 from distill.models.cost import measure_cost
 from distill.ops.ranks import rank
-from distill.places.mirror import named
+from distill.places.mirror import named, shown_path
 from distill.reports.compare import compare
 from distill.reports.evidence import DataRead, Evidence
 from distill.reports.roles import RoleMetrics, Teacher, measure_roles
@@ -154,7 +154,7 @@ class _Run:
         if self.cfg.teacher.source == "cotrained" and "control" in summary.seconds:
             both, alone = summary.seconds["distilled"], summary.seconds["control"]
             _log.info("Teacher and student trained together for %.0f s; the student alone, for %.0f s.", both, alone)
-        _log.info("Run folder: %s; page: %s", named(str(self.job_dir)), page.name)
+        _log.info("Run folder: %s; page: %s", shown_path(self.job_dir), page.name)
 
     def _signals(self, plan: FitPlan) -> Signals | None:
         return teacher_signals(self.cfg, self.dataset, lambda: self._teacher().checkpoint, plan)
@@ -214,7 +214,7 @@ class _Run:
             self.cached.append(plan.role)
             if rank() == 0:
                 _log.info("%-9s is in the cache, trained before", plan.role)
-                _log.info(result.ending.says(plan.role, result.epochs, result.steps, named(str(result.checkpoint))))
+                _log.info(result.ending.says(plan.role, result.epochs, result.steps, shown_path(result.checkpoint)))
         return result
 
     def _train(self, job: FitJob) -> FitResult:

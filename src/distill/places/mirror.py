@@ -56,6 +56,13 @@ def named(text: str) -> str:
     return found.sub(lambda match: f"{match[1]}://{'' if match[2] == _NO_HOST else match[2]}", text)
 
 
+def shown_path(path: Path) -> str:
+    """Returns a path as a person is told it: a URI for what stands for one, and short where it is below the current
+    folder."""
+    text, here = named(str(path)), Path.cwd()
+    return str(path.relative_to(here)) if text == str(path) and path.is_relative_to(here) else text
+
+
 def named_data(value: Any) -> Any:
     """Returns plain data with `named` texts."""
     if isinstance(value, Mapping):

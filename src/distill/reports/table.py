@@ -16,6 +16,8 @@ from distill.reports.numbers import NONE, number, percent
 from distill.reports.summary import FEW, ROLES, Summary
 
 _LOG_WIDTH = 120
+_TEACHER_RECALL = "teacher_recall@"
+_SAME = 1e-6  # rounding of a mean over requests
 # What a row shows: its label, the name of the cost, a factor, and digits.
 COST_ROWS = (
     ("kFLOPs/request", "request_flops", 1e-3, 1),
@@ -90,19 +92,32 @@ def notes(summary: Summary) -> list[str]:
         if any(difference.few for difference in summary.differences.values()):
             found.append(f"Where fewer than {FEW} requests count, there are too few for a * or a share of the gap")
         found += _no_gap(summary)
+    found += _tied_teacher(summary)
     role = next((role for role in ("distilled", "model") if role in summary.metrics), "")
     few: dict[int, list[str]] = {}
+    shown = metric_names(summary)
     for name, count in summary.counted.get(role, {}).items():
-        if count < summary.requests and name in summary.metrics[role]:
+        if count < summary.requests and name in summary.metrics[role] and name in shown:
             few.setdefault(count, []).append(name)
     if few:
         listed = "; ".join(f"{', '.join(names)}: {count:,}" for count, names in few.items())
         found.append(f"Of {summary.requests:,} requests, those count in which the order makes a difference: {listed}")
-    if undefined := [name for name in _names(summary) if name not in metric_names(summary)]:
+    if undefined := [name for name in _names(summary) if name not in shown]:
         found.append(f"Not defined on these rows, and left out: {', '.join(undefined)}")
     if summary.cached:
         found.append("seconds*: trained before, taken from the cache")
     return found
+
+
+def _tied_teacher(summary: Summary) -> list[str]:
+    """Says why a teacher does not agree with itself: of candidates with equal scores any may be its best."""
+    own = [value for name, value in summary.metrics.get("teacher", {}).items() if name.startswith(_TEACHER_RECALL)]
+    if not any(value < 1 - _SAME for value in own):
+        return []
+    return [
+        "teacher_recall of the teacher is below 1: it gives candidates of a request equal scores, as it does where the "
+        "encodings know none of their items"
+    ]
 
 
 def _no_gap(summary: Summary) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.jobs.stored.entry import Entry
+from distill.places.mirror import shown_path
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _STEP = 1000.0
@@ -81,8 +82,7 @@ def _runs(entry: Entry) -> str:
     if not entry.runs:
         return "—"
     more = f" and {len(entry.runs) - 1} more" if len(entry.runs) > 1 else ""
-    last, here = Path(entry.runs[-1]), Path.cwd()
-    return f"{last.relative_to(here) if last.is_relative_to(here) else last}{more}"
+    return f"{shown_path(Path(entry.runs[-1]))}{more}"
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
