@@ -8,7 +8,10 @@ from collections import defaultdict
 
 from tools.error_texts import ANY, SOURCE, Message, messages
 
-HEAD = """# Error messages
+HEAD = """---
+search: {boost: 3}
+---
+# Error messages
 
 A message has up to five lines: what is wrong, **where** (a key, column or file of yours), what was **expected**,
 what was **found**, and what to do (**remedy**). Search this page, or the site, for its words; `…` stands for what is
