@@ -48,7 +48,8 @@ def _compositions() -> Iterator[tuple[str, list[str]]]:
     splits = [f"+split@data.adapter.split{BESIDE}{name}={name}" for name in _options("split")]
     yield "config", ["data=parquet", *splits]
     yield from (
-        (name, []) for name in ("prepare", "score", "predict", "export", "evaluate", "select_fields", "cascade")
+        (name, [])
+        for name in ("prepare", "score", "past_vectors", "predict", "export", "evaluate", "select_fields", "cascade")
     )
 
 

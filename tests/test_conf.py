@@ -34,6 +34,7 @@ COMPOSITIONS = [
     ("select_fields", []),
     ("cascade", ["path=a", "teacher_path=b"]),
     ("config", ["data=mind", "data.source=a"]),
+    ("past_vectors", ["signals=a", "out=b"]),
 ]
 IDS = [" ".join([name, *overrides])[:60] for name, overrides in COMPOSITIONS]
 
@@ -83,7 +84,7 @@ def test_every_key_says_what_it_takes_and_is_read(index: int) -> None:
         assert key.startswith("study.params.") or key.rpartition(".")[2] in source, f"nothing reads {key}"
 
 
-@pytest.mark.parametrize("index", slow_except([0, 2, 5, 6, 7, 8], 7, 8), ids=lambda index: IDS[index])
+@pytest.mark.parametrize("index", slow_except([0, 2, 5, 6, 7, 8, 11], 7, 8), ids=lambda index: IDS[index])
 def test_bad_values_are_refused_by_their_key(index: int) -> None:
     """Text for a number, a list for a scalar, a number for a list, NaN: at every key of a config."""
     taken = []
