@@ -140,7 +140,7 @@ KEYS: dict[str, Any] = {
     "vector": _Text | None,
     "task": _Text | None,
     "most": _Count,
-    "delay": Annotated[int, Field(ge=0)] | _Text,
+    "delay": Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[smhdw]$")],
     "field": Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")],
     "scale": Annotated[float, Field(gt=0)],
     "part_rows": _Count | None,

@@ -31,7 +31,6 @@ from distill.jobs.planned_folder import begin
 from distill.places.mirror import named
 from distill.places.staged import pull, push
 from distill.schema import FieldSpec, Kind, Side, dump_schema
-from distill.schema.duration import check_duration
 from distill.signals.provenance import Provenance, check_parts, check_provenance
 
 LOG, ITEMS = Path("log"), Path("items.parquet")
@@ -97,10 +96,6 @@ class _Job:
     def run(self) -> Written:
         cfg = self.cfg
         _check(self.raw, str(cfg.field))
-        try:
-            check_duration(cfg.delay)
-        except ValueError as error:
-            raise ConfigError("This is no delay.", where="delay", expected=str(error), found=str(cfg.delay)) from error
         signals = Path(cfg.signals)
         provenance = check_provenance(signals, self.dataset.fingerprint, ())
         check_parts(signals, provenance)
