@@ -33,7 +33,7 @@ def _check_sweep(resume: str, folder: Path) -> None:
         return
     raise ConfigError(
         "A sweep that goes on needs its folder.",
-        where="hydra.sweep.dir",
+        where="resume",
         expected="the folder of the sweep, with resume=last",
         found=f"resume={resume}, and a folder that is not there: {folder}",
         remedy="Give hydra.sweep.dir=FOLDER resume=last; jobs that ended are only tested again.",
