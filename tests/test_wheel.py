@@ -29,7 +29,6 @@ REQUEST = {
     "past": ["i3", None],
     "words": ["w1"],
     "taste": [0.1, 0.2, 0.3],
-    "felt": [[0.1, 0.2]],
     "age": 30.0,
 }
 CANDIDATES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from distill.encodings import PackedEncodings
 from distill.export import BundleOptions, Trained, write_bundle
 from distill.models.prerankers.base import PreRanker
 from distill.models.prerankers.fitted import FittedPreRanker
-from distill.schema import Schema
+from distill.schema import Schema, Side
 from distill.serving import Bundle
 from tests.export.raw import SCHEMA, draw_log
 from tests.jobs.entry import path_arguments
@@ -88,7 +89,7 @@ class Log:
         table = pq.read_table(self.root / "new.parquet").combine_chunks()
         counts = pc.list_value_length(table["item"]).to_numpy()
         names = [f["column"] if "column" in f else f["name"] for f in SCHEMA["fields"] if f["side"] != "request"]
-        of_request = {f.get("column", f["name"]) for f in SCHEMA["fields"] if f["side"] == "request"}
+        of_request = {f.column for f in self.dataset.schema.side(Side.REQUEST)}
         request = {name: table[name] for name in of_request}
         return request, {name: pc.list_flatten(table[name]) for name in (*names, "bid")}, counts
 
@@ -98,10 +99,11 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
     return write_log(tmp_path_factory.mktemp("kinds"))
 
 
-def write_log(root: Path) -> Log:
-    """Writes and prepares both days."""
+def write_log(root: Path, *more: dict[str, Any]) -> Log:
+    """Writes and prepares both days, with more fields."""
     root.mkdir(exist_ok=True)
-    (root / "schema.yaml").write_text(yaml.safe_dump(SCHEMA))
+    schema = {**SCHEMA, "fields": [*SCHEMA["fields"], *more]}
+    (root / "schema.yaml").write_text(yaml.safe_dump(schema))
     pq.write_table(draw_log(0), root / "first.parquet")
     pq.write_table(draw_log(1, new=True), root / "new.parquet")
     return Log(

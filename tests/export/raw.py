@@ -17,7 +17,6 @@ SCHEMA: dict[str, Any] = {
         {"name": "past", "side": "request", "kind": "sequence", "table": "item", "max_length": 4},
         {"name": "words", "side": "request", "kind": "sequence", "encoding": {"type": "hash", "buckets": 32}},
         {"name": "taste", "side": "request", "kind": "vector", "width": 3},
-        {"name": "felt", "side": "request", "kind": "vectors", "width": 2, "max_length": 3},
         {"name": "age", "side": "request", "kind": "number", "nan": "missing"},
         {"name": "years", "side": "request", "kind": "number", "column": "age", "nan": "missing",
          "encoding": {"type": "autodis", "buckets": 3}},
@@ -40,6 +39,7 @@ SCHEMA: dict[str, Any] = {
     "tasks": [{"name": "click"}, {"name": "buy"}, {"name": "stars", "kind": "value"}],
     "score": {"tasks": {"click": 1.0, "buy": 2.0}, "columns": {"bid": 0.5}},
 }  # fmt: skip
+FELT = {"name": "felt", "side": "request", "kind": "vectors", "width": 2, "max_length": 3}
 LABELS = ("click", "buy", "stars")
 
 

@@ -46,7 +46,6 @@ def test_key_value_file_and_index_hold_the_same_vectors(trained: Trained, bundle
             "past": [["i3"]],
             "words": [[]],
             "taste": [None],
-            "felt": [[[0.5, 1.0]]],
             "age": [30.0],
         },
         1,

@@ -32,7 +32,7 @@ MMR = Rerank(
     type="mmr", trade_off=0.5, quotas=(Quota(column="brand", most=2, window=5), Quota(column="seller", most=3))
 )
 REQUEST: dict[str, Any] = {
-    "user": 3, "city": 2, "past": ["i1"], "words": ["w1"], "taste": [0.1, 0.2, 0.3], "felt": [], "age": 41.0,
+    "user": 3, "city": 2, "past": ["i1"], "words": ["w1"], "taste": [0.1, 0.2, 0.3], "age": 41.0,
 }  # fmt: skip
 ITEMS = [f"i{n}" for n in range(30)]
 COLUMNS: dict[str, Any] = {
