@@ -80,8 +80,9 @@ def test_the_log_file_holds_validations_endings_and_the_table(distilled: Path) -
         assert re.search(rf": {role} +ended after 1 of 1 epochs .*trainer\.max_epochs", log)
         assert re.search(rf": {role} +best: val/click/auc 0\.\d+ .*/best\.ckpt$", log, re.MULTILINE)
     assert re.search(r"^teacher_recall@20_10 +1\.0000", log, re.MULTILINE)
-    warnings = re.findall(r"WARNING: .*", log)
+    warnings = re.findall(r" WARNING [\w.]+: (.*)", log)
     assert warnings
+    assert not any("WARNING" in warning for warning in warnings)
     assert len(warnings) == len(set(warnings))
 
 
