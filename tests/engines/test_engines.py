@@ -91,12 +91,19 @@ def test_in_this_process() -> None:
 @pytest.mark.parametrize(("parts", "left"), [(0, 0), (7, 7), (8, 1), (20, 6), (64, 1), (65, 2), (200, 3 + 1 + 0)])
 def test_merged_results_stay_in_order(parts: int, left: int) -> None:
     """Groups of eight, and groups of these: what is left of 200 is 3 of 64 and one of 8."""
-    merging = Merging(joined)
+    merges = 0
+
+    def counted(results: Sequence[list[int]]) -> list[int]:
+        nonlocal merges
+        merges += 1
+        return joined(results)
+
+    merging = Merging(counted)
     for part in range(parts):
         merging.add([part])
     assert joined(merging.left()) == list(range(parts))
     assert len(merging.left()) == left
-    assert len(merging.started) == parts // 8 + parts // 64
+    assert merges == parts // 8 + parts // 64
 
 
 def test_what_is_sent_is_merged_before() -> None:

@@ -10,15 +10,13 @@ GROUP = 8
 
 
 class Merging:
-    """Merges references to results of parts that follow one another; their order stays.
+    """Merges references to results of parts that follow one another; their order stays. What was merged is let go.
 
     Args:
         merge: Starts merging results, and returns a reference to what will come of it.
     """
 
     def __init__(self, merge: Callable[[Sequence[Any]], Any]) -> None:
-        self.started: list[Any] = []
-        """References to merged results."""
         self._merge = merge
         self._levels: list[list[Any]] = []
 
@@ -29,9 +27,8 @@ class Merging:
         own = self._levels[level]
         own.append(reference)
         if len(own) == GROUP:
-            self.started.append(self._merge(own))
             self._levels[level] = []
-            self.add(self.started[-1], level + 1)
+            self.add(self._merge(own), level + 1)
 
     def left(self) -> list[Any]:
         """Returns what is not merged, in order: what was merged more often came before."""

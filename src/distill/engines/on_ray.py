@@ -86,7 +86,7 @@ class RayEngine:
             for reference in merging.left():
                 yield self._got(reference)
         finally:
-            give_up(self._ray, merging.started, 0)
+            give_up(self._ray, merging.left(), 0)
 
     def portions(self, parts: Sequence[_Part]) -> list[Sequence[_Part]]:
         """Gives each part a task of its own."""
