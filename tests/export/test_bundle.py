@@ -75,7 +75,7 @@ def test_every_model_scores_raw_rows_as_the_checkpoint_scores_prepared_ones(
     trained = log.trained(name, *([] if sequence is None else [sequence]))
     bundle = write_bundle(trained, tmp_path / "bundle", ONNX_ALONE)
     check_raw_rows(log, trained, bundle)
-    assert bundle.manifest.difference <= 1e-5
+    assert bundle.manifest.difference <= (1e-4 if name == LOSES_DIGITS else 1e-5)
 
 
 def test_what_the_checkpoint_loses_in_float32_a_bundle_may_lose_too(
@@ -86,6 +86,7 @@ def test_what_the_checkpoint_loses_in_float32_a_bundle_may_lose_too(
     trained = log.trained(LOSES_DIGITS)
     bundle = write_bundle(trained, tmp_path / "bundle", ONNX_ALONE)
     assert "the checkpoint itself loses digits" in caplog.text
+    assert "Do not serve it" not in caplog.text
     assert 1e-5 < bundle.manifest.difference < 1e-4
     _, wanted, allowed = golden_inputs(bundle)
     assert np.median(allowed) == pytest.approx(1e-5)
