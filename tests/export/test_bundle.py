@@ -25,7 +25,7 @@ from distill.models.score import RankingScore
 from distill.sealed import read_sealed, write_sealed
 from distill.serving import Bundle
 from distill.serving.program import RunningProgram
-from distill.serving.proof import check_golden, golden_inputs
+from distill.serving.proof import COUNT, ROUNDING, SCORES, check_golden, golden_bounds, golden_inputs
 from tests.export.conftest import Log
 from tests.marks import slow_except
 from tests.models.listing import MODELS
@@ -97,6 +97,14 @@ def test_what_the_checkpoint_loses_in_float32_a_bundle_may_lose_too(
     with pytest.raises(DataError, match=f"candidate {row}, task click") as raised:
         check_golden(Bundle.assembled(moved, bundle.manifest))
     assert "within 1e-05" in str(raised.value)
+
+
+def test_no_candidate_may_differ_by_more_than_a_thousandth() -> None:
+    lost = [0.0, 1e-5, 1.0, float("nan")]
+    scores = pa.array([[{"click": 0.0, ROUNDING: one} for one in lost]])
+    allowed = golden_bounds(pa.table({COUNT: [len(lost)], SCORES: scores}))
+    np.testing.assert_allclose(allowed, [1e-5, 4e-5, 1e-3, 1e-5], rtol=1e-6)
+    np.testing.assert_allclose(golden_bounds(pa.table({COUNT: [2]})), [1e-5, 1e-5])
 
 
 def rewrite_logit(path: Path, row: int, logit: float) -> None:

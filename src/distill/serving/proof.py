@@ -86,7 +86,7 @@ def check_golden(bundle: Provable) -> float:
     candidates = _fields(table, CANDIDATES)
     wanted = _wanted(table, bundle)
     everything = bundle.score_batch(_fields(table, REQUEST), candidates, counts)
-    allowed = _allowed(table)
+    allowed = golden_bounds(table)
     worst = _difference(everything.logits, wanted, allowed, bundle, "all together")
     _check_ranking(everything.ranking_score, table, bundle)
     if bundle.manifest.rerank is not None:
@@ -104,7 +104,7 @@ def check_golden(bundle: Provable) -> float:
 def _check_ranking(found: Float32, table: pa.Table, bundle: Provable) -> None:
     """Compares the ranking score, which sums up the logits by the powers of the tasks."""
     wanted = _fields(table, SCORES)[RANKING_SCORE].to_numpy()
-    bound = _score_bound(wanted, _allowed(table), bundle.schema)
+    bound = _score_bound(wanted, golden_bounds(table), bundle.schema)
     is_near = np.abs(found - wanted) <= bound
     if not is_near.all():
         row = int(np.argmin(is_near))
@@ -128,7 +128,7 @@ def _check_order(bundle: Provable, rerank: Rerank, scores: Scores, table: pa.Tab
     found = _fields(table, SCORES)
     if PLACE not in found:
         raise DataError("Golden requests have no order after re-ranking.", where=str(bundle.root / GOLDEN))
-    columns, first = _fields(table, CANDIDATES), 0
+    columns, allowed, first = _fields(table, CANDIDATES), golden_bounds(table), 0
     for number, count in enumerate(table[COUNT].to_pylist()):
         rows = np.arange(first, first + count)
         own, given = scores.take(rows), {name: values.slice(first, count) for name, values in columns.items()}
@@ -138,7 +138,7 @@ def _check_order(bundle: Provable, rerank: Rerank, scores: Scores, table: pa.Tab
         if count == 0 or np.array_equal(bundle.best(own, count, given), wanted):
             continue
         limits = limits_of(rerank, bundle.encoder.columns(given, rerank.columns, count))
-        bound = _score_bound(own.ranking_score, _allowed(table)[rows], bundle.schema)
+        bound = _score_bound(own.ranking_score, allowed[rows], bundle.schema)
         wrong = first_wrong_place(criterion(own, rerank, count), own.ranking_score, bound, wanted, rerank, limits)
         if not np.array_equal(places[wanted], np.arange(count)) or wrong is not None:
             raise DataError(
@@ -202,7 +202,7 @@ def golden_inputs(bundle: Provable) -> tuple[dict[str, npt.NDArray[Any]], npt.ND
     """Returns the golden requests encoded, as programs take them, their logits `[N, K]`, and by how much those of a
     candidate may differ `[N]`."""
     table = _read(bundle.root / GOLDEN)
-    return bundle.encode(*_requests(table)), _wanted(table, bundle), _allowed(table)
+    return bundle.encode(*_requests(table)), _wanted(table, bundle), golden_bounds(table)
 
 
 def _requests(table: pa.Table) -> tuple[dict[str, Any], dict[str, Any], Int64]:
@@ -233,8 +233,8 @@ def _wanted(table: pa.Table, bundle: Provable) -> npt.NDArray[np.float32]:
     return np.stack([scores[task].to_numpy() for task in bundle.schema.task_names], axis=1)
 
 
-def _allowed(table: pa.Table) -> Float64:
-    """By how much the logits of each candidate may differ `[N]`."""
+def golden_bounds(table: pa.Table) -> Float64:
+    """Returns by how much the logits of each candidate of golden requests may differ `[N]`."""
     least = np.full(int(table[COUNT].to_numpy().sum()), TOLERANCE)
     scores = _fields(table, SCORES)
     if ROUNDING not in scores:

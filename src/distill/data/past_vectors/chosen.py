@@ -46,11 +46,11 @@ def read_chosen(dataset: Dataset, signals: Path, vector: str, task: str | None) 
     Args:
         dataset: It.
         signals: Folder of signals of it, with hidden vectors.
-        vector: Name of the hidden vector.
+        vector: Name of a hidden vector that they hold.
         task: Whose positives; None for the exposed ones.
 
     Raises:
-        ConfigError: The signals have no such vector, or the dataset no such task.
+        ConfigError: The dataset has no such task.
         SignalError: The signals are damaged, or lie not beside the dataset.
         DataError: A part file is damaged.
     """
@@ -63,14 +63,6 @@ def read_chosen(dataset: Dataset, signals: Path, vector: str, task: str | None) 
         if not dataset.manifest.splits.get(split):
             continue
         sidecar = open_sidecar(dataset, (), split, signals)
-        if vector not in sidecar.hidden:
-            raise ConfigError(
-                "The signals hold no such hidden vector.",
-                where="vector",
-                expected=", ".join(sidecar.hidden) or f"one that is there: {signals} was written without any",
-                found=vector,
-                remedy=f"Score the data with hidden=[{vector}].",
-            )
         for part, said in zip(dataset.parts(split), sidecar.files, strict=True):
             file = dataset.open(part)
             for group in range(file.num_row_groups):
