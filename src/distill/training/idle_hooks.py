@@ -41,8 +41,13 @@ def leave_out_idle_hooks(trainer: pl.Trainer, module: pl.LightningModule) -> Non
 
 def _leave_out(owner: object, base: type, hooks: tuple[str, ...]) -> None:
     for hook in hooks:
-        if getattr(type(owner), hook) is getattr(base, hook):
+        if not gives(owner, base, hook):
             setattr(owner, hook, None)
+
+
+def gives(owner: object, base: type, hook: str) -> bool:
+    """Says whether an object's class has a hook of its own, other than that of the base class."""
+    return getattr(type(owner), hook) is not getattr(base, hook)
 
 
 class QuietProfiler(PassThroughProfiler):

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from distill.batch import Batch, FeatureBlock, LossReport, RankerOutput, TeacherSignals
 from distill.data.stream import PlacedBatch
+from distill.errors import ConfigError
 from distill.features import ServingProjection, TableGroups
 from distill.losses import CompositeLoss, LossInputs
 from distill.metrics import MetricState, MetricSuite, ScoredRows, rows_of_batch, teacher_rows
@@ -126,13 +127,29 @@ class RankingModule(pl.LightningModule):
                 loss.reduce_denominators = mean_over_ranks
 
     def on_train_start(self) -> None:
-        """Looks what learns and what does not."""
+        """Looks what learns and what does not.
+
+        Raises:
+            ConfigError: Lightning is to clip gradients, which it cannot do to those of touched rows.
+        """
+        if self.trainer.gradient_clip_val and table_parameters(self):
+            raise ConfigError(
+                "Lightning cannot clip the gradients of embedding tables, which have their touched rows alone.",
+                where="trainer.gradient_clip_val",
+                found=str(self.trainer.gradient_clip_val),
+                remedy="Leave it out and set optimizer.clip_norm, the norm of the dense gradients.",
+            )
         teacher = self.signals if self.signals is not None and self.signals.learns else None
         apart = [part for part in (teacher, self.loss.adapter) if part is not None]
         nodes = Nodes.of(self.trainer.num_nodes, self.trainer.node_rank, self.device)
         if nodes is not None and self.trainer.is_global_zero:
             _log.info("Touched rows are exchanged between the ranks of each node first.")
         self._finish = FinishedGradients(self, apart, self._optimizer_factory.clip_norm, nodes)
+
+    @property
+    def takes_whole_steps(self) -> bool:
+        """Whether `training_step` does all of a step, the update included."""
+        return False
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the loss of a batch; callbacks find its terms in `last_report`."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -49,6 +49,8 @@ class StopOnNonFinite(pl.Callback):
     Attributes:
         kept: Steps that are to be looked at.
     """
+
+    plain_steps: ClassVar[str] = "called"
 
     def __init__(self, directory: str, role: str, every: int = 0) -> None:
         self.directory = Path(directory)

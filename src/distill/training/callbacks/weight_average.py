@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -37,6 +37,8 @@ class WeightAverage(pl.Callback):
     Reference: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; the form with a
     decay: Tarvainen and Valpola, "Mean teachers are better role models", 2017, arXiv:1703.01780, eq. 2.
     """
+
+    plain_steps: ClassVar[str] = "called"
 
     def __init__(self, decay: float) -> None:
         self.decay = decay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -29,8 +29,15 @@ class CapturedModule(RankingModule):
     then. Batches are padded before they are sent to the device.
     """
 
+    plain_steps: ClassVar[str] = "called"  # what is overridden below does nothing where steps are captured
+
     _recorder: Recorder | None = None
     _steps: StaticSteps | None = None
+
+    @property
+    def takes_whole_steps(self) -> bool:
+        """Whether steps are captured."""
+        return self._recorder is not None
 
     def on_train_start(self) -> None:
         """Looks whether steps can be captured."""
