@@ -123,3 +123,13 @@ def test_a_step_on_a_packed_batch_is_the_same_step() -> None:
         ready = [stepper.prepare(batch_of(True, seed)) for seed in range(3)]
         losses.append([stepper.step(moved(batch) if pack else batch) for batch in ready])
     assert torch.equal(torch.stack(losses[0]), torch.stack(losses[1]))
+
+
+def test_a_batch_may_be_packed_before_it_is_sent() -> None:
+    meta, transfer = torch.device("meta"), BatchTransfer()
+    ready = Stepper(module_of("two_tower")).prepare(batch_of(True))
+    packed = transfer.packed(ready, meta)
+    assert isinstance(packed, PackedBatch)
+    assert transfer.packed(ready, CPU) is ready
+    shapes = [[(t.shape, t.dtype, t.device.type) for t in transfer(b, meta).tensors()] for b in (packed, ready)]
+    assert shapes[0] == shapes[1]

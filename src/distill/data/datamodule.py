@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,7 @@ from distill.batch import Batch
 from distill.checks import require_integer
 from distill.data.dataset import load_dataset
 from distill.data.format import SPLITS, Dataset, Split
+from distill.data.packed import PackedBatch
 from distill.data.stream import (
     BatchLoader,
     EpochPlan,
@@ -189,6 +190,7 @@ class RankingDataModule(LightningDataModule):
             done.completed = max(done.completed, len(loader))
         self._resumed_at_end = self._restore(loader)
         self._waited = self.data_wait
+        loader.work = partial(self._work, trainer)
         self._training = TrainingLoader(loader, trainer)
         return self._training
 
@@ -217,9 +219,30 @@ class RankingDataModule(LightningDataModule):
         if trainer is None or trainer.state.fn == TrainerFn.FITTING:
             self._restored = dict(state_dict)
 
-    def transfer_batch_to_device(self, batch: Batch | PlacedBatch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(
+        self, batch: Batch | PlacedBatch | PackedBatch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
         """Copies a batch to the device without waiting for the copy; see `BatchTransfer`."""
         return self._transfer(batch, device)
+
+    def _work(self, trainer: Trainer, start: int) -> Callable[[Batch | PlacedBatch, int], Any] | None:
+        """Returns what a module does to a batch ahead of its step, by its place in the epoch; a batch whose step comes
+        with others' is left to the step.
+
+        Args:
+            trainer: Of the module.
+            start: Place of the batch of the trainer's next step.
+        """
+        ready = getattr(trainer.lightning_module, "ready_on_host", None)
+        if ready is None or _setting(trainer, "accumulate_grad_batches") != 1:
+            return None
+        before, device = trainer.global_step - start, trainer.strategy.root_device
+
+        def made(batch: Batch | PlacedBatch, place: int) -> Any:
+            found = ready(batch, before + place)
+            return self._transfer.packed(found, device) if isinstance(found, Batch) and found.is_ready else found
+
+        return made
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer

@@ -23,7 +23,12 @@ class BatchTransfer:
     def __init__(self) -> None:
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
-    def __call__(self, batch: Batch | PlacedBatch, device: torch.device) -> Batch:
+    @staticmethod
+    def packed(batch: Batch, device: torch.device) -> Batch | PackedBatch:
+        """Returns a batch of the host as it is sent to a device, on any thread, before it is sent."""
+        return batch if device.type == "cpu" else PackedBatch.of(batch, pin_memory=device.type == "cuda")
+
+    def __call__(self, batch: Batch | PlacedBatch | PackedBatch, device: torch.device) -> Batch:
         """Returns the batch on a device, but for fields that only the host reads.
 
         Raises:
@@ -31,9 +36,10 @@ class BatchTransfer:
         """
         if isinstance(batch, PlacedBatch):
             return self._beside(partial(_gathered, batch, device), device)
-        if device.type == "cpu":
-            return batch
-        return self._beside(partial(_copied, batch, device), device)
+        packed = batch if isinstance(batch, PackedBatch) else self.packed(batch, device)
+        if isinstance(packed, Batch):
+            return packed
+        return self._beside(partial(_copied, packed, device), device)
 
     def _beside(self, make: Callable[[], tuple[Batch, Iterable[Tensor]]], device: torch.device) -> Batch:
         """Makes a batch on the other stream of a GPU, for whose end the present one waits."""
@@ -51,8 +57,7 @@ class BatchTransfer:
         return batch
 
 
-def _copied(batch: Batch, device: torch.device) -> tuple[Batch, Iterable[Tensor]]:
-    packed = PackedBatch.of(batch, pin_memory=device.type == "cuda")
+def _copied(packed: PackedBatch, device: torch.device) -> tuple[Batch, Iterable[Tensor]]:
     moved = packed.to(device, non_blocking=device.type == "cuda").widened()
     return moved.unpack(), moved.buffers.values()
 

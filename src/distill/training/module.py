@@ -164,8 +164,9 @@ class RankingModule(pl.LightningModule):
         """Returns a batch where the model is as a step takes it, and the loss of a teacher that learns in the step."""
         if batch.is_ready:
             return batch, None
-        signals, taught = self._heard(batch)
-        return self._ready(replace(batch, signals=signals)), taught
+        step = self.global_step
+        signals, taught = self._heard(batch, step)
+        return self._ready(replace(batch, signals=signals), step), taught
 
     def report_of(self, batch: Batch, step: int) -> LossReport:
         """Returns the loss, with gradient, of a batch that is ready."""
@@ -182,14 +183,18 @@ class RankingModule(pl.LightningModule):
     def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
         """Makes a training batch ready on the host, where sizes that depend on values cost nothing; one that is
         gathered on the device, or whose signals come from a model that runs in the step, is made ready there."""
+        if not isinstance(batch, Batch) or batch.is_ready:
+            return batch
+        return self.ready_on_host(batch, self.global_step) if self.trainer.training else batch.measured()
+
+    def ready_on_host(self, batch: Batch | PlacedBatch, step: int) -> Batch | PlacedBatch:
+        """Makes a training batch ready for a step as far as the host can: on any thread, and before the step."""
         if isinstance(batch, PlacedBatch):
             return batch
-        if not self.trainer.training:
-            return batch.measured()
         if self._hears and self.signals is not None and self.signals.model is not None:
             return replace(batch, request=batch.request.measured())  # candidates may yet be left out
-        signals, _ = self._heard(batch)
-        ready = self._ready(replace(batch, signals=signals))
+        signals, _ = self._heard(batch, step)
+        ready = self._ready(replace(batch, signals=signals), step)
         read = {name for term in self.loss.named_terms().values() for name in term.reads}
         return replace(ready.measured(), on_host=tuple(name for name in _OF_HOST if name not in read))
 
@@ -208,25 +213,25 @@ class RankingModule(pl.LightningModule):
     def _hears(self) -> bool:
         return self.loss.needs_signals or self.sampling.needs_signals
 
-    def _heard(self, batch: Batch) -> tuple[TeacherSignals | None, LossReport | None]:
+    def _heard(self, batch: Batch, step: int) -> tuple[TeacherSignals | None, LossReport | None]:
         """Returns the teacher's signals, and its own loss if it learns in the same step."""
         if self.signals is None or not self._hears:
             return None, None
-        return self.signals.learn(batch, lambda: self._wanted(batch), self.global_step, self._wants_hidden)
+        return self.signals.learn(batch, lambda: self._wanted(batch, step), step, self._wants_hidden)
 
-    def _wanted(self, batch: Batch) -> Tensor:
+    def _wanted(self, batch: Batch, step: int) -> Tensor:
         """Says which candidates the teacher's signals are wanted of `[N]` bool."""
-        return batch.weight > 0 if self.sampling.needs_signals else self.loss.listens_to(batch, self.global_step)
+        return batch.weight > 0 if self.sampling.needs_signals else self.loss.listens_to(batch, step)
 
-    def _ready(self, batch: Batch) -> Batch:
+    def _ready(self, batch: Batch, step: int) -> Batch:
         """Applies the sample rules, and leaves out candidates that neither a loss term acts on nor the model itself
         needs, such as unlabelled ones without a teacher: a model scores each candidate for itself, so they would be
         scored for nothing. They stay where the host would wait to know them."""
-        batch = replace(batch.sampled(self.sampling(batch, self.global_step)), is_ready=True)
+        batch = replace(batch.sampled(self.sampling(batch, step)), is_ready=True)
         batch = self._told_of_added(batch)
         if not can_look(batch.weight):
             return batch
-        wanted = self.loss.acts_on(batch, batch.signals, self.global_step) | rows_in_training(self.model, batch)
+        wanted = self.loss.acts_on(batch, batch.signals, step) | rows_in_training(self.model, batch)
         rows = wanted.nonzero().flatten()
         return batch if rows.shape[0] == batch.num_candidates else batch.select(rows)
 

@@ -3,6 +3,7 @@ import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -167,3 +168,41 @@ def test_flat_batches_are_exactly_full(tmp_path: Path) -> None:
     reader = SplitReader.open(dataset, dataset.schema, "train")
     plan = plan_epoch(reader.index, replace(ORDER, batch_candidates=8, shuffle_buffer=32, num_shards=1), 0)
     assert [batch.num_candidates for batch in BatchLoader(reader, plan)] == [8] * 8
+
+
+@pytest.mark.parametrize(("ahead", "workers"), [(False, 1), (True, 1), (True, 3)])
+@pytest.mark.parametrize("start", [0, 2])
+def test_work_is_done_ahead_by_place(reader: SplitReader, ahead: bool, workers: int, start: int) -> None:
+    loader = BatchLoader(reader, plan_epoch(reader.index, ORDER, 0), ahead=ahead, workers=workers)
+    plain = run(loader, start)
+    begun, seen = list[int](), set[str]()
+
+    def begin(first: int) -> Any:
+        begun.append(first)
+
+        def work(batch: Any, place: int) -> Any:
+            seen.add(threading.current_thread().name)
+            return place, batch.row.tolist()
+
+        return work
+
+    loader.work = begin
+    loader.position = start
+    assert list(loader) == [*enumerate(plain, start)]
+    assert begun == [start]
+    assert (threading.current_thread().name in seen) == (not ahead)
+
+
+def test_an_error_of_the_work_comes_in_its_turn(reader: SplitReader) -> None:
+    loader = BatchLoader(reader, plan_epoch(reader.index, ORDER, 0), workers=3)
+
+    def work(batch: Any, place: int) -> Any:
+        if place == 2:
+            raise ConfigError("of the third")
+        return place
+
+    loader.work = lambda first: work
+    found = []
+    with pytest.raises(ConfigError, match="of the third"):
+        found += [place for place in loader if found.append(place) is None]
+    assert found == [0, 1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from functools import partial
@@ -21,6 +21,8 @@ from distill.errors import ConfigError
 PREFETCHED_BATCHES = 8
 
 AnyBatch = Batch | PlacedBatch
+Work = Callable[[AnyBatch, int], Any]
+"""What is done to a batch of the epoch, by its place, on the thread that made it."""
 
 
 class BatchLoader:
@@ -37,7 +39,12 @@ class BatchLoader:
         world_size: Number of processes that share the epoch.
         ahead: Whether to read on background threads.
         workers: How many of them read blocks and gather batches; batches and their order are the same for any number.
+
+    Attributes:
+        work: Asked at the start of an iteration, with its first step, for what is done to each batch; None: nothing.
     """
+
+    work: Callable[[int], Work | None] | None = None
 
     def __init__(
         self,
@@ -83,7 +90,8 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Any]:
         self._position, self._start = self._start, 0
-        batches = self._produce(self._position)
+        work = None if self.work is None else self.work(self._position)
+        batches = self._produce(self._position, work)
         if self._ahead:
             batches = prefetch(batches, PREFETCHED_BATCHES)
         with closing(batches):
@@ -96,21 +104,22 @@ class BatchLoader:
                 self._position += 1
                 yield batch
 
-    def _produce(self, start: int) -> Generator[AnyBatch, None, None]:
+    def _produce(self, start: int, work: Work | None) -> Generator[Any, None, None]:
         """Reads and gathers; with one worker this thread gathers while the worker reads."""
         threads = ThreadPoolExecutor(self._workers, "distill-reader") if self._ahead else nullcontext()
-        with threads as pool, closing(self._steps(start, pool)) as steps:
+        with threads as pool, closing(self._steps(start, pool, work)) as steps:
             made = in_order(steps, pool if self._workers > 1 else None, self._workers)
             with closing(made):
                 yield from made
 
-    def _steps(self, start: int, pool: Executor | None) -> Generator[Task[AnyBatch], None, None]:
+    def _steps(self, start: int, pool: Executor | None, work: Work | None) -> Generator[Task[Any], None, None]:
         """Yields what makes the batch of each step."""
         blocks_ahead = max(1, self._workers // 2)
         streams = [self._reader.tasks(self.plan, shard, start, pool, blocks_ahead) for shard in self._shards]
         try:
-            for _ in range(start, len(self)):
-                yield partial(_joined, [next(stream, self._pad) for stream in streams])
+            for place in range(start, len(self)):
+                joined = partial(_joined, [next(stream, self._pad) for stream in streams])
+                yield joined if work is None else partial(_worked, work, joined, place)
         finally:
             for stream in streams:
                 stream.close()
@@ -119,6 +128,10 @@ class BatchLoader:
         if self._padding is None:
             self._padding = self._reader.padding()
         return self._padding
+
+
+def _worked(work: Work, made: Task[AnyBatch], place: int) -> Any:
+    return work(made(), place)
 
 
 def _joined(parts: list[Task[AnyBatch]]) -> AnyBatch:

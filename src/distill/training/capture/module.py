@@ -53,10 +53,10 @@ class CapturedModule(RankingModule):
         super().on_train_end()
         self._recorder = self._steps = None
 
-    def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
-        """Makes a batch ready on the host, and pads it there."""
-        ready = super().on_before_batch_transfer(batch, dataloader_idx)
-        pads = self._recorder is not None and self.trainer.training
+    def ready_on_host(self, batch: Batch | PlacedBatch, step: int) -> Batch | PlacedBatch:
+        """Makes a batch ready, and pads it."""
+        ready = super().ready_on_host(batch, step)
+        pads = self._recorder is not None
         return padded(ready) if pads and isinstance(ready, Batch) and ready.is_ready else ready
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
