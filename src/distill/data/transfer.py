@@ -26,7 +26,10 @@ class BatchTransfer:
     @staticmethod
     def packed(batch: Batch, device: torch.device) -> Batch | PackedBatch:
         """Returns a batch of the host as it is sent to a device, on any thread, before it is sent."""
-        return batch if device.type == "cpu" else PackedBatch.of(batch, pin_memory=device.type == "cuda")
+        if device.type != "cuda":
+            return batch if device.type == "cpu" else PackedBatch.of(batch)
+        with torch.cuda.device(device):  # another thread begins with the first one
+            return PackedBatch.of(batch, pin_memory=True)
 
     def __call__(self, batch: Batch | PlacedBatch | PackedBatch, device: torch.device) -> Batch:
         """Returns the batch on a device, but for fields that only the host reads.
