@@ -64,7 +64,7 @@ def fit_callbacks(
         MetricHistory(str(log_dir / role)),
         RandomState(),
         *([KeptGradients()] if int(cfg.trainer.accumulate_grad_batches) > 1 else []),
-        CheckpointOnInterrupt(str(folder), continuation()),
+        CheckpointOnInterrupt(str(folder), continuation(), int(cfg.trainer.log_every_n_steps)),
         DataWait(),
         Validated(),
         Learning(monitor),

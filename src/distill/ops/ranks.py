@@ -38,7 +38,7 @@ def agree(value: bool) -> bool:
 
 def any_rank(value: bool, device: torch.device) -> bool:
     """Returns whether `value` holds on any rank; `device` is where the ranks exchange it."""
-    if not _is_joined():
+    if world_size() == 1:
         return value
     flag = torch.tensor([int(value)], device=device)
     dist.all_reduce(flag, dist.ReduceOp.MAX)

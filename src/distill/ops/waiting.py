@@ -19,7 +19,12 @@ _looks_are_free = True
 
 def can_look(values: Tensor) -> bool:
     """Says whether the host may ask for numbers of a tensor without waiting: on a CPU."""
-    return _looks_are_free and values.device.type == "cpu"
+    return can_look_on(values.device)
+
+
+def can_look_on(device: torch.device) -> bool:
+    """Says whether the host may ask for numbers on a device without waiting."""
+    return _looks_are_free and device.type == "cpu"
 
 
 @contextmanager

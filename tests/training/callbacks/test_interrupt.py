@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from distill.training.callbacks import CheckpointOnInterrupt, PlainSigterm
+from distill.ops.ranks import any_rank
+from distill.ops.waiting import as_on_a_device
+from distill.training.callbacks import CheckpointOnInterrupt, PlainSigterm, interrupt
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 
 STEPS = 6
@@ -117,3 +121,29 @@ def test_sigterm_during_a_test_is_not_lightnings(tmp_path: Path) -> None:
     with pytest.raises(InterruptedError):
         trainer(tmp_path, PlainSigterm()).test(model, DataLoader(torch.ones(2, 1)), verbose=False)
     assert_mine()
+
+
+@pytest.mark.parametrize(("ranks", "on_device", "agreed"), [(1, True, 6), (2, False, 6), (2, True, 3)])
+def test_ranks_agree_where_that_does_not_wait_or_a_step_is_logged(
+    ranks: int, on_device: bool, agreed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def any_rank(value: bool, device: torch.device) -> bool:
+        asked.append(value)
+        return value
+
+    monkeypatch.setattr(interrupt, "any_rank", any_rank)
+    callback, module = CheckpointOnInterrupt(str(tmp_path), "resume=last", 2), Model()
+    with as_on_a_device() if on_device else nullcontext():
+        for step in range(1, STEPS + 1):
+            there = SimpleNamespace(world_size=ranks, global_step=step)
+            callback.on_train_batch_end(there, module, None, None, step - 1)  # type: ignore[arg-type]
+    assert len(asked) == agreed
+
+
+def test_one_process_alone_asks_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    assert any_rank(True, torch.device("meta"))
+    assert not any_rank(False, torch.device("meta"))

@@ -11,29 +11,34 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 
 from distill.ops.ranks import any_rank
+from distill.ops.waiting import can_look_on
 
 _log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_MOST_STEPS = 50
 
 
 class CheckpointOnInterrupt(pl.Callback):
     """Ends a run on Ctrl-C or SIGTERM after the step at hand, leaving `last.ckpt`, and says how to go on.
 
-    With several processes the signal may reach one of them, or each at another moment: they agree at the end of a step.
-    A validation is finished first. A second signal does what it would have done without this callback: it ends the
+    With several processes the signal may reach one of them, or each at another moment: they agree at the end of a step;
+    where that waits for a device, at the end of one that is logged, every 50 steps at least. A validation is finished
+    first. A second signal does what it would have done without this callback: it ends the
     process at once, and the checkpoint before it stays. Lightning's own SIGTERM handler, which calls a collective
     within the handler, is replaced; its SIGUSR1 handler (requeueing under Slurm) is left alone.
 
     Args:
         directory: Where the checkpoint is written.
         hint: A sentence with the command that resumes.
+        every: Steps from one agreement to the next, where it waits for a device; 0 for the most.
     """
 
     plain_steps: ClassVar[str] = "called"
 
-    def __init__(self, directory: str, hint: str) -> None:
+    def __init__(self, directory: str, hint: str, every: int = 0) -> None:
         self.directory = Path(directory)
         self.hint = hint
+        self.every = min(every or _MOST_STEPS, _MOST_STEPS)
         self._asked = False
         self._telling: threading.Thread | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -57,7 +62,9 @@ class CheckpointOnInterrupt(pl.Callback):
         Raises:
             KeyboardInterrupt: It was.
         """
-        self._stop_if_asked(trainer, pl_module)
+        waits = trainer.world_size > 1 and not can_look_on(pl_module.device)
+        if not waits or trainer.global_step % self.every == 0:
+            self._stop_if_asked(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops if a process was asked to during the last validation, and gives the signals back.
