@@ -9,9 +9,11 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 
+from distill.ops.waiting import as_on_a_device
 from distill.training.plain_steps import PlainSteps
 from tests.jobs.entry import run_dirs, tiny_arguments, train
 from tests.jobs.run_state import checkpoint_state, difference, history, summary_state
+from tests.no_sync import waits
 
 _SETTINGS = (
     "trainer.max_epochs=2",
@@ -111,3 +113,18 @@ def test_gradients_are_clipped_by_the_optimizers_option(tmp_path: Path, capsys: 
     assert "trainer.gradient_clip_val" in error
     assert "optimizer.clip_norm" in error
     assert "Traceback" not in error
+
+
+def test_they_do_not_wait_for_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, found, steps = PlainSteps._take, list[str](), list[int]()
+
+    def watched(loop: Any, fetcher: Any) -> None:
+        with as_on_a_device(), waits() as places:
+            take(loop, fetcher)
+        found.extend(places)
+        steps.append(loop.global_step)
+
+    monkeypatch.setattr(PlainSteps, "_take", watched)
+    train(*_arguments(tmp_path, "run", "trainer.max_epochs=1"))
+    assert steps
+    assert found == []
