@@ -70,6 +70,7 @@ def measure_reader(
         plan = plan_epoch(reader.index, StreamOrder(batch_candidates, shuffle_buffer, 1, 0, shuffle), 0)
         return lambda: sum(batch.num_candidates for batch in BatchLoader(used, plan, ahead=ahead, workers=workers))
 
+    held = ResidentReader.of(reader, on_device=False)
     ways = {
         "pyarrow": lambda: read_with_pyarrow(dataset, split, reader.layout.columns, rows),
         "shuffled": ours(True, True),
@@ -77,7 +78,8 @@ def measure_reader(
         "in order": ours(False, True),
         "shuffled without checks": ours(True, True, checked=False),
         f"shuffled with {_WORKERS} workers": ours(True, True, workers=_WORKERS),
-        "shuffled in memory": way(ResidentReader.of(reader, on_device=False)),
+        "shuffled in memory": way(held),
+        f"shuffled in memory with {_WORKERS} workers": way(held, workers=_WORKERS),
     }
     seconds = interleave({name: _seconds(way, candidates) for name, way in ways.items()}, repeats)
     prefix = f"reader/{dataset.schema.name}"

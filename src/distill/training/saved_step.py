@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from distill.batch import Batch, FeatureBlock, Ragged, TeacherSignals, TensorStruct
 from distill.errors import DataError
 
 
 def to_plain(value: Any) -> Any:
-    """Turns a batch or signals into nested dicts of tensors, which load with `weights_only`."""
+    """Turns a batch or signals into nested dicts of tensors, which load with `weights_only`; without what lies around
+    them in memory, which a file would hold too."""
     if isinstance(value, TensorStruct):
         return {name: to_plain(item) for name, item in vars(value).items()}
     if isinstance(value, dict):
         return {name: to_plain(item) for name, item in value.items()}
-    return value
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def read_batch(saved: Any, path: Path) -> Batch:

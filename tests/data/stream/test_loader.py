@@ -193,8 +193,9 @@ def test_work_is_done_ahead_by_place(reader: SplitReader, ahead: bool, workers: 
     assert (threading.current_thread().name in seen) == (not ahead)
 
 
-def test_an_error_of_the_work_comes_in_its_turn(reader: SplitReader) -> None:
-    loader = BatchLoader(reader, plan_epoch(reader.index, ORDER, 0), workers=3)
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_an_error_of_the_work_comes_in_its_turn(reader: SplitReader, num_shards: int) -> None:
+    loader = BatchLoader(reader, plan_epoch(reader.index, replace(ORDER, num_shards=num_shards), 0), workers=3)
 
     def work(batch: Any, place: int) -> Any:
         if place == 2:

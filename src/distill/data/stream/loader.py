@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from distill.batch import Batch
+from distill.data.stream.apart import Group
 from distill.data.stream.collate import concat_batches
 from distill.data.stream.in_order import Task, in_order
 from distill.data.stream.plan import EpochPlan
@@ -110,31 +112,56 @@ class BatchLoader:
         with threads as pool, closing(self._steps(start, pool, work)) as steps:
             made = in_order(steps, pool if self._workers > 1 else None, self._workers)
             with closing(made):
-                yield from made
+                for batches in made:
+                    for batch in batches:
+                        if isinstance(batch, _Failed):
+                            raise batch.error
+                        yield batch
 
-    def _steps(self, start: int, pool: Executor | None, work: Work | None) -> Generator[Task[Any], None, None]:
-        """Yields what makes the batch of each step."""
-        blocks_ahead = max(1, self._workers // 2)
-        streams = [self._reader.tasks(self.plan, shard, start, pool, blocks_ahead) for shard in self._shards]
+    def _steps(self, start: int, pool: Executor | None, work: Work | None) -> Generator[Task[list[Any]], None, None]:
+        """Yields what makes the batches of some steps that follow each other: of several steps where there is one shard
+        and several workers, which would spend their time waiting for each other."""
+        blocks_ahead, at_once = max(1, self._workers // 2), len(self._shards) == 1 and self._workers > 1
+        streams: list[Generator[Group[Any], None, None]] = [
+            self._reader.tasks(self.plan, shard, start, pool, blocks_ahead, at_once) for shard in self._shards
+        ]
         try:
-            for place in range(start, len(self)):
-                joined = partial(_joined, [next(stream, self._pad) for stream in streams])
-                yield joined if work is None else partial(_worked, work, joined, place)
+            place = start
+            while place < len(self):
+                groups = [next(stream, None) or Group(1, self._pad) for stream in streams]
+                yield partial(_worked, work, [group.make for group in groups], place)
+                place += groups[0].size
         finally:
             for stream in streams:
                 stream.close()
 
-    def _pad(self) -> AnyBatch:
+    def _pad(self) -> list[AnyBatch]:
         if self._padding is None:
             self._padding = self._reader.padding()
-        return self._padding
+        return [self._padding]
 
 
-def _worked(work: Work, made: Task[AnyBatch], place: int) -> Any:
-    return work(made(), place)
+@dataclass(frozen=True)
+class _Failed:
+    """Stands for a batch to which something could not be done, behind those before it."""
+
+    error: Exception
 
 
-def _joined(parts: list[Task[AnyBatch]]) -> AnyBatch:
-    made = [part() for part in parts]
+def _worked(work: Work | None, shards: list[Task[list[Any]]], start: int) -> list[Any]:
+    """Makes the batches of some steps, of all shards, and does to each what is to be done."""
+    made = [_joined(parts) for parts in zip(*(make() for make in shards), strict=True)]
+    if work is None:
+        return made
+    done: list[Any] = []
+    try:
+        for place, batch in enumerate(made, start):
+            done.append(work(batch, place))
+    except Exception as error:
+        done.append(_Failed(error))
+    return done
+
+
+def _joined(made: Sequence[AnyBatch]) -> AnyBatch:
     placed = [batch for batch in made if isinstance(batch, PlacedBatch)]
     return placed[0].joined(placed[1:]) if placed else concat_batches([b for b in made if isinstance(b, Batch)])

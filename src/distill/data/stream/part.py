@@ -36,4 +36,4 @@ def iterate_part(
     layout = read_layout(dataset, view, split, None)
     index = SplitIndex(split, (index_part(dataset, parts[part_index], layout.columns, first_row),))
     plan = plan_in_order(index, batch_candidates)
-    return (task() for task in SplitReader(index, layout).tasks(plan, 0))
+    return (batch for group in SplitReader(index, layout).tasks(plan, 0) for batch in group.make())

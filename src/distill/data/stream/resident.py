@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +16,10 @@ from torch import Tensor
 
 from distill.batch import Batch
 from distill.data.format import field_column
+from distill.data.stream.apart import Group, collate_apart, together
 from distill.data.stream.arrays import Values
 from distill.data.stream.block import Block
-from distill.data.stream.collate import Places, as_padding, collate, concat_batches, find, gather_batch
-from distill.data.stream.in_order import Task
+from distill.data.stream.collate import Places, as_padding, concat_batches, find, gather_batch
 from distill.data.stream.index import SplitIndex
 from distill.data.stream.layout import ReadLayout
 from distill.data.stream.packing import Ints
@@ -61,8 +62,14 @@ class ResidentReader:
         return cls(reader.index, reader.layout.carried, HeldRows(reader.index.split, block), on_device)
 
     def tasks(
-        self, plan: EpochPlan, shard: int, start: int = 0, pool: Executor | None = None, blocks_ahead: int = 1
-    ) -> Generator[Task[Batch | PlacedBatch], None, None]:
+        self,
+        plan: EpochPlan,
+        shard: int,
+        start: int = 0,
+        pool: Executor | None = None,
+        blocks_ahead: int = 1,
+        at_once: bool = False,
+    ) -> Generator[Group[Batch | PlacedBatch], None, None]:
         """Yields what makes the batches of a shard; see `SplitReader.tasks`. Nothing is left to read."""
         first = np.cumsum([0, *(part.num_requests for part in self.index.parts)])
         for block in plan.shards[shard]:
@@ -70,20 +77,21 @@ class ResidentReader:
                 continue
             places = np.concatenate([np.arange(unit.start, unit.stop) + first[unit.part] for unit in block.units])
             lengths = block_lengths(self.index, block.units)
-            for number, requests in enumerate(block_batches(lengths, block.key, plan.order.batch_candidates)):
-                if block.first_step + number >= start:
-                    yield self._task(places[requests])
+            budget = plan.order.batch_candidates
+            batches = islice(block_batches(lengths, block.key, budget), max(start - block.first_step, 0), None)
+            for some in together(batches, budget if at_once and not self.on_device else None):
+                yield Group(len(some), partial(self._made, [places[requests] for requests in some]))
 
     def padding(self) -> Batch | PlacedBatch:
         """Returns the first request with a candidate as a padding batch."""
         lengths = np.concatenate([part.lengths(0, part.num_requests) for part in self.index.parts])
-        made = self._task(np.flatnonzero(lengths)[:1])()
+        (made,) = self._made([np.flatnonzero(lengths)[:1]])
         return as_padding(made) if isinstance(made, Batch) else made.as_padding()
 
-    def _task(self, requests: Ints) -> Task[Batch | PlacedBatch]:
+    def _made(self, batches: Sequence[Ints]) -> list[Batch | PlacedBatch]:
         if self.on_device:
-            return partial(PlacedBatch.of, self.held, requests, self.columns)
-        return partial(collate, self.held.block, requests, self.columns)
+            return [PlacedBatch.of(self.held, requests, self.columns) for requests in batches]
+        return [*collate_apart(self.held.block, batches, self.columns)]
 
 
 @dataclass

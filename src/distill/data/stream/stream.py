@@ -6,11 +6,13 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
 from distill.batch import Batch
 from distill.data.format import Dataset, Split
+from distill.data.stream.apart import Group, collate_apart, together
 from distill.data.stream.block import Block
 from distill.data.stream.collate import as_padding, collate
 from distill.data.stream.in_order import Task, in_order
@@ -61,8 +63,14 @@ class SplitReader:
         return cls(index_split(dataset, split, layout.columns), layout)
 
     def tasks(
-        self, plan: EpochPlan, shard: int, start: int = 0, pool: Executor | None = None, blocks_ahead: int = 1
-    ) -> Generator[Task[Batch], None, None]:
+        self,
+        plan: EpochPlan,
+        shard: int,
+        start: int = 0,
+        pool: Executor | None = None,
+        blocks_ahead: int = 1,
+        at_once: bool = False,
+    ) -> Generator[Group[Batch], None, None]:
         """Yields what makes the batches of one shard from a step on, without padding; they may be made side by side.
 
         Blocks that end before the step are not read.
@@ -73,13 +81,14 @@ class SplitReader:
             start: First step.
             pool: Threads that read blocks; None reads each on the caller's thread when it is needed.
             blocks_ahead: Most blocks that are read, or lie ready, while one is cut into batches.
+            at_once: Whether small batches are gathered several at once; else each is a group.
         """
         blocks = [block for block in plan.shards[shard] if block.first_step + block.num_steps > start]
         loaded = in_order(self._reads(blocks), pool, blocks_ahead)
         try:
             for block in blocks:
                 skipped = max(start - block.first_step, 0)
-                yield from self._cut(block, next(loaded), plan.order.batch_candidates, skipped)
+                yield from self._cut(block, next(loaded), plan.order.batch_candidates, skipped, at_once)
         finally:
             loaded.close()
 
@@ -98,8 +107,10 @@ class SplitReader:
         for block in blocks:
             yield partial(read_block, self.index, self.layout, block.units, self.seen)
 
-    def _cut(self, plan: BlockPlan, block: Block, budget: int, skipped: int) -> Generator[Task[Batch], None, None]:
+    def _cut(
+        self, plan: BlockPlan, block: Block, budget: int, skipped: int, at_once: bool
+    ) -> Generator[Group[Batch], None, None]:
         lengths = block_lengths(self.index, plan.units)
-        for number, requests in enumerate(block_batches(lengths, plan.key, budget)):
-            if number >= skipped:
-                yield partial(collate, block, requests, self.layout.carried)
+        batches = islice(block_batches(lengths, plan.key, budget), skipped, None)
+        for some in together(batches, budget if at_once else None):
+            yield Group(len(some), partial(collate_apart, block, some, self.layout.carried))
