@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 
+from distill.training import own_loop
 from distill.training.callbacks import LossLog
 from distill.training.idle_hooks import QuietProfiler, leave_out_idle_hooks
+from distill.training.plain_steps import PlainSteps
 from tests.training.stepping import module_of
 from tests.training.test_no_sync_fit import STEPS, Batches
 
@@ -52,3 +54,13 @@ def test_blocks_of_the_quiet_profiler_do_nothing_and_let_errors_through() -> Non
     profiler = QuietProfiler()
     with pytest.raises(ValueError, match="inside"), profiler.profile("one"), profiler.profile("two"):
         raise ValueError("inside")
+
+
+@pytest.mark.parametrize(("version", "is_ours"), [("2.6.6", True), ("2.7.0", False)])
+def test_the_loop_is_ours_for_the_versions_that_it_knows(
+    version: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_with(max_epochs=1)
+    monkeypatch.setattr(own_loop, "version", lambda package: version)
+    own_loop.take_plain_steps(trainer)
+    assert isinstance(trainer.fit_loop.epoch_loop, PlainSteps) == is_ours

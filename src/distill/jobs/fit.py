@@ -54,7 +54,7 @@ from distill.training.idle_hooks import QuietProfiler, leave_out_idle_hooks
 from distill.training.lr_schedule import RESTARTS, LRSchedule, cycle_ends
 from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory, count_weights
-from distill.training.plain_steps import PlainSteps
+from distill.training.own_loop import take_plain_steps
 from distill.training.second_head import SecondHead
 
 _log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class FitJob:
         ]
         trainer = self._trainer(callbacks, fit_loggers(self.cfg, self.plan.role, self.run_dir))
         leave_out_idle_hooks(trainer, module)
-        PlainSteps.put_into(trainer)
+        take_plain_steps(trainer)
         if isinstance(module.model, FittedPreRanker):
             return self._fit_in_one_pass(module, module.model, data, trainer)
         start = time.perf_counter()
