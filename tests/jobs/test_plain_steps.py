@@ -62,7 +62,7 @@ def _arguments(root: Path, name: str, *more: str) -> list[str]:
         *tiny,
         *_SETTINGS,
         "control.enabled=false",
-        "data.loader.batch_candidates=128",
+        "data.loader.batch_candidates=256",
         f"name={name}",
         *more,
     ]
@@ -77,12 +77,23 @@ def _differences(root: Path, *names: str) -> list[str | None]:
     ]
 
 
-def test_a_run_is_that_of_lightnings_loop_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("trainer.max_steps=37",),
+        ("trainer.val_check_interval=13", "trainer.check_val_every_n_epoch=2"),
+        ("trainer.limit_train_batches=22", "trainer.precision=bf16-mixed"),
+    ],
+)
+def test_a_run_is_that_of_lightnings_loop_to_the_bit(
+    settings: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(PlainSteps, "put_into", lambda trainer: None)
-        train(*_arguments(tmp_path, "lightning"))
+        train(*_arguments(tmp_path, "lightning", *settings))
     counts = Counts(monkeypatch)
-    train(*_arguments(tmp_path, "plain"))
+    train(*_arguments(tmp_path, "plain", *settings))
     assert _differences(tmp_path, "lightning", "plain") == [None] * 3
     assert len(counts.plain) > len(counts.lightning) > 0
     assert not [step for step in counts.plain if step % 5 == 0 or step % 7 == 0]

@@ -81,8 +81,7 @@ class PlainSteps(_TrainingEpochLoop):
         if trainer.max_steps > 0:
             ends.append(trainer.max_steps - steps)
         if self._should_check_val_epoch() and trainer.val_check_batch != float("inf"):
-            seen = self.total_batch_idx + 1 if trainer.check_val_every_n_epoch is None else done
-            ends.append(_to_next(int(trainer.val_check_batch or 1), seen))
+            ends.append(_to_next(int(trainer.val_check_batch or 1), done))
         for every, count in self._events:
             ends += [_to_next(every, steps if count is None else count(self))]
         return int(min(ends)) - 1
@@ -118,7 +117,7 @@ class PlainSteps(_TrainingEpochLoop):
         yield getattr(trainer.strategy, "_model_averager", None) is None
         yield trainer.accumulate_grad_batches == 1 and trainer.gradient_clip_val is None
         yield not trainer._detect_anomaly and trainer.num_training_batches != float("inf")
-        yield trainer._val_check_time_interval is None
+        yield trainer._val_check_time_interval is None and trainer.check_val_every_n_epoch is not None
         yield len(trainer.optimizers) == 1 and len(trainer.lr_scheduler_configs) == 1
         yield all(
             config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
