@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytorch_lightning as pl
@@ -53,6 +53,23 @@ class Acts(pl.Callback):
 
     def on_train_batch_end(self, *_: Any) -> None:
         self.steps += 1
+
+
+class Sees(pl.Callback):
+    """Sees what happens in a step, and ends the training within one; it says that it may be called in plain steps."""
+
+    plain_steps = "called"
+    seen: ClassVar[list[tuple[str, int]]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen.append(("start", trainer.global_step))
+
+    def on_after_backward(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen.append(("backward", trainer.global_step))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.seen.append(("end", trainer.global_step))
+        trainer.should_stop = trainer.global_step == 18
 
 
 def _arguments(root: Path, name: str, *more: str) -> list[str]:
@@ -124,6 +141,23 @@ def test_gradients_are_clipped_by_the_optimizers_option(tmp_path: Path, capsys: 
     assert "trainer.gradient_clip_val" in error
     assert "optimizer.clip_norm" in error
     assert "Traceback" not in error
+
+
+def test_callbacks_that_say_so_see_every_step_and_may_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    extra = f"+callbacks.extra.sees={{_target_: {Sees.__module__}.Sees}}"
+    for name in ("lightning", "plain"):
+        monkeypatch.setattr(Sees, "seen", [])
+        with monkeypatch.context() as patch:
+            if name == "lightning":
+                patch.setattr(PlainSteps, "put_into", lambda trainer: None)
+            train(*_arguments(tmp_path, name, extra))
+        seen.append(Sees.seen[-3 * 18 :])  # the teacher is trained once
+    assert seen[0] == seen[1]
+    assert seen[1][-1] == ("end", 18)
+    assert _differences(tmp_path, "lightning", "plain")[0] is None
 
 
 def test_they_do_not_wait_for_a_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
