@@ -17,7 +17,7 @@ from distill.training.capture.recorder import GraphRecorder
 from distill.training.capture.steps import StaticSteps
 from distill.training.module import RankingModule
 from tests.gpu.test_step import CARD, Make, no_waits
-from tests.training.capture.test_steps import NOT_DRAWN, SEEDS, STATIC, moving
+from tests.training.capture.test_steps import MIXED, NOT_DRAWN, SEEDS, STATIC, moving
 from tests.training.stepping import Stepper, batch_of, state_of
 from tests.training.test_no_sync import of_model, serves
 
@@ -30,10 +30,11 @@ pytestmark = [
 class Run:
     """A training on the card, by recorded steps or by others."""
 
-    def __init__(self, module: RankingModule, drops: bool = False) -> None:
+    def __init__(self, module: RankingModule, drops: bool = False, precision: torch.dtype = torch.float32) -> None:
         for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
             dropout.p = dropout.p if drops else 0.0
-        self.module, self.stepper, self.transfer = module.to(CARD), Stepper(module.to(CARD)), BatchTransfer()
+        self.module, self.transfer = module.to(CARD), BatchTransfer()
+        self.stepper = Stepper(self.module, precision)
         self.steps = StaticSteps(module, self.stepper.optimizer, GraphRecorder(CARD), None)
         self.losses: list[torch.Tensor] = []
         torch.manual_seed(0)
@@ -47,7 +48,8 @@ class Run:
     def captured(self) -> list[torch.Tensor]:
         for seed in SEEDS:
             batch = self.transfer(padded(self.stepper.prepare(batch_of(serves(self.module), seed))), CARD)
-            self.losses.append(self.steps.take(batch, len(self.losses))[0].total)
+            with self.stepper.forward_context():
+                self.losses.append(self.steps.take(batch, len(self.losses))[0].total)
             self.stepper.schedule.step()
         return self.losses
 
@@ -58,6 +60,14 @@ def test_recorded_steps_are_those_without_a_recording(make: Make, name: str) -> 
     captured = run.captured()
     assert run.steps.num_recorded >= 2
     torch.testing.assert_close(captured, eager, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("make", "name"), MIXED)
+def test_recorded_steps_in_bfloat16_are_those_without_a_recording(make: Make, name: str) -> None:
+    eager, run = Run(make(name), precision=torch.bfloat16).eager(), Run(make(name), precision=torch.bfloat16)
+    captured = run.captured()
+    assert run.steps.num_recorded >= 2
+    torch.testing.assert_close(captured, eager, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(("make", "name"), STATIC)

@@ -152,10 +152,12 @@ class Stepper:
 
     Args:
         module: From `module_of`.
+        precision: Of matrix products in the forward pass.
     """
 
-    def __init__(self, module: RankingModule) -> None:
+    def __init__(self, module: RankingModule, precision: torch.dtype = torch.float32) -> None:
         self.module = module
+        self._precision = precision
         module.on_train_start()
         found = module.configure_optimizers()
         self.optimizer, self.schedule = found["optimizer"], found["lr_scheduler"]["scheduler"]
@@ -165,10 +167,16 @@ class Stepper:
         prepared: Batch = self.module.on_before_batch_transfer(batch, 0)
         return prepared
 
+    def forward_context(self) -> torch.autocast:
+        """Within which the trainer calls a step of the module."""
+        is_mixed = self._precision is not torch.float32
+        return torch.autocast(self.module.device.type, torch.bfloat16, is_mixed, cache_enabled=False)
+
     def step(self, batch: Batch) -> Tensor:
         """A step on a batch that is where the model is."""
         self.optimizer.zero_grad()
-        loss = self.module.training_step(batch, 0)
+        with self.forward_context():
+            loss = self.module.training_step(batch, 0)
         loss.backward()
         self.module.on_before_optimizer_step(self.optimizer)
         self.optimizer.step()

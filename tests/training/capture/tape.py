@@ -36,6 +36,7 @@ class _Tape(TorchDispatchMode):
         return out
 
     @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)  # casts are written down too
     def play(self) -> None:
         """Does it all again, and puts what comes out where it was."""
         for func, args, kwargs, made in self.operations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from distill.training.module import RankingModule
 from tests.marks import some_fast
 from tests.training.capture.tape import TapeRecorder
 from tests.training.stepping import Stepper, batch_of, module_of, state_of
-from tests.training.test_no_sync import CASES, WAITING, WAITING_TERMS, of_term, serves
+from tests.training.test_no_sync import CASES, WAITING, WAITING_TERMS, of_bfloat16, of_model, of_term, serves
 
 Make = Callable[[str], RankingModule]
 SEEDS = (0, 1, 0, 0, 2, 1, 0, 1)  # of a shape the first batch is trained on, the second recorded, others replayed
@@ -33,10 +34,10 @@ NOT_DRAWN = [case for case in STATIC if case[1] != "DE"]  # its noise is drawn f
 class Run:
     """A training by recorded steps, or by others."""
 
-    def __init__(self, module: RankingModule, drops: bool = False) -> None:
+    def __init__(self, module: RankingModule, drops: bool = False, precision: torch.dtype = torch.float32) -> None:
         for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
             dropout.p = dropout.p if drops else 0.0  # what is drawn depends on the number of rows
-        self.module, self.stepper = module, Stepper(module)
+        self.module, self.stepper = module, Stepper(module, precision)
         self.recorder = TapeRecorder()
         self.steps = StaticSteps(module, self.stepper.optimizer, self.recorder, None)
         self.reports: list[LossReport] = []
@@ -53,7 +54,9 @@ class Run:
     def captured(self, seeds: Sequence[int] = SEEDS) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Steps that are recorded."""
         for seed in seeds:
-            self.reports.append(self.steps.take(padded(self._batch(seed)), len(self.reports))[0])
+            batch = padded(self._batch(seed))
+            with self.stepper.forward_context():
+                self.reports.append(self.steps.take(batch, len(self.reports))[0])
             self.stepper.schedule.step()
         return [report.total for report in self.reports], state_of(self.module)
 
@@ -83,6 +86,47 @@ def test_what_is_recorded_changes_no_bit(make: Make, name: str, monkeypatch: pyt
     run = Run(make(name), drops=True)
     torch.testing.assert_close(run.captured(), captured, rtol=0, atol=0)
     assert run.recorder.recorded == 0
+
+
+# What has a matrix product in its loss, which is computed in float32, and tables in bfloat16 as well.
+MIXED: list[tuple[Make, str]] = [
+    *((of_model, name) for name in ("two_tower", "transformer", "dcn_v2", "int_tower")),
+    *((of_term, name) for name in ("Hint", "SoftmaxKL")),
+    (of_bfloat16, "rowwise_adagrad"),
+]
+
+
+@pytest.mark.parametrize(("make", "name"), some_fast(MIXED, 3))
+def test_recorded_steps_in_bfloat16_are_those_without_a_recording(make: Make, name: str) -> None:
+    mixed = torch.bfloat16
+    eager, run = Run(make(name), precision=mixed).eager(), Run(make(name), precision=mixed)
+    captured, exact = run.captured(), Run(make(name)).eager()
+    assert run.recorder.recorded >= 2
+    assert run.recorder.found == []
+    assert not torch.equal(torch.stack(eager[0]), torch.stack(exact[0]))
+    torch.testing.assert_close(captured[0], eager[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(captured[1], eager[1], rtol=1e-3, atol=2e-3)
+
+
+def test_only_the_forward_pass_is_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, found = Run(of_term("Hint"), precision=torch.bfloat16), []
+
+    def note(owner: Any, name: str) -> None:
+        before = getattr(owner, name)
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            found.append((name, torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()))
+            return before(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    note(run.module.model, "forward")
+    note(torch.autograd, "backward")
+    note(run.steps._optimizer, "step")
+    with torch.autocast("cpu", torch.bfloat16):
+        run.steps.take(padded(run._batch(0)), 0)
+    assert [(name, enabled) for name, enabled, _ in found] == [("forward", True), ("backward", False), ("step", False)]
+    assert not found[0][2], "a weight that was cast in another step would be none of the recording's"
 
 
 def moving() -> RankingModule:

@@ -17,6 +17,7 @@ from distill.training.combined import CombinedOptimizer
 from distill.training.module import RankingModule
 
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_zero_grad", "on_before_optimizer_step")
+_PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def why_not_captured(module: RankingModule, trainer: pl.Trainer, recorder: Recorder | None) -> str | None:
@@ -37,7 +38,8 @@ def _of_trainer(trainer: pl.Trainer) -> Iterator[str | None]:
     strategy = trainer.strategy
     yield None if isinstance(strategy, SingleDeviceStrategy) else f"the strategy is {type(strategy).__name__}"
     precision = str(trainer.precision)
-    yield None if precision == "32-true" else f"trainer.precision is {precision}, not 32-true"
+    other = f"trainer.precision is {precision}, not {' or '.join(_PRECISIONS)}"
+    yield None if precision in _PRECISIONS else other
     every = trainer.accumulate_grad_batches
     yield f"gradients of {every} batches are added up" if every != 1 else None
     yield "trainer.gradient_clip_val is set (see optimizer.clip_norm)" if trainer.gradient_clip_val else None

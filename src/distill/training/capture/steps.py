@@ -102,14 +102,17 @@ class StaticSteps:
         return self._shapes[key]
 
     def _step(self, batch: Batch, step: int) -> Outcome:
+        kind = self._module.device.type
         with self._numbers.in_use():
             self._optimizer.zero_grad()
-            report = self._module.report_of(batch, step)
-            torch.autograd.backward(report.total)
-            greatest = self._looked_over(report.total)
-            self._module.finish_gradients()
-            self._optimizer.step()
-            return Outcome.of(report, greatest)
+            with _autocast_as_now(kind):
+                report = self._module.report_of(batch, step)
+            with torch.autocast(kind, enabled=False):  # the caller's is for a forward pass
+                torch.autograd.backward(report.total)
+                greatest = self._looked_over(report.total)
+                self._module.finish_gradients()
+                self._optimizer.step()
+                return Outcome.of(report, greatest)
 
     def _looked_over(self, loss: Tensor) -> Greatest | None:
         """Withholds the update if a gradient is not finite; see `StopOnNonFinite`."""
@@ -118,6 +121,12 @@ class StaticSteps:
         greatest = Greatest.of(loss.detach(), self._watch.gradients_of(self._module).values())
         self._optimizer.withhold(self._watch.kept.raised(greatest.flag))
         return greatest
+
+
+def _autocast_as_now(kind: str) -> torch.autocast:
+    """Casts as the caller does, but keeps no cast weight: one of another step would be none of a recording's."""
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False)
 
 
 @dataclass
