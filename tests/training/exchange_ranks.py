@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from distill.errors import ConfigError
+from distill.ops.hosts import Hosts
 from distill.ops.nodes import Nodes
 from distill.ops.rows import sparse_rows
-from distill.training.sparse_sync import average_sparse_gradients
+from distill.ops.waiting import as_on_a_device
+from distill.training.finished_gradients import FinishedGradients
 
-SHAPES = ((50, 4), (1000, 8), (7, 1))
+SHAPES = ((50, 4), (1000, 8), (7, 1), (30, 2))
 # Case to the node of each rank. In the last, nodes of different sizes, which is refused.
 CASES = {
     "two": (0, 0),
@@ -33,24 +36,28 @@ CASES = {
     "one each": (0, 1, 2),
     "uneven": (0, 0, 0, 1),
 }
+PADDED = ("two", "three", "two by two")
+"""Cases that run as on a device, too, where a host does not know how many rows it touched: CASE padded_RANK.pt."""
 
 
 def gradients(rank: int) -> list[tuple[Tensor, Tensor] | None]:
-    """Returns what a rank has of each table, with equal rows: many of the second, none of the third, and of the first
-    nothing on rank 1."""
+    """Returns what a rank has of each table, with equal rows: many of the second, none of the third, of the first
+    nothing on rank 1, and row 0 of the last on no rank."""
     drawn = torch.Generator().manual_seed(rank)
     found: list[tuple[Tensor, Tensor] | None] = []
     for table, (count, width) in enumerate(SHAPES):
-        rows = (12 + rank, 300 + 40 * rank, 0)[table]
+        rows = (12 + rank, 300 + 40 * rank, 0, 9)[table]
         ids = torch.randint(count, (rows,), generator=drawn) ** 2 // count  # small ones are frequent
         found.append((ids, torch.randn(rows, width, generator=drawn)))
-    return [None if rank == 1 else found[0], found[1], None]
+    ids, values = found[3]  # type: ignore[misc]
+    return [None if rank == 1 else found[0], found[1], None, (ids.clamp(min=1), values)]
 
 
 def main(folder: Path) -> int:
     """Runs all cases one after the other; returns how many ranks failed."""
     failed = 0
-    for case, nodes in CASES.items():
+    for case in (*CASES, *(f"{case} padded" for case in PADDED)):
+        nodes = CASES[case.removesuffix(" padded")]
         ranks = [_fork(case, rank, nodes, folder) for rank in range(len(nodes))]
         failed += sum(os.waitpid(process, 0)[1] != 0 for process in ranks)
     return failed
@@ -81,7 +88,10 @@ def _exchange(case: str, rank: int, nodes: Sequence[int], folder: Path) -> None:
         for table, gradient in zip(tables, gradients(rank), strict=True):
             table.grad = None if gradient is None else sparse_rows(*gradient, table.shape)
         received = _counting(rank, nodes)
-        average_sparse_gradients(tables, groups)
+        with as_on_a_device() if case.endswith("padded") else nullcontext():
+            finish = FinishedGradients(nn.ParameterList(tables), (), 0.0, Hosts.joined(), groups)
+            finish._tables = tables  # which are no tables of a model
+            finish()
         found = {"received": received, "by_nodes": groups is not None}
         found["gradients"] = [(t.grad.indices()[0], t.grad.values()) for t in tables if t.grad is not None]
     torch.save(found, folder / f"{case}_{rank}.pt")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.exchange import NodeBytes, bytes_of_rows
-from distill.ops.rows import sum_rows
+from distill.ops.rows import is_padding, sum_rows
 from tests.jobs.processes import run_python
-from tests.training.exchange_ranks import CASES, SHAPES, gradients
+from tests.training.exchange_ranks import CASES, PADDED, SHAPES, gradients
 
 Found = dict[str, list[dict[str, Any]]]
 TABLES = [(table, *shape) for table, shape in enumerate(SHAPES)]
@@ -26,8 +26,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     done = run_python("-m", "tests.training.exchange_ranks", str(folder))
     assert done.status == 0, done.errors[-3000:]
     return {
-        case: [torch.load(folder / f"{case}_{rank}.pt", weights_only=True) for rank in range(len(nodes))]
+        name: [torch.load(folder / f"{name}_{rank}.pt", weights_only=True) for rank in range(len(nodes))]
         for case, nodes in CASES.items()
+        for name in ((case, f"{case} padded") if case in PADDED else (case,))
     }
 
 
@@ -104,6 +105,30 @@ def test_the_bytes_are_those_of_the_formula(found: Found, case: str) -> None:
             expected[1] += bytes_of_table.between
         assert found[case][rank]["received"] == expected
         assert 2 * expected[1] < sum(flat) * 2 / 3, "a row leaves its node once, not once for each rank of another"
+
+
+@pytest.mark.parametrize("case", PADDED)
+@pytest.mark.parametrize("table", range(len(SHAPES)))
+def test_where_the_host_may_not_look_the_rows_are_the_same_and_none_is_added(
+    found: Found, case: str, table: int
+) -> None:
+    for rank in range(len(CASES[case])):
+        ids, values = found[f"{case} padded"][rank]["gradients"][table]
+        wanted = found[case][rank]["gradients"][table]
+        padding = is_padding(ids)
+        assert padding.any() or not len(ids)
+        assert not values[padding].any()
+        assert torch.equal(ids[~padding], wanted[0])
+        assert torch.equal(values[~padding], wanted[1])
+
+
+@pytest.mark.parametrize("case", [case for case in PADDED if case not in BY_NODES])
+def test_where_the_host_may_not_look_as_many_rows_are_sent_as_were_looked_up(found: Found, case: str) -> None:
+    world = len(CASES[case])
+    looked_up = [[0 if g is None else len(g[0]) for g in gradients(rank)] for rank in range(world)]
+    expected = sum(bytes_of_rows([rows[table] for rows in looked_up], width) for table, _, width in TABLES)
+    for rank in range(world):
+        assert found[f"{case} padded"][rank]["received"] == [expected, 0]
 
 
 def test_nodes_of_different_sizes_are_refused(found: Found) -> None:

@@ -233,14 +233,15 @@ class RankingDataModule(LightningDataModule):
             trainer: Of the module.
             start: Place of the batch of the trainer's next step.
         """
-        ready = getattr(trainer.lightning_module, "ready_on_host", None)
+        module = trainer.lightning_module
+        ready, packs = getattr(module, "ready_on_host", None), getattr(module, "packs_ahead", False)
         if ready is None or _setting(trainer, "accumulate_grad_batches") != 1:
             return None
         before, device = trainer.global_step - start, trainer.strategy.root_device
 
         def made(batch: Batch | PlacedBatch, place: int) -> Any:
             found = ready(batch, before + place)
-            return self._transfer.packed(found, device) if isinstance(found, Batch) and found.is_ready else found
+            return self._transfer.packed(found, device) if packs and isinstance(found, Batch) and found.is_ready else found
 
         return made
 

@@ -22,6 +22,7 @@ from distill.metrics import MetricState, MetricSuite, ScoredRows, rows_of_batch,
 from distill.models.prerankers.base import SplitPreRanker
 from distill.models.score import RankingScore
 from distill.models.training_rows import rows_in_training
+from distill.ops.hosts import Hosts
 from distill.ops.nodes import Nodes
 from distill.ops.ranks import mean_over_ranks
 from distill.ops.waiting import can_look
@@ -144,7 +145,9 @@ class RankingModule(pl.LightningModule):
         nodes = Nodes.of(self.trainer.num_nodes, self.trainer.node_rank, self.device)
         if nodes is not None and self.trainer.is_global_zero:
             _log.info("Touched rows are exchanged between the ranks of each node first.")
-        self._finish = FinishedGradients(self, apart, self._optimizer_factory.clip_norm, nodes)
+        self.hosts = Hosts.joined()
+        clip_norm = self._optimizer_factory.clip_norm
+        self.finish_gradients = FinishedGradients(self, apart, clip_norm, self.hosts, nodes)
 
     @property
     def takes_whole_steps(self) -> bool:
@@ -186,6 +189,11 @@ class RankingModule(pl.LightningModule):
         if not isinstance(batch, Batch) or batch.is_ready:
             return batch
         return self.ready_on_host(batch, self.global_step) if self.trainer.training else batch.measured()
+
+    @property
+    def packs_ahead(self) -> bool:
+        """Whether a batch that is made ready ahead of its step is then as it is sent."""
+        return True
 
     def ready_on_host(self, batch: Batch | PlacedBatch, step: int) -> Batch | PlacedBatch:
         """Makes a training batch ready for a step as far as the host can: on any thread, and before the step."""
@@ -252,10 +260,6 @@ class RankingModule(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Finishes the gradients."""
         self.finish_gradients()
-
-    def finish_gradients(self) -> None:
-        """Does to the gradients of a step what is done to them before the update; see `FinishedGradients`."""
-        self._finish()
 
     def configure_optimizers(self) -> Any:
         """Returns the combined optimiser and its schedule by step."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch._C._distributed_c10d import Work
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -18,7 +20,7 @@ T = TypeVar("T")
 
 
 class _Tape(TorchDispatchMode):
-    """Writes operations down: each with the tensors that it was given, and those that it gave."""
+    """Writes operations down, collective ones too: each with the tensors that it was given, and those that it gave."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +33,7 @@ class _Tape(TorchDispatchMode):
             raise CannotRecord(why)
         out = func(*args, **(kwargs or {}))
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and not leaf.is_sparse]
-        if func.namespace == "aten":
+        if func.namespace in ("aten", "c10d"):
             self.operations.append((func, args, kwargs or {}, made))
         return out
 
@@ -41,6 +43,8 @@ class _Tape(TorchDispatchMode):
         """Does it all again, and puts what comes out where it was."""
         for func, args, kwargs, made in self.operations:
             out = func(*args, **kwargs)
+            if func.namespace == "c10d":
+                Work.unbox(out[-1]).wait()
             again = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor) and not leaf.is_sparse]
             for there, new in zip(made, again, strict=True):
                 if there.untyped_storage()._cdata != new.untyped_storage()._cdata:
@@ -56,12 +60,16 @@ class TapeRecorder:
         replays: How often one was replayed.
         found: What would wait, of functions that ran.
         watched: Of each function that ran, whether it was watched.
+        collectives: Of each function that was recorded, how often it makes which collective call.
+        refuses: Why it records nothing.
     """
 
     def __init__(self) -> None:
         self.recorded = self.replays = 0
         self.found: list[str] = []
         self.watched: list[bool] = []
+        self.collectives: list[Counter[str]] = []
+        self.refuses: str | None = None
 
     def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """See `Recorder.run`."""
@@ -77,6 +85,7 @@ class TapeRecorder:
         with as_on_a_device(), tape:
             result = function()
         self.recorded += 1
+        self.collectives.append(Counter(func.__name__ for func, *_ in tape.operations if func.namespace == "c10d"))
         is_first = True
 
         def replay() -> None:

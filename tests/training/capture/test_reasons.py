@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 
 from distill.layers.mlp import MLP
@@ -54,6 +55,10 @@ class Gradients(pl.Callback):
         """Reads them."""
 
 
+class OwnStrategy(DDPStrategy):
+    """Somebody's own, which may exchange more."""
+
+
 def two_tower() -> RankingModule:
     return module_of("two_tower")
 
@@ -67,8 +72,18 @@ def two_tower() -> RankingModule:
         ({"accumulate_grad_batches": 2}, "gradients of 2 batches are added up"),
         ({"gradient_clip_val": 0.5}, "trainer.gradient_clip_val is set (see optimizer.clip_norm)"),
         ({"detect_anomaly": True}, "trainer.detect_anomaly is set"),
-        ({"strategy": "ddp"}, "the strategy is DDPStrategy"),
-        ({"strategy": "ddp", "devices": 2}, "2 processes exchange gradients"),
+        ({"strategy": "ddp"}, None),
+        ({"strategy": "ddp", "devices": 2}, None),
+        ({"strategy": "ddp", "devices": 1, "num_nodes": 2}, None),
+        (
+            {"strategy": "ddp", "devices": 2, "num_nodes": 2},
+            "touched rows are exchanged between the ranks of each node first",
+        ),
+        (
+            {"strategy": "ddp_find_unused_parameters_true"},
+            "the strategy has options for the exchange of gradients (find_unused_parameters)",
+        ),
+        ({"strategy": OwnStrategy()}, "the strategy is OwnStrategy"),
     ],
 )
 def test_options_of_the_trainer(options: dict[str, Any], expected: str | None) -> None:

@@ -16,6 +16,7 @@ from distill.training.callbacks import StopOnNonFinite
 from distill.training.capture.padding import padded
 from distill.training.capture.reasons import why_not_captured
 from distill.training.capture.recorder import Recorder, recorder_of
+from distill.training.capture.shared_shapes import padded_alike
 from distill.training.capture.steps import StaticSteps
 from distill.training.module import RankingModule
 
@@ -26,7 +27,8 @@ class CapturedModule(RankingModule):
     """A training module that says once why its steps are not captured, or captures them; see `StaticSteps`.
 
     Where they are, a step of the trainer is one call: what it would call beside (backward, the update) has happened by
-    then. Batches are padded before they are sent to the device.
+    then. Batches are padded before they are sent to the device. DDP, which has made the ranks start from the same
+    weights, takes no part: it would exchange gradients beside the step, which does so itself.
     """
 
     plain_steps: ClassVar[str] = "called"  # what is overridden below does nothing where steps are captured
@@ -45,6 +47,8 @@ class CapturedModule(RankingModule):
         recorder = recorder_of(self.device)
         why = why_not_captured(self, self.trainer, recorder)
         self._recorder, self._steps = (recorder if why is None else None), None
+        if why is None:
+            self.trainer.strategy.model = self
         if self.trainer.is_global_zero:
             _log.info("Training steps are %s.", "captured" if why is None else f"not captured: {why}")
 
@@ -53,11 +57,22 @@ class CapturedModule(RankingModule):
         super().on_train_end()
         self._recorder = self._steps = None
 
+    @property
+    def packs_ahead(self) -> bool:
+        """Whether a batch is padded on the thread that makes it ready: not to the sizes of other ranks."""
+        return self.trainer.world_size == 1
+
     def ready_on_host(self, batch: Batch | PlacedBatch, step: int) -> Batch | PlacedBatch:
         """Makes a batch ready, and pads it."""
         ready = super().ready_on_host(batch, step)
-        pads = self._recorder is not None
+        pads = self._recorder is not None and self.packs_ahead
         return padded(ready) if pads and isinstance(ready, Batch) and ready.is_ready else ready
+
+    def on_before_batch_transfer(self, batch: Batch | PlacedBatch, dataloader_idx: int) -> Batch | PlacedBatch:
+        """Makes a batch ready, if it is not yet, and pads it as other ranks pad theirs of the same step."""
+        found = super().on_before_batch_transfer(batch, dataloader_idx)
+        pads = self._recorder is not None and self.trainer.training
+        return padded_alike(found, self.hosts) if pads and isinstance(found, Batch) and found.is_ready else found
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Takes a whole step and returns its loss, without gradient."""
@@ -66,7 +81,8 @@ class CapturedModule(RankingModule):
         if self._steps is None:
             self._steps = self._static(self._recorder)
         ready, _ = self.made_ready(batch)
-        ready = padded(ready)
+        if not batch.is_ready or self.packs_ahead:  # else it has been padded, if that was possible
+            ready = padded_alike(ready, self.hosts)
         report, greatest = self._steps.take(ready, self.global_step)
         self.remember(ready, report, greatest)
         return report.total

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,31 +23,76 @@ def ladder(size: int) -> int:
     return -(-size // step) * step
 
 
-def padded(batch: Batch) -> Batch:
+@dataclass(frozen=True)
+class Sizes:
+    """How long a batch is, or the longest of those of all ranks.
+
+    Attributes:
+        candidates: N.
+        requests: R.
+        values: Of each sequence, one side after the other.
+        longest: Of each sequence; -1 where only a device knows it.
+        least_candidates: N of the rank that has the fewest; None: this is the batch of one rank.
+    """
+
+    candidates: int
+    requests: int
+    values: tuple[int, ...]
+    longest: tuple[int, ...]
+    least_candidates: int | None = None
+
+    @classmethod
+    def of(cls, batch: Batch) -> Sizes:
+        """Measures a batch; nothing waits for a device."""
+        sequences = [ragged for block in _blocks(batch) for ragged in block.sequences.values()]
+        values = tuple(ragged.values.shape[0] for ragged in sequences)
+        longest = tuple(-1 if ragged.longest is None else ragged.longest for ragged in sequences)
+        return cls(batch.num_candidates, batch.num_requests, values, longest)
+
+    def numbers(self) -> list[int]:
+        """Returns all of them but the last, in their order."""
+        return [self.candidates, self.requests, *self.values, *self.longest]
+
+    def at_most(self, numbers: Sequence[int], least_candidates: int) -> Sizes:
+        """Returns sizes of the same sequences, from `numbers` of them."""
+        candidates, requests, *others = numbers
+        count = len(self.values)
+        return Sizes(candidates, requests, tuple(others[:count]), tuple(others[count:]), least_candidates)
+
+
+def padded(batch: Batch, most: Sizes | None = None) -> Batch:
     """Returns a batch whose sizes are those of the ladder: candidates, requests, and the values and the greatest length
     of each sequence, by what it has; nothing waits for a device.
 
     The rows that are added are copies of the first one, so that whatever is computed of them is finite and touches no
     other row of a table, but their weight is 0 and nothing of them is observed or scored. Those of candidates belong to
-    requests of their own, and so do those of sequences. A batch without a candidate stays as it is.
+    requests of their own, and so do those of sequences. Without a candidate a batch stays as it is.
 
     Args:
         batch: As a step takes it (`Batch.is_ready`).
+        most: Sizes from which on the ladder is climbed, none 0 of what the others are not: those of all ranks, which
+            then have batches of one shape. None: its own.
     """
     if batch.padding is not None:
         return batch
-    if not batch.num_candidates:
+    most = Sizes.of(batch) if most is None else most
+    if not most.candidates:
         return replace(batch, padding=0)
     of_pairs = batch.candidate.sequences or batch.cross.sequences
-    rows = ladder(batch.num_candidates) + (_SPARE if of_pairs else 0)
+    rows = ladder(most.candidates) + (_SPARE if of_pairs else 0)
+    least = most.candidates if most.least_candidates is None else most.least_candidates
+    alone = rows > least or batch.request.sequences
+    requests = ladder(most.requests) + (_SPARE if alone else 0)
     padding = rows - batch.num_candidates
-    alone = padding > 0 or batch.request.sequences
-    requests = ladder(batch.num_requests) + (_SPARE if alone else 0)
     if not padding and requests == batch.num_requests:
         return replace(batch, padding=0)
+    sequences = zip(most.values, most.longest, strict=True)
+    blocks = [_block(block, n, sequences) for block, n in zip(_blocks(batch), (requests, rows, rows), strict=True)]
     return replace(
         batch,
-        request=_block(batch.request, requests),
+        request=blocks[0],
+        candidate=blocks[1],
+        cross=blocks[2],
         request_id=_filled(batch.request_id, requests, MISSING_KEY),
         user_id=_filled(batch.user_id, requests, MISSING_KEY),
         padding=padding,
@@ -54,11 +100,13 @@ def padded(batch: Batch) -> Batch:
     )
 
 
+def _blocks(batch: Batch) -> tuple[FeatureBlock, FeatureBlock, FeatureBlock]:
+    return batch.request, batch.candidate, batch.cross
+
+
 def _of_candidates(batch: Batch, rows: int) -> dict[str, Any]:
     silent = {name: getattr(batch, name) for name in ("labels", "observed", "weight", "log_q", "logged", "grades")}
     return {
-        "candidate": _block(batch.candidate, rows),
-        "cross": _block(batch.cross, rows),
         "request_index": _filled(batch.request_index, rows, batch.num_requests),
         "stage": _copied(batch.stage, rows),
         "origin": _filled(batch.origin, rows, int(Origin.PADDING)),
@@ -70,25 +118,26 @@ def _of_candidates(batch: Batch, rows: int) -> dict[str, Any]:
     }
 
 
-def _block(block: FeatureBlock, rows: int) -> FeatureBlock:
+def _block(block: FeatureBlock, rows: int, most: Iterator[tuple[int, int]]) -> FeatureBlock:
+    """Makes a side longer; takes the sizes of its sequences from those of all that are left."""
     return FeatureBlock(
         ids=_copied(block.ids, rows),
         numbers=_copied(block.numbers, rows),
         vectors={name: _copied(value, rows) for name, value in block.vectors.items()},
-        sequences={name: _ragged(value, rows) for name, value in block.sequences.items()},
+        sequences={name: _ragged(value, rows, *next(most)) for name, value in block.sequences.items()},
     )
 
 
-def _ragged(ragged: Ragged, rows: int) -> Ragged:
+def _ragged(ragged: Ragged, rows: int, most: int, longest: int) -> Ragged:
     """Gives the first row that is added all values that are. A model that looks at `longest` values of a row alone
     leaves out what is beyond, but must not take the sequences for full because of their number."""
-    count = ladder(ragged.values.shape[0])
+    count = ladder(most)
     lengths = _filled(ragged.lengths, rows, 0)
     lengths[ragged.lengths.shape[0] :][:1] = count - ragged.values.shape[0]
-    longest = None if ragged.longest is None else ladder(ragged.longest)
-    if longest is not None and longest * rows == count:
-        longest += 1
-    return Ragged(_copied(ragged.values, count), lengths, longest)
+    known = None if longest < 0 else ladder(longest)
+    if known is not None and known * rows == count:
+        known += 1
+    return Ragged(_copied(ragged.values, count), lengths, known)
 
 
 def _signals(signals: TeacherSignals, rows: int) -> TeacherSignals:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import nn
 
 from distill.layers.batch_norm import BatchNorm
@@ -14,6 +14,7 @@ from distill.losses import LossTerm
 from distill.training.callbacks import StopOnNonFinite
 from distill.training.capture.recorder import Recorder
 from distill.training.combined import CombinedOptimizer
+from distill.training.finite import StepGradients
 from distill.training.module import RankingModule
 
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_zero_grad", "on_before_optimizer_step")
@@ -34,9 +35,9 @@ def why_not_captured(module: RankingModule, trainer: pl.Trainer, recorder: Recor
 
 
 def _of_trainer(trainer: pl.Trainer) -> Iterator[str | None]:
-    yield f"{trainer.world_size} processes exchange gradients" if trainer.world_size > 1 else None
-    strategy = trainer.strategy
-    yield None if isinstance(strategy, SingleDeviceStrategy) else f"the strategy is {type(strategy).__name__}"
+    yield _of_strategy(trainer)
+    by_nodes = 1 < trainer.num_nodes < trainer.world_size
+    yield "touched rows are exchanged between the ranks of each node first" if by_nodes else None
     precision = str(trainer.precision)
     other = f"trainer.precision is {precision}, not {' or '.join(_PRECISIONS)}"
     yield None if precision in _PRECISIONS else other
@@ -47,6 +48,17 @@ def _of_trainer(trainer: pl.Trainer) -> Iterator[str | None]:
     yield next((f"the callback {type(c).__name__} acts within a step" for c in _within(trainer)), None)
     known = len(trainer.optimizers) == 1 and isinstance(trainer.optimizers[0], CombinedOptimizer)
     yield None if known else "the optimiser is none of this package"
+
+
+def _of_strategy(trainer: pl.Trainer) -> str | None:
+    """DDP's own exchange takes no part in a captured step, so what it has been told of it would be ignored."""
+    strategy = trainer.strategy
+    if type(strategy) is DDPStrategy:
+        told = {name: value for name, value in strategy._ddp_kwargs.items() if value}
+        told |= {"ddp_comm_hook": strategy._ddp_comm_hook, "model_averaging_period": strategy._model_averaging_period}
+        given = [name for name, value in told.items() if value is not None]
+        return f"the strategy has options for the exchange of gradients ({', '.join(given)})" if given else None
+    return None if isinstance(strategy, SingleDeviceStrategy) else f"the strategy is {type(strategy).__name__}"
 
 
 def _within(trainer: pl.Trainer) -> Iterator[pl.Callback]:
@@ -60,6 +72,7 @@ def _within(trainer: pl.Trainer) -> Iterator[pl.Callback]:
 def _of_module(module: RankingModule) -> Iterator[str | None]:
     learns = module.signals is not None and module.signals.learns
     yield "the teacher learns in the same step" if learns else None
+    yield "embedding tables are sharded" if StepGradients(module).are_shared else None
     yield "GradNorm asks for the gradient of each term" if module.loss.reads_parameters else None
     for part in (part for of in (module.model, module.loss) for part in of.modules()):
         yield _of_part(part)

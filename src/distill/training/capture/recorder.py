@@ -41,6 +41,10 @@ class Recording(Generic[T]):
 class Recorder(Protocol):
     """Runs and records functions of the same device, whose shapes do not depend on values."""
 
+    @property
+    def refuses(self) -> str | None:
+        """Why nothing can be recorded, after what has run; None if it may be tried."""
+
     def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """Runs a function as it would be recorded; a function must have run once, watched, before it is recorded."""
 
@@ -69,6 +73,11 @@ class GraphRecorder:
         self._pool: Any = None
         self._waited: list[str] = []
 
+    @property
+    def refuses(self) -> str | None:
+        """See `Recorder.refuses`: a function waited for the device."""
+        return f"the step waits for the device ({self._waited[0]})" if self._waited else None
+
     def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """See `Recorder.run`; on the stream that records."""
         present = torch.cuda.current_stream(self._device)
@@ -84,8 +93,8 @@ class GraphRecorder:
         Raises:
             ConfigError: The device is of no use after a recording that failed.
         """
-        if self._waited:
-            raise CannotRecord(f"the step waits for the device ({self._waited[0]})")
+        if self.refuses is not None:
+            raise CannotRecord(self.refuses)
         graph = torch.cuda.CUDAGraph()
         # Other threads (readers) may do as they like meanwhile.
         capture = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")

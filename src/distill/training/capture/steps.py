@@ -12,13 +12,18 @@ import torch
 from torch import Tensor
 
 from distill.batch import Batch, LossReport, Ragged, TensorStruct
+from distill.ops.ranks import world_size
 from distill.training.callbacks import StopOnNonFinite
+from distill.training.capture.dense_mean import DenseMean
+from distill.training.capture.moving_buffers import MovingBuffers
 from distill.training.capture.numbers import DeviceNumbers
 from distill.training.capture.outcome import Outcome
 from distill.training.capture.recorder import CannotRecord, Recorder, Recording
 from distill.training.combined import CombinedOptimizer
 from distill.training.kept_steps import Greatest
 from distill.training.module import RankingModule
+from distill.training.optim import dense_parameters
+from distill.training.sparse_sync import Counts
 
 _log = logging.getLogger(__name__)
 _Key = tuple[object, ...]
@@ -33,6 +38,10 @@ class StaticSteps:
     no result: the first batch of a shape is trained on as it comes, the second is recorded, those that follow are
     copied to where it was and the recording is replayed. Batches of a shape have the same sizes, fields and terms of
     the loss that have a weight.
+
+    With several ranks a step exchanges gradients itself, recorded or not, and never calls DDP. The batches of a step
+    have one shape on all ranks (`padded_alike`), so that all record and replay the same steps: a collective call must
+    be replayed by all or by none (NCCL). If one rank cannot record a step, none does.
 
     Args:
         module: Its optimiser's states are where it is.
@@ -49,7 +58,10 @@ class StaticSteps:
         self._recorder = recorder
         self._watch = watch
         self._numbers = DeviceNumbers(optimizer, module.loss, module.device)
-        self._seen: set[_Key] = set()
+        several = world_size() > 1
+        self._dense = DenseMean([*dense_parameters(module).values()]) if several else None
+        self._moving = MovingBuffers(module) if several else None
+        self._seen: dict[_Key, Counts | None] = {}
         self._shapes: dict[_Key, _Shape] = {}
         self._records = True
 
@@ -62,7 +74,8 @@ class StaticSteps:
         """Takes a step.
 
         Args:
-            batch: Padded, ready, where the model is.
+            batch: Padded, ready, where the model is. One without a `Batch.padding` has another shape on each rank, and
+                is not recorded.
             step: Global step, counted from 0.
 
         Returns:
@@ -71,48 +84,71 @@ class StaticSteps:
         self._numbers.write(step)
         found = _Leaves.of(batch)
         key = (*found.key, *(term.weight.is_zero(step) for term in self._module.loss.terms_and_adapter().values()))
-        shape = self._shapes.get(key) or self._recorded(key, batch, found, step)
+        if key in self._seen and key not in self._shapes:
+            self._record(key, batch, found, step)
+        shape = self._shapes.get(key)
         if shape is None:
-            outcome = self._recorder.run(partial(self._step, batch, step), watched=self._records)
+            outcome, counts = self._recorder.run(partial(self._step, batch, step), watched=self._records)
+            if batch.padding is not None:
+                self._seen[key] = counts
+            if self._moving is not None:
+                self._moving.look()
         else:
             outcome = shape.again(found)
         self._numbers.count()
         return outcome.copied()
 
-    def _recorded(self, key: _Key, batch: Batch, found: _Leaves, step: int) -> _Shape | None:
+    def _record(self, key: _Key, batch: Batch, found: _Leaves, step: int) -> None:
         """Records a shape that was seen before, if it may be."""
-        if key not in self._seen:
-            self._seen.add(key)
-            return None
         if not self._records or not batch.num_candidates or found.has_unmeasured:
-            return None
+            return
         if len(self._shapes) == MOST_RECORDED:
             self._records = False
             _log.info("%d shapes of batches are captured, steps on others are not.", MOST_RECORDED)
-            return None
+            return
+        if not self._agreed(self._recorder.refuses):
+            return
         own = batch.map(torch.clone)
         self._optimizer.zero_grad()
+        recording, why = None, None
         try:
-            recording = self._recorder.record(partial(self._step, own, step))
+            recording = self._recorder.record(partial(self._step, own, step, self._seen[key]))
         except CannotRecord as error:
-            self._records = False
-            _log.warning("Steps on further shapes of batches are not captured: %s", error)
-            return None
-        self._shapes[key] = _Shape(own, recording)
-        return self._shapes[key]
+            why = str(error)
+        if self._agreed(why) and recording is not None:
+            self._shapes[key] = _Shape(own, recording)
 
-    def _step(self, batch: Batch, step: int) -> Outcome:
+    def _agreed(self, why_not: str | None) -> bool:
+        """Says whether all ranks can record; if one cannot, nothing is recorded any more."""
+        self._records = self._module.hosts.all(why_not is None)
+        if not self._records:
+            why = why_not or "another process cannot record its step"
+            _log.warning("Steps on further shapes of batches are not captured: %s", why)
+        return self._records
+
+    def _step(self, batch: Batch, step: int, counts: Counts | None = None) -> tuple[Outcome, Counts | None]:
+        """Takes a step; returns how many rows of the tables the ranks have sent, which a recording must know."""
         kind = self._module.device.type
         with self._numbers.in_use():
             self._optimizer.zero_grad()
+            if self._moving is not None:
+                self._moving.share()
             with _autocast_as_now(kind):
                 report = self._module.report_of(batch, step)
             with torch.autocast(kind, enabled=False):  # the caller's is for a forward pass
                 torch.autograd.backward(report.total)
+                self._average_dense()
                 greatest = self._looked_over(report.total)
-                self._module.finish_gradients()
+                counts = self._module.finish_gradients(counts)
                 self._optimizer.step()
-                return Outcome.of(report, greatest)
+                return Outcome.of(report, greatest), counts
+
+    def _average_dense(self) -> None:
+        """Takes the mean of dense gradients over the ranks; rows of tables are summed while these are on their way."""
+        if self._dense is not None:
+            finish = self._dense.begin()
+            self._module.finish_gradients.sum_rows()
+            finish()
 
     def _looked_over(self, loss: Tensor) -> Greatest | None:
         """Withholds the update if a gradient is not finite; see `StopOnNonFinite`."""
@@ -170,7 +206,7 @@ class _Shape:
         recording: Of the step.
     """
 
-    def __init__(self, batch: Batch, recording: Recording[Outcome]) -> None:
+    def __init__(self, batch: Batch, recording: Recording[tuple[Outcome, Counts | None]]) -> None:
         self._recording = recording
         leaves = _Leaves.of(batch).tensors
         types = dict.fromkeys(leaf.dtype for leaf in leaves)
@@ -182,4 +218,4 @@ class _Shape:
         for own, places in self._by_type:
             torch._foreach_copy_(own, [found.tensors[i] for i in places])
         self._recording.replay()
-        return self._recording.result
+        return self._recording.result[0]
