@@ -22,8 +22,8 @@ from distill.errors import ConfigError
 from distill.ops.hosts import Hosts
 from distill.ops.nodes import Nodes
 from distill.ops.rows import sparse_rows
-from distill.ops.waiting import as_on_a_device
 from distill.training.finished_gradients import FinishedGradients
+from tests.no_sync import waits
 
 SHAPES = ((50, 4), (1000, 8), (7, 1), (30, 2))
 # Case to the node of each rank. In the last, nodes of different sizes, which is refused.
@@ -88,11 +88,11 @@ def _exchange(case: str, rank: int, nodes: Sequence[int], folder: Path) -> None:
         for table, gradient in zip(tables, gradients(rank), strict=True):
             table.grad = None if gradient is None else sparse_rows(*gradient, table.shape)
         received = _counting(rank, nodes)
-        with as_on_a_device() if case.endswith("padded") else nullcontext():
+        with waits() if case.endswith("padded") else nullcontext([]) as waited:
             finish = FinishedGradients(nn.ParameterList(tables), (), 0.0, Hosts.joined(), groups)
             finish._tables = tables  # which are no tables of a model
             finish()
-        found = {"received": received, "by_nodes": groups is not None}
+        found = {"received": received, "by_nodes": groups is not None, "waited": waited}
         found["gradients"] = [(t.grad.indices()[0], t.grad.values()) for t in tables if t.grad is not None]
     torch.save(found, folder / f"{case}_{rank}.pt")
     dist.barrier()

@@ -123,12 +123,20 @@ def test_where_the_host_may_not_look_the_rows_are_the_same_and_none_is_added(
 
 
 @pytest.mark.parametrize("case", [case for case in PADDED if case not in BY_NODES])
-def test_where_the_host_may_not_look_as_many_rows_are_sent_as_were_looked_up(found: Found, case: str) -> None:
+def test_where_the_host_may_not_look_as_many_rows_are_sent_as_were_looked_up_without_a_wait(
+    found: Found, case: str
+) -> None:
     world = len(CASES[case])
     looked_up = [[0 if g is None else len(g[0]) for g in gradients(rank)] for rank in range(world)]
     expected = sum(bytes_of_rows([rows[table] for rows in looked_up], width) for table, _, width in TABLES)
     for rank in range(world):
         assert found[f"{case} padded"][rank]["received"] == [expected, 0]
+        assert found[f"{case} padded"][rank]["waited"] == []
+
+
+def test_several_machines_wait_for_what_they_have_added_up(found: Found) -> None:
+    for rank in found["two by two padded"]:
+        assert any("sparse_sync.py" in place for place in rank["waited"])
 
 
 def test_nodes_of_different_sizes_are_refused(found: Found) -> None:

@@ -72,9 +72,11 @@ def places(mask: Tensor, exact: bool = False) -> Places:
         mask: `[N]` bool.
         exact: Whether padding is of no use to the caller, who rather waits.
     """
-    if exact or can_look(mask) or not mask.shape[0]:
-        return Places(mask.nonzero().flatten(), None)
     count = mask.shape[0]
+    if not count:
+        return Places(torch.empty(0, dtype=torch.int64, device=mask.device), None)
+    if exact or can_look(mask):
+        return Places(mask.nonzero().flatten(), None)
     target = torch.where(mask, mask.cumsum(0) - 1, count)  # what is false goes to one place behind the others
     position = torch.arange(count, device=mask.device)
     index = torch.full((count + 1,), count, device=mask.device).scatter_(0, target, position)[:count]

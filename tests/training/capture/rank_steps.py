@@ -30,8 +30,9 @@ from distill.training.callbacks import StopOnNonFinite
 from distill.training.capture.recorder import CannotRecord, Recording
 from distill.training.capture.shared_shapes import padded_alike
 from distill.training.capture.steps import StaticSteps
+from distill.training.finished_gradients import FinishedGradients
 from distill.training.module import RankingModule
-from distill.training.optim import table_parameters
+from distill.training.optim import dense_parameters, table_parameters
 from distill.training.sparse_sync import broadcast_tables
 from tests.training.capture.tape import TapeRecorder
 from tests.training.stepping import Stepper, batch_of, module_of, state_of
@@ -209,15 +210,18 @@ class Run:
         recorder = self.case.recorders[self.rank]()
         watch = StopOnNonFinite("", "student")
         steps = StaticSteps(self.module, self.stepper.optimizer, recorder, watch)
-        losses, told, paddings = [], [], []
+        losses, told, paddings, looked_up = [], [], [], []
+        rows: list[int] = []
         for step in range(len(SEEDS)):
             with _counted() as said:
                 batch = padded_alike(self.batch(step), self.module.hosts)
-                replays = recorder.replays
-                with self.stepper.forward_context():
+                replays, recorded = recorder.replays, recorder.recorded
+                with _rows_noted(rows), self.stepper.forward_context():
                     losses.append(steps.take(batch, step)[0].total)
             told.append((recorder.replays > replays, dict(said)))
             paddings.append(batch.padding)
+            if recorder.recorded > recorded:
+                looked_up.append([*rows])
             self.stepper.schedule.step()
         del ddp
         return {
@@ -228,8 +232,26 @@ class Run:
             "found": recorder.found,
             "told": told,
             "paddings": paddings,
-            "collectives": [dict(counts) for counts in recorder.collectives],
+            "collectives": recorder.collectives,
+            "looked_up": looked_up,
+            "dense": sum(p.numel() for p in dense_parameters(self.module).values()),
+            "tables": [tuple(table.shape) for table in table_parameters(self.module)],
         }
+
+
+@contextmanager
+def _rows_noted(rows: list[int]) -> Iterator[None]:
+    """Notes how many rows of each table a step looks up within, before those of equal ids are summed."""
+    sum_rows = FinishedGradients.sum_rows
+
+    def noted(finished: FinishedGradients) -> None:
+        gradients = [table.grad for table in finished._tables if table.grad is not None]
+        if not any(gradient.is_coalesced() for gradient in gradients):
+            rows[:] = [gradient._indices().shape[1] for gradient in gradients]
+        sum_rows(finished)
+
+    with patch.object(FinishedGradients, "sum_rows", noted):
+        yield
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -37,6 +36,12 @@ class _Tape(TorchDispatchMode):
             self.operations.append((func, args, kwargs or {}, made))
         return out
 
+    def collectives(self) -> list[tuple[str, int]]:
+        """Returns the collective calls, and the bytes of what this rank gives to each."""
+        calls = [(func.__name__.split("_.")[0], args) for func, args, *_ in self.operations if func.namespace == "c10d"]
+        given = [(name, args[1] if name == "allgather" else args[0]) for name, args in calls]
+        return [(name, sum(t.numel() * t.element_size() for t in tensors)) for name, tensors in given]
+
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)  # casts are written down too
     def play(self) -> None:
@@ -60,7 +65,8 @@ class TapeRecorder:
         replays: How often one was replayed.
         found: What would wait, of functions that ran.
         watched: Of each function that ran, whether it was watched.
-        collectives: Of each function that was recorded, how often it makes which collective call.
+        collectives: Of each function that was recorded, its collective calls in their order: the name, and the bytes
+            of what a rank sends.
         refuses: Why it records nothing.
     """
 
@@ -68,7 +74,7 @@ class TapeRecorder:
         self.recorded = self.replays = 0
         self.found: list[str] = []
         self.watched: list[bool] = []
-        self.collectives: list[Counter[str]] = []
+        self.collectives: list[list[tuple[str, int]]] = []
         self.refuses: str | None = None
 
     def run(self, function: Callable[[], T], watched: bool = True) -> T:
@@ -85,7 +91,7 @@ class TapeRecorder:
         with as_on_a_device(), tape:
             result = function()
         self.recorded += 1
-        self.collectives.append(Counter(func.__name__ for func, *_ in tape.operations if func.namespace == "c10d"))
+        self.collectives.append(tape.collectives())
         is_first = True
 
         def replay() -> None:

@@ -85,11 +85,12 @@ class StaticSteps:
         found = _Leaves.of(batch)
         key = (*found.key, *(term.weight.is_zero(step) for term in self._module.loss.terms_and_adapter().values()))
         if key in self._seen and key not in self._shapes:
-            self._record(key, batch, found, step)
+            self._record(key, batch, step)
         shape = self._shapes.get(key)
         if shape is None:
-            outcome, counts = self._recorder.run(partial(self._step, batch, step), watched=self._records)
-            if batch.padding is not None:
+            may_be = batch.padding is not None and batch.num_candidates > 0 and not found.has_unmeasured
+            outcome, counts = self._recorder.run(partial(self._step, batch, step), watched=self._records and may_be)
+            if may_be:
                 self._seen[key] = counts
             if self._moving is not None:
                 self._moving.look()
@@ -98,9 +99,9 @@ class StaticSteps:
         self._numbers.count()
         return outcome.copied()
 
-    def _record(self, key: _Key, batch: Batch, found: _Leaves, step: int) -> None:
-        """Records a shape that was seen before, if it may be."""
-        if not self._records or not batch.num_candidates or found.has_unmeasured:
+    def _record(self, key: _Key, batch: Batch, step: int) -> None:
+        """Records a shape that was seen before, if there is room."""
+        if not self._records:
             return
         if len(self._shapes) == MOST_RECORDED:
             self._records = False
