@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -101,8 +102,11 @@ def waits() -> Iterator[list[str]]:
 
 
 def _noting(mode: Waits, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    own = threading.get_ident()  # other threads make batches ready on the host
+
     def noted(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        mode.note(name)
+        if threading.get_ident() == own:
+            mode.note(name)
         return method(self, *args, **kwargs)
 
     return noted

@@ -241,7 +241,8 @@ class RankingDataModule(LightningDataModule):
 
         def made(batch: Batch | PlacedBatch, place: int) -> Any:
             found = ready(batch, before + place)
-            return self._transfer.packed(found, device) if packs and isinstance(found, Batch) and found.is_ready else found
+            is_final = packs and isinstance(found, Batch) and found.is_ready
+            return self._transfer.packed(found, device) if is_final else found
 
         return made
 

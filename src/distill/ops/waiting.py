@@ -7,6 +7,7 @@ device alone, the result has the most rows that it can have, and those behind th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_looks_are_free = True
+
+class _Looks(threading.local):
+    """Of each thread: those that make batches ready on the host look while another plays a device."""
+
+    are_free = True
+
+
+_looks = _Looks()
 
 
 def can_look(values: Tensor) -> bool:
@@ -24,18 +32,17 @@ def can_look(values: Tensor) -> bool:
 
 def can_look_on(device: torch.device) -> bool:
     """Says whether the host may ask for numbers on a device without waiting."""
-    return _looks_are_free and device.type == "cpu"
+    return _looks.are_free and device.type == "cpu"
 
 
 @contextmanager
 def as_on_a_device() -> Iterator[None]:
-    """Treats the CPU as a device that must not be waited for, so that what runs there can be tested here."""
-    global _looks_are_free
-    before, _looks_are_free = _looks_are_free, False
+    """Treats the CPU as a device that must not be waited for by this thread, so that what runs there can be tested."""
+    before, _looks.are_free = _looks.are_free, False
     try:
         yield
     finally:
-        _looks_are_free = before
+        _looks.are_free = before
 
 
 def size_of(exact: Tensor, most: int) -> int:
