@@ -30,8 +30,9 @@ def test_recorded_steps_that_exchange_over_nccl(
     make: Make, name: str, precision: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     eager = Run(make(name), precision=precision).eager()
-    with exchanging(tmp_path, "nccl", CARD, monkeypatch):
+    with exchanging(tmp_path, "nccl", CARD, monkeypatch) as ending:
         run = Run(sharing_denominators(make(name)), precision=precision)
+        ending.callback(run.steps.forget)
         captured = run.captured()
         assert run.steps.num_recorded >= 2
         rtol, atol = (2e-3, 1e-4) if precision is torch.float32 else (1e-2, 1e-3)
@@ -39,8 +40,9 @@ def test_recorded_steps_that_exchange_over_nccl(
 
 
 def test_no_step_that_exchanges_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with exchanging(tmp_path, "nccl", CARD, monkeypatch):
+    with exchanging(tmp_path, "nccl", CARD, monkeypatch) as ending:
         run = Run(sharing_denominators(of_model("two_tower")))
+        ending.callback(run.steps.forget)
         ready = [run.stepper.prepare(batch_of(True, 0)) for _ in range(9)]
         unpadded = [run.transfer(batch, CARD) for batch in ready[:4]]
         batches = [run.transfer(padded(batch), CARD) for batch in ready[4:]]

@@ -117,6 +117,8 @@ class FitJob:
         except DistillError:
             self._say("%-9s ended with an error at step %d", self.plan.role, trainer.global_step)
             raise
+        finally:
+            module.release()
         if trainer.interrupted:
             raise KeyboardInterrupt
         for callback in callbacks:

@@ -323,6 +323,9 @@ class RankingModule(pl.LightningModule):
         teacher_score = self.teacher_score if self.teacher_score.tasks else None
         return rows_of_batch(batch, logits, self.score, signals, teacher_score)
 
+    def release(self) -> None:
+        """Gives back what training alone needs, however it ended."""
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the card, and leaves a frozen teacher's weights out: they have a file of their own. Of one that learns,
         they are there as it would have them alone, and so are the student's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,15 +17,18 @@ from distill.training.module import RankingModule
 
 
 @contextmanager
-def exchanging(folder: Path, backend: str, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes steps within exchange, in a group of one process."""
+def exchanging(
+    folder: Path, backend: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ExitStack]:
+    """Makes steps within exchange, in a group of one process; what it gives calls at the end, before NCCL ends, which
+    waits until no recording is left."""
     name = device if device.type == "cuda" else None
     dist.init_process_group(backend, init_method=f"file://{folder}/meet", rank=0, world_size=1, device_id=name)
     try:
-        with monkeypatch.context() as patch:
+        with ExitStack() as ending, monkeypatch.context() as patch:
             for module in (finished_gradients, kept_steps, steps):
                 patch.setattr(module, "world_size", lambda: 2)  # of which the others are silent
-            yield
+            yield ending
     finally:
         dist.destroy_process_group()
 

@@ -26,6 +26,7 @@ from distill.batch import Batch, Ragged
 from distill.losses import LossInputs, TermSums, terms
 from distill.ops.hosts import Hosts
 from distill.ops.ranks import mean_over_ranks
+from distill.signals.checkpoint import CheckpointSignals
 from distill.training.callbacks import StopOnNonFinite
 from distill.training.capture.recorder import CannotRecord, Recording
 from distill.training.capture.shared_shapes import padded_alike
@@ -34,8 +35,9 @@ from distill.training.finished_gradients import FinishedGradients
 from distill.training.module import RankingModule
 from distill.training.optim import dense_parameters, table_parameters
 from distill.training.sparse_sync import broadcast_tables
+from tests.models.composing import build
 from tests.training.capture.tape import TapeRecorder
-from tests.training.stepping import Stepper, batch_of, module_of, state_of
+from tests.training.stepping import VIEW, Stepper, batch_of, module_of, state_of
 from tests.training.test_no_sync import (
     of_adapter,
     of_bfloat16,
@@ -110,6 +112,11 @@ def _without_past(batch: Batch, rank: int, seed: int) -> Batch:
     return replace(batch, request=replace(batch.request, sequences={"history": none}))
 
 
+def of_online_teacher(_: str) -> RankingModule:
+    teacher = CheckpointSignals(build("dcn_v2", VIEW, "sequence@model.net.sequence=transformer"))
+    return module_of("two_tower", {"soft": terms.BernoulliKL(rows="exposed")}, signals=teacher)
+
+
 def _refusing() -> TapeRecorder:
     recorder = TapeRecorder()
     recorder.refuses = "the step waits for the device (mine.py:3)"
@@ -147,6 +154,7 @@ CASES = {
     "l2_adam": Case(of_regularised, "sparse_adam"),
     "bfloat16_tables": Case(of_bfloat16, "sparse_adam"),
     "mixed": Case(of_model, "two_tower", precision=torch.bfloat16),
+    "online": Case(of_online_teacher, ""),
     "buffer": Case(of_moving_buffer, ""),
     "silent": Case(of_model, "two_tower", batch=_silent),
     "without_past": Case(of_model, "transformer", batch=_without_past),
@@ -214,7 +222,7 @@ class Run:
         rows: list[int] = []
         for step in range(len(SEEDS)):
             with _counted() as said:
-                batch = padded_alike(self.batch(step), self.module.hosts)
+                batch = padded_alike(self.module.made_ready(self.batch(step))[0], self.module.hosts)
                 replays, recorded = recorder.replays, recorder.recorded
                 with _rows_noted(rows), self.stepper.forward_context():
                     losses.append(steps.take(batch, step)[0].total)

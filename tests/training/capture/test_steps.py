@@ -156,6 +156,16 @@ def test_learning_rates_and_schedules_move_on() -> None:
         assert {state["step"] for state in states} == {8}
 
 
+def test_forgotten_steps_are_recorded_again() -> None:
+    run, whole = Run(of_term("HardBCE")), Run(of_term("HardBCE"))
+    run.captured((0, 0, 0))
+    run.steps.forget()
+    assert run.steps.num_recorded == 0
+    found = run.captured((0, 0, 0))
+    assert run.recorder.recorded == 2
+    torch.testing.assert_close(found, whole.captured((0, 0, 0, 0, 0, 0)), rtol=0, atol=0)
+
+
 def test_optimisers_are_left_as_they_were() -> None:
     run = Run(moving())
     groups = [dict(group) for group in run.stepper.optimizer.param_groups]

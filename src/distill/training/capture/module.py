@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -49,12 +50,15 @@ class CapturedModule(RankingModule):
         self._recorder, self._steps = (recorder if why is None else None), None
         if why is None:
             self.trainer.strategy.model = self
+            gc.collect()  # of DDP, which is in cycles and holds on to the parameters
         if self.trainer.is_global_zero:
             _log.info("Training steps are %s.", "captured" if why is None else f"not captured: {why}")
 
-    def on_train_end(self) -> None:
-        """Gives the memory of recorded steps back."""
-        super().on_train_end()
+    def release(self) -> None:
+        """Gives the memory of recorded steps back; NCCL waits until there is none, before it ends."""
+        super().release()
+        if self._steps is not None:
+            self._steps.forget()
         self._recorder = self._steps = None
 
     @property

@@ -70,6 +70,11 @@ class StaticSteps:
         """How many shapes are recorded."""
         return len(self._shapes)
 
+    def forget(self) -> None:
+        """Forgets what was recorded, with its memory."""
+        self._shapes.clear()
+        self._seen.clear()
+
     def take(self, batch: Batch, step: int) -> tuple[LossReport, Greatest | None]:
         """Takes a step.
 
