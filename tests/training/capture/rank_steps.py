@@ -1,7 +1,7 @@
 """Ranks that take captured steps over gloo: `python -m tests.training.capture.rank_steps FOLDER CASE …`.
 
 Every rank is a fork of one process that has imported torch and computed nothing. It writes FOLDER/CASE_RANK.pt: losses,
-weights, and what was recorded, of a training by recorded steps and of one by DDP.
+weights, and what was recorded, of a training by recorded steps, of one by DDP, and of one by DDP as on a device.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from distill.training.module import RankingModule
 from distill.training.optim import dense_parameters, table_parameters
 from distill.training.sparse_sync import broadcast_tables
 from tests.models.composing import build
+from tests.no_sync import waits
 from tests.training.capture.tape import TapeRecorder
 from tests.training.stepping import VIEW, Stepper, batch_of, module_of, state_of
 from tests.training.test_no_sync import (
@@ -198,19 +199,25 @@ class Run:
         made = batch_of(serves(self.module), 10 * seed + self.rank, SIZES[(self.rank + seed) % len(SIZES)])
         return self.stepper.prepare(self.case.batch(made, self.rank, seed))
 
-    def eager(self) -> dict[str, Any]:
+    def eager(self, on_a_device: bool = False) -> dict[str, Any]:
         """Steps as the trainer takes them with DDP."""
-        wrapped, losses = DistributedDataParallel(_Step(self.module)), []
+        wrapped, losses, found = DistributedDataParallel(_Step(self.module)), [], []
         for step in range(len(SEEDS)):
-            self.stepper.optimizer.zero_grad()
-            with self.stepper.forward_context():
-                loss = wrapped(self.batch(step))
-            loss.backward()
-            self.module.on_before_optimizer_step(self.stepper.optimizer)
-            self.stepper.optimizer.step()
-            self.stepper.schedule.step()
-            losses.append(loss.detach())
-        return {"losses": losses, "state": state_of(self.module)}
+            batch = self.batch(step)
+            with waits() if on_a_device else nullcontext([]) as waited:
+                losses.append(self._step(wrapped, batch))
+            found += waited
+        return {"losses": losses, "state": state_of(self.module), "found": found}
+
+    def _step(self, wrapped: DistributedDataParallel, batch: Batch) -> Tensor:
+        self.stepper.optimizer.zero_grad()
+        with self.stepper.forward_context():
+            loss: Tensor = wrapped(batch)
+        loss.backward()
+        self.module.on_before_optimizer_step(self.stepper.optimizer)
+        self.stepper.optimizer.step()
+        self.stepper.schedule.step()
+        return loss.detach()
 
     def captured(self) -> dict[str, Any]:
         """Steps that are recorded."""
@@ -284,7 +291,9 @@ def _train(name: str, rank: int, folder: Path) -> None:
     case = CASES[name]
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/{name}", rank=rank, world_size=case.world)
-    torch.save({"captured": Run(case, rank).captured(), "eager": Run(case, rank).eager()}, folder / f"{name}_{rank}.pt")
+    found = {"captured": Run(case, rank).captured(), "eager": Run(case, rank).eager()}
+    found["on_a_device"] = Run(case, rank).eager(on_a_device=True)
+    torch.save(found, folder / f"{name}_{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 

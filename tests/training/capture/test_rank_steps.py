@@ -1,4 +1,6 @@
-"""Several ranks take recorded steps: they compute what DDP computes, and exchange within the step."""
+"""Several ranks take recorded steps: they compute what DDP computes, and exchange within the step.
+
+Steps that are not recorded do not wait for a device either."""
 
 from __future__ import annotations
 
@@ -69,6 +71,15 @@ def test_ranks_record_and_replay_the_same_steps_and_wait_for_no_device(
         assert (rank["recorded"], rank["replays"]) == ((1, 3) if case in ("silent", "without_past") else (2, 5))
         assert [replayed for replayed, _ in rank["told"]] == [replayed for replayed, _ in ranks[0]["told"]]
         assert rank["collectives"] == ranks[0]["collectives"]
+
+
+@pytest.mark.parametrize("case", slow_except([case for case in CASES if case != "int_tower"], *FAST))
+def test_a_step_with_ddp_waits_for_no_device_and_computes_the_same(case: str, request: pytest.FixtureRequest) -> None:
+    for rank in _of(case, request):
+        found, eager = rank["on_a_device"], rank["eager"]
+        assert found["found"] == []
+        torch.testing.assert_close(found["losses"], eager["losses"], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found["state"], eager["state"], rtol=1e-4, atol=2e-3)
 
 
 def test_a_step_makes_few_collective_calls_and_those_of_ddp_are_none_of_them(fast: Found) -> None:
