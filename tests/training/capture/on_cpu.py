@@ -33,6 +33,8 @@ def _stopping(self: CapturedModule, batch: Any, batch_idx: int) -> Tensor:
 @atexit.register
 def _say() -> None:
     print("replays:", *(recorder.replays for recorder in _made))
+    counts = {len([1 for name, _ in calls if name == "allreduce"]) for r in _made for calls in r.collectives}
+    print("all-reduces of a recorded step:", *sorted(counts))
     print("waits:", *sorted({place for recorder in _made for place in recorder.found}))
 
 
