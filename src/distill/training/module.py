@@ -136,8 +136,8 @@ class RankingModule(pl.LightningModule):
         if self.trainer.gradient_clip_val and table_parameters(self):
             raise ConfigError(
                 "Lightning cannot clip the gradients of embedding tables, which have their touched rows alone.",
-                where="trainer.gradient_clip_val",
-                found=str(self.trainer.gradient_clip_val),
+                where="gradient_clip_val",
+                found=f"trainer.gradient_clip_val={self.trainer.gradient_clip_val}",
                 remedy="Leave it out and set optimizer.clip_norm, the norm of the dense gradients.",
             )
         teacher = self.signals if self.signals is not None and self.signals.learns else None
