@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "distill"
 FLOORS = [
-    {"errors", "console", "codes"},
+    {"errors", "console", "codes", "list_sizes"},
     {"files", "lock", "checks", "screen"},
     {"in_use", "arguments", "batch", "ops", "plain", "sealed"},
     {"places", "engines"},

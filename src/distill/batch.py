@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from distill.codes import MISSING_KEY, Origin, Stage
+from distill.list_sizes import ListSizes
 
 __all__ = [
     "MISSING_KEY",
@@ -80,23 +83,60 @@ class Ragged(TensorStruct):
             float32.
         lengths: Length of each row `[B]` int64.
         longest: No row is longer, as far as the host knows; None if only the lengths tell.
+        seen: Of a request's fields, how many values all candidates see at most, each those of its request; None if it
+            is not known.
     """
 
     values: Tensor
     lengths: Tensor
     longest: int | None = None
+    seen: int | None = None
 
-    def measured(self) -> Ragged:
-        """Returns the same with `longest` found from the lengths, for who must not look at them later."""
-        return replace(self, longest=int(self.lengths.max()) if self.lengths.shape[0] else 0)
+    def measured(self, counts: npt.NDArray[np.int64] | None = None) -> Ragged:
+        """Returns the same with `longest` found from the lengths, for who must not look at them later.
 
-    def select(self, rows: Tensor) -> Ragged:
-        """Returns the rows at positions `rows [B']`."""
+        Args:
+            counts: Candidates of each row `[B]`, or of the first ones, if it is a request; for `seen`.
+        """
+        lengths = self.lengths.numpy()
+        seen = None if counts is None else int(lengths[: counts.size] @ counts)
+        return replace(self, longest=int(lengths.max(initial=0)), seen=seen)
+
+    def select(self, rows: Tensor, are_all: bool = False) -> Ragged:
+        """Returns the rows at positions `rows [B']`.
+
+        Args:
+            rows: Which.
+            are_all: Whether these are all rows in another order, so that the device need not say how many values
+                they have.
+        """
         lengths = self.lengths.index_select(0, rows)
         starts = (self.lengths.cumsum(0) - self.lengths).index_select(0, rows)
-        shift = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths)
+        count = self.values.shape[0] if are_all else None
+        shift = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths, output_size=count)
         positions = torch.arange(shift.shape[0], device=shift.device) + shift
         return Ragged(self.values.index_select(0, positions), lengths, self.longest)
+
+    def laid_out(self, rows: Tensor, kept: Tensor | None = None) -> Ragged:
+        """Returns the rows at positions `rows [B']`, measured, and one more that has as many values as are left of the
+        most that they can have: a device need not say how many they are.
+
+        Args:
+            rows: Which.
+            kept: Which values of them `[B', longest]` bool; all if None.
+        """
+        longest = (self.longest or 0) if self.values.shape[0] else 0
+        lengths = self.lengths.index_select(0, rows)
+        starts = (self.lengths.cumsum(0) - self.lengths).index_select(0, rows)
+        place = torch.arange(longest, device=rows.device)
+        there = place < lengths.unsqueeze(1)
+        taken = there if kept is None else there & kept[:, :longest]
+        size, position = taken.numel(), (starts.unsqueeze(1) + place).flatten()
+        target = torch.where(taken.flatten(), taken.flatten().cumsum(0) - 1, size)
+        source = torch.zeros(size + 1, dtype=torch.int64, device=rows.device).scatter_(0, target, position)[:size]
+        counts = taken.sum(1)
+        spare = size - counts.sum(0, keepdim=True)
+        return Ragged(self.values.index_select(0, source), torch.cat([counts, spare]), self.longest)
 
     def joined(self, other: Ragged) -> Ragged:
         """Returns the rows of both, the own first."""
@@ -120,9 +160,9 @@ class FeatureBlock(TensorStruct):
     vectors: Mapping[str, Tensor]
     sequences: Mapping[str, Ragged]
 
-    def measured(self) -> FeatureBlock:
-        """Returns the same with the lengths of its sequences known to the host; see `Ragged.longest`."""
-        return replace(self, sequences={name: ragged.measured() for name, ragged in self.sequences.items()})
+    def measured(self, counts: npt.NDArray[np.int64] | None = None) -> FeatureBlock:
+        """Returns the same with the lengths of its sequences known to the host; see `Ragged.measured`."""
+        return replace(self, sequences={name: ragged.measured(counts) for name, ragged in self.sequences.items()})
 
     @property
     def num_rows(self) -> int:
@@ -130,14 +170,24 @@ class FeatureBlock(TensorStruct):
         rows: int = self.ids.shape[0]  # of an exported program it is a symbol, which int() would make a constant
         return rows
 
-    def select(self, rows: Tensor) -> FeatureBlock:
-        """Returns the rows at positions `rows [B']`."""
+    @property
+    def is_measured(self) -> bool:
+        """Whether the host knows how long sequences are at most."""
+        return all(ragged.longest is not None for ragged in self.sequences.values())
+
+    def select(self, rows: Tensor, are_all: bool = False) -> FeatureBlock:
+        """Returns the rows at positions `rows [B']`; see `Ragged.select`."""
         return FeatureBlock(
             ids=self.ids.index_select(0, rows),
             numbers=self.numbers.index_select(0, rows),
             vectors={name: value.index_select(0, rows) for name, value in self.vectors.items()},
-            sequences={name: value.select(rows) for name, value in self.sequences.items()},
+            sequences={name: value.select(rows, are_all) for name, value in self.sequences.items()},
         )
+
+    def laid_out(self, rows: Tensor) -> FeatureBlock:
+        """Returns the rows at positions `rows [B']` of a measured block, and one more; see `Ragged.laid_out`."""
+        found = replace(self, sequences={}).select(torch.cat([rows, rows[:1]]))
+        return replace(found, sequences={name: value.laid_out(rows) for name, value in self.sequences.items()})
 
     def joined(self, other: FeatureBlock) -> FeatureBlock:
         """Returns the rows of both, which hold the same fields, the own first."""
@@ -207,6 +257,7 @@ class Batch(TensorStruct):
         is_ready: Whether sample rules have seen it and rows that nobody needs are left out.
         on_host: Names of fields that nothing on a device reads: they stay on the host.
         padding: How many of the last rows are there for the batch's shape alone; None if it has the shape that it has.
+        sizes: What the host knows of how many candidates requests have; None if nothing.
     """
 
     request: FeatureBlock
@@ -230,12 +281,20 @@ class Batch(TensorStruct):
     is_ready: bool = False
     on_host: tuple[str, ...] = ()
     padding: int | None = None
+    sizes: ListSizes | None = None
 
     def measured(self) -> Batch:
-        """Returns the same with the lengths of all sequences known to the host, where the batch still is: a model that
-        pads them need not ask a device for the longest."""
-        sides = {side: getattr(self, side) for side in ("request", "candidate", "cross")}
-        return replace(self, **{name: block.measured() for name, block in sides.items() if block.sequences})
+        """Returns the same with the lengths of all sequences and lists known to the host, where the batch still is:
+        who pads them need not ask a device for the longest."""
+        positive = (self.relevance.numpy() > 0) & self.observed.numpy()
+        counts = np.bincount(self.request_index.numpy()).astype(np.int64)
+        return replace(
+            self,
+            request=self.request.measured(counts) if self.request.sequences else self.request,
+            candidate=self.candidate.measured() if self.candidate.sequences else self.candidate,
+            cross=self.cross.measured() if self.cross.sequences else self.cross,
+            sizes=ListSizes.of(counts, int(np.count_nonzero(positive))),
+        )
 
     @property
     def relevance(self) -> Tensor:

@@ -19,7 +19,7 @@ from distill.training.module import RankingModule
 from tests.gpu.test_step import CARD, Make, no_waits
 from tests.training.capture.test_steps import MIXED, NOT_DRAWN, SEEDS, STATIC, moving
 from tests.training.stepping import Stepper, batch_of, state_of
-from tests.training.test_no_sync import of_model, serves
+from tests.training.test_no_sync import hold_noise, of_model, serves
 
 pytestmark = [
     pytest.mark.gpu,
@@ -33,6 +33,7 @@ class Run:
     def __init__(self, module: RankingModule, drops: bool = False, precision: torch.dtype = torch.float32) -> None:
         for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
             dropout.p = dropout.p if drops else 0.0
+        hold_noise(module)
         self.module, self.transfer = module.to(CARD), BatchTransfer()
         self.stepper = Stepper(self.module, precision)
         self.steps = StaticSteps(module, self.stepper.optimizer, GraphRecorder(CARD), None)

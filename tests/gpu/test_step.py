@@ -13,7 +13,7 @@ from distill.data.transfer import BatchTransfer
 from distill.training.kept_steps import Greatest, KeptStep, KeptSteps
 from distill.training.module import RankingModule
 from tests.training.stepping import Stepper, batch_of
-from tests.training.test_no_sync import CASES, says_so, serves
+from tests.training.test_no_sync import CASES, RULES_IN_STEP, of_rule_in_step, says_so, serves
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,6 +46,16 @@ def test_a_step_does_not_wait(make: Make, name: str) -> None:
     stepper, transfer = on_card(module), BatchTransfer()
     ready = [stepper.prepare(batch_of(serves(module), seed)) for seed in range(3)]
     stepper.step(transfer(ready[0], CARD))  # the first step of all allocates
+    with no_waits():
+        for batch in ready[1:]:
+            stepper.step(transfer(batch, CARD))
+
+
+@pytest.mark.parametrize(("name", "taught"), RULES_IN_STEP)
+def test_sample_rules_of_a_step_do_not_wait(name: str, taught: bool) -> None:
+    stepper, transfer = on_card(of_rule_in_step(name, taught)), BatchTransfer()
+    ready = [stepper.prepare(batch_of(True, seed)) for seed in range(3)]
+    stepper.step(transfer(ready[0], CARD))
     with no_waits():
         for batch in ready[1:]:
             stepper.step(transfer(batch, CARD))

@@ -22,6 +22,7 @@ from tests.batches import make_batch, make_schema
 from tests.marks import slow_except, some_fast
 from tests.models.composing import DATASETS, build, composed_net, overfit, prepare_data
 from tests.models.listing import BODIES, PRERANKERS, SPLIT
+from tests.no_sync import waits
 
 LINEAR = {"logistic"}
 WIDER = {"split_towers": {"vector_dim": 16}}  # cosines of means of few small vectors cannot tell 64 rows apart
@@ -259,6 +260,21 @@ def test_category_alignment_is_the_distance_of_covariances() -> None:
     assert not vectors.grad[rows[4]].any()
     assert vectors.grad[rows[7]].any()
     assert float(category_alignment(vectors, torch.zeros_like(category))) == 0.0
+
+
+@pytest.mark.parametrize("num_categories", [None, 3, 20])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_categories_among_rows_that_are_not_meant(share: float, num_categories: int | None) -> None:
+    draw = torch.Generator().manual_seed(2)
+    vectors = torch.randn(15, 2, 3, dtype=torch.float64, generator=draw, requires_grad=True)
+    category, real = torch.randint(4, 7, (15,), generator=draw), torch.rand(15, generator=draw) < share
+    wanted = category_alignment(vectors[real], category[real])
+    with waits() as waited:
+        found = category_alignment(vectors, category, real, num_categories)
+        (gradient,) = torch.autograd.grad(found, vectors)
+    assert waited == []
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(gradient, torch.autograd.grad(wanted, vectors)[0])
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])

@@ -2,7 +2,8 @@
 
 import torch
 
-from distill.ops.keys import apart
+from distill.ops.keys import apart, first_equal
+from tests.no_sync import waits
 
 
 def test_rows_without_a_key_have_groups_of_their_own() -> None:
@@ -17,3 +18,12 @@ def test_rows_without_a_key_have_groups_of_their_own() -> None:
 def test_keys_that_are_all_there_stay() -> None:
     keys = torch.tensor([7, -1])
     assert torch.equal(apart(keys, torch.zeros(2, dtype=torch.bool), keys), keys)
+
+
+def test_the_first_row_of_a_key() -> None:
+    keys = torch.tensor([7, -1, 9, 7, -1, 9, 7])
+    with waits() as found:
+        first = first_equal(keys, keys == -1)
+    assert found == []
+    assert first.tolist() == [0, 1, 2, 0, 4, 2, 0]
+    assert first_equal(keys[:0], keys[:0] == 0).tolist() == []

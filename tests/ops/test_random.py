@@ -55,3 +55,12 @@ def test_numbers_depend_on_all_of_their_salts():
     found = {hashed_number(*salts) for salts in ((), (0,), (0, 0), (1, 0), (0, 1), (2**63, 1))}
     assert len(found) == 6
     assert all(-(2**63) <= number < 2**63 for number in found)
+
+
+def test_numbers_and_scalars_of_a_device_draw_the_same():
+    keys = torch.tensor([0, 1, -7, 2**62])
+    for salts in ((3, 2**40, 5), (-1, 0, 7)):
+        wanted = hashed_uniform(keys, *salts).tolist()
+        for on_device in ((1,), (0, 2), (0, 1, 2)):
+            mixed = [torch.tensor(salt) if place in on_device else salt for place, salt in enumerate(salts)]
+            assert hashed_uniform(keys, *mixed).tolist() == wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,25 +15,31 @@ from torch import Tensor, nn
 from distill.batch import Batch, LossReport
 from distill.errors import DataError
 from distill.losses import CompositeLoss, LossInputs
-from distill.losses.terms import BernoulliKL, HardBCE, SoftmaxKL
+from distill.losses.terms import BernoulliKL, HardBCE, ItemContrast, NeuralSort, RankNet, SampledSoftmax, SoftmaxKL
 from distill.ops.waiting import as_on_a_device
+from distill.sampling import RandomNegatives, StageNegatives
 from distill.training.callbacks import FitProgress, LossLog, StopOnNonFinite
 from distill.training.checkpoint_io import read_checkpoint
 from distill.training.module import RankingModule
+from distill.training.saved_step import read_batch
 from tests.no_sync import waits
 from tests.training.stepping import batch_of, module_of, state_of
+from tests.training.test_no_sync import serves
 
 STEPS, EVERY = 12, 5
 
 
 class Batches:
-    """Batches of an epoch."""
+    """Batches of an epoch, as a model that is served sees them or not."""
+
+    def __init__(self, serving: bool = True) -> None:
+        self.serving = serving
 
     def __len__(self) -> int:
         return STEPS
 
     def __iter__(self) -> Any:
-        return iter([batch_of(True, seed) for seed in range(STEPS)])
+        return iter([batch_of(self.serving, seed) for seed in range(STEPS)])
 
 
 class First(pl.Callback):
@@ -93,7 +100,7 @@ def fit(module: RankingModule, *callbacks: pl.Callback) -> First:
         enable_model_summary=False,
         callbacks=[first, *callbacks, Last(first)],
     )
-    trainer.fit(module, Batches())
+    trainer.fit(module, Batches(serves(module)))
     return first
 
 
@@ -105,6 +112,21 @@ def distilled(embedding: str = "rowwise_adagrad") -> RankingModule:
 def test_steps_that_are_not_logged_do_not_wait(tmp_path: Path) -> None:
     stop, log, bar = StopOnNonFinite(str(tmp_path), "student", EVERY), LossLog(EVERY), FitProgress("student")
     first = fit(distilled(), stop, log, bar)
+    assert first.steps == STEPS - STEPS // EVERY
+    assert first.found == []
+
+
+def paired() -> RankingModule:
+    """Terms over pairs, positives and items, whose sizes depend on values."""
+    terms = {"pairs": RankNet(), "teacher": NeuralSort(), "in_batch": SampledSoftmax(), "contrast": ItemContrast()}
+    return module_of("two_tower", terms, {"random": RandomNegatives(), "stage": StageNegatives()})
+
+
+@pytest.mark.parametrize("make", [paired, lambda: module_of("din"), lambda: module_of("bst")])
+def test_steps_whose_sizes_depend_on_values_do_not_wait(make: Callable[[], RankingModule], tmp_path: Path) -> None:
+    stop = StopOnNonFinite(str(tmp_path), "student", EVERY)
+    module = make()
+    first = fit(module, stop, LossLog(EVERY))
     assert first.steps == STEPS - STEPS // EVERY
     assert first.found == []
 
@@ -157,6 +179,7 @@ def test_a_step_that_was_not_finite_is_reported_late_and_changes_no_weight(
     prepared: Batch = _prepared(distilled(), batch_of(True, bad))
     assert torch.equal(saved["batch"]["row"], prepared.row)
     assert torch.equal(saved["batch"]["candidate"]["numbers"], prepared.candidate.numbers)
+    assert read_batch(saved["batch"], tmp_path).sizes == prepared.sizes
 
 
 def _prepared(module: RankingModule, batch: Batch) -> Batch:

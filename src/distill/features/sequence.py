@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from distill.errors import ConfigError
 from distill.layers.activation import Activation
-from distill.layers.ragged import append_target
-from distill.layers.sequence_search import Keys, best_values
+from distill.layers.ragged import SequenceSizes, append_target, pad_values
+from distill.layers.sequence_search import Keys, best_pairs, best_values
 from distill.layers.target_attention import TargetAttention
 from distill.layers.transformer import TransformerEncoder
+from distill.ops.waiting import can_look
+
+_UNKNOWN = SequenceSizes()
 
 
 class SequenceEncoding(ABC):
@@ -83,10 +86,11 @@ class TargetEncoding(SequenceEncoding):
 
     @abstractmethod
     def build(self, width: int) -> nn.Module:
-        """Returns a module that maps `(query [N, D], values [sum(lengths), D], lengths [R], request_index [N])` to one
-        vector per candidate `[N, D]` and the weight that it left unused `[N]`, 0 if there is no such thing.
+        """Returns a module that maps `(query [N, D], values [sum(lengths), D], lengths [R], request_index [N], sizes)`,
+        with what the host knows of the sequences (`SequenceSizes`), to one vector per candidate `[N, D]` and the weight
+        that it left unused `[N]`, 0 if there is no such thing.
 
-        Where `keys_of` names keys, it takes them (`Keys`) as a fifth argument."""
+        Where `keys_of` names keys, it takes them (`Keys`) as a sixth argument."""
 
     def keys_of(self, sequence: str) -> str | None:
         """Names the sequence that has the keys of a sequence's values; None if they need none."""
@@ -152,27 +156,39 @@ class TargetTransformerEncoding(_OfTransformer, TargetEncoding):
 
 
 class _Attention(nn.Module):
-    needs_shapes = True  # the number of pairs of candidates and values
+    pairs_values = True  # lays out a row for each value that a candidate sees
 
     def __init__(self, attention: TargetAttention) -> None:
         super().__init__()
         self.attention = attention
 
-    def forward(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> tuple[Tensor, Tensor]:
-        attended = self.attention(query, values, lengths, request_index)
+    def forward(
+        self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor, sizes: SequenceSizes = _UNKNOWN
+    ) -> tuple[Tensor, Tensor]:
+        attended = self.attention(query, values, lengths, request_index, sizes.pairs)
         return attended.pooled, attended.zero_weight
 
 
 class _SearchedAttention(nn.Module):
-    needs_shapes = True  # the number of pairs of candidates and values, and of those that are found
+    pairs_values = True
 
     def __init__(self, attention: TargetAttention, top_k: int) -> None:
         super().__init__()
         self.attention, self.top_k = attention, top_k
 
     def forward(
-        self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor, keys: Keys | None = None
+        self,
+        query: Tensor,
+        values: Tensor,
+        lengths: Tensor,
+        request_index: Tensor,
+        sizes: SequenceSizes = _UNKNOWN,
+        keys: Keys | None = None,
     ) -> tuple[Tensor, Tensor]:
+        if values.dim() == 2 and sizes.pairs is not None and not can_look(lengths):
+            pairs = best_pairs(query, values, lengths, request_index, self.top_k, keys, sizes)
+            attended = self.attention.over(query, values, pairs)
+            return attended.pooled, attended.zero_weight
         found = best_values(query, values, lengths, request_index, self.top_k, keys)
         each = torch.arange(query.shape[0], device=query.device)
         attended = self.attention(query, found.values, found.lengths, each)
@@ -180,12 +196,14 @@ class _SearchedAttention(nn.Module):
 
 
 class _Transformer(nn.Module):
-    needs_shapes = True  # the number of pairs, and the longest sequence
-
     def __init__(self, encoder: TransformerEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor, sizes: SequenceSizes = _UNKNOWN
+    ) -> tuple[Tensor, Tensor]:
+        if values.dim() == 2 and sizes.longest is not None and not can_look(lengths):
+            values, _ = pad_values(values, lengths, sizes.longest)
         longer, counts = append_target(values, lengths, request_index, query)
         return self.encoder(longer, counts), query.new_zeros(query.shape[0])

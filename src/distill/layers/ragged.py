@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from distill.ops.waiting import can_look
+
 
 class Pairs(NamedTuple):
     """Every candidate beside every value of its request's sequence, candidate by candidate.
@@ -18,26 +20,53 @@ class Pairs(NamedTuple):
     Attributes:
         candidate: Candidate of each pair `[P]` int64.
         value: Row of the pair in `values` `[P]` int64.
-        counts: Pairs of each candidate `[N]` int64.
+        starts: First pair of each candidate `[N]` int64.
+        real: Which are pairs `[P]` bool; others belong to the candidate that they stand by, and to any value. None if
+            all are.
     """
 
     candidate: Tensor
     value: Tensor
-    counts: Tensor
+    starts: Tensor
+    real: Tensor | None = None
 
 
-def pair_with_values(lengths: Tensor, request_index: Tensor) -> Pairs:
+class SequenceSizes(NamedTuple):
+    """What the host knows of the sequences of a batch.
+
+    Attributes:
+        longest: No sequence is longer; None if that is not known.
+        pairs: There are no more pairs of a candidate and a value of its request; None if that is not known.
+    """
+
+    longest: int | None = None
+    pairs: int | None = None
+
+
+def pair_with_values(lengths: Tensor, request_index: Tensor, most: int | None = None) -> Pairs:
     """Lists the pairs of candidates and values.
 
     Args:
         lengths: `[R]` int64.
         request_index: `[N]` int64.
+        most: There are no more pairs; used where the host may not look how many there are, with padding behind them.
     """
     counts = lengths.index_select(0, request_index)
+    if most is not None and not can_look(lengths):
+        return _at_most(lengths, request_index, counts, most)
     candidate = torch.repeat_interleave(torch.arange(counts.shape[0], device=counts.device), counts)
     starts = (lengths.cumsum(0) - lengths).index_select(0, request_index) - (counts.cumsum(0) - counts)
     place = torch.arange(candidate.shape[0], device=counts.device)
-    return Pairs(candidate, place + starts.index_select(0, candidate), counts)
+    return Pairs(candidate, place + starts.index_select(0, candidate), counts.cumsum(0) - counts)
+
+
+def _at_most(lengths: Tensor, request_index: Tensor, counts: Tensor, most: int) -> Pairs:
+    num_candidates, ends = counts.shape[0], counts.cumsum(0)
+    place = torch.arange(most if num_candidates else 0, device=counts.device)
+    candidate = torch.searchsorted(ends, place, right=True).clamp(max=num_candidates - 1)
+    real, starts = place < ends[-1:], ends - counts
+    shift = (lengths.cumsum(0) - lengths).index_select(0, request_index) - starts
+    return Pairs(candidate, torch.where(real, place + shift.index_select(0, candidate), 0), starts, real)
 
 
 def present_values(values: Tensor, lengths: Tensor) -> Tensor:
@@ -101,13 +130,14 @@ def append_target(values: Tensor, lengths: Tensor, request_index: Tensor, target
     if values.dim() == 3:
         return _append_to_padded(values, lengths, request_index, target)
     pairs = pair_with_values(lengths, request_index)
-    ends = (pairs.counts + 1).cumsum(0) - 1
+    counts = lengths.index_select(0, request_index)
+    ends = (counts + 1).cumsum(0) - 1
     num_pairs = pairs.value.shape[0]
     order = torch.empty(num_pairs + ends.shape[0], dtype=torch.int64, device=values.device)
     # A pair stands behind the targets of all candidates before its own.
     order[torch.arange(num_pairs, device=values.device) + pairs.candidate] = pairs.value
     order[ends] = torch.arange(ends.shape[0], device=values.device) + values.shape[0]
-    return torch.cat([values, target]).index_select(0, order), pairs.counts + 1
+    return torch.cat([values, target]).index_select(0, order), counts + 1
 
 
 def _append_to_padded(values: Tensor, lengths: Tensor, request_index: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from distill.layers.ragged import pair_with_values, present_values
-from distill.ops.segment import segment_rank, segment_start, segment_sum
+from distill.layers.ragged import Pairs, SequenceSizes, pair_with_values, present_values
+from distill.ops.segment import segment_rank, segment_sum
 
 _BLOCK = 1 << 18  # pairs whose products are in memory at a time
 _NOTHING = float("-inf")
@@ -64,23 +64,55 @@ def best_values(
         return _of_padded(query, values, lengths, request_index, top_k, keys)
     pairs = pair_with_values(lengths, request_index)
     num_candidates = query.shape[0]
-    with torch.no_grad():
-        if keys is None:
-            blocks = zip(torch.split(pairs.candidate, _BLOCK), torch.split(pairs.value, _BLOCK), strict=True)
-            products = [(query.index_select(0, c) * values.index_select(0, v)).float().sum(1) for c, v in blocks]
-            score = torch.cat(products) if products else values.new_zeros(0)
-        else:
-            place = torch.arange(pairs.candidate.shape[0], device=values.device)
-            place = place - segment_start(pairs.candidate, num_candidates).index_select(0, pairs.candidate)
-            request = request_index.index_select(0, pairs.candidate)
-            starts = (keys.lengths.cumsum(0) - keys.lengths).index_select(0, request)
-            has_key = place < keys.lengths.index_select(0, request)
-            rows = torch.where(has_key, starts + place, keys.values.shape[0])
-            of_value = torch.cat([keys.values, keys.values.new_full((1,), -1)]).index_select(0, rows)
-            score = _newest(of_value, keys.candidates.index_select(0, pairs.candidate), place)
-        kept = (segment_rank(score, pairs.candidate, num_candidates) < top_k) & (score > _NOTHING)
+    score = _scores(query, values, request_index, pairs, keys)
+    kept = (segment_rank(score, pairs.candidate, num_candidates) < top_k) & (score > _NOTHING)
     counts = segment_sum(kept.to(lengths.dtype), pairs.candidate, num_candidates)
     return Found(values.index_select(0, pairs.value[kept]), counts)
+
+
+def best_pairs(
+    query: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    request_index: Tensor,
+    top_k: int,
+    keys: Keys | None,
+    sizes: SequenceSizes,
+) -> Pairs:
+    """Finds what `best_values` finds, as `top_k` pairs of each candidate, where the host may not look at how many
+    there are but knows the sizes of the sequences."""
+    pairs = pair_with_values(lengths, request_index, sizes.pairs if values.shape[0] else 0)
+    if not values.shape[0]:
+        return pairs
+    num_candidates, device = query.shape[0], values.device
+    most = top_k if sizes.longest is None else min(top_k, max(sizes.longest, 1))
+    score = _scores(query, values, request_index, pairs, keys)
+    if pairs.real is not None:
+        score = score.masked_fill(~pairs.real, _NOTHING)
+    rank = segment_rank(score, pairs.candidate, num_candidates)
+    kept = (rank < most) & (score > _NOTHING)
+    there = torch.where(kept, pairs.candidate * most + rank, num_candidates * most)
+    value = torch.zeros(num_candidates * most + 1, dtype=torch.int64, device=device).scatter_(0, there, pairs.value)
+    real = torch.zeros_like(value, dtype=torch.bool).scatter_(0, there, True)
+    starts = torch.arange(num_candidates, device=device)
+    return Pairs(starts.repeat_interleave(most), value[:-1], starts * most, real[:-1])
+
+
+@torch.no_grad()
+def _scores(query: Tensor, values: Tensor, request_index: Tensor, pairs: Pairs, keys: Keys | None) -> Tensor:
+    """Scores each pair `[P]`: what matters more is greater."""
+    if keys is None:
+        blocks = zip(torch.split(pairs.candidate, _BLOCK), torch.split(pairs.value, _BLOCK), strict=True)
+        products = [(query.index_select(0, c) * values.index_select(0, v)).float().sum(1) for c, v in blocks]
+        return torch.cat(products) if products else values.new_zeros(0)
+    place = torch.arange(pairs.candidate.shape[0], device=values.device)
+    place = place - pairs.starts.index_select(0, pairs.candidate)
+    request = request_index.index_select(0, pairs.candidate)
+    starts = (keys.lengths.cumsum(0) - keys.lengths).index_select(0, request)
+    has_key = place < keys.lengths.index_select(0, request)
+    rows = torch.where(has_key, starts + place, keys.values.shape[0])
+    of_value = torch.cat([keys.values, keys.values.new_full((1,), -1)]).index_select(0, rows)
+    return _newest(of_value, keys.candidates.index_select(0, pairs.candidate), place)
 
 
 def _of_padded(

@@ -66,7 +66,9 @@ class TargetAttention(nn.Module):
         rest = MLP(hidden_units[0], hidden_units[1:], activation=activation)
         self.score = nn.Sequential(make_activation(activation), rest, nn.Linear(hidden_units[-1], 1))
 
-    def forward(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> Attended:
+    def forward(
+        self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor, most_pairs: int | None = None
+    ) -> Attended:
         """Attends from N candidates to the sequences of R requests.
 
         Args:
@@ -74,13 +76,18 @@ class TargetAttention(nn.Module):
             values: Of all sequences, one after another `[sum(lengths), D]`, or padded `[R, L, D]`.
             lengths: `[R]` int64.
             request_index: Request of each candidate `[N]` int64, in any order.
+            most_pairs: See `pair_with_values`.
 
         Returns:
             Weights are `[N, L]` if values are padded.
         """
         if values.dim() == 3:
             return self._padded(query, values, lengths, request_index)
-        pairs = pair_with_values(lengths, request_index)
+        most = most_pairs if values.shape[0] else 0
+        return self.over(query, values, pair_with_values(lengths, request_index, most))
+
+    def over(self, query: Tensor, values: Tensor, pairs: Pairs) -> Attended:
+        """Attends from N candidates `[N, D]` to some of the values `[sum(lengths), D]`; weights of no pair are 0."""
         own = self.from_query(query)
         of_value = self.from_value(values).index_select(0, pairs.value)
         product = query.index_select(0, pairs.candidate) * values.index_select(0, pairs.value)
@@ -89,10 +96,9 @@ class TargetAttention(nn.Module):
         exact = torch.promote_types(values.dtype, torch.float32)
         scores, zero_score = self.score(hidden).squeeze(1).to(exact), self.score(own).squeeze(1).to(exact)
         weights, zero_weight = _softmax_with_zero(scores, zero_score, pairs)
-        starts = pairs.counts.cumsum(0) - pairs.counts
         # Sums rows of `values` in place, without a copy of them for every pair.
         shares = weights.to(values.dtype)
-        pooled = functional.embedding_bag(pairs.value, values, starts, mode="sum", per_sample_weights=shares)
+        pooled = functional.embedding_bag(pairs.value, values, pairs.starts, mode="sum", per_sample_weights=shares)
         return Attended(pooled, zero_weight, weights)
 
     def _padded(self, query: Tensor, values: Tensor, lengths: Tensor, request_index: Tensor) -> Attended:
@@ -109,6 +115,8 @@ class TargetAttention(nn.Module):
 
 def _softmax_with_zero(scores: Tensor, zero_score: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
     num_candidates = zero_score.shape[0]
+    if pairs.real is not None:
+        scores = scores.masked_fill(~pairs.real, float("-inf"))
     peak = torch.maximum(segment_max(scores.detach(), pairs.candidate, num_candidates), zero_score.detach())
     shifted, zero = (scores - peak.index_select(0, pairs.candidate)).exp(), (zero_score - peak).exp()
     total = segment_sum(shifted, pairs.candidate, num_candidates) + zero

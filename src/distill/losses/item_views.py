@@ -6,6 +6,7 @@ Fields of a block are numbered: ids, numbers, vectors, sequences, each in the or
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -108,7 +109,7 @@ def without_fields(block: FeatureBlock, lost: Sequence[bool], missing: FeatureBl
 
 
 def with_dropout(
-    block: FeatureBlock, missing: FeatureBlock, rate: float, id_rate: float, keys: Tensor, salts: Sequence[int]
+    block: FeatureBlock, missing: FeatureBlock, rate: float, id_rate: float, keys: Tensor, salts: Sequence[int | Tensor]
 ) -> FeatureBlock:
     """Returns a block that lacks random values of its sequences, and random ids.
 
@@ -132,9 +133,67 @@ def with_dropout(
     return FeatureBlock(ids=ids, numbers=block.numbers, vectors=block.vectors, sequences=sequences)
 
 
-def _thinned(ragged: Ragged, rate: float, keys: Tensor, salts: Sequence[int]) -> Ragged:
+def _thinned(ragged: Ragged, rate: float, keys: Tensor, salts: Sequence[int | Tensor]) -> Ragged:
     lengths = ragged.lengths
     row = torch.repeat_interleave(torch.arange(lengths.shape[0], device=lengths.device), lengths)
     place = torch.arange(row.shape[0], device=lengths.device) - (lengths.cumsum(0) - lengths).index_select(0, row)
     kept = hashed_uniform(keys.index_select(0, row) + place * _STRIDE, *salts) >= rate
     return Ragged(ragged.values[kept], segment_sum(kept.long(), row, lengths.shape[0]))
+
+
+def masked_view(
+    block: FeatureBlock,
+    rows: Tensor,
+    lost: Tensor,
+    missing: FeatureBlock,
+    rates: tuple[float, float],
+    keys: Tensor,
+    salts: Sequence[int | Tensor],
+) -> FeatureBlock:
+    """Takes rows of a block, without some fields and random values: `without_fields` and `with_dropout` of them, of
+    which nothing waits for a device.
+
+    Where there are sequences, one more row stands behind the others, whose values are those that are left out.
+
+    Args:
+        block: Its sequences are measured (`Ragged.longest`).
+        rows: `[B]`, at least one.
+        lost: Which of the F fields are to be missing `[F]` bool.
+        missing: One row of missing values.
+        rates: Shares of the values of sequences, and of the ids, that are left out.
+        keys: See `with_dropout`.
+        salts: See `with_dropout`.
+    """
+    ids, numbers, vectors = block.ids.shape[1], block.numbers.shape[1], len(block.vectors)
+    rate, id_rate = rates
+    found = FeatureBlock(
+        ids=torch.where(lost[:ids], missing.ids, block.ids.index_select(0, rows)),
+        numbers=torch.where(lost[ids : ids + numbers], missing.numbers, block.numbers.index_select(0, rows)),
+        vectors={
+            name: torch.where(lost[ids + numbers + place], missing.vectors[name], value.index_select(0, rows))
+            for place, (name, value) in enumerate(block.vectors.items())
+        },
+        sequences={},
+    )
+    found = with_dropout(found, missing, 0.0, id_rate, keys, salts)
+    if not block.sequences:
+        return found
+    found = found.map(lambda values: torch.cat([values, values[:1]]))
+    of_sequences = enumerate(block.sequences.items(), start=1)
+    return replace(
+        found,
+        sequences={
+            name: ragged.laid_out(
+                rows, ~lost[ids + numbers + vectors + number - 1] & _kept(ragged, rate, keys, (*salts, number))
+            )
+            for number, (name, ragged) in of_sequences
+        },
+    )
+
+
+def _kept(ragged: Ragged, rate: float, keys: Tensor, salts: Sequence[int | Tensor]) -> Tensor:
+    """Says which places of rows keep their value `[B, longest]` bool."""
+    place = torch.arange(ragged.longest or 0, device=keys.device) * _STRIDE
+    if rate == 0:
+        return torch.ones_like(keys.unsqueeze(1) + place, dtype=torch.bool)
+    return hashed_uniform(keys.unsqueeze(1) + place, *salts) >= rate

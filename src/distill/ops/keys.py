@@ -23,3 +23,19 @@ def apart(keys: Tensor, missing: Tensor, instead: Tensor) -> Tensor:
     known, number = torch.unique(keys, return_inverse=True)
     other = torch.unique(instead, return_inverse=True)[1]
     return torch.where(missing, known.numel() + other, number)
+
+
+def first_equal(keys: Tensor, alone: Tensor) -> Tensor:
+    """Returns the first row that has the key of each row `[N]` int64, and for some rows themselves; nothing waits.
+
+    Args:
+        keys: `[N]` int64, any.
+        alone: Which rows count as if no other had their key `[N]` bool.
+    """
+    own = torch.arange(keys.shape[0], device=keys.device)
+    ordered, order = keys.sort(stable=True)
+    begins = torch.ones_like(alone)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    start = torch.where(begins, own, 0).cummax(0).values if keys.shape[0] else own
+    first = torch.empty_like(own).index_copy_(0, order, order.index_select(0, start))
+    return torch.where(alone, own, first)

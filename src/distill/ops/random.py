@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 import torch
 from torch import Tensor
 
@@ -10,19 +13,19 @@ _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
-def hashed_uniform(keys: Tensor, *salts: int) -> Tensor:
+def hashed_uniform(keys: Tensor, *salts: int | Tensor) -> Tensor:
     """Draws a number in [0, 1) for each key, the same for the same key and salts on every device.
 
     Args:
         keys: `[N]` int64.
-        *salts: What else the draw depends on, such as a seed and a step.
+        *salts: What else the draw depends on, such as a seed and a step; numbers, or int64 scalars where the keys are.
 
     Returns:
         `[N]` float64.
 
     Reference: SplitMix64: Steele et al., "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
     """
-    bits = _mixed(_mixed(keys + hashed_number(*salts)) + _signed(_GOLDEN))
+    bits = _mixed(_mixed(keys + _hashed(salts)) + _signed(_GOLDEN))
     return (_shifted(bits, 11)).to(torch.float64) * 2.0**-53
 
 
@@ -53,6 +56,15 @@ def hashed_number(*salts: int) -> int:
     for salt in salts:
         found = _mixed_number((found + salt + _GOLDEN) & _MASK)
     return _signed(found)
+
+
+def _hashed(salts: Sequence[int | Tensor]) -> int | Tensor:
+    """Returns `hashed_number` of numbers of which some may be on a device."""
+    numbers = list(takewhile(lambda salt: not isinstance(salt, Tensor), salts))
+    found: int | Tensor = hashed_number(*(int(number) for number in numbers))
+    for salt in salts[len(numbers) :]:
+        found = _mixed(torch.as_tensor(salt + found) + _signed(_GOLDEN))
+    return found
 
 
 def _mixed(x: Tensor) -> Tensor:

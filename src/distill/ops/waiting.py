@@ -72,12 +72,13 @@ class Places:
         return values if self.real is None else torch.where(self.real, values, other)
 
 
-def places(mask: Tensor, exact: bool = False) -> Places:
+def places(mask: Tensor, exact: bool = False, most: int | None = None) -> Places:
     """Finds where a mask `[N]` is true.
 
     Args:
         mask: `[N]` bool.
         exact: Whether padding is of no use to the caller, who rather waits.
+        most: No more are true, if the host knows that: with padding there are so many places.
     """
     count = mask.shape[0]
     if not count:
@@ -86,5 +87,5 @@ def places(mask: Tensor, exact: bool = False) -> Places:
         return Places(mask.nonzero().flatten(), None)
     target = torch.where(mask, mask.cumsum(0) - 1, count)  # what is false goes to one place behind the others
     position = torch.arange(count, device=mask.device)
-    index = torch.full((count + 1,), count, device=mask.device).scatter_(0, target, position)[:count]
+    index = torch.full((count + 1,), count, device=mask.device).scatter_(0, target, position)[:count][:most]
     return Places(index, index < count)

@@ -96,7 +96,19 @@ class Sampler(nn.Module, ABC):
 
     def unlabelled(self, batch: Batch) -> Tensor:
         """Returns which rows may get a label of which of the rule's tasks `[N, K']` bool: real rows without one."""
-        return ~batch.observed[:, self.columns] & (batch.weight > 0).unsqueeze(1)
+        return ~self.own_columns(batch.observed) & (batch.weight > 0).unsqueeze(1)
+
+    def own_columns(self, values: Tensor) -> Tensor:
+        """Takes the columns of the rule's tasks of values of all tasks `[N, K]`: `[N, K']`."""
+        return torch.stack([values[:, column] for column in self.columns], dim=1)
+
+    def widened(self, values: Tensor, like: Tensor) -> Tensor:
+        """Puts values of the rule's tasks `[N, K']` into columns of all tasks `[N, K]`, with 0 in the others, of the
+        type and shape of `like`."""
+        wide = torch.zeros_like(like)
+        for place, column in enumerate(self.columns):
+            wide[:, column] = values[:, place]
+        return wide
 
     def teachable(self, batch: Batch, unexposed: bool) -> tuple[Tensor, Tensor]:
         """Returns the teacher's logits of the rule's tasks `[N, K']` float32, and which rows may get a label of which.
@@ -113,7 +125,7 @@ class Sampler(nn.Module, ABC):
         eligible = self.unlabelled(batch) & batch.signals.valid.unsqueeze(1)
         if unexposed:
             eligible &= (batch.stage != Stage.EXPOSED).unsqueeze(1)
-        return batch.signals.logits.detach()[:, self.columns].float(), eligible
+        return self.own_columns(batch.signals.logits.detach()).float(), eligible
 
     def labelled(
         self,
@@ -123,6 +135,7 @@ class Sampler(nn.Module, ABC):
         positive: Tensor,
         origin: Tensor,
         share: Tensor | None = None,
+        most_positive: int | None = None,
     ) -> Batch:
         """Writes labels into a batch.
 
@@ -133,12 +146,10 @@ class Sampler(nn.Module, ABC):
             positive: Which of them make a positive `[N, K']` bool, whatever their value.
             origin: Origin of rows that get any `[N]`; a row that has labels of the log keeps its own and its weight.
             share: What the weight of such a row is multiplied by, beside the rule's weight `[N]`; 1 if not given.
+            most_positive: No more of them make a positive, if that is known without a look.
         """
-        wide = torch.zeros_like(batch.observed)
-        values, grades = torch.zeros_like(batch.labels), torch.zeros_like(batch.labels)
-        wide[:, self.columns] = chosen
-        values[:, self.columns] = labels.to(values.dtype)
-        grades[:, self.columns] = positive.to(grades.dtype)
+        wide = self.widened(chosen, batch.observed)
+        values, grades = self.widened(labels, batch.labels), self.widened(positive, batch.labels)
         weight = batch.weight * self.weight
         new = chosen.any(dim=1) & ~batch.observed.any(dim=1) & (batch.origin == Origin.LOG)
         return replace(
@@ -148,6 +159,7 @@ class Sampler(nn.Module, ABC):
             observed=batch.observed | wide,
             origin=torch.where(new, origin.to(batch.origin.dtype), batch.origin),
             weight=torch.where(new, weight if share is None else weight * share.to(weight.dtype), batch.weight),
+            sizes=None if batch.sizes is None else batch.sizes.with_positives(most_positive),
         )
 
 

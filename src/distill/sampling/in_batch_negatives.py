@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from distill.batch import MISSING_KEY, Batch, Origin
+from distill.ops.waiting import can_look, places
 from distill.sampling.added import AddedNegatives, Pool
 
 
@@ -22,8 +23,10 @@ class InBatchNegatives(AddedNegatives):
 
     def pool(self, batch: Batch) -> Pool | None:
         """Returns the positives of the batch, each alike; see `AddedNegatives.pool`."""
-        positive = batch.positive[:, self.columns].any(dim=1)
-        (rows,) = (positive & (batch.item_id != MISSING_KEY)).nonzero(as_tuple=True)
+        taken = self.own_columns(batch.positive).any(dim=1) & (batch.item_id != MISSING_KEY)
+        if not can_look(taken) and batch.candidate.is_measured:
+            return Pool.of_some(places(taken), batch.item_id, batch.candidate)
+        (rows,) = taken.nonzero(as_tuple=True)
         if not rows.numel():
             return None
         alike = torch.ones(rows.shape[0], dtype=torch.float64, device=rows.device)

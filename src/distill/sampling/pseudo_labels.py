@@ -13,6 +13,7 @@ from distill.arguments import Bundle
 from distill.batch import Batch, Origin
 from distill.errors import ConfigError
 from distill.ops.segment import segment_count, segment_mean, segment_rank
+from distill.ops.waiting import places
 from distill.sampling.base import Sampler
 
 
@@ -101,12 +102,17 @@ class PseudoLabels(Sampler):
         positive, negative = self._ends(batch, logits, eligible)
         labels = logits.sigmoid() if self.label == "soft" else positive.to(logits.dtype)
         origin = torch.where(positive.any(dim=1), int(Origin.PSEUDO_POSITIVE), int(Origin.PSEUDO_NEGATIVE))
-        return self.labelled(batch, positive | negative, labels, positive, origin)
+        most = batch.num_candidates * len(self.columns)
+        if self.top >= 1 or self.top == 0:
+            most = min(most, int(self.top) * batch.num_requests * len(self.columns))
+        return self.labelled(batch, positive | negative, labels, positive, origin, most_positive=most)
 
     def _ends(self, batch: Batch, logits: Tensor, eligible: Tensor) -> tuple[Tensor, Tensor]:
-        column, row = eligible.T.nonzero(as_tuple=True)
-        index = column * batch.num_requests + batch.request_index.index_select(0, row)
-        num_lists = batch.num_requests * len(self.columns)
+        rows, num_lists = batch.num_candidates, batch.num_requests * len(self.columns)
+        taken = places(eligible.T.flatten())
+        column, row = taken.rows // max(rows, 1), taken.rows % max(rows, 1)
+        index = taken.keep(column * batch.num_requests + batch.request_index.index_select(0, row), num_lists)
+        num_lists = num_lists if taken.real is None else num_lists + 1  # what is not eligible is one more
         scores = logits[row, column]
         count = segment_count(index, num_lists)
         rank, size = segment_rank(scores, index, num_lists), count.index_select(0, index)
@@ -119,8 +125,10 @@ class PseudoLabels(Sampler):
         )
         if self.sure.min_margin > 0:
             best, worst = best & (above >= self.sure.min_margin), worst & (-above >= self.sure.min_margin)
-        positive, negative = torch.zeros_like(eligible), torch.zeros_like(eligible)
-        positive[row, column], negative[row, column] = best, worst
+        none = torch.zeros(eligible.numel() + 1, dtype=torch.bool, device=eligible.device)
+        positive, negative = (
+            none.scatter(0, taken.index, found)[:-1].view(len(self.columns), rows).T for found in (best, worst)
+        )
         return positive, negative
 
 

@@ -73,7 +73,7 @@ class RandomNegatives(AddedNegatives):
         """
         super().setup(setting)
         catalogue = setting.catalogue()
-        self._pool = Pool.of(catalogue.item_id, self._mass(catalogue), catalogue.fields)
+        self._pool = Pool.of(catalogue.item_id, self._mass(catalogue), catalogue.fields.measured())
 
     def pool(self, batch: Batch) -> Pool:
         """Returns the catalogue; see `AddedNegatives.pool`."""

@@ -10,6 +10,7 @@ from distill.batch import Batch, Origin
 from distill.errors import ConfigError
 from distill.ops.random import hashed_uniform
 from distill.ops.segment import segment_rank
+from distill.ops.waiting import places
 from distill.sampling.base import Sampler, parse_stages
 
 
@@ -51,15 +52,16 @@ class StageNegatives(Sampler):
 
     def forward(self, batch: Batch, step: int) -> Batch:
         """Returns the batch with more negatives."""
-        stages = torch.tensor([int(stage) for stage in self.stages], device=batch.stage.device)
-        eligible = self.unlabelled(batch) & torch.isin(batch.stage, stages).unsqueeze(1)
+        ended = torch.stack([batch.stage == int(stage) for stage in self.stages]).any(dim=0)
+        eligible = self.unlabelled(batch) & ended.unsqueeze(1)
         if self.per_request is not None:
-            (rows,) = eligible.any(dim=1).nonzero(as_tuple=True)
-            draw = hashed_uniform(batch.row.index_select(0, rows), self.seed, step)
-            place = segment_rank(draw, batch.request_index.index_select(0, rows), batch.num_requests)
-            drawn = torch.zeros_like(batch.stage, dtype=torch.bool)
-            drawn[rows] = place < self.per_request
+            taken = places(eligible.any(dim=1))
+            draw = hashed_uniform(batch.row.index_select(0, taken.rows), self.seed, step)
+            index = taken.keep(batch.request_index.index_select(0, taken.rows), batch.num_requests)
+            place = segment_rank(draw, index, batch.num_requests + (taken.real is not None))
+            none = torch.zeros(batch.num_candidates + 1, dtype=torch.bool, device=draw.device)
+            drawn = none.scatter(0, taken.index, place < self.per_request)[:-1]
             eligible &= drawn.unsqueeze(1)
         labels = torch.zeros_like(eligible, dtype=batch.labels.dtype)
         origin = torch.full_like(batch.origin, int(Origin.STAGE_NEGATIVE))
-        return self.labelled(batch, eligible, labels, torch.zeros_like(eligible), origin)
+        return self.labelled(batch, eligible, labels, torch.zeros_like(eligible), origin, most_positive=0)

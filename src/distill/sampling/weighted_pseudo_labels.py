@@ -13,6 +13,7 @@ from torch.nn import functional
 from distill.batch import Batch, Origin
 from distill.errors import ConfigError
 from distill.ops.segment import segment_mean
+from distill.ops.waiting import places
 from distill.sampling.base import Sampler
 
 Confidence = Literal["entropy", "margin", "request", "none"]
@@ -96,8 +97,9 @@ class WeightedPseudoLabels(Sampler):
         """Returns, for each row, the mean of the logits of its request's candidates that may get a label `[N, K']`."""
         means = torch.zeros_like(logits)
         for task in range(logits.shape[1]):
-            (rows,) = eligible[:, task].nonzero(as_tuple=True)
-            index = batch.request_index.index_select(0, rows)
-            mean = segment_mean(logits[:, task].index_select(0, rows), index, batch.num_requests)
+            taken = places(eligible[:, task])
+            index = taken.keep(batch.request_index.index_select(0, taken.rows), batch.num_requests)
+            num_lists = batch.num_requests + (taken.real is not None)  # what is not eligible is one more
+            mean = segment_mean(logits[:, task].index_select(0, taken.rows), index, num_lists)
             means[:, task] = mean.index_select(0, batch.request_index)
         return means

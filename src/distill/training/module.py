@@ -200,7 +200,7 @@ class RankingModule(pl.LightningModule):
         if isinstance(batch, PlacedBatch):
             return batch
         if self._hears and self.signals is not None and self.signals.model is not None:
-            return replace(batch, request=batch.request.measured())  # candidates may yet be left out
+            return batch.measured()  # candidates may yet be left out: there will be no more, nor longer ones
         signals, _ = self._heard(batch, step)
         ready = self._ready(replace(batch, signals=signals), step)
         read = {name for term in self.loss.named_terms().values() for name in term.reads}

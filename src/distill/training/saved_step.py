@@ -10,12 +10,13 @@ from torch import Tensor
 
 from distill.batch import Batch, FeatureBlock, Ragged, TeacherSignals, TensorStruct
 from distill.errors import DataError
+from distill.list_sizes import ListSizes
 
 
 def to_plain(value: Any) -> Any:
     """Turns a batch or signals into nested dicts of tensors, which load with `weights_only`; without what lies around
     them in memory, which a file would hold too."""
-    if isinstance(value, TensorStruct):
+    if isinstance(value, TensorStruct | ListSizes):
         return {name: to_plain(item) for name, item in vars(value).items()}
     if isinstance(value, dict):
         return {name: to_plain(item) for name, item in value.items()}
@@ -53,7 +54,9 @@ def _unreadable(path: Path, what: str, error: Exception) -> DataError:
 
 def _batch(saved: Mapping[str, Any]) -> Batch:
     blocks = {side: _block(saved[side]) for side in ("request", "candidate", "cross")}
-    return Batch(**{**saved, **blocks, "signals": _signals(saved["signals"])})
+    sizes = saved.get("sizes")  # older files have none
+    others = {"signals": _signals(saved["signals"]), "sizes": None if sizes is None else ListSizes(**sizes)}
+    return Batch(**{**saved, **blocks, **others})
 
 
 def _block(saved: Mapping[str, Any]) -> FeatureBlock:

@@ -72,12 +72,17 @@ def test_workers_change_nothing(reader: SplitReader, workers: int) -> None:
     check_equal(list(loader), expected[3:])
 
 
-def test_the_host_knows_how_long_sequences_of_the_device_are(reader: SplitReader) -> None:
+def test_the_host_knows_how_long_sequences_and_lists_of_the_device_are(reader: SplitReader) -> None:
     held = ResidentReader.of(reader, on_device=True)
     for batch in gathered(BatchLoader(held, plan_epoch(reader.index, ORDER, 0))):
-        for side in (batch.request, batch.candidate):
-            for ragged in side.sequences.values():
+        known = batch.measured()
+        for side in ("request", "candidate"):
+            for name, ragged in getattr(batch, side).sequences.items():
                 assert ragged.longest == int(ragged.lengths.max())
+                assert ragged.seen == getattr(known, side).sequences[name].seen
+        assert batch.sizes == known.sizes
+        assert batch.sizes is not None
+        assert batch.sizes.positives == int(((batch.labels > 0) & batch.observed).sum())
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill.batch import Batch, FeatureBlock, Ragged
+from distill.batch import MISSING_KEY, Batch, FeatureBlock, Ragged
 from distill.data.items import ItemFields
 from distill.errors import ConfigError
 from distill.features import TransformerPooling
@@ -23,6 +23,7 @@ from distill.training.module import item_tower
 from tests.batches import make_batch, make_block, make_schema
 from tests.models.building import small_two_tower
 from tests.models.composing import build
+from tests.no_sync import waits
 
 TASKS = [TaskInfo("click", 1.0), TaskInfo("like", 1.0)]
 ITEMS = 50
@@ -302,3 +303,47 @@ def test_wrong_students_and_items() -> None:
         ready(catalogue(0))
     with pytest.raises(ConfigError, match="before `setup`"):
         ItemContrast()(inputs(small_two_tower(schema()), make_batch(schema())))
+
+
+def _gradients(model: TwoTower, value: Tensor) -> dict[str, Tensor]:
+    model.zero_grad()
+    value.backward()
+    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return {name: grad.to_dense() if grad.is_sparse else grad.clone() for name, grad in found.items()}
+
+
+@pytest.mark.parametrize("sequence", ["mean", "transformer"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_items": 16, "dropout": 0.3},
+        {"num_items": 500, "dropout": 0.0, "id_dropout": 0.4},
+        {"items": "batch", "dropout": 0.3},
+        {"items": "batch", "num_items": 3, "id_dropout": 0.4},
+        {"items": "batch", "rows": "recalled"},
+    ],
+)
+def test_on_a_device_it_is_that_of_the_host(options: dict[str, object], sequence: str) -> None:
+    """Repeated and unknown items, and a recording that counts the steps for itself."""
+    torch.manual_seed(0)
+    pooling = {} if sequence == "mean" else {"sequence": TransformerPooling(1, 2, 0.0, 8)}
+    model = small_two_tower(schema(), **pooling).double()
+    batch = make_batch(schema(), (3, 0, 1, 6))
+    item_id = torch.tensor([5, 6, 5, MISSING_KEY, 7, 5, 8, 9, 8, MISSING_KEY])
+    batch = replace(batch, item_id=item_id, weight=torch.tensor([1.0] * 7 + [0.0, 1.0, 1.0])).measured()
+    batch = batch.map(lambda values: values.double() if values.is_floating_point() else values)
+    known = catalogue()
+    term, recorded = ready(known, **options), ready(known, **options)
+    recorded.step_on_device = torch.zeros((), dtype=torch.int64)
+    for step in range(6):
+        recorded.step_on_device.fill_(step)
+        given = inputs(model, batch, step)
+        wanted = term(given)
+        gradients = _gradients(model, wanted.mean())
+        for own, inputs_of in ((term, given), (recorded, replace(given, step=0))):
+            with waits() as found:
+                sums = own(replace(inputs_of, output=model(batch)))
+            assert found == []
+            torch.testing.assert_close(sums.numerators, wanted.numerators, rtol=1e-6, atol=1e-9)
+            assert torch.equal(sums.denominators, wanted.denominators.to(sums.denominators.dtype))
+            torch.testing.assert_close(_gradients(model, sums.mean()), gradients, rtol=1e-5, atol=1e-7)

@@ -1,5 +1,6 @@
 """In-batch negatives with corrected frequencies."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from distill.losses.functional import chunks
 from distill.losses.functional.sampled_softmax import sampled_softmax
 from distill.losses.setting import LossSetting
 from distill.losses.terms import SampledSoftmax, TaskInfo
+from distill.ops.waiting import as_on_a_device
+from tests.no_sync import waits
 
 TASKS = [TaskInfo("click", 1.0), TaskInfo("buy", 1.0)]
 
@@ -134,3 +137,56 @@ def test_of_unknown_items_no_two_are_the_same(inputs):
         ready()(replace(given, batch=replace(given.batch, item_id=items))).numerators for items in (unknown, apart)
     )
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("elements", [1, 14, 1 << 21])
+def test_steps_on_a_device_are_those_of_the_host(elements, make_inputs, monkeypatch):
+    """Repeated and unknown items, rows of the first request that are no positives, a step without any."""
+    monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", elements)
+    results = []
+    for device in (False, True):
+        draw = torch.Generator().manual_seed(3)
+        term = ready()
+        found = []
+        for step in (0, 1, 1, 4):
+            labels = (torch.rand(12, 2, generator=draw) < (0.6 if step < 4 else 0.0)).float()
+            items = torch.tensor([5, MISSING_KEY, 7, 105])[torch.randint(0, 4, (12,), generator=draw)]
+            weight = (torch.rand(12, generator=draw) < 0.8) * 1.5
+            made = make_inputs(torch.zeros(12, 2), [5, 1, 0, 6], labels=labels, item_id=items, weight=weight, step=step)
+            hidden = {n: torch.randn(12, 4, dtype=torch.float64, generator=draw) for n in ("request", "candidate")}
+            leaves = [value.requires_grad_() for value in hidden.values()]
+            batch = made.batch.measured()
+            batch = replace(batch, sizes=replace(batch.sizes, positives=batch.sizes.positives + 3))
+            given = replace(made, batch=batch, output=replace(made.output, hidden=hidden))
+            with as_on_a_device() if device else nullcontext():
+                sums = term(given)
+                found += [sums.numerators, sums.denominators, *torch.autograd.grad(sums.numerators.sum(), leaves)]
+        results.append([*found, term.gap.clone(), term.last_seen.clone()])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-9, atol=1e-12)
+    assert (results[0][-1] >= 0).sum() > 1
+
+
+def test_what_is_known_of_positives_saves_a_wait(inputs):
+    given = inputs([[1, 0], [0, 1], [1, 1], [0, 0], [1, 1]])
+    known = replace(given, batch=given.batch.measured())
+    for batch, waits_for in (
+        (known.batch, False),
+        (replace(known.batch, sizes=known.batch.sizes.with_positives(None)), True),
+    ):
+        term = ready()
+        with waits() as found:
+            term(replace(given, batch=batch))
+        assert bool(found) == waits_for
+
+
+def test_a_recording_counts_the_steps(inputs):
+    given = replace(inputs([[1, 0]] * 5), batch=inputs([[1, 0]] * 5).batch.measured())
+    counted, told = ready(), ready()
+    told.step_on_device = torch.tensor(0)
+    for step in (0, 3, 4):
+        told.step_on_device.fill_(step)
+        counted(replace(given, step=step))
+        told(given)  # whose own step is 0
+    assert torch.equal(told.last_seen, counted.last_seen)
+    assert torch.equal(told.gap, counted.gap)
+    assert counted.last_seen.max() == 4

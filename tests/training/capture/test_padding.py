@@ -52,7 +52,7 @@ def test_rows_are_added_that_count_for_nothing(samples: bool) -> None:
     assert (found.origin[count:] == Origin.PADDING).all()
     assert (found.row[count:] == -1).all()
     assert (found.item_id[count:] == MISSING_KEY).all()
-    assert (found.request_index[count:] == 3).all()
+    assert (found.request_index[count:] == 4).all()  # request 3 has the values that were added to the sequences
 
 
 def test_the_rows_that_were_there_are_there() -> None:

@@ -23,11 +23,11 @@ from distill.training.module import RankingModule
 from tests.marks import some_fast
 from tests.training.capture.tape import TapeRecorder
 from tests.training.stepping import Stepper, batch_of, module_of, state_of
-from tests.training.test_no_sync import CASES, WAITING, WAITING_TERMS, of_bfloat16, of_model, of_term, serves
+from tests.training.test_no_sync import CASES, WAITING, hold_noise, of_bfloat16, of_model, of_term, serves
 
 Make = Callable[[str], RankingModule]
 SEEDS = (0, 1, 0, 0, 2, 1, 0, 1)  # of a shape the first batch is trained on, the second recorded, others replayed
-STATIC = [case for case in CASES if case[1] not in WAITING | WAITING_TERMS]
+STATIC = [case for case in CASES if case[1] not in WAITING]
 NOT_DRAWN = [case for case in STATIC if case[1] != "DE"]  # its noise is drawn for as many rows as there are
 
 
@@ -37,6 +37,7 @@ class Run:
     def __init__(self, module: RankingModule, drops: bool = False, precision: torch.dtype = torch.float32) -> None:
         for dropout in (part for part in module.modules() if isinstance(part, nn.Dropout)):
             dropout.p = dropout.p if drops else 0.0  # what is drawn depends on the number of rows
+        hold_noise(module)
         self.module, self.stepper = module, Stepper(module, precision)
         self.recorder = TapeRecorder()
         self.steps = StaticSteps(module, self.stepper.optimizer, self.recorder, None)

@@ -16,6 +16,7 @@ from distill.data.stream.arrays import Values, gather, kept, present, tensor, wi
 from distill.data.stream.block import Block, SideBlock, ragged_rows
 from distill.data.stream.cells import Cells
 from distill.data.stream.packing import Ints
+from distill.list_sizes import ListSizes
 from distill.schema import Side
 
 
@@ -29,6 +30,8 @@ class Places:
         request_index: `[N]`, see `Batch`.
         sequences: Of each side, field to the lengths of its rows and to the positions of their values.
         longest: Of each side, field to its longest row: what the host knows of lengths that lie on a device.
+        seen: Of the request side, field to the values that candidates see; see `Ragged`.
+        sizes: What it knows of how many candidates the requests have.
     """
 
     requests: Values
@@ -36,14 +39,23 @@ class Places:
     request_index: Values
     sequences: Mapping[Side, Mapping[str, tuple[Values, Values]]]
     longest: Mapping[Side, Mapping[str, int]] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
+    sizes: ListSizes | None = None
 
-    def measured(self) -> Places:
-        """Returns the same, of the host, with `longest`."""
+    def measured(self, positives: int | None) -> Places:
+        """Returns the same, of the host, with what the host knows.
+
+        Args:
+            positives: How many labels are those of a positive, if that is known.
+        """
         longest = {
             side: {name: int(np.max(lengths, initial=0)) for name, (lengths, _) in fields.items()}
             for side, fields in self.sequences.items()
         }
-        return replace(self, longest=longest)
+        counts = np.bincount(np.asarray(self.request_index)).astype(np.int64)
+        of_request = self.sequences.get(Side.REQUEST, {})
+        seen = {name: int(np.asarray(lengths)[: counts.size] @ counts) for name, (lengths, _) in of_request.items()}
+        return replace(self, longest=longest, seen=seen, sizes=ListSizes.of(counts, positives))
 
     def map(self, function: Callable[[Values], Values]) -> Places:
         """Returns the same with other arrays."""
@@ -57,6 +69,8 @@ class Places:
                 for side, fields in self.sequences.items()
             },
             self.longest,
+            self.seen,
+            self.sizes,
         )
 
 
@@ -119,6 +133,7 @@ def gather_batch(block: Block, places: Places, columns: tuple[str, ...]) -> Batc
         row=row,
         columns={name: tensor(values[:, position]) for position, name in enumerate(columns)},
         signals=_signals(candidate, block, places.rows),
+        sizes=places.sizes,
     )
 
 
@@ -164,6 +179,7 @@ def concat_batches(batches: Sequence[Batch]) -> Batch:
         row=cat(lambda b: b.row),
         columns={name: _cat([b.columns[name] for b in batches]) for name in batches[0].columns},
         signals=_concat_signals([b.signals for b in batches if b.signals is not None]),
+        sizes=ListSizes.joined([batch.sizes for batch in batches]),
     )
 
 
@@ -178,7 +194,9 @@ def _side(name: Side, cells: Cells, side: SideBlock, rows: Values, places: Place
         lengths, positions = places.sequences[name][column]
         longest = places.longest.get(name, {}).get(column)
         values = gather(ragged.values, positions)
-        sequences[column] = Ragged(tensor(values) if values.ndim > 1 else widened(values), tensor(lengths), longest)
+        seen = places.seen.get(column) if name is Side.REQUEST else None
+        own = tensor(values) if values.ndim > 1 else widened(values)
+        sequences[column] = Ragged(own, tensor(lengths), longest, seen)
     return FeatureBlock(
         ids=widened(cells.ids(f"{name.value}.ids")),
         numbers=tensor(cells.numbers(f"{name.value}.numbers")),
@@ -222,7 +240,9 @@ def _concat_blocks(blocks: Sequence[FeatureBlock]) -> FeatureBlock:
 def _concat_rows(rows: Sequence[Ragged]) -> Ragged:
     known = [row.longest for row in rows if row.longest is not None]
     longest = max(known) if len(known) == len(rows) else None
-    return Ragged(_cat([row.values for row in rows]), _cat([row.lengths for row in rows]), longest)
+    pairs = [row.seen for row in rows if row.seen is not None]
+    seen = sum(pairs) if len(pairs) == len(rows) else None
+    return Ragged(_cat([row.values for row in rows]), _cat([row.lengths for row in rows]), longest, seen)
 
 
 def _concat_signals(signals: Sequence[TeacherSignals]) -> TeacherSignals | None:

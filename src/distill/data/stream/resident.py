@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -59,7 +60,8 @@ class ResidentReader:
         """
         _check_size(reader.index, reader.layout)
         block = read_block(reader.index, reader.layout, _all_units(reader.index), reader.seen)
-        return cls(reader.index, reader.layout.carried, HeldRows(reader.index.split, block), on_device)
+        held = HeldRows(reader.index.split, block, _positives(block) if on_device else None)
+        return cls(reader.index, reader.layout.carried, held, on_device)
 
     def tasks(
         self,
@@ -101,10 +103,13 @@ class HeldRows:
     Attributes:
         name: Of the split, for errors.
         block: The rows.
+        positives: Of how many tasks each candidate is a positive, for the host, once the labels are on a device; None
+            if they never are.
     """
 
     name: str
     block: Block
+    positives: npt.NDArray[np.uint8] | None = None
 
     def on(self, device: torch.device) -> Block:
         """Returns the rows on a device.
@@ -144,7 +149,10 @@ class PlacedBatch:
     @classmethod
     def of(cls, held: HeldRows, requests: Ints, columns: tuple[str, ...]) -> PlacedBatch:
         """Finds some requests among the rows that are held; see `find`."""
-        return cls(held, columns, (_Part(find(held.block, requests).measured(), False),))
+        places = find(held.block, requests)
+        known = None if held.positives is None else held.positives[np.asarray(places.rows)]
+        positives = None if known is None else int(known.sum(dtype=np.int64))
+        return cls(held, columns, (_Part(places.measured(positives), False),))
 
     def as_padding(self) -> PlacedBatch:
         """Returns the same with weight 0."""
@@ -182,6 +190,11 @@ def _sent(places: Places, device: torch.device) -> Places:
     return places.map(lambda _: next(there))
 
 
+def _positives(block: Block) -> npt.NDArray[np.uint8]:
+    labels = np.asarray(block.candidate.numbers("labels"))  # NaN where not observed
+    return np.asarray((labels > 0).sum(axis=1), dtype=np.uint8)
+
+
 def _all_units(index: SplitIndex) -> tuple[Unit, ...]:
     return tuple(
         Unit(number, group, int(part.group_starts[group]), int(part.group_starts[group + 1]))
@@ -200,6 +213,7 @@ def held_bytes(index: SplitIndex, layout: ReadLayout) -> int:
     """Counts the bytes of a split in memory, from its footers."""
     requests, candidates = sum(part.num_requests for part in index.parts), index.num_candidates
     size = 16 * requests + 8 * requests  # keys, and where candidates begin
+    size += candidates  # of how many tasks each is a positive
     size += candidates * (24 + 4 * (len(layout.labels) * (1 + layout.has_signals) + len(layout.values)))
     size += candidates * 4 * sum(layout.hidden.values())
     for side, fields in layout.sides.items():

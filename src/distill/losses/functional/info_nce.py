@@ -11,7 +11,7 @@ from distill.losses.functional.chunks import by_rows
 _LEAST_NORM = 1e-6
 
 
-def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+def info_nce(first: Tensor, second: Tensor, temperature: float, real: Tensor | None = None) -> Tensor:
     """Computes ``-log softmax_j(cos(a_i, b_j) / τ)_i`` over the second views of all items.
 
     Gradient path: to both views. Some rows are computed at a time: the memory grows with N.
@@ -20,6 +20,7 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
         first: Vectors a of the items' first views `[N, D]`.
         second: Vectors b of their second views `[N, D]`.
         temperature: τ > 0.
+        real: Which rows are items `[N]` bool, the others no negatives of any; all if None.
 
     Returns:
         `[N]`; 0 for an item alone, log N if all vectors are equal.
@@ -32,6 +33,9 @@ def info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     rows = torch.arange(a.shape[0], device=a.device)
 
     def values(own: Tensor, vectors: Tensor) -> Tensor:
-        return -((vectors / temperature) @ b.T).log_softmax(dim=1).gather(1, own.unsqueeze(1)).squeeze(1)
+        scores, column = (vectors / temperature) @ b.T, own.unsqueeze(1)
+        if real is not None:
+            scores = scores.masked_fill((~real).expand_as(scores).scatter(1, column, False), -torch.inf)
+        return -scores.log_softmax(dim=1).gather(1, column).squeeze(1)
 
     return by_rows(values, (rows, a), elements=b.shape[0])

@@ -1,7 +1,8 @@
 """The order of a list, relaxed: for each place a distribution over the rows that may take it (NeuralSort).
 
-A list is a request, or one task of it. `index [M]` names the list of each row, sorted, and `counts [S]` its rows. With
-n rows of scores s, place k from 1 has ``P̂_k = softmax(((n + 1 - 2k) s - A 1) / (n T))`` with ``A_ij = |s_i - s_j|``.
+A list is a request, or one task of it. `index [M]` names the list of each row, sorted, and `counts [S]` its rows. A
+`plan` says what is known of the lists where the host may not look at them. With n rows of scores s, place k from 1 has
+``P̂_k = softmax(((n + 1 - 2k) s - A 1) / (n T))`` with ``A_ij = |s_i - s_j|``.
 Both parts grow with n, so the temperature T is divided out by n: it means the same in short and long lists.
 
 Reference: Grover et al., "Stochastic Optimization of Sorting Networks via Continuous Relaxations" (NeuralSort), ICLR
@@ -16,12 +17,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from distill.ops.pairs import PairBlock, pair_blocks
+from distill.ops.pairs import PairBlock, PairPlan, pair_blocks
 from distill.ops.segment import segment_argsort, segment_start, segment_sum
 
 
 def relaxed_top_k(
-    scores: Tensor, index: Tensor, counts: Tensor, top: int, temperature: float, normalise: bool = True
+    scores: Tensor,
+    index: Tensor,
+    counts: Tensor,
+    top: int,
+    temperature: float,
+    normalise: bool = True,
+    plan: PairPlan | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Computes how likely each row is among the first `top` of its list, and how likely among the others.
 
@@ -37,6 +44,7 @@ def relaxed_top_k(
         top: Number of places, at least 1.
         temperature: T > 0.
         normalise: Whether to divide by the sum of a row's places; else by `top`, which is the mean over the first.
+        plan: See `pair_blocks`.
 
     Returns:
         `[M]` each, in [0, 1] if normalised.
@@ -47,13 +55,18 @@ def relaxed_top_k(
     """
     far = distance_sums(scores, index, counts)
     first, others = _TopShare.apply(  # type: ignore[no-untyped-call]
-        scores, far, index, counts, top, temperature, normalise
+        scores, far, index, counts, top, temperature, normalise, plan
     )
     return first, others
 
 
 def order_surprise(
-    scores: Tensor, order_by: Tensor, index: Tensor, counts: Tensor, temperature: float
+    scores: Tensor,
+    order_by: Tensor,
+    index: Tensor,
+    counts: Tensor,
+    temperature: float,
+    plan: PairPlan | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Computes how unlikely the order of other scores is, place by place: ``-Σ_k log P̂_k,π(k)``.
 
@@ -66,6 +79,7 @@ def order_surprise(
         index: List of each row `[M]`.
         counts: Rows of each list `[S]`.
         temperature: T > 0.
+        plan: See `pair_blocks`.
 
     Returns:
         Sum and number of places of each list, `[S]` each; 0 for lists of less than two rows.
@@ -74,7 +88,9 @@ def order_surprise(
         Grover et al. 2019, section 6.1, the cross-entropy of the relaxed and the true permutation matrix.
     """
     far, order = distance_sums(scores, index, counts), segment_argsort(order_by.detach(), index)
-    sums: Tensor = _OrderSurprise.apply(scores, far, order, index, counts, temperature)  # type: ignore[no-untyped-call]
+    sums: Tensor = _OrderSurprise.apply(  # type: ignore[no-untyped-call]
+        scores, far, order, index, counts, temperature, plan
+    )
     return sums, counts * (counts >= 2)
 
 
@@ -133,11 +149,12 @@ class _TopShare(torch.autograd.Function):
         top: int,
         temperature: float,
         normalise: bool,
+        plan: PairPlan | None,
     ) -> tuple[Tensor, Tensor]:
         places = _Places(scores, far, index, counts, temperature)
         first = (counts.index_select(0, index) == 1).to(scores.dtype)  # a list of one row is in no block
         others = torch.zeros_like(first)
-        for block in pair_blocks(counts):
+        for block in pair_blocks(counts, plan=plan):
             shares, rows = places.log_shares(block).exp(), block.second.flatten()
             of_first = shares * (block.of_first(places.place) < top)
             first.index_add_(0, rows, of_first.sum(1).flatten())
@@ -145,33 +162,40 @@ class _TopShare(torch.autograd.Function):
         whole = first + others
         whole = torch.where(whole > 0, whole, 1.0) if normalise else torch.full_like(whole, top)  # no place may want it
         ctx.save_for_backward(scores, far, index, counts, whole)
-        ctx.top, ctx.temperature = top, temperature
+        ctx.top, ctx.temperature, ctx.plan = top, temperature, plan
         return first / whole, others / whole
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None, None]:
         scores, far, index, counts, whole = ctx.saved_tensors
         places = _Places(scores, far, index, counts, ctx.temperature)
         of_first, of_others = (wanted / whole for wanted in grad_outputs)
         of_scores, of_far = torch.zeros_like(scores), torch.zeros_like(far)
-        for block in pair_blocks(counts):
+        for block in pair_blocks(counts, plan=ctx.plan):
             shares, is_first = places.log_shares(block).exp(), block.of_first(places.place) < ctx.top
             slope = torch.where(is_first, block.of_second(of_first), block.of_second(of_others))
             slope = shares * (slope - (shares * slope).sum(2, keepdim=True))
             places.add_slopes(block, slope, of_scores, of_far)
-        return of_scores, of_far, None, None, None, None, None
+        return of_scores, of_far, None, None, None, None, None, None
 
 
 class _OrderSurprise(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, scores: Tensor, far: Tensor, order: Tensor, index: Tensor, counts: Tensor, temperature: float
+        ctx: Any,
+        scores: Tensor,
+        far: Tensor,
+        order: Tensor,
+        index: Tensor,
+        counts: Tensor,
+        temperature: float,
+        plan: PairPlan | None,
     ) -> Tensor:
         places = _Places(scores, far, index, counts, temperature)
         sums = torch.zeros(counts.shape, dtype=scores.dtype, device=scores.device)
         of_scores, of_far = torch.zeros_like(scores), torch.zeros_like(far)
-        for block in pair_blocks(counts):
+        for block in pair_blocks(counts, plan=plan):
             log_shares = places.log_shares(block)
             exists = torch.ones_like(block.first, dtype=torch.bool) if block.taken is None else block.taken.any(2)
             column = order[block.first] - places.start[block.segment].unsqueeze(1)
@@ -185,7 +209,7 @@ class _OrderSurprise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
         of_scores, of_far, index = ctx.saved_tensors
         by_row = grad_outputs[0].index_select(0, index)
-        return by_row * of_scores, by_row * of_far, None, None, None, None
+        return by_row * of_scores, by_row * of_far, None, None, None, None, None

@@ -1,6 +1,7 @@
 """Losses of pairs of candidates of the same list: one sum and one amount for each list.
 
-A list is a request, or one task of it. `index [M]` names the list of each row, sorted, and `counts [S]` its rows.
+A list is a request, or one task of it. `index [M]` names the list of each row, sorted, and `counts [S]` its rows. A
+`plan` says what is known of the lists where the host may not look at them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from distill.losses.functional.bernoulli_kl import bernoulli_kl
 from distill.losses.functional.pair_sums import pair_sums
-from distill.ops.pairs import PairBlock, pair_blocks
+from distill.ops.pairs import PairBlock, PairPlan, pair_blocks
 from distill.ops.segment import segment_max, segment_mean, segment_sum
 
 Importance = Callable[[PairBlock], Tensor]
@@ -37,6 +38,7 @@ def ordered_sums(
     value: Callable[[Tensor], Tensor],
     importance: Importance | None = None,
     min_margin: float = 0.0,
+    plan: PairPlan | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Adds up a function of the score difference ``s_b - s_w`` over the pairs of which b is better by the target.
 
@@ -50,6 +52,7 @@ def ordered_sums(
         value: The function, such as `logistic`.
         importance: Weights of pairs; 1 if None.
         min_margin: Pairs whose targets differ by at most this are left out.
+        plan: See `pair_blocks`.
 
     Returns:
         Weighted sum over pairs and sum of their weights, `[S]` each.
@@ -61,12 +64,18 @@ def ordered_sums(
         counted = block.difference(target) > min_margin
         return value(difference), counted if importance is None else importance(block) * counted
 
-    blocks = pair_blocks(counts, target > lowest.index_select(0, index), target < highest.index_select(0, index))
+    better, worse = target > lowest.index_select(0, index), target < highest.index_select(0, index)
+    blocks = pair_blocks(counts, better, worse, plan=plan)
     return pair_sums(student, index, num_lists, blocks, formula)
 
 
 def pair_kl(
-    student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor, temperature: float
+    student: Tensor,
+    teacher: Tensor,
+    index: Tensor,
+    counts: Tensor,
+    temperature: float,
+    plan: PairPlan | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Computes the divergence of the student's from the teacher's probability that one row is better than another.
 
@@ -84,7 +93,7 @@ def pair_kl(
     def formula(difference: Tensor, block: PairBlock) -> tuple[Tensor, None]:
         return bernoulli_kl(difference, block.difference(teacher), temperature), None
 
-    return pair_sums(student, index, counts.shape[0], pair_blocks(counts, each_once=True), formula)
+    return pair_sums(student, index, counts.shape[0], pair_blocks(counts, each_once=True, plan=plan), formula)
 
 
 def margin_mse(student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor) -> Tensor:
@@ -106,7 +115,9 @@ def margin_mse(student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor) 
     return 2.0 * squares / (counts - 1).clamp(min=1).to(squares.dtype)
 
 
-def contrastive(student: Tensor, target: Tensor, index: Tensor, counts: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+def contrastive(
+    student: Tensor, target: Tensor, index: Tensor, counts: Tensor, margin: float, plan: PairPlan | None = None
+) -> tuple[Tensor, Tensor]:
     """Computes ``½ (y d² + (1 - y) max(0, m - d)²)`` over pairs, where d is the pair's score difference.
 
     y = 1 for two rows of the same target, which are drawn together: d = s_i - s_j. Of two different ones, d is the
@@ -125,7 +136,7 @@ def contrastive(student: Tensor, target: Tensor, index: Tensor, counts: Tensor, 
         apart = (margin - order * difference).clamp(min=0)
         return 0.5 * torch.where(order == 0, difference, apart).square(), None
 
-    return pair_sums(student, index, counts.shape[0], pair_blocks(counts, each_once=True), formula)
+    return pair_sums(student, index, counts.shape[0], pair_blocks(counts, each_once=True, plan=plan), formula)
 
 
 def hinge(difference: Tensor, margin: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from distill.ops.pairs import PairBlock, pair_blocks
+from distill.ops.pairs import PairBlock, PairPlan, pair_blocks
 
 
-def relational(student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def relational(
+    student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor, plan: PairPlan | None = None
+) -> tuple[Tensor, Tensor]:
     """Compares the distances within a list: ``huber(d_ij(student)/μ - d_ij(teacher)/μ')`` over its pairs.
 
     d is the Euclidean distance and μ its mean over the pairs of the list, so that neither the scale nor the width of
@@ -25,6 +28,7 @@ def relational(student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor) 
         teacher: `[M, W']`.
         index: List of each row `[M]`, sorted.
         counts: Rows of each list `[S]`.
+        plan: What is known of the lists where the host may not look at them; see `pair_blocks`.
 
     Returns:
         Sum over pairs and number of pairs of each list, `[S]` each; both 0 for a list without distances.
@@ -33,7 +37,7 @@ def relational(student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor) 
         Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv 1904.05068, eq. 5 to 8, with pairs of one
         request.
     """
-    sums, number = _Relational.apply(student, teacher.detach(), index, counts)  # type: ignore[no-untyped-call]
+    sums, number = _Relational.apply(student, teacher.detach(), index, counts, plan)  # type: ignore[no-untyped-call]
     return sums, number
 
 
@@ -41,14 +45,16 @@ class _Relational(torch.autograd.Function):
     """The sums, and their gradient ``∂L/∂x at fixed μ + ∂L/∂μ · ∂μ/∂x``, gathered block by block."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, index: Tensor, counts: Tensor, plan: PairPlan | None
+    ) -> tuple[Tensor, Tensor]:
         pairs = (counts * (counts - 1) // 2).to(student.dtype)
         vectors = student.detach().requires_grad_(ctx.needs_input_grad[0])
-        total, of_total = _distance_sums(vectors, counts)
-        total_of_teacher, _ = _distance_sums(teacher, counts)
+        total, of_total = _distance_sums(vectors, counts, plan)
+        total_of_teacher, _ = _distance_sums(teacher, counts, plan)
         usable = (total > 0) & (total_of_teacher > 0)
         scale, scale_of_teacher = (torch.where(usable, pairs / t, 0.0) for t in (total, total_of_teacher))
-        sums, by_scale, gradient = _at_fixed_scale(vectors, teacher, scale, scale_of_teacher, counts)
+        sums, by_scale, gradient = _at_fixed_scale(vectors, teacher, scale, scale_of_teacher, (counts, plan))
         if vectors.requires_grad:  # scale = P/Σd, so ∂scale/∂x = -scale²/P · ∂(Σd)/∂x
             through_mean = -by_scale * scale.square() / pairs.clamp(min=1)
             gradient += through_mean.index_select(0, index).unsqueeze(1) * of_total
@@ -59,17 +65,17 @@ class _Relational(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
         gradient, index = ctx.saved_tensors
-        return grad_outputs[0].index_select(0, index).unsqueeze(1) * gradient, None, None, None
+        return grad_outputs[0].index_select(0, index).unsqueeze(1) * gradient, None, None, None, None
 
 
 def _at_fixed_scale(
-    student: Tensor, teacher: Tensor, scale: Tensor, scale_of_teacher: Tensor, counts: Tensor
+    student: Tensor, teacher: Tensor, scale: Tensor, scale_of_teacher: Tensor, lists: tuple[Tensor, PairPlan | None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the sums `[S]`, and their gradients by the student's scale `[S]` and by its vectors `[M, W]`."""
     sums, by_scale, gradient = torch.zeros_like(scale), torch.zeros_like(scale), torch.zeros_like(student)
-    for block in pair_blocks(counts, each_once=True):
+    for block in _blocks(student, *lists):
         wanted = _distances(teacher, block)[2] * scale_of_teacher[block.segment].view(-1, 1, 1)
         with torch.set_grad_enabled(student.requires_grad):
             first, second, distance = _distances(student, block)
@@ -84,10 +90,10 @@ def _at_fixed_scale(
     return sums, by_scale, gradient
 
 
-def _distance_sums(vectors: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _distance_sums(vectors: Tensor, counts: Tensor, plan: PairPlan | None) -> tuple[Tensor, Tensor]:
     """Adds the distances of each list up `[S]`, with the gradient of that `[M, W]` if `vectors` want one."""
     sums, gradient = torch.zeros(counts.shape, dtype=vectors.dtype, device=vectors.device), torch.zeros_like(vectors)
-    for block in pair_blocks(counts, each_once=True):
+    for block in _blocks(vectors, counts, plan):
         with torch.set_grad_enabled(vectors.requires_grad):
             first, second, distance = _distances(vectors, block)
             total = _sum_taken(distance, block)
@@ -95,6 +101,11 @@ def _distance_sums(vectors: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         if vectors.requires_grad:
             _add_rows(gradient, block, torch.autograd.grad(total, (first, second), torch.ones_like(total)))
     return sums, gradient
+
+
+def _blocks(vectors: Tensor, counts: Tensor, plan: PairPlan | None) -> Iterator[PairBlock]:
+    """The pairs; the gradient of a distance on a GPU takes a vector for each."""
+    return pair_blocks(counts, each_once=True, plan=plan, width=vectors.shape[1])
 
 
 def _distances(vectors: Tensor, block: PairBlock) -> tuple[Tensor, Tensor, Tensor]:

@@ -99,6 +99,14 @@ class LossTerm(nn.Module, ABC):
     needs_shapes: ClassVar[bool] = False
     """Whether the sizes of what the formula computes depend on values, so that a GPU must be waited for."""
 
+    over_pairs: ClassVar[bool] = False
+    """Whether the formula goes over the pairs of a list, for which the host must know how long lists are: a GPU is
+    waited for if it does not (`Batch.sizes`)."""
+
+    counts_positives: ClassVar[bool] = False
+    """Whether the formula lays out the positives of a batch, for which the host must know how many there are at most
+    (`Batch.sizes`)."""
+
     reads: ClassVar[frozenset[str]] = frozenset()
     """Which of `item_id`, `request_id`, `user_id`, `row` and `columns` of a batch the formula computes with; those that
     no term names stay on the host where a batch is copied to a GPU."""
@@ -108,6 +116,9 @@ class LossTerm(nn.Module, ABC):
 
     needs_both_classes: ClassVar[bool] = False
     """Whether the formula compares labels, so that those of one class teach it nothing."""
+
+    step_on_device: Tensor | None = None
+    """While steps are recorded, the step as a scalar of the device: the recording counts on (`step_of`)."""
 
     task_columns: Tensor
     task_weights: Tensor
@@ -147,6 +158,10 @@ class LossTerm(nn.Module, ABC):
     def label_tasks(self) -> tuple[str, ...]:
         """Names of the tasks whose labels the term learns from, once `check` was called; none by default."""
         return ()
+
+    def step_of(self, inputs: LossInputs) -> int | Tensor:
+        """Returns the step, for a formula that computes with it; a scalar of the device within a recording."""
+        return inputs.step if self.step_on_device is None else self.step_on_device
 
     def planned(self, argument: str, schedule: Schedule) -> Planned:
         """Takes the schedule of an argument, whose shares of training become steps in `setup`."""

@@ -38,7 +38,7 @@ class Contrastive(LabelledTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,5 +62,6 @@ class Contrastive(LabelledTerm):
         """Computes the sums, one unit a task."""
         lists, labels = self.labelled(inputs)
         if self.form == "squared":
-            return list_sums(self, lists, *contrastive(lists.student, labels, lists.index, lists.counts, self.margin))
+            sums = contrastive(lists.student, labels, lists.index, lists.counts, self.margin, lists.plan)
+            return list_sums(self, lists, *sums)
         return pair_means(self, lists, labels, partial(hinge, margin=self.margin))

@@ -39,7 +39,7 @@ class COPR(SoftTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -88,7 +88,8 @@ class HiddenTerm(SoftTerm):
                 found="no signals" if inputs.signals is None else ", ".join(inputs.signals.hidden) or "none",
                 remedy=_NO_VECTORS,
             )
-        taken = places(self.selected(inputs), exact=self.needs_shapes)
+        unknown = self.over_pairs and inputs.batch.sizes is None  # how many pairs there are
+        taken = places(self.selected(inputs), exact=self.needs_shapes or unknown)
         joined = torch.cat([inputs.output.hidden[name] for name in self.student], dim=1)
         student = at_least_float32(joined).index_select(0, taken.rows)
         teacher = inputs.signals.hidden[self.teacher].detach().to(student.dtype).index_select(0, taken.rows)

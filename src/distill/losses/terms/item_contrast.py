@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from distill.batch import Batch, FeatureBlock, TeacherSignals
+from distill.batch import MISSING_KEY, Batch, FeatureBlock, TeacherSignals
 from distill.data.items import ItemFields, first_rows
 from distill.errors import ConfigError
 from distill.losses.functional.info_nce import info_nce
-from distill.losses.item_views import correlated_halves, num_fields, with_dropout, without_fields
+from distill.losses.item_views import correlated_halves, masked_view, num_fields, with_dropout, without_fields
 from distill.losses.schedule import Schedule, temperature_schedule
 from distill.losses.setting import LossSetting
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
+from distill.ops.keys import first_equal
 from distill.ops.random import hashed_uniform
+from distill.ops.waiting import can_look
 
 Items = Literal["catalogue", "batch"]
 _SEED_FIELD, _PLACES, _SHIFT, _FEWER, _VIEWS = range(5)  # what a draw is for
@@ -56,10 +59,10 @@ class ItemContrast(LossTerm):
     masked too, for which they are made discrete.
     """
 
-    needs_shapes: ClassVar[bool] = True
     reads: ClassVar[frozenset[str]] = frozenset({"item_id"})
 
     order: Tensor
+    halves: Tensor
 
     def __init__(
         self,
@@ -96,6 +99,7 @@ class ItemContrast(LossTerm):
         self._known: ItemFields | None = None
         self._halves: list[list[bool]] = []
         self.register_buffer("order", torch.empty(0, dtype=torch.int64), persistent=False)
+        self.register_buffer("halves", torch.empty(0, 0, dtype=torch.bool), persistent=False)
 
     def setup(self, setting: LossSetting) -> None:
         """Finds out which fields are correlated; see `LossTerm.setup`.
@@ -132,8 +136,9 @@ class ItemContrast(LossTerm):
                 expected="items with two or more candidate-side fields that the student sees",
                 found=f"{items.fields.num_rows} items with {num_fields(items.fields)} such fields",
             )
-        self._known = items
-        self._halves = correlated_halves(items.fields).tolist()
+        self._known = replace(items, fields=items.fields.measured())
+        halves = correlated_halves(items.fields)
+        self._halves, self.halves = halves.tolist(), halves.to(self.halves.device)
         generator = torch.Generator().manual_seed(self.seed)
         self.order = torch.randperm(items.item_id.shape[0], generator=generator).to(self.order.device)
 
@@ -148,7 +153,12 @@ class ItemContrast(LossTerm):
         if self._known is None or inputs.encode_candidate is None:
             raise ConfigError("The loss term ItemContrast was used before `setup`.")
         known = self._known = self._known.to(self.order.device)
-        item_id, block = self._drawn(known, inputs.step) if self.items == "catalogue" else self._of_batch(inputs)
+        if not can_look(self.order) and self._can_be_laid_out(inputs.batch.candidate):
+            return self._laid_out(inputs, known, inputs.encode_candidate)
+        item_id, chosen, block = (
+            self._drawn(known, inputs.step) if self.items == "catalogue" else self._of_batch(inputs)
+        )
+        block = block.select(chosen)
         first, second = self._views(item_id, block, known.missing, inputs.step)
         vectors = at_least_float32(inputs.encode_candidate(first.joined(second)).flatten(1))
         count = block.num_rows
@@ -168,22 +178,63 @@ class ItemContrast(LossTerm):
             views.append(with_dropout(view, missing, self.dropout, self.id_dropout, item_id, salts))
         return views
 
-    def _drawn(self, known: ItemFields, step: int) -> tuple[Tensor, FeatureBlock]:
-        """Draws items of the catalogue, one from each of as many equal parts of it that move from step to step."""
+    def _can_be_laid_out(self, candidates: FeatureBlock) -> bool:
+        """Whether the host knows how long the sequences of items may be."""
+        return self.items == "catalogue" or (candidates.num_rows > 0 and candidates.is_measured)
+
+    def _laid_out(self, inputs: LossInputs, known: ItemFields, encode: Callable[[FeatureBlock], Tensor]) -> TermSums:
+        """The same without a look at how many items there are, and how many values views have."""
+        step, real = self.step_of(inputs), None
+        if self.items == "catalogue":
+            item_id, chosen, block = self._drawn(known, step)
+        else:
+            item_id, chosen, block = *self._first_of_batch(inputs, step), inputs.batch.candidate
+            item_id, real = item_id.index_select(0, chosen), item_id.index_select(0, chosen) != MISSING_KEY
+        field = hashed_uniform(torch.zeros_like(chosen[:1]), self.seed, step, _SEED_FIELD) * len(self._halves)
+        half = self.halves.index_select(0, field.long())[0]
+        rates = self.dropout, self.id_dropout
+        first, second = (
+            masked_view(block, chosen, lost, known.missing, rates, item_id, (self.seed, step, _VIEWS, number))
+            for number, lost in enumerate((half, ~half))
+        )
+        vectors = at_least_float32(encode(first.joined(second)).flatten(1))
+        count, begin = chosen.shape[0], first.num_rows
+        temperature = self.temperature.value(inputs.step)
+        values = info_nce(vectors[:count], vectors[begin : begin + count], temperature, real)
+        number = torch.full((1,), count, dtype=values.dtype, device=values.device)
+        if real is not None:
+            values, number = torch.where(real, values, 0.0), real.sum(0, keepdim=True).to(values.dtype)
+        total = values.sum() + inputs.output.logits[:0].sum()
+        return TermSums(total.view(1), number, torch.ones_like(number))
+
+    def _first_of_batch(self, inputs: LossInputs, step: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Returns items of all rows, missing where it is not the first row of an item that takes part `[N]`, and the
+        rows of the items of the step, and maybe others behind them."""
+        item_id = inputs.batch.item_id
+        taken = self.selected(inputs) & (item_id != MISSING_KEY)
+        own = torch.where(taken, item_id, MISSING_KEY)
+        is_first = taken & (first_equal(own, ~taken) == torch.arange(own.shape[0], device=own.device))
+        draw = hashed_uniform(item_id, self.seed, step, _FEWER)
+        order = torch.where(is_first, draw, 2.0).argsort(stable=True)
+        return torch.where(is_first, item_id, MISSING_KEY), order[: self.num_items]
+
+    def _drawn(self, known: ItemFields, step: int | Tensor) -> tuple[Tensor, Tensor, FeatureBlock]:
+        """Draws items of the catalogue, one from each of as many equal parts of it that move from step to step; returns
+        them and their rows among all."""
         total, device = self.order.shape[0], self.order.device
         count = min(self.num_items, total)
         bounds = torch.arange(count + 1, device=device) * total // count
         inside = hashed_uniform(bounds[:-1], self.seed, step, _PLACES) * bounds.diff()
         shift = hashed_uniform(torch.zeros_like(bounds[:1]), self.seed, step, _SHIFT) * total
         chosen = self.order[(bounds[:-1] + inside.long() + shift.long()) % total]
-        return known.item_id[chosen], known.fields.select(chosen)
+        return known.item_id[chosen], chosen, known.fields
 
-    def _of_batch(self, inputs: LossInputs) -> tuple[Tensor, FeatureBlock]:
-        """Takes each item of the selected rows once."""
+    def _of_batch(self, inputs: LossInputs) -> tuple[Tensor, Tensor, FeatureBlock]:
+        """Takes each item of the selected rows once; returns them and their rows among all."""
         (rows,) = self.selected(inputs).nonzero(as_tuple=True)
         item_id, first = first_rows(inputs.batch.item_id.index_select(0, rows))
         if item_id.shape[0] > self.num_items:
             draw = hashed_uniform(item_id, self.seed, inputs.step, _FEWER)
             kept = draw.argsort(stable=True)[: self.num_items].sort().values
             item_id, first = item_id[kept], first[kept]
-        return item_id, inputs.batch.candidate.select(rows[first])
+        return item_id, rows[first], inputs.batch.candidate

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from distill.batch import Batch, TeacherSignals
 from distill.errors import ConfigError, DataError
 from distill.losses.functional.delta_ndcg import DeltaNDCG
 from distill.losses.functional.pairwise import logistic, ordered_sums
 from distill.losses.schedule import Schedule
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.labelled import LabelledTerm
-from distill.losses.terms.lists import Lists, list_sums
+from distill.losses.terms.lists import list_sums
 from distill.ops.grades import MAX_GRADE, are_grades, gains
 from distill.ops.pairs import PairBlock
-from distill.ops.segment import segment_rank
+from distill.ops.segment import segment_rank, segment_sum
+from distill.ops.waiting import can_look
 
 
 class LambdaRank(LabelledTerm):
@@ -46,7 +49,7 @@ class LambdaRank(LabelledTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     takes: ClassVar[tuple[str, ...]] = ("binary", "graded")  # gains are 2^y - 1
 
@@ -68,14 +71,26 @@ class LambdaRank(LabelledTerm):
             )
         self.normalise, self.cutoff = normalise, cutoff
 
-    def forward(self, inputs: LossInputs) -> TermSums:
-        """Computes the sums, one unit a task.
+    def acts_on(self, batch: Batch, signals: TeacherSignals | None) -> Tensor:
+        """Says which candidates are selected and observed in any of the tasks; see `LossTerm.acts_on`.
 
         Raises:
-            DataError: A label is not in [0, 50].
+            DataError: A label of them is not in [0, 50].
         """
+        rows = super().acts_on(batch, signals)
+        self._check(batch, self.columns_of(batch.observed) & rows.unsqueeze(1))
+        return rows
+
+    def forward(self, inputs: LossInputs) -> TermSums:
+        """Computes the sums, one unit a task; not finite if a label on a device is not in [0, 50].
+
+        Raises:
+            DataError: A label of the host is not in [0, 50].
+        """
+        self._check(inputs.batch, self.observed(inputs))
         lists, labels = self.labelled(inputs)
-        self._check(inputs, lists, labels)
+        fine = are_grades(labels)
+        labels = torch.where(fine, labels, 0.0)
         rank = segment_rank(lists.student.detach(), lists.index, lists.num_lists)
         change = DeltaNDCG.of(gains(labels), rank, lists.index, lists.num_lists, self.normalise)
 
@@ -84,19 +99,25 @@ class LambdaRank(LabelledTerm):
                 return change(block)
             return change(block) * ((block.of_first(rank) < self.cutoff) | (block.of_second(rank) < self.cutoff))
 
-        sums, amount = ordered_sums(lists.student, labels, lists.index, lists.counts, logistic, importance)
+        sums, amount = ordered_sums(
+            lists.student, labels, lists.index, lists.counts, logistic, importance, plan=lists.plan
+        )
+        if lists.plan is not None:  # nobody looked at the labels: the loss shall say it
+            wrong = segment_sum((~fine).to(sums.dtype), lists.index, lists.num_lists) > 0
+            sums, amount = torch.where(wrong, torch.nan, sums), torch.where(wrong, 1.0, amount)
         return list_sums(self, lists, sums, (amount > 0).to(sums.dtype))
 
-    def _check(self, inputs: LossInputs, lists: Lists, labels: Tensor) -> None:
-        fine = are_grades(labels)
-        if bool(fine.all()):
+    def _check(self, batch: Batch, mask: Tensor) -> None:
+        """Looks at the labels that a mask `[N, K']` takes, where that costs nothing."""
+        labels = self.columns_of(batch.relevance)
+        wrong = mask & ~are_grades(labels)
+        if not can_look(wrong) or not bool(wrong.any()):
             return
-        place = int((~fine).nonzero()[0, 0])
-        row = int(lists.row[place])
+        column, row = wrong.T.nonzero()[0].tolist()
         raise DataError(
             "LambdaRank was given a label that has no finite gain.",
-            where=f"task {self.names[int(lists.column[place])]}, row {int(inputs.batch.row[row])} of the split",
+            where=f"task {self.names[column]}, row {int(batch.row[row])} of the split",
             expected=f"labels in [0, {MAX_GRADE}], since gains are 2^y - 1",
-            found=f"{float(labels[place]):g}",
+            found=f"{float(labels[row, column]):g}",
             remedy="Map the grades to smaller ones, or order by RankNet or ListNet, which take any.",
         )

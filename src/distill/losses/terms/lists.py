@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from distill.batch import Batch
 from distill.losses.functional.pairwise import Importance, ordered_sums
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums
+from distill.ops.pairs import PairPlan
 from distill.ops.segment import segment_count, segment_sum
-from distill.ops.waiting import places
+from distill.ops.waiting import can_look, places
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Lists:
         row: Row of the batch `[M]`.
         column: Task, among the term's own `[M]`.
         num_used: K'·R.
+        plan: Of their pairs, where the host may not look at how long lists are.
     """
 
     student: Tensor
@@ -37,6 +40,7 @@ class Lists:
     row: Tensor
     column: Tensor
     num_used: int
+    plan: PairPlan | None = None
 
     @property
     def num_lists(self) -> int:
@@ -58,12 +62,30 @@ def lists_of(term: LossTerm, inputs: LossInputs, mask: Tensor) -> Lists:
     """
     batch, logits = inputs.batch, term.student_logits(inputs)
     count, num_lists = max(logits.shape[0], 1), batch.num_requests * logits.shape[1]
-    taken = places(mask.expand_as(logits).T.flatten(), exact=term.needs_shapes)
+    plan = plan_of(batch, num_lists, logits.shape[1]) if term.over_pairs else None
+    waits = term.needs_shapes or (term.over_pairs and plan is None)
+    taken = places(mask.expand_as(logits).T.flatten(), exact=waits)
     column, row = taken.rows // count, taken.rows % count
     index = taken.keep(column * batch.num_requests + batch.request_index.index_select(0, row), num_lists)
     counts = segment_count(index, num_lists if taken.real is None else num_lists + 1)
     weight = segment_sum(batch.weight.index_select(0, row).to(logits.dtype), index, counts.shape[0])
-    return Lists(logits[row, column], index, counts, weight / counts.clamp(min=1), row, column, num_lists)
+    return Lists(logits[row, column], index, counts, weight / counts.clamp(min=1), row, column, num_lists, plan)
+
+
+def plan_of(batch: Batch, num_lists: int, per_row: int = 1) -> PairPlan | None:
+    """Plans the pairs of lists, each of candidates of one request.
+
+    Args:
+        batch: Whose candidates.
+        num_lists: How many lists.
+        per_row: How many lists a candidate may be in, such as one for each task.
+
+    Returns:
+        None where the host may look at the lists, and where it must since it knows nothing of them.
+    """
+    if can_look(batch.weight) or batch.sizes is None:
+        return None
+    return PairPlan.of(num_lists, batch.num_candidates * per_row, batch.sizes.longest, batch.sizes.squares * per_row)
 
 
 def list_sums(term: LossTerm, lists: Lists, values: Tensor, amount: Tensor | None = None) -> TermSums:
@@ -108,5 +130,5 @@ def pair_means(
     Returns:
         As `list_sums`; a list without a pair takes no part.
     """
-    sums = ordered_sums(lists.student, target, lists.index, lists.counts, value, importance, min_margin)
+    sums = ordered_sums(lists.student, target, lists.index, lists.counts, value, importance, min_margin, lists.plan)
     return list_sums(term, lists, *sums)

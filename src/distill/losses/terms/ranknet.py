@@ -29,7 +29,7 @@ class RankNet(LabelledTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
@@ -60,7 +60,7 @@ class TeacherRankNet(TemperedTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -97,4 +97,5 @@ class TeacherRankNet(TemperedTerm):
         if self.target == "order":
             return pair_means(self, lists, teacher, logistic, min_margin=self.min_margin)
         temperature = self.temperature.value(inputs.step)
-        return list_sums(self, lists, *pair_kl(lists.student, teacher, lists.index, lists.counts, temperature))
+        sums = pair_kl(lists.student, teacher, lists.index, lists.counts, temperature, lists.plan)
+        return list_sums(self, lists, *sums)

@@ -9,6 +9,7 @@ import torch
 from distill.losses.functional.relational import relational
 from distill.losses.terms.base import LossInputs, TermSums
 from distill.losses.terms.hidden import HiddenTerm
+from distill.losses.terms.lists import plan_of
 from distill.ops.segment import segment_count, segment_sum
 
 
@@ -25,16 +26,16 @@ class Relational(HiddenTerm):
     Reference: Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv 1904.05068 (distance-wise).
     """
 
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit."""
         taken, student, teacher = self.vectors(inputs)
         num_requests = inputs.batch.num_requests
-        index = inputs.batch.request_index.index_select(0, taken.index)
-        counts = segment_count(index, num_requests)
-        sums, number = relational(student, teacher, index, counts)
-        weight = segment_sum(inputs.batch.weight.index_select(0, taken.index).to(sums.dtype), index, num_requests)
-        weight = weight / counts.clamp(min=1) * (number > 0)
+        index = taken.keep(inputs.batch.request_index.index_select(0, taken.rows), num_requests)
+        counts = segment_count(index, num_requests if taken.real is None else num_requests + 1)
+        sums, number = relational(student, teacher, index, counts, plan_of(inputs.batch, num_requests))
+        row_weight = inputs.batch.weight.index_select(0, taken.rows).to(sums.dtype)
+        weight = segment_sum(row_weight, index, counts.shape[0]) / counts.clamp(min=1) * (number > 0)
         one = torch.ones(1, dtype=sums.dtype, device=sums.device)
         return TermSums((sums / number.clamp(min=1) * weight).sum().view(1), weight.sum().view(1), one)

@@ -35,14 +35,15 @@ class NeuralSort(TemperedTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def forward(self, inputs: LossInputs) -> TermSums:
         """Computes the sums, one unit a task."""
         lists = lists_of(self, inputs, self.selected(inputs).unsqueeze(1))
         teacher = lists.of(self.teacher_logits(inputs))
         temperature = self.temperature.value(inputs.step)
-        return list_sums(self, lists, *order_surprise(lists.student, teacher, lists.index, lists.counts, temperature))
+        sums = order_surprise(lists.student, teacher, lists.index, lists.counts, temperature, lists.plan)
+        return list_sums(self, lists, *sums)
 
 
 class _TopTerm(TemperedTerm):
@@ -60,7 +61,7 @@ class _TopTerm(TemperedTerm):
         ConfigError: Less is kept than wanted, or nothing is wanted.
     """
 
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -142,9 +143,9 @@ class RelaxedTopK(_TopTerm):
     def row_values(self, lists: Lists, teacher: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Computes the loss of each row `[M]`."""
         if self.form == "arf":
-            first, _ = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature, normalise=False)
+            first, _ = _top(lists, lists.student, self.keep, temperature, normalise=False)
             return torch.where(wanted, -(first + _LEAST).log(), 0.0)
-        first, others = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature)
+        first, others = _top(lists, lists.student, self.keep, temperature)
         return -(torch.where(wanted, first, others) + _LEAST).log()
 
 
@@ -168,8 +169,13 @@ class JointTopK(_TopTerm):
 
     def row_values(self, lists: Lists, teacher: Tensor, wanted: Tensor, temperature: float) -> Tensor:
         """Computes the loss of each row `[M]`."""
-        first, others = relaxed_top_k(lists.student, lists.index, lists.counts, self.keep, temperature)
+        first, others = _top(lists, lists.student, self.keep, temperature)
         with torch.no_grad():
-            ranker, _ = relaxed_top_k(teacher, lists.index, lists.counts, self.top, temperature)
+            ranker, _ = _top(lists, teacher, self.top, temperature)
         passed, stopped = first * ranker, 1.0 - (1.0 - others) * ranker
         return -(torch.where(wanted, passed, stopped) + _LEAST).log()
+
+
+def _top(lists: Lists, scores: Tensor, top: int, temperature: float, normalise: bool = True) -> tuple[Tensor, Tensor]:
+    """Computes `relaxed_top_k` of scores of the rows of lists `[M]`."""
+    return relaxed_top_k(scores, lists.index, lists.counts, top, temperature, normalise, lists.plan)

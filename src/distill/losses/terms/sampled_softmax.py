@@ -14,7 +14,8 @@ from distill.losses.rows import select_rows
 from distill.losses.schedule import Schedule
 from distill.losses.setting import LossSetting
 from distill.losses.terms.base import LossInputs, LossTerm, TermSums, at_least_float32
-from distill.ops.keys import apart
+from distill.ops.keys import apart, first_equal
+from distill.ops.waiting import places
 
 
 class SampledSoftmax(LossTerm):
@@ -40,7 +41,7 @@ class SampledSoftmax(LossTerm):
     section 3 and algorithm 2.
     """
 
-    needs_shapes: ClassVar[bool] = True
+    counts_positives: ClassVar[bool] = True
     reads: ClassVar[frozenset[str]] = frozenset({"item_id"})
 
     last_seen: Tensor
@@ -101,7 +102,9 @@ class SampledSoftmax(LossTerm):
         if self._width is None:
             raise ConfigError("The loss term SampledSoftmax was used before `setup`.")
         batch = inputs.batch
-        (rows,) = self.acts_on(batch, inputs.signals).nonzero(as_tuple=True)
+        most = None if batch.sizes is None else batch.sizes.positives
+        taken = places(self.acts_on(batch, inputs.signals), exact=most is None, most=most)
+        rows = taken.rows
         width = self._width // self._num_tasks  # of a task
         start = self.columns[0] * width
         request, item = (
@@ -109,22 +112,29 @@ class SampledSoftmax(LossTerm):
             for name in ("request", "candidate")
         )
         item_id = batch.item_id.index_select(0, rows)
-        log_q = self._log_probability(item_id, inputs.step).to(request.dtype)
-        same = apart(item_id, item_id == MISSING_KEY, rows)  # of unknown items no two are the same
-        values = sampled_softmax(request, item, same, batch.request_index.index_select(0, rows), log_q)
-        weight = batch.weight.index_select(0, rows).to(values.dtype)
+        log_q = self._log_probability(item_id, taken.real, self.step_of(inputs)).to(request.dtype)
+        unknown = item_id == MISSING_KEY  # of unknown items no two are the same
+        same = apart(item_id, unknown, rows) if taken.real is None else first_equal(item_id, unknown | ~taken.real)
+        of_request = taken.keep(batch.request_index.index_select(0, rows), batch.num_requests)
+        values = taken.keep(sampled_softmax(request, item, same, of_request, log_q, taken.real))
+        weight = taken.keep(batch.weight.index_select(0, rows).to(values.dtype))
         one = torch.ones(1, dtype=values.dtype, device=values.device)
         return TermSums((values * weight).sum().view(1), weight.sum().view(1), one)
 
     @torch.no_grad()
-    def _log_probability(self, item_id: Tensor, step: int) -> Tensor:
+    def _log_probability(self, item_id: Tensor, real: Tensor | None, step: int | Tensor) -> Tensor:
         bucket = item_id.remainder(self.gap.shape[0])
         if self.training and bucket.numel():
-            present = torch.unique(bucket)
+            # Padding counts what the first positive counts, if there is one.
+            present = torch.unique(bucket) if real is None else torch.where(real, bucket, bucket[:1])
             since = (step - self.last_seen[present]).clamp(min=1).to(self.gap.dtype)
             known = self.last_seen[present] >= 0
             mean = (1 - self.alpha) * self.gap[present] + self.alpha * since
             again = self.last_seen[present] == step
-            self.gap[present] = torch.where(again, self.gap[present], torch.where(known, mean, since))
-            self.last_seen[present] = step
+            gap = torch.where(again, self.gap[present], torch.where(known, mean, since))
+            seen = torch.full_like(present, step) if isinstance(step, int) else step.expand_as(present)
+            if real is not None:
+                gap = torch.where(real[:1], gap, self.gap[present])
+                seen = torch.where(real[:1], seen, self.last_seen[present])
+            self.gap[present], self.last_seen[present] = gap, seen
         return -self.gap[bucket].clamp(min=1.0).log()

@@ -34,7 +34,7 @@ class StageOrder(LossTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
 
     def __init__(
         self, weight: float | Schedule = 1.0, rows: str | Sequence[str] = "all", tasks: Sequence[str] | None = None

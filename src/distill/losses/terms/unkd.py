@@ -14,7 +14,7 @@ from distill.losses.functional.pairwise import logistic, ordered_sums
 from distill.losses.schedule import Schedule
 from distill.losses.setting import LossSetting
 from distill.losses.terms.base import LossInputs, TermSums
-from distill.losses.terms.lists import list_sums, lists_of
+from distill.losses.terms.lists import list_sums, lists_of, plan_of
 from distill.losses.terms.soft import SoftTerm
 from distill.ops.segment import segment_count
 
@@ -42,7 +42,7 @@ class UnKD(SoftTerm):
     """
 
     compares: ClassVar[bool] = True
-    needs_shapes: ClassVar[bool] = True
+    over_pairs: ClassVar[bool] = True
     reads: ClassVar[frozenset[str]] = frozenset({"item_id"})
 
     item_id: Tensor
@@ -88,6 +88,7 @@ class UnKD(SoftTerm):
         group = lists.of(ItemExposures(self.item_id, self.count).band_of(inputs.batch.item_id, self.least))
         index, order = (lists.index * self.groups + group).sort(stable=True)
         counts = segment_count(index, lists.num_lists * self.groups)
-        sums, pairs = ordered_sums(lists.student[order], teacher[order], index, counts, logistic)
+        plan = plan_of(inputs.batch, lists.num_used * self.groups, len(self.columns))
+        sums, pairs = ordered_sums(lists.student[order], teacher[order], index, counts, logistic, plan=plan)
         means = (sums / pairs.clamp(min=1)).view(-1, self.groups).sum(1)
         return list_sums(self, lists, means, (pairs > 0).view(-1, self.groups).sum(1))

@@ -14,7 +14,8 @@ from distill.models.prerankers.alignment import category_alignment
 from distill.models.prerankers.id_field import IdField, id_field
 from distill.models.prerankers.similarity import SimilarityPreRanker, TowerVectors
 from distill.models.prerankers.tower import side_encoders
-from distill.ops.ranks import rows_of_all_ranks
+from distill.ops.ranks import rows_of_all_ranks, world_size
+from distill.ops.waiting import places
 from distill.schema import Side
 
 _AUGMENTED = "<augmented>"
@@ -70,11 +71,10 @@ class DAT(SimilarityPreRanker):
         self.candidate_tower = _AugmentedTower(candidate, features, item, body, shape)
         self.similarity = vectors.build_similarity(features.num_tasks)
         self.mimic_weight, self.alignment_weight = mimic_weight, alignment_weight
-        self._category: int | None = None
+        self._category: IdField | None = None
         if category_field is not None:
             where = "model.net.category_field"
-            self._category = id_field(schema, Side.CANDIDATE, category_field, None, where).column
-        self.needs_shapes = self._category is not None  # the number of categories of a batch
+            self._category = id_field(schema, Side.CANDIDATE, category_field, None, where)
 
     def encode_request(self, block: FeatureBlock) -> Tensor:
         """Returns `[R, K, vector_dim]`."""
@@ -112,11 +112,12 @@ class DAT(SimilarityPreRanker):
         total = (positive * (of_user.square() + of_item.square())).sum()
         return Penalty(self.mimic_weight * total, weight.sum() * item.shape[2])
 
-    def _alignment(self, batch: Batch, item: Tensor, column: int) -> Penalty:
-        rows = batch.labelled.any(dim=1).nonzero().flatten()
-        vectors, _ = rows_of_all_ranks(item.index_select(0, rows))
-        category, _ = rows_of_all_ranks(batch.candidate.ids[:, column].index_select(0, rows))
-        return Penalty.of_no_rows(self.alignment_weight * category_alignment(vectors, category))
+    def _alignment(self, batch: Batch, item: Tensor, field: IdField) -> Penalty:
+        taken = places(batch.labelled.any(dim=1), exact=world_size() > 1)
+        vectors, _ = rows_of_all_ranks(item.index_select(0, taken.rows))
+        category, _ = rows_of_all_ranks(batch.candidate.ids[:, field.column].index_select(0, taken.rows))
+        value = category_alignment(vectors, category, taken.real, field.spec.size)
+        return Penalty.of_no_rows(self.alignment_weight * value)
 
 
 class _AugmentedTower(nn.Module):

@@ -18,6 +18,7 @@ from distill.features import (
     SideEncoder,
     TargetEncoding,
 )
+from distill.layers.ragged import SequenceSizes
 from distill.layers.sequence_search import Keys
 from distill.schema import OOV_ID, FieldSpec, Schema, Side
 
@@ -110,7 +111,7 @@ class PairEncoder(nn.Module):
             query = self.queries[spec.name](candidate)
         keys = (self._keys_of(spec.name, batch),) if spec.name in self._keys else ()
         found: tuple[Tensor, Tensor] = self.interests[spec.name](
-            query, values, ragged.lengths, batch.request_index, *keys
+            query, values, ragged.lengths, batch.request_index, SequenceSizes(ragged.longest, ragged.seen), *keys
         )
         return found
 

@@ -60,12 +60,14 @@ class DeviceNumbers:
                 part._warned_capturable_if_run_uncaptured = True
         planned = [p for term in loss.terms_and_adapter().values() for p in term.schedules.values()]
         moving = [p for p in planned if not isinstance(p.schedule, Constant)]
+        self._terms = list(loss.named_terms().values())
+        self._step = _Number(lambda step: step, torch.int64, device)
         self._planned = [(p, _Number(p.schedule.value, torch.float32, device)) for p in moving]
 
     def write(self, step: int) -> None:
         """Writes the numbers of a step."""
         of_tables = [number for _, numbers in self._tables for number in numbers.values()]
-        for number in [*of_tables, *(n for _, n in self._groups), *(n for _, n in self._planned)]:
+        for number in [self._step, *of_tables, *(n for _, n in self._groups), *(n for _, n in self._planned)]:
             number.write(step)
 
     def count(self) -> None:
@@ -86,6 +88,8 @@ class DeviceNumbers:
                 part.rates = {param: number.scalar for param, number in numbers.items()}
             for planned, number in self._planned:
                 planned.on_device = number.scalar
+            for term in self._terms:
+                term.step_on_device = self._step.scalar
             yield
         finally:
             for group, rate, capturable in before:
@@ -94,6 +98,8 @@ class DeviceNumbers:
                 part.rates = None
             for planned, _ in self._planned:
                 planned.on_device = None
+            for term in self._terms:
+                term.step_on_device = None
 
 
 def _lr_of(group: _Group) -> Callable[[int], float]:

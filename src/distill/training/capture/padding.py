@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distill.batch import MISSING_KEY, Batch, FeatureBlock, Origin, Ragged, TeacherSignals
+from distill.list_sizes import ListSizes
 
 _IN_OCTAVE = 8
 _SPARE = 8
@@ -32,6 +33,8 @@ class Sizes:
         requests: R.
         values: Of each sequence, one side after the other.
         longest: Of each sequence; -1 where only a device knows it.
+        seen: Of each sequence, see `Ragged`; -1 where it is not known.
+        lists: What is known of the lists (`ListSizes`): longest, squares and positives; -1 where only a device knows.
         least_candidates: N of the rank that has the fewest; None: this is the batch of one rank.
     """
 
@@ -39,6 +42,8 @@ class Sizes:
     requests: int
     values: tuple[int, ...]
     longest: tuple[int, ...]
+    seen: tuple[int, ...]
+    lists: tuple[int, ...]
     least_candidates: int | None = None
 
     @classmethod
@@ -47,22 +52,38 @@ class Sizes:
         sequences = [ragged for block in _blocks(batch) for ragged in block.sequences.values()]
         values = tuple(ragged.values.shape[0] for ragged in sequences)
         longest = tuple(-1 if ragged.longest is None else ragged.longest for ragged in sequences)
-        return cls(batch.num_candidates, batch.num_requests, values, longest)
+        seen = tuple(-1 if ragged.seen is None else ragged.seen for ragged in sequences)
+        known = batch.sizes
+        lists = (-1, -1, None) if known is None else (known.longest, known.squares, known.positives)
+        counts = tuple(-1 if number is None else number for number in lists)
+        return cls(batch.num_candidates, batch.num_requests, values, longest, seen, counts)
+
+    def of_lists(self) -> ListSizes | None:
+        """Returns what is known of the lists, coarser."""
+        longest, squares, positives = self.lists
+        return None if longest < 0 else ListSizes(longest, squares, None if positives < 0 else positives).coarse()
 
     def numbers(self) -> list[int]:
-        """Returns all of them but the last, in their order."""
-        return [self.candidates, self.requests, *self.values, *self.longest]
+        """Returns all of them but the last, in their order; the first `num_of_rows` are of rows that padding copies."""
+        return [self.candidates, self.requests, *self.values, *self.longest, *self.seen, *self.lists]
+
+    @property
+    def num_of_rows(self) -> int:
+        """How many of the numbers are 0 where there is no row that could be copied."""
+        return 2 + 2 * len(self.values)
 
     def at_most(self, numbers: Sequence[int], least_candidates: int) -> Sizes:
         """Returns sizes of the same sequences, from `numbers` of them."""
         candidates, requests, *others = numbers
         count = len(self.values)
-        return Sizes(candidates, requests, tuple(others[:count]), tuple(others[count:]), least_candidates)
+        values, longest, seen = (tuple(others[at * count : (at + 1) * count]) for at in range(3))
+        lists = tuple(others[3 * count :])
+        return Sizes(candidates, requests, values, longest, seen, lists, least_candidates)
 
 
 def padded(batch: Batch, most: Sizes | None = None) -> Batch:
     """Returns a batch whose sizes are those of the ladder: candidates, requests, and the values and the greatest length
-    of each sequence, by what it has; nothing waits for a device.
+    of each sequence, by what it has; what is known of its lists becomes coarser. Nothing waits for a device.
 
     The rows that are added are copies of the first one, so that whatever is computed of them is finite and touches no
     other row of a table, but their weight is 0 and nothing of them is observed or scored. Those of candidates belong to
@@ -76,6 +97,7 @@ def padded(batch: Batch, most: Sizes | None = None) -> Batch:
     if batch.padding is not None:
         return batch
     most = Sizes.of(batch) if most is None else most
+    batch = replace(batch, sizes=most.of_lists())
     if not most.candidates:
         return replace(batch, padding=0)
     of_pairs = batch.candidate.sequences or batch.cross.sequences
@@ -86,7 +108,7 @@ def padded(batch: Batch, most: Sizes | None = None) -> Batch:
     padding = rows - batch.num_candidates
     if not padding and requests == batch.num_requests:
         return replace(batch, padding=0)
-    sequences = zip(most.values, most.longest, strict=True)
+    sequences = zip(most.values, most.longest, most.seen, strict=True)
     blocks = [_block(block, n, sequences) for block, n in zip(_blocks(batch), (requests, rows, rows), strict=True)]
     return replace(
         batch,
@@ -107,7 +129,8 @@ def _blocks(batch: Batch) -> tuple[FeatureBlock, FeatureBlock, FeatureBlock]:
 def _of_candidates(batch: Batch, rows: int) -> dict[str, Any]:
     silent = {name: getattr(batch, name) for name in ("labels", "observed", "weight", "log_q", "logged", "grades")}
     return {
-        "request_index": _filled(batch.request_index, rows, batch.num_requests),
+        # The first request that is added has values of sequences, which no candidate is to see.
+        "request_index": _filled(batch.request_index, rows, batch.num_requests + bool(batch.request.sequences)),
         "stage": _copied(batch.stage, rows),
         "origin": _filled(batch.origin, rows, int(Origin.PADDING)),
         "item_id": _filled(batch.item_id, rows, MISSING_KEY),
@@ -118,7 +141,7 @@ def _of_candidates(batch: Batch, rows: int) -> dict[str, Any]:
     }
 
 
-def _block(block: FeatureBlock, rows: int, most: Iterator[tuple[int, int]]) -> FeatureBlock:
+def _block(block: FeatureBlock, rows: int, most: Iterator[tuple[int, int, int]]) -> FeatureBlock:
     """Makes a side longer; takes the sizes of its sequences from those of all that are left."""
     return FeatureBlock(
         ids=_copied(block.ids, rows),
@@ -128,7 +151,7 @@ def _block(block: FeatureBlock, rows: int, most: Iterator[tuple[int, int]]) -> F
     )
 
 
-def _ragged(ragged: Ragged, rows: int, most: int, longest: int) -> Ragged:
+def _ragged(ragged: Ragged, rows: int, most: int, longest: int, seen: int) -> Ragged:
     """Gives the first row that is added all values that are. A model that looks at `longest` values of a row alone
     leaves out what is beyond, but must not take the sequences for full because of their number."""
     count = ladder(most)
@@ -137,7 +160,7 @@ def _ragged(ragged: Ragged, rows: int, most: int, longest: int) -> Ragged:
     known = None if longest < 0 else ladder(longest)
     if known is not None and known * rows == count:
         known += 1
-    return Ragged(_copied(ragged.values, count), lengths, known)
+    return Ragged(_copied(ragged.values, count), lengths, known, None if seen < 0 else ladder(seen))
 
 
 def _signals(signals: TeacherSignals, rows: int) -> TeacherSignals:

@@ -32,7 +32,8 @@ def padded_alike(batch: Batch, hosts: Hosts) -> Batch:
     numbers = [*own.numbers(), zlib.crc32(repr(list(_kinds("", batch, batch.on_host))).encode())]
     found = hosts.greatest([*numbers, *(-number for number in numbers)])
     most, least = found[: len(numbers)], [-number for number in found[len(numbers) :]]
-    if most[-1] != least[-1] or any((low > 0) != (high > 0) for low, high in zip(least, most, strict=True)):
+    of_rows = list(zip(least, most, strict=True))[: own.num_of_rows]
+    if most[-1] != least[-1] or any((low > 0) != (high > 0) for low, high in of_rows):
         return batch
     return padded(batch, own.at_most(most[:-1], least[0]))
 

@@ -15,6 +15,7 @@ from distill.batch import Batch, LossReport, Ragged, TensorStruct
 from distill.ops.ranks import world_size
 from distill.training.callbacks import StopOnNonFinite
 from distill.training.capture.dense_mean import DenseMean
+from distill.training.capture.known import KnownSizes
 from distill.training.capture.moving_buffers import MovingBuffers
 from distill.training.capture.numbers import DeviceNumbers
 from distill.training.capture.outcome import Outcome
@@ -61,6 +62,7 @@ class StaticSteps:
         several = world_size() > 1
         self._dense = DenseMean([*dense_parameters(module).values()]) if several else None
         self._moving = MovingBuffers(module) if several else None
+        self._known = KnownSizes.of(module)
         self._seen: dict[_Key, Counts | None] = {}
         self._shapes: dict[_Key, _Shape] = {}
         self._records = True
@@ -87,7 +89,9 @@ class StaticSteps:
             The loss, and the greatest values of its gradients if they are looked over.
         """
         self._numbers.write(step)
+        batch = self._known.only(batch)
         found = _Leaves.of(batch)
+        found.has_unmeasured |= self._known.lacks(batch)
         key = (*found.key, *(term.weight.is_zero(step) for term in self._module.loss.terms_and_adapter().values()))
         if key in self._seen and key not in self._shapes:
             self._record(key, batch, step)
@@ -185,6 +189,7 @@ class _Leaves:
         for name, value in vars(batch).items():
             if name not in batch.on_host:
                 found._add(value)
+        found.key.append(batch.sizes)
         return found
 
     def _add(self, value: Any) -> None:
@@ -195,7 +200,7 @@ class _Leaves:
             for item in vars(value).values():
                 self._add(item)
             if isinstance(value, Ragged):
-                self.key.append(value.longest)
+                self.key += [value.longest, value.seen]
                 self.has_unmeasured |= value.longest is None
         elif isinstance(value, Mapping):
             for item in value.values():
