@@ -24,7 +24,7 @@ def test_every_way_is_a_row_with_its_ratio(dataset: Dataset) -> None:
     rows = measure_reader(dataset, batch_candidates=256, shuffle_buffer=512, repeats=1)
     assert [row.name.rsplit("/", 1)[1] for row in rows] == [
         *("pyarrow", "shuffled", "shuffled without prefetch", "in order", "shuffled without checks"),
-        *("shuffled with 4 workers", "shuffled in memory", "checks"),
+        *("shuffled with 4 workers", "shuffled in memory", "shuffled in memory with 4 workers", "checks"),
     ]
     assert rows[0].ratio is None
     for row in rows[1:-1]:
