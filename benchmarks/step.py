@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from unittest.mock import patch
 
 import pytorch_lightning as pl
+import torch
 from omegaconf import DictConfig
 
 from benchmarks.epochs import Case
@@ -23,7 +24,7 @@ from distill.data.datamodule import RankingDataModule
 from distill.jobs.fit import FitJob
 from distill.jobs.targets import Part
 from distill.training.capture import module as captured
-from distill.training.capture.recorder import Recording
+from distill.training.capture.recorder import Recorder, Recording
 from distill.training.module import RankingModule
 
 _AFTER = 20  # steps that allocate and record
@@ -67,7 +68,7 @@ class _Host:
 
     def __call__(self) -> float:
         clock = _ThreadClock()
-        with tempfile.TemporaryDirectory() as folder, patch.object(captured, "recorder_of", lambda device: _Idle()):
+        with tempfile.TemporaryDirectory() as folder, patch.object(captured, "recorder_of", _idle):
             checkpoints = Path(folder) / "checkpoints"
             checkpoints.mkdir()
             case = self.case
@@ -94,6 +95,8 @@ def _nothing(module: RankingModule, batch: Batch, step: int) -> LossReport:
 class _Idle:
     """Records functions, and does nothing to replay them."""
 
+    refuses: str | None = None
+
     def run(self, function: Callable[[], T], watched: bool = True) -> T:
         """See `Recorder.run`."""
         return function()
@@ -101,6 +104,10 @@ class _Idle:
     def record(self, function: Callable[[], T]) -> Recording[T]:
         """See `Recorder.record`."""
         return Recording(lambda: None, function())
+
+
+def _idle(device: torch.device) -> Recorder:
+    return _Idle()
 
 
 @dataclass
