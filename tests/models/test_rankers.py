@@ -13,6 +13,7 @@ from distill.batch import Batch, Ragged
 from distill.errors import ConfigError
 from distill.jobs.parts import load_model, model_card
 from distill.layers.batch_norm import BatchNorm
+from distill.layers.feature_gate import FeatureGate
 from distill.layers.mlp import MLP
 from distill.models import InteractionRanker
 from distill.schema import Schema
@@ -227,7 +228,9 @@ def test_every_mlp_of_a_body_may_be_normalised(body: str) -> None:
     batch = make_batch(schema, (16, 16, 1, 31), seed=1)
     own = ["model.net.body.hidden_units=[8]"] if body == "autoint" else []
     model = build("dnn", schema, f"body@model.net.body={body}", "model.net.body.norm=batch", *own)
-    blocks = [block for mlp in model.modules() if isinstance(mlp, MLP) for block in mlp.blocks]
+    gates = {id(part) for gate in model.modules() if isinstance(gate, FeatureGate) for part in gate.modules()}
+    mlps = [mlp for mlp in model.modules() if isinstance(mlp, MLP) and id(mlp) not in gates]  # gates stay as they are
+    blocks = [block for mlp in mlps for block in mlp.blocks]
     assert blocks
     assert all(isinstance(block[1], BatchNorm) for block in blocks)
     assert min(overfit(model, batch, 100).values()) > 0.9

@@ -25,7 +25,7 @@ class FinalMLP(Body):
         first_units: Widths of the first MLP.
         second_units: Widths of the second MLP.
         num_heads: Of the fusion.
-        norm: Normalisation of the MLPs' layers.
+        norm: Normalisation of the MLPs' layers; gates have none.
         dropout: Of the MLPs.
 
     Raises:
