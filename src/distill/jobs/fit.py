@@ -50,7 +50,7 @@ from distill.training.callbacks import (
 )
 from distill.training.capture.module import CapturedModule
 from distill.training.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from distill.training.idle_hooks import QuietProfiler, leave_out_idle_hooks
+from distill.training.idle_hooks import QuietProfiler, callbacks_of, leave_out_idle_hooks
 from distill.training.lr_schedule import RESTARTS, LRSchedule, cycle_ends
 from distill.training.module import RankingModule, Recipe
 from distill.training.optim import OptimizerFactory, count_weights
@@ -182,7 +182,7 @@ class FitJob:
         """Returns what came out of a fit of `epochs` planned epochs (0: in one pass), and says how it ended."""
         ending = ending_of(trainer, read_checkpoint(best, "meta"), str(self.cfg.callbacks.monitor), epochs)
         done = (trainer.current_epoch, trainer.global_step) if epochs else (1, 0)
-        learning = next(callback.curve for callback in trainer.callbacks if isinstance(callback, Learning))  # type: ignore[attr-defined]
+        learning = next(callback.curve for callback in callbacks_of(trainer) if isinstance(callback, Learning))
         for line in ending.says(self.plan.role, *done, shown_path(best)).splitlines():
             self._say("%s", line)
         return FitResult(best, parameters, seconds, *done, ending, learning)

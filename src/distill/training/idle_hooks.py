@@ -30,7 +30,7 @@ def leave_out_idle_hooks(trainer: pl.Trainer, module: pl.LightningModule) -> Non
         trainer: With all its callbacks.
         module: That it will train.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+    for callback in callbacks_of(trainer):
         _leave_out(callback, pl.Callback, _OF_A_STEP)
     _leave_out(module, pl.LightningModule, _OF_A_STEP)
     if trainer.gradient_clip_val is None:
@@ -43,6 +43,12 @@ def _leave_out(owner: object, base: type, hooks: tuple[str, ...]) -> None:
     for hook in hooks:
         if not gives(owner, base, hook):
             setattr(owner, hook, None)
+
+
+def callbacks_of(trainer: pl.Trainer) -> list[pl.Callback]:
+    """Returns the callbacks of a trainer, in their order."""
+    found: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without declaring it
+    return found
 
 
 def gives(owner: object, base: type, hook: str) -> bool:

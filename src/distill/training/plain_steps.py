@@ -15,7 +15,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from distill.data.datamodule import RankingDataModule
-from distill.training.idle_hooks import QuietProfiler, gives
+from distill.training.idle_hooks import QuietProfiler, callbacks_of, gives
 from distill.training.module import RankingModule
 
 _START, _AFTER_BACKWARD, _END = "on_train_batch_start", "on_after_backward", "on_train_batch_end"
@@ -97,7 +97,7 @@ class PlainSteps(_TrainingEpochLoop):
                 (trainer.log_every_n_steps, None),
                 (trainer.log_every_n_steps, lambda loop: loop._batches_that_stepped),
             ]
-        saves = [c._every_n_train_steps for c in _callbacks(trainer) if isinstance(c, ModelCheckpoint)]
+        saves = [c._every_n_train_steps for c in callbacks_of(trainer) if isinstance(c, ModelCheckpoint)]
         return found + [(every, None) for every in saves if every > 0]
 
     @cached_property
@@ -123,17 +123,17 @@ class PlainSteps(_TrainingEpochLoop):
             config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
             for config in trainer.lr_scheduler_configs
         )
-        saving = (c for c in _callbacks(trainer) if isinstance(c, ModelCheckpoint))
+        saving = (c for c in callbacks_of(trainer) if isinstance(c, ModelCheckpoint))
         yield all(callback._train_time_interval is None for callback in saving)
         acting = [
-            (c, hook) for c in _callbacks(trainer) for hook in (*_CALLED, *_NOT_CALLED) if gives(c, pl.Callback, hook)
+            (c, hook) for c in callbacks_of(trainer) for hook in (*_CALLED, *_NOT_CALLED) if gives(c, pl.Callback, hook)
         ]
         yield all(_way(callback, hook) is not None and hook in _CALLED for callback, hook in acting)
 
     @cached_property
     def _hooks(self) -> dict[str, list[_Hook]]:
         """Hooks that are called, by name, in the order of the callbacks."""
-        of = {hook: [c for c in _callbacks(self.trainer) if gives(c, pl.Callback, hook)] for hook in _CALLED}
+        of = {hook: [c for c in callbacks_of(self.trainer) if gives(c, pl.Callback, hook)] for hook in _CALLED}
         return {
             hook: [getattr(callback, hook) for callback in callbacks if _way(callback, hook) == "called"]
             for hook, callbacks in of.items()
@@ -180,11 +180,6 @@ class PlainSteps(_TrainingEpochLoop):
             module.on_before_optimizer_step(optimizer)
             optimizer.step()
         progress.step.increment_completed()
-
-
-def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
-    found: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it without declaring it
-    return found
 
 
 def _way(of: object, hook: str) -> str | None:

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 from distill.training.callbacks.monitor import CheckMonitor
 from distill.training.callbacks.patience import Patience
 from distill.training.callbacks.validated import validation_of
+from distill.training.idle_hooks import callbacks_of
 
 Reason = Literal["max_epochs", "max_steps", "patience", "one_pass", "callback"]
 
@@ -77,7 +78,7 @@ def ending_of(trainer: pl.Trainer, best: Mapping[str, Any], monitor: str, planne
         planned_epochs: 0 of a model that was fitted in one pass, without the trainer.
     """
     value = validation_of(best).get(monitor, math.nan)
-    checks = [c for c in trainer.callbacks if isinstance(c, CheckMonitor)]  # type: ignore[attr-defined]
+    checks = [c for c in callbacks_of(trainer) if isinstance(c, CheckMonitor)]
     return Ending(
         reason=_reason(trainer) if planned_epochs else "one_pass",
         planned_epochs=max(1, planned_epochs),

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from distill.training.capture.reasons import why_not_captured
 from distill.training.capture.recorder import Recorder, recorder_of
 from distill.training.capture.shared_shapes import padded_alike
 from distill.training.capture.steps import StaticSteps
+from distill.training.idle_hooks import callbacks_of
 from distill.training.module import RankingModule
 
 _log = logging.getLogger(__name__)
@@ -93,8 +93,7 @@ class CapturedModule(RankingModule):
 
     def _static(self, recorder: Recorder) -> StaticSteps:
         """Made when the optimiser has the states with which training begins."""
-        callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # not declared
-        watches = (callback for callback in callbacks if isinstance(callback, StopOnNonFinite))
+        watches = (callback for callback in callbacks_of(self.trainer) if isinstance(callback, StopOnNonFinite))
         optimizer: Any = self.trainer.optimizers[0]
         return StaticSteps(self, optimizer, recorder, next(watches, None))
 

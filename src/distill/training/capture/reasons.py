@@ -15,6 +15,7 @@ from distill.training.callbacks import StopOnNonFinite
 from distill.training.capture.recorder import Recorder
 from distill.training.combined import CombinedOptimizer
 from distill.training.finite import StepGradients
+from distill.training.idle_hooks import callbacks_of, gives
 from distill.training.module import RankingModule
 
 _HOOKS = ("on_before_backward", "on_after_backward", "on_before_zero_grad", "on_before_optimizer_step")
@@ -63,8 +64,8 @@ def _of_strategy(trainer: pl.Trainer) -> str | None:
 
 def _within(trainer: pl.Trainer) -> Iterator[pl.Callback]:
     """Callbacks that a replayed step leaves out."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it without declaring it
-        changed = any(getattr(type(callback), hook) is not getattr(pl.Callback, hook) for hook in _HOOKS)
+    for callback in callbacks_of(trainer):
+        changed = any(gives(callback, pl.Callback, hook) for hook in _HOOKS)
         if changed and not isinstance(callback, StopOnNonFinite):
             yield callback
 
